@@ -1,0 +1,22 @@
+"""Shapes and dtypes of the whole API are checked while the tests run; shared fixtures."""
+
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+# In this process and in the command lines that tests start.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+install_import_hook("wtflow_jax", "beartype.beartype")
+
+import pytest  # noqa: E402
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def shared(*parts: str) -> Path:
+    """Return a path of real data or weights, or skip the test naming what is missing."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs {Path(*parts)}, which is not on this machine")
+    return path

@@ -1,0 +1,356 @@
+"""Feature maps against torch at every stage and block, cell centres, origin of the weights."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import shared
+from safetensors.numpy import save_file
+
+from wtflow_jax import backbones
+from wtflow_jax.backbones import efficientnet_lite, resnet, weights
+from wtflow_jax.errors import WTFlowError
+
+RESNETS = ("resnet18", "resnet34", "wide_resnet50_2")
+TOLERANCE = 1e-4
+
+
+def torch_reference():
+    pytest.importorskip("torch", reason="torch is the reference")
+    import torch_reference
+
+    return torch_reference
+
+
+def photo(height, width):
+    """Return one uint8 image (1, h, w, 3) without symmetry: two ramps, a bright corner, noise."""
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    image = np.stack([rows, columns**2, rows * (1 - columns)], axis=-1) * 180
+    image[: height // 3, : width // 4] += 60
+    image += np.random.default_rng(0).uniform(0, 15, image.shape)
+    return jnp.asarray(image[None].astype(np.uint8))
+
+
+def relative_error(found, expected):
+    """Compare a map (n, h, w, c) with torch's (n, c, h, w): max difference / max value."""
+    expected = expected.detach().numpy().transpose(0, 2, 3, 1)
+    assert found.shape == expected.shape
+    return np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()
+
+
+def to_torch(images):
+    import torch
+
+    return torch.from_numpy(np.array(images).transpose(0, 3, 1, 2).copy())
+
+
+def reference_state(name, seed=0):
+    net = torch_reference().random_resnet(name, seed, head=True)
+    return {key: value.numpy() for key, value in net.state_dict().items()}
+
+
+def check_maps(backbone, images, expected):
+    maps = jax.jit(backbone.apply)(backbone.params, images)
+    assert tuple(m.shape[-1] for m in maps) == backbone.channels
+    assert all(m.dtype == jnp.float32 for m in maps)
+    for grid, features in zip(backbone.grids, maps, strict=True):
+        assert features.shape[1:3] == tuple(size // grid.stride for size in images.shape[1:3])
+    errors = [relative_error(f, e) for f, e in zip(maps, expected, strict=True)]
+    print(backbone.name, " ".join(f"{error:.1e}" for error in errors))
+    assert max(errors) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "zipped"), [("resnet18", True), ("resnet34", False), ("wide_resnet50_2", True)]
+)
+def test_resnet_equals_torch(tmp_path, name, zipped):
+    reference = torch_reference()
+    import torch
+
+    net = reference.random_resnet(name, seed=1, head=True)
+    path = tmp_path / f"{name}.pth"
+    torch.save(net.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    backbone = backbones.load(name, layer=(1, 2, 3), weights=str(path), cache=tmp_path)
+    images = backbones.normalise(photo(64, 96))
+    with torch.inference_mode():
+        check_maps(backbone, images, net(to_torch(images)))
+    assert backbone.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_folded_imagenet_weights_equal_torch(tmp_path):
+    path = shared("weights", "resnet18_imagenet1k_v1_folded_layer3.safetensors")
+    reference = torch_reference()
+    import torch
+
+    state = {k: torch.from_numpy(v) for k, v in weights.load_state(path).items()}
+    net = reference.ResNet("resnet18").eval()
+    full = net.state_dict()
+    # The file has no statistics: norms of variance 1 - eps and mean 0 carry its biases.
+    for key in full:
+        if key.endswith("running_var"):
+            full[key] = torch.full_like(full[key], 1 - 1e-5)
+        elif key in state and "downsample.1" not in key:
+            full[key] = state[key]
+        elif key.endswith(".bias"):
+            conv = key.replace("bn", "conv").replace("downsample.1", "downsample.0")
+            full[key] = state[conv]
+    net.load_state_dict(full)
+    backbone = backbones.load("resnet18", layer="1,2,3", weights=str(path), cache=tmp_path)
+    images = backbones.normalise(photo(96, 160))
+    with torch.inference_mode():
+        check_maps(backbone, images, net(to_torch(images)))
+
+
+@pytest.mark.parametrize("size", [(224, 224), (256, 320)])
+def test_lite0_equals_the_reference_package(tmp_path, size):
+    torch = pytest.importorskip("torch", reason="torch is the reference")
+    package = pytest.importorskip("efficientnet_lite_pytorch", reason="the reference network")
+    net = package.EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
+    path = weights.resolve("efficientnet_lite0", None, tmp_path)
+    net.load_state_dict(torch.load(path, weights_only=True))
+    backbone = backbones.load("efficientnet_lite0", layer=range(16), cache=tmp_path)
+    images = backbones.normalise(photo(*size))
+    with torch.inference_mode():
+        x = net._swish(net._bn0(net._conv_stem(to_torch(images))))
+        expected = [x := block(x) for block in net._blocks]
+    check_maps(backbone, images, expected)
+
+
+def test_normalise():
+    images = photo(32, 64)
+    expected = (np.asarray(images) / 255 - np.array(backbones.MEAN)) / np.array(backbones.STD)
+    found = jax.jit(backbones.normalise)(images)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def ones(size, before=1):
+    """Return a convolution to one channel whose every tap passes something on."""
+    return {"weight": jnp.ones((size, size, before, 1)), "bias": jnp.zeros(1)}
+
+
+def receptive_field(apply, size, axis):
+    """Return for each layer (cell, first, last): the pixels that reach a cell in the middle."""
+    other = 32
+
+    def responds(rows):
+        image = np.zeros((1, size, other, 3), np.float32)
+        image[0, rows] = 1e-3
+        image = image if axis == 0 else image.transpose(0, 2, 1, 3)
+        maps = apply(jnp.asarray(image))
+        return [np.asarray(m[0, :, 0, 0] if axis == 0 else m[0, 0, :, 0]) > 0 for m in maps]
+
+    cells = [len(m) // 2 for m in responds(slice(None))]
+    found = []
+    for layer, cell in enumerate(cells):
+        ends = []
+        # Lit up to p: the first p that responds is the first pixel; lit from p: the last that does.
+        for lit in (lambda p: slice(None, p + 1), lambda p: slice(size - 1 - p, None)):
+            low, high = 0, size - 1
+            while low < high:
+                middle = (low + high) // 2
+                if responds(lit(middle))[layer][cell]:
+                    high = middle
+                else:
+                    low = middle + 1
+            ends.append(low)
+        found.append((cell, ends[0], size - 1 - ends[1]))
+    return found
+
+
+def check_centres(apply, grids, size):
+    for axis in (0, 1):
+        for grid, (cell, first, last) in zip(
+            grids, receptive_field(apply, size, axis), strict=True
+        ):
+            assert 0 < first < last < size - 1, "the image is too small to show the whole field"
+            assert (first + last) / 2 == grid.stride * cell + grid.offset
+
+
+def test_lite0_cell_centres():
+    blocks = [
+        {
+            **({"expand": ones(1)} if block.expand != 1 else {}),
+            "depthwise": ones(block.kernel),
+            "project": ones(1),
+        }
+        for block in efficientnet_lite.BLOCKS
+    ]
+    params = {"stem": ones(3, 3), "blocks": blocks}
+    layers = (0, 2, 4, 7, 10, 14)
+    apply = jax.jit(lambda x: efficientnet_lite.features(params, x, layers=layers))
+    grids = [backbones.Grid(*efficientnet_lite.grid(block)) for block in layers]
+    assert grids[3] == (16, 15.0)
+    check_centres(apply, grids, 1024)
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_resnet_cell_centres(name):
+    net = resnet.ARCHITECTURES[name]
+    convs = {"conv1": ones(3), "conv2": ones(3)}
+    if net.inner:
+        convs = {"conv1": ones(1), "conv2": ones(3), "conv3": ones(1)}
+    first = {**convs, "downsample": ones(1)}
+    stages = [[first, *[convs] * (count - 1)] for count in net.blocks]
+    params = {"stem": ones(7, 3), "stages": stages}
+    apply = jax.jit(lambda x: resnet.features(params, x, layers=(1, 2, 3)))
+    check_centres(apply, [backbones.Grid(resnet.STRIDES[s], 0.0) for s in (1, 2, 3)], 640)
+
+
+def test_only_the_requested_depth_is_computed(tmp_path):
+    backbone = backbones.load("efficientnet_lite0", layer="block1,block3", cache=tmp_path)
+    params = {**backbone.params, "blocks": backbone.params["blocks"][:4]}
+    shallow, deep = jax.jit(backbone.apply)(params, jnp.zeros((1, 64, 32, 3)))
+    assert shallow.shape == (1, 16, 8, 24)
+    assert deep.shape == (1, 8, 4, 40)
+
+
+def test_apply_is_one_object_for_the_same_layers(tmp_path):
+    first = backbones.load("efficientnet_lite0", cache=tmp_path)
+    again = backbones.load("efficientnet_lite0", layer=[7, "block7"], cache=tmp_path)
+    assert first.apply is again.apply
+    assert first.layers == (7,)
+    assert backbones.load("efficientnet_lite0", layer=8, cache=tmp_path).apply is not first.apply
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "expected"),
+    [
+        ("resnet18", (), (3,)),
+        ("wide_resnet50_2", "", (3,)),
+        ("efficientnet_lite0", [], (7,)),
+        ("resnet34", "layer2", (2,)),
+        ("resnet34", ["layer3", "layer2,3"], (2, 3)),
+        ("resnet34", "layer3, layer1", (1, 3)),
+        ("resnet34", 1, (1,)),
+        ("efficientnet_lite0", ["block10", 0, "7"], (0, 7, 10)),
+    ],
+)
+def test_parse_layers(name, layer, expected):
+    assert backbones.parse_layers(name, layer) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "allowed"),
+    [
+        ("resnet18", "layer4", "layer1 to layer3"),
+        ("resnet18", 0, "layer1 to layer3"),
+        ("resnet18", "block2", "layer1 to layer3"),
+        ("resnet18", "-1", "layer1 to layer3"),
+        ("efficientnet_lite0", "block16", "block0 to block15"),
+        ("efficientnet_lite0", ["block1", "layer1"], "block0 to block15"),
+        ("efficientnet_lite0", "7.5", "block0 to block15"),
+        ("resnet50", "layer1", "efficientnet_lite0"),
+    ],
+)
+def test_parse_layers_says_what_is_allowed(name, layer, allowed):
+    with pytest.raises(WTFlowError, match=allowed):
+        backbones.parse_layers(name, layer)
+
+
+def refusal(name, state, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, path)
+    with pytest.raises(WTFlowError) as caught:
+        backbones.load(name, weights=str(path), cache=tmp_path)
+    assert str(caught.value).startswith(str(path))
+    message = str(caught.value).removeprefix(str(path))
+    assert name in message
+    assert "\n" not in message
+    return message
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    small, deep = reference_state("resnet18"), reference_state("resnet34")
+    assert "'layer1.2.bn1.bias' has no place" in refusal("resnet18", deep, tmp_path)
+    assert "no tensor 'layer1.2.conv1.weight'" in refusal("resnet34", small, tmp_path)
+    message = refusal("wide_resnet50_2", small, tmp_path)
+    assert "'layer1.0.conv1.weight' is (64, 64, 3, 3)" in message
+    assert "(128, 64, 1, 1)" in message
+    assert "no tensor '_conv_stem.weight'" in refusal("efficientnet_lite0", small, tmp_path)
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    state = reference_state("resnet18")
+    assert "'layer2.0.bn2.running_var'" in refusal(
+        "resnet18", {k: v for k, v in state.items() if k != "layer2.0.bn2.running_var"}, tmp_path
+    )
+    negative = {**state, "bn1.running_var": -state["bn1.running_var"]}
+    assert "'conv1' is not finite" in refusal("resnet18", negative, tmp_path)
+
+
+def test_folding_follows_the_batch_norm():
+    rng = np.random.default_rng(0)
+    weight, bias, x = rng.normal(size=(5, 3, 1, 1)), rng.normal(size=5), rng.normal(size=3)
+    norm = {key: rng.uniform(0.5, 2, 5) for key in ("scale", "shift", "mean", "var")}
+    for start in (None, bias):
+        y = weight[:, :, 0, 0] @ x + (0 if start is None else start)
+        expected = (y - norm["mean"]) / np.sqrt(norm["var"] + 0.1) * norm["scale"] + norm["shift"]
+        folded, shift = weights.fold_batch_norm(weight, start, **norm, eps=0.1)
+        assert folded.dtype == shift.dtype == np.float32
+        np.testing.assert_allclose(folded[:, :, 0, 0] @ x + shift, expected, rtol=1e-5)
+
+
+def test_unreadable_files_are_named(tmp_path):
+    for name, content in (
+        ("a.bin", b""),
+        ("a.safetensors", b"nothing of the kind"),
+        ("a.pth", b"nothing of the kind"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(WTFlowError, match=name):
+            weights.load_state(path)
+    with pytest.raises(WTFlowError, match="no such weights file"):
+        weights.load_state(tmp_path / "none.pth")
+    with pytest.raises(WTFlowError, match="no such weights file"):
+        weights.resolve("resnet18", str(tmp_path / "none.pth"), tmp_path)
+
+
+def test_download_is_checked_and_kept(tmp_path, monkeypatch):
+    origin, cache = tmp_path / "net-1234.pth", tmp_path / "cache"
+    origin.write_bytes(b"weights" * 1000)
+    digest = weights.file_digest(origin)
+    assert digest == hashlib.sha256(origin.read_bytes()).hexdigest()
+
+    def official(sha256):
+        source = weights.Download(origin.as_uri(), sha256)
+        monkeypatch.setitem(weights.OFFICIAL, "resnet18", source)
+
+    official("0" * 64)
+    with pytest.raises(WTFlowError, match=f"SHA-256 {digest}, expected 0000"):
+        weights.resolve("resnet18", None, cache)
+    assert list((cache / "weights").iterdir()) == []
+
+    official(digest[:8])
+    path = weights.resolve("resnet18", None, cache)
+    assert path == cache / "weights" / "net-1234.pth"
+    assert path.read_bytes() == origin.read_bytes()
+
+    path.write_bytes(b"cut short")
+    assert weights.file_digest(weights.resolve("resnet18", None, cache)) == digest
+    origin.unlink()
+    assert weights.resolve("resnet18", None, cache) == path
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_without_a_network_a_path_is_asked_for(tmp_path, monkeypatch):
+    nowhere = weights.Download("https://127.0.0.1:9/resnet18.pth", "00")
+    monkeypatch.setitem(weights.OFFICIAL, "resnet18", nowhere)
+    with pytest.raises(WTFlowError, match="--weights PATH") as caught:
+        weights.resolve("resnet18", None, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_import_starts_no_device():
+    program = (
+        "import wtflow_jax.backbones\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge.backends_are_initialized()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])

@@ -1,0 +1,94 @@
+import fields
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wtflow_jax import ode
+
+X0 = jnp.array([[0.3, -1.2, 2.0], [1.5, -2.5, 0.0]])
+
+
+@pytest.mark.parametrize("solver", ode.SOLVERS)
+def test_reaches_the_analytic_endpoint(solver):
+    x1 = ode.push_forward(fields.gaussian_velocity, fields.PARAMS, X0, steps=400, solver=solver)
+    expected = fields.gaussian_endpoint(fields.PARAMS, X0)
+    np.testing.assert_allclose(x1, expected, atol=0.02 if solver == "euler" else 1e-4)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("midpoint", 2)])
+def test_order_of_convergence(solver, order):
+    expected = fields.gaussian_endpoint(fields.PARAMS, X0)
+
+    def error(steps):
+        x1 = ode.push_forward(
+            fields.gaussian_velocity, fields.PARAMS, X0, steps=steps, solver=solver
+        )
+        return float(jnp.abs(x1 - expected).max())
+
+    measured = np.log2(error(32) / error(64))
+    assert abs(measured - order) < 0.25
+
+
+def test_one_euler_step_is_x_plus_v_at_zero():
+    x1 = ode.push_forward(fields.gaussian_velocity, fields.PARAMS, X0)
+    v = jax.vmap(lambda x: fields.gaussian_velocity(fields.PARAMS, 0.0, x))(X0)
+    np.testing.assert_allclose(x1, X0 + v, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("solver", "per_step"), [("euler", 1), ("heun", 2), ("midpoint", 2)])
+@pytest.mark.parametrize("steps", [1, 20])
+def test_network_evaluations(solver, per_step, steps):
+    calls = []
+
+    def counted(params, t, x):
+        jax.debug.callback(lambda: calls.append(1))
+        return params * x
+
+    ode.push_forward(counted, jnp.float32(0.1), X0[:1], steps=steps, solver=solver)
+    jax.effects_barrier()
+    assert len(calls) == per_step * steps
+
+
+def test_one_trace_for_all_parameters():
+    traces = []
+
+    def counted(params, t, x):
+        traces.append(1)
+        return params * x
+
+    ode.push_forward(counted, jnp.float32(0.1), X0, steps=3)
+    before = len(traces)
+    ode.push_forward(counted, jnp.float32(0.7), 2 * X0, steps=3)
+    assert len(traces) == before
+
+
+def test_trajectory_holds_every_step():
+    path = ode.trajectory(fields.gaussian_velocity, fields.PARAMS, X0, steps=7)
+    assert path.shape == (2, 8, 3)
+    np.testing.assert_array_equal(path[:, 0], X0)
+    end = ode.push_forward(fields.gaussian_velocity, fields.PARAMS, X0, steps=7)
+    np.testing.assert_allclose(path[:, -1], end, rtol=1e-6)
+    first = X0 + jax.vmap(lambda x: fields.gaussian_velocity(fields.PARAMS, 0.0, x))(X0) / 7
+    np.testing.assert_allclose(path[:, 1], first, rtol=1e-5)
+
+
+def test_running_backwards_returns():
+    params = {"a": jnp.array([0.5, -1.0, 0.2]), "b": jnp.array([1.0, 0.0, -2.0])}
+
+    def backwards(params, t, x):
+        return -fields.linear_velocity(params, 1 - t, x)
+
+    there = ode.push_forward(fields.linear_velocity, params, X0, steps=50, solver="dopri5")
+    back = ode.push_forward(backwards, params, there, steps=50, solver="dopri5")
+    assert float(jnp.abs(there - X0).max()) > 0.3
+    np.testing.assert_allclose(back, X0, atol=1e-5)
+
+
+def test_differentiable_in_the_parameters():
+    def endpoint(a):
+        params = {"a": a, "b": jnp.float32(0)}
+        return ode.push_forward(fields.linear_velocity, params, X0[:1], steps=20, solver="tsit5").sum()
+
+    gradient = jax.grad(endpoint)(jnp.float32(0.3))
+    np.testing.assert_allclose(gradient, np.exp(0.3) * X0[0].sum(), rtol=1e-4)

@@ -1,0 +1,172 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import tree
+
+from wtflow_jax import detector, targets, train
+from wtflow_jax.checkpoint import Checkpoints
+from wtflow_jax.config import Config
+from wtflow_jax.errors import WTFlowError
+
+TRACES = []
+
+
+def affine(params, t, x):
+    TRACES.append(1)
+    return params["a"] * x + params["b"]
+
+
+def objective():
+    return train.Objective(affine, targets.gaussian, weight_decay=0.0)
+
+
+def fresh():
+    params = {"a": jnp.zeros(3), "b": jnp.zeros(3)}
+    return train.init_state(objective(), params)
+
+
+X0 = jnp.asarray(np.random.default_rng(0).normal([1, -2, 0.5], 0.1, (21, 3)), jnp.float32)
+SETTINGS = {
+    "key": jax.random.key(1),
+    "seed": 0,
+    "epochs": 6,
+    "batch_size": 4,
+    "initial_rate": 0.05,
+    "decay_at": (0.5,),
+}
+
+
+def last(epochs):
+    *_, epoch = epochs
+    return epoch
+
+
+def equal(a, b):
+    return all(
+        bool((x == y).all()) for x, y in zip(tree.leaves(a), tree.leaves(b), strict=True)
+    )
+
+
+def test_the_schedule_is_a_tenth_at_each_fraction():
+    rates = [train.learning_rate(e, 100, 2e-4, (0.25, 0.5, 0.75)) for e in (0, 24, 25, 50, 75, 99)]
+    np.testing.assert_allclose(rates, [2e-4, 2e-4, 2e-5, 2e-6, 2e-7, 2e-7])
+
+
+@pytest.mark.parametrize(("samples", "batch", "steps"), [(21, 4, 6), (3, 8, 1), (8, 8, 1)])
+def test_every_sample_comes_and_the_last_batch_is_filled(samples, batch, steps):
+    order = train.epoch_order(0, 2, samples, batch)
+    assert order.shape == (steps, batch)
+    assert set(order.ravel()) == set(range(samples))
+    assert sorted(order.ravel()[:samples]) == list(range(samples))
+    np.testing.assert_array_equal(order, train.epoch_order(0, 2, samples, batch))
+    if samples > 3:
+        assert (order != train.epoch_order(0, 3, samples, batch)).any()
+
+
+def test_steps_on_the_device_equal_steps_from_the_host():
+    host = last(train.train(objective(), fresh(), X0, on_device=False, **SETTINGS))
+    device = last(train.train(objective(), fresh(), X0, on_device=True, **SETTINGS))
+    for a, b in zip(tree.leaves(host.state), tree.leaves(device.state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(host.loss, device.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_one_trace_for_the_whole_run(on_device):
+    jax.clear_caches()
+    TRACES.clear()
+    epochs = train.train(objective(), fresh(), X0, on_device=on_device, **SETTINGS)
+    next(epochs)
+    first = len(TRACES)
+    last(epochs)
+    assert first > 0
+    assert len(TRACES) == first
+
+
+def test_training_finds_the_mean_of_the_data():
+    settings = SETTINGS | {"epochs": 60, "decay_at": (0.6, 0.8)}
+    epoch = last(train.train(objective(), fresh(), X0, **settings))
+    params = epoch.state.params
+    # The best affine v has no bias left at the mean path: v((1 − t)·m, t) averages to −m.
+    residual = params["a"] * 0.5 * X0.mean(0) + params["b"] + X0.mean(0)
+    assert float(jnp.abs(residual).max()) < 0.3
+    assert epoch.loss < 1.2
+
+
+def test_adamw_decays_decoupled():
+    decayed = train.Objective(affine, targets.point, weight_decay=0.5)
+    state = train.init_state(decayed, {"a": jnp.ones(3), "b": jnp.zeros(3)})
+    # On x0 = 0 and x1 = 0 the loss does not see a: only the decay moves it.
+    state, _ = train.step(
+        decayed, state, jnp.zeros((2, 3)), jnp.arange(2), jax.random.key(0), jnp.float32(0.1)
+    )
+    np.testing.assert_allclose(state.params["a"], 1 - 0.1 * 0.5, rtol=1e-6)
+
+
+def test_resumed_equals_uninterrupted(tmp_path):
+    whole = last(train.train(objective(), fresh(), X0, **SETTINGS))
+    history = []
+    with Checkpoints(tmp_path / "checkpoint") as checkpoints:
+        for epoch in train.train(objective(), fresh(), X0, **SETTINGS):
+            history.append({"loss": epoch.loss})
+            checkpoints.save(epoch.state, history)
+            if epoch.number == 4:
+                break
+    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir() if p.name.isdigit()) == [
+        "3",
+        "4",
+    ]
+    with Checkpoints(tmp_path / "checkpoint") as checkpoints:
+        found = checkpoints.restore(fresh())
+    assert found is not None
+    state, restored = found
+    assert restored == history
+    resumed = last(train.train(objective(), state, X0, first_epoch=4, **SETTINGS))
+    assert equal(resumed.state, whole.state)
+    assert resumed.loss == whole.loss
+
+
+def test_nothing_to_restore(tmp_path):
+    with Checkpoints(tmp_path / "checkpoint") as checkpoints:
+        assert checkpoints.restore(fresh()) is None
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(fresh(), [{"loss": 1.0}])
+    for path in (tmp_path / "c" / "1" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    with (
+        Checkpoints(tmp_path / "c") as checkpoints,
+        pytest.raises(WTFlowError, match=r"c/1: the checkpoint cannot be read"),
+    ):
+        checkpoints.restore(fresh())
+
+
+CONFIG = Config(width=8, epochs=2, batch_size=4, steps_det=3)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    x = np.random.default_rng(0).normal(1, 2, (6, 4, 4, 3)).astype(np.float32)
+    return detector.fit(CONFIG, jnp.asarray(x)), x
+
+
+def test_predictions_do_not_depend_on_the_batch(fitted):
+    fitted, x = fitted
+    many = np.concatenate([x, x, x])
+    together = detector.predict_cells(fitted, many, CONFIG)
+    alone = detector.predict_cells(fitted, many[7:8], CONFIG)
+    np.testing.assert_allclose(together.detection[7], alone.detection[0], atol=1e-5)
+    assert together.localization.shape == (18, 4, 4)
+    assert np.abs(together.detection - together.localization).max() > 1e-4
+
+
+def test_fitting_again_gives_the_same_bits(fitted):
+    fitted, x = fitted
+    again = detector.fit(CONFIG, jnp.asarray(x))
+    assert equal(again.params, fitted.params)
+    other = detector.fit(Config(width=8, epochs=2, batch_size=4, seed=1), jnp.asarray(x))
+    assert not equal(other.params, fitted.params)

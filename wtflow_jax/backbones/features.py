@@ -1,0 +1,187 @@
+"""Features of a frozen backbone: computed once a split, pooled to the paper's grid, cached."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL
+from flax import linen as nn
+from jaxtyping import Array, Float, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from wtflow_jax.backbones import Backbone, Grid, normalise
+from wtflow_jax.datasets import Sample, read_image
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.types import Features
+
+VERSION = "1"
+"""Raised whenever the same images would give other numbers."""
+BATCH = 8
+
+Advance = Callable[[int], None]
+
+
+def pool(x: Features) -> Features:
+    """Average 3×3 cells at stride 2, one cell of zeros around (torch's padded average pool).
+
+    It halves a map: the (1024, 16, 16) of the paper follow from the 32×32 of layer3 at 512².
+    """
+    return nn.avg_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)), count_include_pad=True)
+
+
+def grid(backbone: Backbone) -> Grid:
+    """Return where the cells of the pooled map sit in the image: those of the coarsest layer."""
+    coarsest = max(backbone.grids, key=lambda g: g.stride)
+    return Grid(2 * coarsest.stride, coarsest.offset)
+
+
+@partial(jax.jit, static_argnums=0)
+def _pooled(
+    apply: Callable, params: dict, images: UInt8[Array, "n H W 3"]
+) -> Float[Array, "n h w c"]:
+    maps = [pool(x) for x in apply(params, normalise(images))]
+    height = min(x.shape[1] for x in maps)
+    for i, x in enumerate(maps):
+        while x.shape[1] > height:
+            x = pool(x)
+        maps[i] = x
+    return jnp.concatenate(maps, axis=-1)
+
+
+def _batches(
+    samples: Sequence[Sample], size: tuple[int, int]
+) -> Iterator[tuple[Sequence[Sample], UInt8[np.ndarray, "b H W 3"]]]:
+    """Decode in threads, one batch ahead of the backbone."""
+    batches = [samples[i : i + BATCH] for i in range(0, len(samples), BATCH)]
+    with ThreadPoolExecutor(
+        os.cpu_count()
+    ) as pool_:
+
+        def submit(batch: Sequence[Sample]) -> list:
+            return [pool_.submit(read_image, sample.path, size) for sample in batch]
+
+        ahead = submit(batches[0])
+        for i, batch in enumerate(batches):
+            current, ahead = ahead, submit(batches[i + 1]) if i + 1 < len(batches) else []
+            images = [future.result() for future in current]
+            # One shape, one trace: the last batch is filled up.
+            yield batch, np.stack(images + images[:1] * (BATCH - len(images)))
+
+
+class _Key(NamedTuple):
+    """Everything that changes the numbers."""
+
+    backbone: str
+    layers: tuple[int, ...]
+    weights: str
+    size: tuple[int, int]
+    pillow: str
+    files: str
+
+    def text(self) -> str:
+        return json.dumps(self._asdict(), sort_keys=True)
+
+
+def _key(backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int]) -> _Key:
+    files = hashlib.sha256()
+    for sample in samples:
+        try:
+            files.update(hashlib.sha256(sample.path.read_bytes()).digest())
+        except OSError as error:
+            raise WTFlowError(f"{sample.path}: cannot be read ({error.strerror})") from error
+    return _Key(
+        backbone.name, backbone.layers, backbone.digest, size, PIL.__version__, files.hexdigest()
+    )
+
+
+def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"]:
+    advice = "delete it, or give another --cache"
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            version = metadata.get("version")
+            if version != VERSION:
+                raise WTFlowError(
+                    f"{path}: written by cache version {version}, this is {VERSION}; {advice}"
+                )
+            if metadata.get("key") != key.text():
+                raise WTFlowError(f"{path}: holds the features of other images; {advice}")
+            features = file.get_tensor("features")
+    except (SafetensorError, OSError) as error:
+        raise WTFlowError(f"{path}: is no readable feature cache ({error}); {advice}") from error
+    if not np.isfinite(features).all():
+        raise WTFlowError(f"{path}: holds NaN or infinite features; {advice}")
+    return features
+
+
+def _save(path: Path, features: Float[np.ndarray, "n h w c"], key: _Key) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(descriptor)
+    try:
+        save_file({"features": features}, temporary, {"version": VERSION, "key": key.text()})
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def extract(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    size: tuple[int, int],
+    cache: Path,
+    advance: Advance = lambda images: None,
+) -> Float[np.ndarray, "n h w c"]:
+    """Return the pooled features of images, from the cache where they are there.
+
+    The cache's key is made of the images' contents, the backbone, its weights and layers, the size
+    and the code's version; a file appears complete or not at all.
+
+    Args:
+        backbone: a loaded one.
+        samples: n images.
+        size: (H, W) they are resized to.
+        cache: directory that holds ``features/``.
+        advance: called with the number of images done since the last call.
+
+    Returns:
+        float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16; several layers are
+        pooled to the coarsest one's cells and concatenated.
+
+    Raises:
+        WTFlowError: an image cannot be read, gives a feature that is not finite, or the cache's
+            file is of another version or damaged.
+    """
+    key = _key(backbone, samples, size)
+    path = (
+        cache / "features" / f"{hashlib.sha256(key.text().encode()).hexdigest()[:32]}.safetensors"
+    )
+    if path.exists():
+        features = _load(path, key)
+        advance(len(samples))
+        return features
+    parts = []
+    for batch, images in _batches(samples, size):
+        part = np.asarray(_pooled(backbone.apply, backbone.params, images))[: len(batch)]
+        finite = np.isfinite(part).all(axis=(1, 2, 3))
+        if not finite.all():
+            image = batch[int(np.argmin(finite))].path
+            raise WTFlowError(
+                f"{image}: {backbone.name} gives NaN or infinite features; check its --weights"
+            )
+        parts.append(part)
+        advance(len(batch))
+    features = np.concatenate(parts)
+    _save(path, features, key)
+    return features

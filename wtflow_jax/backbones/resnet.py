@@ -1,0 +1,150 @@
+"""ResNet-18, ResNet-34 and Wide-ResNet-50-2 up to the third stage, as torchvision builds them.
+
+He et al., arXiv 1512.03385; Zagoruyko and Komodakis, arXiv 1605.07146. In the bottleneck the
+stride is on the 3×3 convolution (torchvision's v1.5). Padding is symmetric, so cell i of a stage is
+centred on pixel i·stride. Batch norm is folded into the convolutions.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from wtflow_jax.backbones.weights import ConvReader, State
+from wtflow_jax.types import Params
+
+Map = Float[Array, "n _ _ _"]
+
+STAGES = (1, 2, 3)
+STRIDES = {1: 4, 2: 8, 3: 16}
+
+_EPS = 1e-5
+
+
+class Architecture(NamedTuple):
+    """Blocks and output channels of stages 1 to 3; ``inner`` channels in a bottleneck's middle."""
+
+    blocks: tuple[int, int, int]
+    channels: tuple[int, int, int]
+    inner: tuple[int, int, int] | None = None
+
+
+ARCHITECTURES = {
+    "resnet18": Architecture((2, 2, 2), (64, 128, 256)),
+    "resnet34": Architecture((3, 4, 6), (64, 128, 256)),
+    "wide_resnet50_2": Architecture((3, 4, 6), (256, 512, 1024), (128, 256, 512)),
+}
+
+
+def _shapes(
+    before: int, inner: int | None, after: int, first: bool
+) -> dict[str, tuple[int, int, int, int]]:
+    if inner is None:
+        shapes = {"conv1": (after, before, 3, 3), "conv2": (after, after, 3, 3)}
+    else:
+        shapes = {
+            "conv1": (inner, before, 1, 1),
+            "conv2": (inner, inner, 3, 3),
+            "conv3": (after, inner, 1, 1),
+        }
+    # Where the shape changes the shortcut is a convolution; stage 1 of basic blocks keeps it.
+    if first and before != after:
+        shapes["downsample"] = (after, before, 1, 1)
+    return shapes
+
+
+def from_state(name: str, state: State, path: Path) -> Params:
+    """Build the parameters from torchvision's names.
+
+    Args:
+        name: a key of ``ARCHITECTURES``.
+        state: a whole state dict (layer4 and fc are ignored), or one whose batch norms are folded.
+        path: where it was read, for messages.
+
+    Returns:
+        ``stem``: a convolution; ``stages``: for each stage its blocks, each convolutions by name. A
+        convolution is ``weight`` (kh, kw, i, o) and ``bias`` (o,), float32.
+
+    Raises:
+        WTFlowError: naming the first tensor that does not fit.
+    """
+    net = ARCHITECTURES[name]
+    reader = ConvReader(name, state, path, _EPS)
+    stem = reader.conv("conv1", "bn1", (64, 3, 7, 7))
+    stages, before = [], 64
+    for stage in STAGES:
+        after = net.channels[stage - 1]
+        inner = net.inner[stage - 1] if net.inner else None
+        blocks = []
+        for index in range(net.blocks[stage - 1]):
+            prefix, block = f"layer{stage}.{index}", {}
+            for conv, shape in _shapes(before, inner, after, index == 0).items():
+                if conv == "downsample":
+                    names = f"{prefix}.downsample.0", f"{prefix}.downsample.1"
+                else:
+                    names = f"{prefix}.{conv}", f"{prefix}.bn{conv[-1]}"
+                block[conv] = reader.conv(*names, shape)
+            blocks.append(block)
+            before = after
+        stages.append(blocks)
+    reader.finish(
+        lambda tensor: tensor.startswith(("conv1.", "bn1.", "layer1.", "layer2.", "layer3."))
+    )
+    return {"stem": stem, "stages": stages}
+
+
+def _conv(conv: Params, x: Map, stride: int = 1) -> Map:
+    pad = conv["weight"].shape[0] // 2
+    y = lax.conv_general_dilated(
+        x,
+        conv["weight"],
+        (stride, stride),
+        ((pad, pad), (pad, pad)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        # Without it GPUs round to TF32, and features differ from device to device.
+        precision=lax.Precision.HIGHEST,
+    )
+    return y + conv["bias"]
+
+
+def _max_pool(x: Map) -> Map:
+    window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
+    return lax.reduce_window(
+        x, -jnp.inf, lax.max, window, strides, ((0, 0), (1, 1), (1, 1), (0, 0))
+    )
+
+
+def _block(block: Params, x: Map, stride: int) -> Map:
+    shortcut = _conv(block["downsample"], x, stride) if "downsample" in block else x
+    if "conv3" in block:
+        y = jax.nn.relu(_conv(block["conv1"], x))
+        y = _conv(block["conv3"], jax.nn.relu(_conv(block["conv2"], y, stride)))
+    else:
+        y = _conv(block["conv2"], jax.nn.relu(_conv(block["conv1"], x, stride)))
+    return jax.nn.relu(y + shortcut)
+
+
+def features(
+    params: Params, images: Float[Array, "n h w 3"], *, layers: tuple[int, ...]
+) -> tuple[Map, ...]:
+    """Return the outputs of some stages; nothing behind the deepest is computed.
+
+    Args:
+        params: of ``from_state``.
+        images: (n, h, w, 3), RGB, normalised by ImageNet's mean and deviation.
+        layers: stages from 1 to 3, ascending.
+
+    Returns:
+        For each stage (n, h / stride, w / stride, c), strides 4, 8, 16.
+    """
+    x = _max_pool(jax.nn.relu(_conv(params["stem"], images, 2)))
+    maps = []
+    for stage in range(1, max(layers) + 1):
+        for index, block in enumerate(params["stages"][stage - 1]):
+            x = _block(block, x, 2 if stage > 1 and index == 0 else 1)
+        if stage in layers:
+            maps.append(x)
+    return tuple(maps)

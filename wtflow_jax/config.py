@@ -1,0 +1,109 @@
+"""One frozen config: every choice the paper makes or ablates is a value here."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+WTMapName = Literal["none", "batch_norm", "layer_norm"]
+TargetName = Literal["gaussian", "sphere", "point"]
+SolverName = Literal["euler", "heun", "midpoint", "tsit5", "dopri5"]
+BackboneName = Literal["resnet18", "resnet34", "wide_resnet50_2", "efficientnet_lite0"]
+PresetName = Literal["small", "paper"]
+
+
+def default_cache() -> Path:
+    """Return the directory for features, downloaded weights and the built-in category."""
+    return Path("~/.cache/wtflow-jax").expanduser()
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run of WT-Flow over categories, one model each."""
+
+    root: Path | None = None
+    """Directory of categories in MVTec AD or MVTec 3D-AD layout; left out: a built-in category."""
+    categories: tuple[str, ...] = ()
+    """Which of them; left out: all."""
+    out: Path = Path("runs/mvtec")
+    """Where results go."""
+    preset: PresetName = "small"
+    """Defaults of the other flags: small runs anywhere, paper is Sec. V-A."""
+    resume: bool = False
+    """Continue the run in --out; start it if there is none."""
+    smoke: bool = False
+    """A run of seconds on few images: does everything work?"""
+
+    backbone: BackboneName = "efficientnet_lite0"
+    """Frozen feature extractor."""
+    weights: str | None = None
+    """Its .safetensors or .pth file; left out: the installed package (Lite0) or a download."""
+    layer: tuple[str, ...] = ()
+    """Stages (layer1 to layer3) or blocks (block0 on), one or several; left out: layer3, block7."""
+    image_size: str = "512"
+    """S or HxW in pixels, multiples of 32."""
+    cache: Path = default_cache()
+    """Directory for features, downloaded weights and the built-in category."""
+
+    wt: WTMapName = "layer_norm"
+    """WT map on the features before coupling; none is plain rFM."""
+    target: TargetName = "gaussian"
+    """Distribution of x1."""
+    velocity: Literal["unet"] = "unet"
+    """Velocity network."""
+    width: int = 64
+    """Its base width, NC in Table IV; a multiple of 8."""
+    position: bool = False
+    """Add a position embedding after its first convolution."""
+
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 8
+    """Images an optimizer step."""
+    learning_rate: float = 2e-4
+    """AdamW's first learning rate."""
+    weight_decay: float = 0.1
+    """AdamW's decoupled weight decay."""
+    decay_at: tuple[float, ...] = (0.5, 0.8)
+    """Fractions of the run at which the learning rate is divided by ten."""
+    eval_every: int = 2
+    """Epochs between evaluations and checkpoints, counted back from the last epoch."""
+
+    solver: SolverName = "euler"
+    """ODE solver of inference, in equal steps."""
+    steps_det: int = 20
+    """Its steps for the image score."""
+    steps_loc: int = 1
+    """Its steps for the anomaly map."""
+    top_fraction: float = 0.03
+    """Share of pixels whose mean is the image score."""
+    centres: Literal["true", "half_pixel"] = "true"
+    """Where the cells of a map sit in the image; pixel AUROC is reported for both."""
+    seed: int = 0
+    """Decides initial weights, order and noise."""
+
+
+def defaults(preset: PresetName, wt: WTMapName, smoke: bool) -> Config:
+    """Return a preset's config, the defaults that flags are read on top of.
+
+    Args:
+        preset: ``small`` or ``paper``.
+        wt: the WT map chosen: in the paper's headline rows the position embedding is on for none
+            and batch_norm and off for layer_norm (Table IV).
+        smoke: shrink whatever costs time.
+    """
+    config = Config(preset=preset, wt=wt, smoke=smoke)
+    if preset == "paper":
+        config = replace(
+            config,
+            backbone="wide_resnet50_2",
+            width=768,
+            position=wt != "layer_norm",
+            epochs=100,
+            decay_at=(0.25, 0.5, 0.75),
+            eval_every=1,
+        )
+    if smoke:
+        config = replace(
+            config, image_size="128", width=16, epochs=2, eval_every=1, steps_det=2
+        )
+    return config

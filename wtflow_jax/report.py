@@ -1,0 +1,61 @@
+"""Pictures of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from jaxtyping import Bool
+from matplotlib.figure import Figure
+
+from wtflow_jax.datasets import Sample, read_image
+from wtflow_jax.detector import Prediction
+
+matplotlib.use("Agg")
+
+PER_KIND = 2
+
+
+def save_maps(
+    path: Path,
+    samples: Sequence[Sample],
+    masks: Bool[np.ndarray, "n H W"],
+    prediction: Prediction,
+    size: tuple[int, int],
+) -> None:
+    """Draw image, mask and anomaly map of some images of each kind.
+
+    The images are the first of their kind, whatever their score, and one colour scale serves all:
+    from the lowest to the highest value in all the maps of the test set.
+
+    Args:
+        path: PNG file to write.
+        samples: the n test images.
+        masks: their masks.
+        prediction: their scores and maps.
+        size: (H, W).
+    """
+    kinds = sorted({sample.kind for sample in samples}, key=lambda kind: (kind != "good", kind))
+    shown = [
+        i
+        for kind in kinds
+        for i in [i for i, sample in enumerate(samples) if sample.kind == kind][:PER_KIND]
+    ]
+    aspect = size[0] / size[1]
+    figure = Figure(figsize=(1.6 * len(shown), 3 * 1.6 * aspect + 0.7), layout="constrained")
+    axes = figure.subplots(3, len(shown), squeeze=False)
+    low, high = float(prediction.maps.min()), float(prediction.maps.max())
+    heat = None
+    for column, i in enumerate(shown):
+        axes[0, column].imshow(read_image(samples[i].path, size))
+        axes[0, column].set_title(f"{samples[i].kind}\n{prediction.scores[i]:.4f}", fontsize=8)
+        axes[1, column].imshow(masks[i], cmap="gray", vmin=0, vmax=1)
+        heat = axes[2, column].imshow(prediction.maps[i], cmap="inferno", vmin=low, vmax=high)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    for row, name in enumerate(("image", "mask", "map")):
+        axes[row, 0].set_ylabel(name, fontsize=9)
+    if heat is not None:
+        figure.colorbar(heat, ax=axes[2, :], shrink=0.9, label="1 − density proxy (Eq. 2)")
+    figure.savefig(path, dpi=110)

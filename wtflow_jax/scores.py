@@ -1,0 +1,84 @@
+"""From endpoints to anomaly maps and image scores (Eq. 2, Sec. V-A).
+
+A map is first a number a cell of the feature map, (n, h, w), then upsampled bilinearly to the image.
+Where a cell sits in the image follows from the backbone's strides and paddings; the usual half-pixel
+convention puts it elsewhere (for a layer3 map with the padded pool 15.5 pixels further), and both
+are at hand as one matrix an axis.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from wtflow_jax.types import Features, Samples
+
+CellScores = Float[Array, "n h w"]
+Maps = Float[Array, "n H W"]
+
+
+def density_proxy(x1: Samples) -> Samples:
+    """Return a = 1 − (2π)^(−1/2)·exp(−φ²/2) for each element φ of x̂1 (Eq. 2), in [0.6011, 1)."""
+    return 1 - jnp.exp(-jnp.square(x1) / 2) / math.sqrt(2 * math.pi)
+
+
+def cell_scores(x1: Features) -> CellScores:
+    """Return the mean over channels of the density proxy, (n, h, w, c) to (n, h, w)."""
+    return jnp.mean(density_proxy(x1), axis=-1)
+
+
+class Upsampling(NamedTuple):
+    """Bilinear interpolation from cells to pixels, one matrix an axis, each row adding up to 1."""
+
+    rows: Float[np.ndarray, "H h"]
+    columns: Float[np.ndarray, "W w"]
+
+
+def _interpolation(pixels: int, centres: Float[np.ndarray, " k"]) -> Float[np.ndarray, "pixels k"]:
+    at = np.arange(pixels)
+    # Interpolating each unit vector gives the matrix; beyond the outermost cells it is constant.
+    columns = [np.interp(at, centres, unit) for unit in np.eye(len(centres))]
+    return np.stack(columns, axis=-1).astype(np.float32)
+
+
+def upsampling(
+    size: tuple[int, int], cells: tuple[int, int], stride: float, offset: float | None = None
+) -> Upsampling:
+    """Return the interpolation of maps whose cell i sits at pixel ``stride·i + offset``.
+
+    Args:
+        size: (H, W) of the image; pixels are counted from 0 at the first one's centre.
+        cells: (h, w) of the map.
+        stride: pixels from one cell to the next.
+        offset: pixel of the first cell; left out: (stride − 1) / 2, the half-pixel convention.
+    """
+    offset = (stride - 1) / 2 if offset is None else offset
+    axes = [
+        _interpolation(n, stride * np.arange(k) + offset) for n, k in zip(size, cells, strict=True)
+    ]
+    return Upsampling(*axes)
+
+
+def upsample(cells: CellScores, upsampling: Upsampling) -> Maps:
+    """Upsample maps bilinearly, (n, h, w) to (n, H, W)."""
+    # Full float32 on accelerators too: scores differ in their fifth digit.
+    highest = jax.lax.Precision.HIGHEST
+    return jnp.einsum("Hh,nhw,Ww->nHW", upsampling.rows, cells, upsampling.columns, precision=highest)
+
+
+def image_scores(maps: Maps, top_fraction: float = 0.03) -> Float[Array, " n"]:
+    """Return the mean of each map's highest pixels (Sec. V-A: the top 3 %).
+
+    Args:
+        maps: (n, H, W).
+        top_fraction: the share of pixels averaged, in (0, 1]; at least one pixel.
+
+    Returns:
+        Scores (n,).
+    """
+    pixels = maps.reshape(maps.shape[0], -1)
+    k = max(1, int(top_fraction * pixels.shape[1]))
+    return jnp.mean(jax.lax.top_k(pixels, k)[0], axis=-1)

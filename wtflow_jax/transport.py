@@ -1,0 +1,77 @@
+"""WT maps: the plain norm applied to features before coupling (Algorithm 1, line 2; Sec. III-D).
+
+A map is two pure functions: ``fit(features) -> stats`` on the training features, once, and
+``apply(stats, features) -> x0`` in training and in inference alike. Statistics travel as arguments.
+A WT map is not a norm layer in front of the network: it moves the data themselves (Table XI).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from wtflow_jax.types import Samples
+
+EPSILON = 1e-5
+"""Added to a variance before its root is taken."""
+
+
+class Stats(NamedTuple):
+    """Affine statistics of a map, one number a channel; both empty where a map needs none."""
+
+    mean: Float[Array, " c"]
+    variance: Float[Array, " c"]
+
+
+Fit: TypeAlias = Callable[[Samples], Stats]
+Apply: TypeAlias = Callable[[Stats, Samples], Samples]
+
+
+class WTMap(NamedTuple):
+    """A worst-transport map.
+
+    Attributes:
+        fit: training features (n, *event) -> statistics.
+        apply: statistics and features (n, *event) -> x0 (n, *event).
+    """
+
+    fit: Fit
+    apply: Apply
+
+
+def _no_stats(features: Samples) -> Stats:
+    return Stats(jnp.zeros(0, features.dtype), jnp.zeros(0, features.dtype))
+
+
+def _identity(stats: Stats, features: Samples) -> Samples:
+    return features
+
+
+def _channel_stats(features: Samples) -> Stats:
+    axes = tuple(range(features.ndim - 1))
+    return Stats(jnp.mean(features, axes), jnp.var(features, axes))
+
+
+def _batch_norm(stats: Stats, features: Samples) -> Samples:
+    return (features - stats.mean) / jnp.sqrt(stats.variance + EPSILON)
+
+
+def _layer_norm(stats: Stats, features: Samples) -> Samples:
+    axes = tuple(range(1, features.ndim))
+    mean = jnp.mean(features, axes, keepdims=True)
+    variance = jnp.var(features, axes, keepdims=True)
+    return (features - mean) / jnp.sqrt(variance + EPSILON)
+
+
+MAPS = {
+    "none": WTMap(_no_stats, _identity),
+    "batch_norm": WTMap(_channel_stats, _batch_norm),
+    "layer_norm": WTMap(_no_stats, _layer_norm),
+}
+"""By name.
+
+``none``: x0 = f, plain rFM. ``batch_norm``: μ, σ per channel over the training set (suppl. Eq. 40
+writes batch statistics); the mean of ‖x0‖² over that set is then D (Lemma 6). ``layer_norm``: μ, σ
+per sample over all D elements, population variance; ‖x0‖ = √D up to ``EPSILON`` (Lemma 5).
+"""

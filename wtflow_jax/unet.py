@@ -1,0 +1,144 @@
+"""The paper's velocity network: a mini U-Net with two levels down and two up (Sec. III-D).
+
+The paper gives the base width and two parameter counts; ``docs/method.md`` says how the rest
+follows. For 1,024 channels the counts are 22.5, 87.3, 343.8 and 769.5 million parameters at widths
+128, 256, 512 and 768.
+"""
+
+from functools import lru_cache
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from wtflow_jax.types import Params, PRNGKey, Time, VelocityFn
+
+Map = Float[Array, "h w c"]
+TimeVector = Float[Array, " width"]
+
+
+def sinusoid(position: Float[Array, "*n"], width: int) -> Float[Array, "*n width"]:
+    """Return sines and cosines of ``position`` at ``width / 2`` frequencies from 1 to 1/10,000."""
+    frequencies = jnp.asarray(10_000.0 ** -(np.arange(width // 2) / (width // 2)), jnp.float32)
+    angle = position[..., None] * frequencies
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+def position_embedding(height: int, width: int, channels: int) -> Map:
+    """Return a fixed 2-D embedding: half of the channels code the row, half the column."""
+    rows = sinusoid(jnp.arange(height, dtype=jnp.float32), channels // 2)
+    columns = sinusoid(jnp.arange(width, dtype=jnp.float32), channels // 2)
+    shape = (height, width, channels // 2)
+    return jnp.concatenate(
+        [jnp.broadcast_to(rows[:, None], shape), jnp.broadcast_to(columns[None], shape)], axis=-1
+    )
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    # One sample at a time: all three axes are the sample's own.
+    return nn.GroupNorm(num_groups=32 if width >= 128 else 8, reduction_axes=(-3, -2, -1))
+
+
+def _conv(width: int, size: int) -> nn.Conv:
+    return nn.Conv(width, (size, size), padding=size // 2)
+
+
+def _down(x: Map) -> Map:
+    return nn.avg_pool(x, (2, 2), (2, 2), padding="SAME", count_include_pad=False)
+
+
+def _up(x: Map, like: Map) -> Map:
+    x = jnp.repeat(jnp.repeat(x, 2, axis=0), 2, axis=1)
+    return jnp.concatenate([x[: like.shape[0], : like.shape[1]], like], axis=-1)
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoidal features of width B/2 at 1000·t, then an MLP B/2 → 4B → B."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, t: Time) -> TimeVector:
+        """Embed a time t in [0, 1]."""
+        x = sinusoid(1000 * t, self.width // 2)
+        return nn.Dense(self.width)(nn.silu(nn.Dense(4 * self.width)(x)))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions, each followed by group norm and SiLU; time enters after the first."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Map, time: TimeVector) -> Map:
+        """Map (h, w, c) to (h, w, width)."""
+        y = _conv(self.width, 3)(x) + nn.Dense(self.width)(time)
+        y = nn.silu(_norm(self.width)(y))
+        y = nn.silu(_norm(self.width)(_conv(self.width, 3)(y)))
+        return y + (x if x.shape[-1] == self.width else _conv(self.width, 1)(x))
+
+
+class UNet(nn.Module):
+    """The velocity network for one sample.
+
+    Attributes:
+        width: base width B, called NC in Table IV; a multiple of 8.
+        position: whether a fixed position embedding is added after the first convolution.
+    """
+
+    width: int
+    position: bool = False
+
+    @nn.compact
+    def __call__(self, t: Time, x: Map) -> Map:
+        """Return v(x, t) (h, w, c) for one feature map x (h, w, c) at a time t in [0, 1]."""
+        b = self.width
+        time = TimeEmbedding(b)(t)
+
+        def blocks(y: Map, *widths: int) -> Map:
+            for width in widths:
+                y = ResidualBlock(width)(y, time)
+            return y
+
+        y = _conv(b, 3)(x)
+        if self.position:
+            y = y + position_embedding(*y.shape)
+        skip1 = blocks(y, 2 * b, 2 * b)
+        skip2 = blocks(_down(skip1), 4 * b, 4 * b)
+        y = blocks(_down(skip2), 4 * b)
+        y = blocks(_up(y, skip2), 2 * b, 2 * b)
+        y = blocks(_up(y, skip1), b, b)
+        return _conv(x.shape[-1], 1)(y)
+
+
+@lru_cache
+def velocity(width: int, position: bool = False) -> VelocityFn:
+    """Return the network as a ``velocity_fn(params, t, x) -> v``, the same object at each call.
+
+    Args:
+        width: base width B, a multiple of 8.
+        position: whether to add the position embedding.
+    """
+    network = UNet(width, position)
+
+    def velocity_fn(params: Params, t: Time, x: Map) -> Map:
+        return network.apply(params, t, x)  # pyright: ignore[reportReturnType]
+
+    return velocity_fn
+
+
+def init(
+    key: PRNGKey, shape: tuple[int, int, int], width: int, position: bool = False
+) -> Params:
+    """Draw initial parameters, float32.
+
+    Args:
+        key: decides them.
+        shape: (h, w, c) of one feature map.
+        width: base width B, a multiple of 8.
+        position: whether the network adds the position embedding.
+    """
+    network = UNet(width, position)
+    return jax.jit(network.init)(key, jnp.zeros(()), jnp.zeros(shape))
