@@ -25,6 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+import wtflow_jax
 from wtflow_jax import backbones, datasets, detector, metrics, report, scores, transport
 from wtflow_jax.backbones import features
 from wtflow_jax.checkpoint import Checkpoints, History
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str], *, title: str, description: str, paper: Paper
 
 def environment(config: Config) -> dict[str, Any]:
     """Return what a result depends on beside its config."""
-    packages = "jax jaxlib flax optax orbax-checkpoint diffrax numpy pillow wtflow-jax".split()
+    packages = "jax jaxlib flax optax orbax-checkpoint diffrax numpy pillow".split()
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"],
         cwd=Path(__file__).parent,
@@ -71,7 +72,8 @@ def environment(config: Config) -> dict[str, Any]:
     )
     device = jax.devices()[0]
     return {
-        "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in packages},
+        "versions": {"python": sys.version.split()[0], "wtflow-jax": wtflow_jax.__version__}
+        | {name: version(name) for name in packages},
         "device": f"{device.platform}: {device.device_kind}, {len(os.sched_getaffinity(0))} cores",
         "git_commit": commit.stdout.strip() or None,
         "seed": config.seed,

@@ -125,7 +125,7 @@ def _global(module: Any, name: Any) -> _Global:
 
 
 def _storage(pid: Any) -> Storage:
-    # ("storage", class, key, location, numel); the legacy format adds a view, None since torch 0.4.
+    # ("storage", class, key, location, numel); the legacy format adds a view, long None.
     if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
         raise Unreadable("a persistent id that is no storage")
     _, kind, key, _, numel, *view = pid

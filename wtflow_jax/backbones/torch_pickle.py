@@ -117,7 +117,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
         for name, value in described.items():
             if not isinstance(value, Tensor):
                 kind = type(value).__name__.removeprefix("_")
-                raise Unreadable(f"{name[:100]!r} is a {kind}, no tensor; save model.state_dict()")
+                raise Unreadable(
+                    f"{name[:100]!r} is of type {kind}, no tensor; save model.state_dict()"
+                )
             state[name] = _view(value, arrays[value.storage.key])
     except Unreadable as error:
         _fail(path, str(error))
