@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from wtflow_jax import ode, scores, targets, train, transport, unet
+from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.config import Config
 from wtflow_jax.types import Features, Params, VelocityFn
 
@@ -137,7 +138,9 @@ def fit(config: Config, features: Features) -> Detector:
     return detector
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "wt", "solver", "steps"))
+@partial(
+    jax.jit, static_argnames=("velocity_fn", "wt", "solver", "steps"), compiler_options=XLA_OPTIONS
+)
 def _cells(
     velocity_fn: VelocityFn,
     params: Params,

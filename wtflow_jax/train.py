@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from wtflow_jax import loss, targets
+from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.types import Params, PRNGKey, Samples, VelocityFn
 
 Order = Int[np.ndarray, "steps batch"]
@@ -120,7 +121,7 @@ def _step(
     return TrainState(optax.apply_updates(state.params, updates), moments), value
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
+@partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
 def step(
     objective: Objective,
     state: TrainState,
@@ -145,7 +146,7 @@ def step(
     return _step(objective, state, x0, index, key, rate)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
+@partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
 def steps(
     objective: Objective,
     state: TrainState,

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from wtflow_jax.backbones import Backbone, Grid, normalise
+from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.datasets import Sample, read_image
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.types import Features
@@ -45,7 +46,7 @@ def grid(backbone: Backbone) -> Grid:
     return Grid(2 * coarsest.stride, coarsest.offset)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0, compiler_options=XLA_OPTIONS)
 def _pooled(
     apply: Callable, params: dict, images: UInt8[Array, "n H W 3"]
 ) -> Float[Array, "n h w c"]:
