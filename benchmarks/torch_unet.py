@@ -1,6 +1,7 @@
-"""The U-Net of ``wtflow_jax.unet`` written again in torch: the peer that it is timed and tested against."""
+"""The U-Net of ``wtflow_jax.unet`` in torch: the peer it is timed and tested against."""
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with group norm and SiLU, time added after the first."""
 
     def __init__(self, before: int, width: int, time: int) -> None:
+        """Take ``before`` channels to ``width``, with a time vector of width ``time``."""
         super().__init__()
         groups = 32 if width >= 128 else 8
         self.conv1 = nn.Conv2d(before, width, 3, padding=1)
@@ -39,6 +41,7 @@ class UNet(nn.Module):
     """The velocity network on batches, channels first, without position embedding."""
 
     def __init__(self, channels: int, width: int) -> None:
+        """Build for maps of ``channels`` channels."""
         super().__init__()
         b = width
         self.width = width
@@ -64,7 +67,7 @@ class UNet(nn.Module):
         """Take over the parameters of the Flax network and return self."""
         tree = params["params"]
 
-        def copy(module: nn.Module, leaf: dict) -> None:
+        def copy(module: Any, leaf: dict) -> None:
             kernel = np.asarray(leaf["scale"] if "scale" in leaf else leaf["kernel"])
             order = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[kernel.ndim]
             with torch.no_grad():
@@ -75,7 +78,8 @@ class UNet(nn.Module):
         copy(self.last, tree["Conv_1"])
         copy(self.mlp[0], tree["TimeEmbedding_0"]["Dense_0"])
         copy(self.mlp[2], tree["TimeEmbedding_0"]["Dense_1"])
-        for i, block in enumerate(self.blocks):
+        for i, module in enumerate(self.blocks):
+            block = cast(ResidualBlock, module)
             leaf = tree[f"ResidualBlock_{i}"]
             copy(block.conv1, leaf["Conv_0"])
             copy(block.time, leaf["Dense_0"])

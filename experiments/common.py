@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,27 +14,16 @@ import jax
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
+import category as category_run
 import wtflow_jax
-from wtflow_jax import backbones, datasets, detector, metrics, report, scores, transport
-from wtflow_jax.backbones import features
-from wtflow_jax.checkpoint import Checkpoints, History
+from wtflow_jax import backbones, datasets
 from wtflow_jax.config import Config, defaults
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError
 
 PaperFigures = Mapping[str, Mapping[str, tuple[float, float]]]
-LAST = 10
-"""Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
 
 
 def parse(arguments: Sequence[str], description: str) -> Config:
@@ -62,7 +50,7 @@ def main(arguments: Sequence[str], *, title: str, description: str, paper: Paper
 
 def environment(config: Config) -> dict[str, Any]:
     """Return what a result depends on beside its config."""
-    packages = "jax jaxlib flax optax orbax-checkpoint diffrax numpy pillow".split()
+    packages = ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "pillow"]
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"],
         cwd=Path(__file__).parent,
@@ -157,169 +145,14 @@ def run(config: Config) -> dict[str, Any]:
     results["environment"] = environment(config)
     for category in todo:
         out = config.out / category.name
-        results["categories"][category.name] = run_category(config, backbone, category, size, out)
+        results["categories"][category.name] = category_run.run(
+            config, backbone, category, size, out
+        )
         each = results["categories"].values()
         for metric in results["mean"]:
             results["mean"][metric] = float(np.mean([result[metric] for result in each]))
         _write(config.out / "results.json", json.dumps(results, indent=2))
     return results
-
-
-def run_category(
-    config: Config,
-    backbone: backbones.Backbone,
-    category: Category,
-    size: tuple[int, int],
-    out: Path,
-) -> dict[str, Any]:
-    """Compute features, train, evaluate and write the files of one category."""
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        start = time.perf_counter()
-        samples = category.train + category.test
-        task = progress.add_task(f"{category.name}: features", total=len(samples), note="images")
-        train_features, test_features = (
-            features.extract(
-                backbone, part, size, config.cache, lambda n: progress.advance(task, n)
-            )
-            for part in (category.train, category.test)
-        )
-        masks = np.stack([datasets.read_mask(sample, size) for sample in category.test])
-        feature_seconds = time.perf_counter() - start
-        evaluator = Evaluator(config, features.grid(backbone), test_features, category.test, masks)
-        history, prediction, norms = _train(
-            config, category.name, train_features, evaluator, out / "checkpoint", progress
-        )
-    np.savez(
-        out / "scores.npz",
-        path=np.array([str(sample.path) for sample in category.test]),
-        label=evaluator.labels,
-        score=prediction.scores,
-        map=prediction.maps,
-    )
-    report.save_maps(out / "maps.png", category.test, masks, prediction, size)
-    evaluated = [entry for entry in history if "image_auroc" in entry]
-    evaluated = evaluated[-min(LAST, config.epochs) :]
-    summary: dict[str, Any] = {}
-    for metric in ("image_auroc", "pixel_auroc"):
-        values = [entry[metric] for entry in evaluated]
-        summary |= {metric: float(np.mean(values)), f"{metric}_std": float(np.std(values))}
-    for key in ("pixel_auroc_true", "pixel_auroc_half_pixel"):
-        summary[key] = float(np.mean([entry[key] for entry in evaluated]))
-    return summary | {
-        "loss": float(np.mean([entry["loss"] for entry in history[-min(LAST, config.epochs) :]])),
-        "x0_norm": norms,
-        "seconds": {
-            "features": feature_seconds,
-            "train": sum(entry["seconds_train"] for entry in history),
-            "evaluate": sum(entry.get("seconds_evaluate", 0.0) for entry in history),
-        },
-        "history": history,
-    }
-
-
-class Evaluator:
-    """The test split of a category, and AUROC on it."""
-
-    def __init__(
-        self,
-        config: Config,
-        grid: backbones.Grid,
-        test_features: np.ndarray,
-        samples: Sequence[Sample],
-        masks: np.ndarray,
-    ) -> None:
-        """Keep the split; ``grid`` says where cells sit in the image."""
-        self.config, self.features, self.masks = config, test_features, masks
-        self.labels = np.array([sample.label for sample in samples], bool)
-        cells = test_features.shape[1:3]
-        self.upsamplings = {
-            name: scores.upsampling(masks.shape[1:], cells, grid.stride, offset)
-            for name, offset in (("true", grid.offset), ("half_pixel", None))
-        }
-
-    def predict(self, fitted: detector.Detector) -> tuple[detector.Prediction, dict[str, Any]]:
-        """Return scores and maps with their AUROC in %, for both conventions of cell centres."""
-        start = time.perf_counter()
-        cells = detector.predict_cells(fitted, self.features, self.config)
-        figures, predictions = {}, {}
-        for name, upsampling in self.upsamplings.items():
-            predictions[name] = detector.finish(cells, upsampling, self.config.top_fraction)
-            auroc = 100 * metrics.auroc(predictions[name].maps, self.masks)
-            figures[f"pixel_auroc_{name}"] = auroc
-        prediction = predictions[self.config.centres]
-        figures["pixel_auroc"] = figures[f"pixel_auroc_{self.config.centres}"]
-        figures["image_auroc"] = 100 * metrics.auroc(prediction.scores, self.labels)
-        return prediction, figures | {"seconds_evaluate": time.perf_counter() - start}
-
-
-def _train(
-    config: Config,
-    name: str,
-    train_features: np.ndarray,
-    evaluator: Evaluator,
-    directory: Path,
-    progress: Progress,
-) -> tuple[History, detector.Prediction, dict[str, float]]:
-    x = jax.numpy.asarray(train_features)
-    fitted, state = detector.init(config, x)
-    steps = -(-len(x) // config.batch_size)
-    history: History = []
-    prediction = None
-    with Checkpoints(directory) as checkpoints:
-        found = checkpoints.restore(state) if config.resume else None
-        if found is not None:
-            state, history = found
-            fitted = fitted._replace(params=state.params)
-        done = len(history)
-        task = progress.add_task(
-            f"{name}: training", total=steps * config.epochs, completed=steps * done, note=""
-        )
-        began = time.perf_counter()
-
-        def advance(taken: int, loss: float) -> None:
-            progress.advance(task, taken)
-            rate = (progress.tasks[task].completed / steps - done) / (time.perf_counter() - began)
-            progress.update(task, note=f"loss {loss:.3f}, {rate:.2f} epochs/s")
-
-        for fitted, epoch in detector.epochs(
-            config, fitted, state, x, first_epoch=done, advance=advance
-        ):
-            entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
-            history.append(entry)
-            if (config.epochs - epoch.number) % config.eval_every == 0:
-                prediction, figures = evaluator.predict(fitted)
-                entry |= figures
-                history[-1] = entry
-                checkpoints.save(epoch.state, history)
-        if prediction is None:
-            prediction, _ = evaluator.predict(fitted)
-    return history, prediction, _norms(fitted, train_features, evaluator)
-
-
-def _norms(
-    fitted: detector.Detector, train_features: np.ndarray, evaluator: Evaluator
-) -> dict[str, float]:
-    """Return the mean of ‖x0‖ by split, beside √D (Lemmas 5 and 6)."""
-
-    def mean(part: np.ndarray) -> float:
-        x0 = np.asarray(transport.MAPS[fitted.wt].apply(fitted.stats, jax.numpy.asarray(part)))
-        return float(np.mean(np.linalg.norm(x0.reshape(len(x0), -1), axis=1)))
-
-    test, labels = evaluator.features, evaluator.labels
-    return {
-        "sqrt_d": float(np.sqrt(np.prod(test.shape[1:]))),
-        "train": mean(train_features),
-        "test_good": mean(test[~labels]),
-        "test_defective": mean(test[labels]),
-    }
 
 
 def table(title: str, config: Config, results: dict[str, Any], paper: PaperFigures) -> Table:
@@ -347,7 +180,7 @@ def table(title: str, config: Config, results: dict[str, Any], paper: PaperFigur
     view.add_section()
     view.add_row("mean", f"{mean['image_auroc']:.2f}", "", f"{mean['pixel_auroc']:.2f}")
     view.caption = (
-        f"mean ± std over the last {min(LAST, config.epochs)} evaluated epochs; "
+        f"mean ± std over the last {min(category_run.LAST, config.epochs)} evaluated epochs; "
         f"written to {config.out / 'results.json'}"
     )
     return view

@@ -8,7 +8,8 @@ Claim: 99.05 image AUROC and 97.95 pixel AUROC over the 15 categories with layer
     python experiments/mvtec.py --root mvtec_ad --preset paper     # Sec. V-A, needs a GPU
 
 Cost: some minutes a category on two CPU cores with the preset small; the paper's numbers are
-printed beside the measured ones. MVTec 3D-AD's layout is read too. What was reached: docs/results.md.
+printed beside the measured ones. MVTec 3D-AD's layout is read too. What was reached:
+docs/results.md.
 """
 
 import sys
@@ -17,4 +18,6 @@ import common
 import paper
 
 if __name__ == "__main__":
-    sys.exit(common.main(sys.argv[1:], title="MVTec AD", description=__doc__, paper=paper.MVTEC_AD))
+    sys.exit(
+        common.main(sys.argv[1:], title="MVTec AD", description=__doc__ or "", paper=paper.MVTEC_AD)
+    )

@@ -88,7 +88,9 @@ def test_running_backwards_returns():
 def test_differentiable_in_the_parameters():
     def endpoint(a):
         params = {"a": a, "b": jnp.float32(0)}
-        return ode.push_forward(fields.linear_velocity, params, X0[:1], steps=20, solver="tsit5").sum()
+        return ode.push_forward(
+            fields.linear_velocity, params, X0[:1], steps=20, solver="tsit5"
+        ).sum()
 
     gradient = jax.grad(endpoint)(jnp.float32(0.3))
     np.testing.assert_allclose(gradient, np.exp(0.3) * X0[0].sum(), rtol=1e-4)

@@ -51,4 +51,6 @@ def test_image_score_is_the_mean_of_the_top_pixels(fraction):
     maps = np.random.default_rng(0).random((3, 20, 30)).astype(np.float32)
     k = max(1, int(fraction * 600))
     expected = np.sort(maps.reshape(3, -1), axis=1)[:, -k:].mean(1)
-    np.testing.assert_allclose(scores.image_scores(jnp.asarray(maps), fraction), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        scores.image_scores(jnp.asarray(maps), fraction), expected, rtol=1e-5
+    )

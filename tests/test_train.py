@@ -43,9 +43,7 @@ def last(epochs):
 
 
 def equal(a, b):
-    return all(
-        bool((x == y).all()) for x, y in zip(tree.leaves(a), tree.leaves(b), strict=True)
-    )
+    return all(bool((x == y).all()) for x, y in zip(tree.leaves(a), tree.leaves(b), strict=True))
 
 
 def test_the_schedule_is_a_tenth_at_each_fraction():

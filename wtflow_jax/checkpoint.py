@@ -41,7 +41,7 @@ class Checkpoints:
         The state is copied before this returns, so its memory may be reused at once.
         """
         arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave(history)
+            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave({"epochs": history})
         )
         self.manager.save(len(history), args=arguments)
 
@@ -69,4 +69,4 @@ class Checkpoints:
                 f"{self.directory / str(epoch)}: the checkpoint cannot be read ({reason[:200]}); "
                 "delete it to continue from the one before"
             ) from error
-        return restored["state"], restored["history"]
+        return restored["state"], restored["history"]["epochs"]

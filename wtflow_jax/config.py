@@ -11,9 +11,8 @@ BackboneName = Literal["resnet18", "resnet34", "wide_resnet50_2", "efficientnet_
 PresetName = Literal["small", "paper"]
 
 
-def default_cache() -> Path:
-    """Return the directory for features, downloaded weights and the built-in category."""
-    return Path("~/.cache/wtflow-jax").expanduser()
+CACHE = Path("~/.cache/wtflow-jax").expanduser()
+"""For features, downloaded weights and the built-in category."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Config:
     """Stages (layer1 to layer3) or blocks (block0 on), one or several; left out: layer3, block7."""
     image_size: str = "512"
     """S or HxW in pixels, multiples of 32."""
-    cache: Path = default_cache()
+    cache: Path = CACHE
     """Directory for features, downloaded weights and the built-in category."""
 
     wt: WTMapName = "layer_norm"
@@ -50,23 +49,25 @@ class Config:
     """Distribution of x1."""
     velocity: Literal["unet"] = "unet"
     """Velocity network."""
-    width: int = 64
+    width: int = 32
     """Its base width, NC in Table IV; a multiple of 8."""
     position: bool = False
     """Add a position embedding after its first convolution."""
 
-    epochs: int = 20
+    epochs: int = 25
     """Passes over the training images."""
     batch_size: int = 8
     """Images an optimizer step."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 2e-3
     """AdamW's first learning rate."""
     weight_decay: float = 0.1
     """AdamW's decoupled weight decay."""
-    decay_at: tuple[float, ...] = (0.5, 0.8)
+    decay_at: tuple[float, ...] = (0.4, 0.8)
     """Fractions of the run at which the learning rate is divided by ten."""
-    eval_every: int = 2
-    """Epochs between evaluations and checkpoints, counted back from the last epoch."""
+    eval_every: int = 1
+    """Epochs between evaluations, counted back from the last epoch."""
+    eval_from: float = 0.6
+    """Fraction of the run before which nothing is evaluated."""
 
     solver: SolverName = "euler"
     """ODE solver of inference, in equal steps."""
@@ -99,11 +100,10 @@ def defaults(preset: PresetName, wt: WTMapName, smoke: bool) -> Config:
             width=768,
             position=wt != "layer_norm",
             epochs=100,
+            learning_rate=2e-4,
             decay_at=(0.25, 0.5, 0.75),
-            eval_every=1,
+            eval_from=0.9,
         )
     if smoke:
-        config = replace(
-            config, image_size="128", width=16, epochs=2, eval_every=1, steps_det=2
-        )
+        config = replace(config, image_size="128", width=16, epochs=2, eval_from=0.0, steps_det=2)
     return config

@@ -133,8 +133,7 @@ def fit(config: Config, features: Features) -> Detector:
         features: of good images, (n, h, w, c).
     """
     detector, state = init(config, features)
-    for detector, _ in epochs(config, detector, state, features):  # noqa: B007
-        pass
+    *_, (detector, _) = epochs(config, detector, state, features)
     return detector
 
 
@@ -191,19 +190,19 @@ def predict_cells(
     return CellPrediction(by_steps[config.steps_det], by_steps[config.steps_loc])
 
 
-@partial(jax.jit, static_argnames="top_fraction")
-def _finish(
-    cells: tuple[Float[Array, "n h w"], Float[Array, "n h w"]],
-    upsampling: scores.Upsampling,
-    top_fraction: float,
-) -> tuple[Float[Array, " n"], Float[Array, "n H W"]]:
-    detection, localization = (scores.upsample(part, upsampling) for part in cells)
-    return scores.image_scores(detection, top_fraction), localization
+def upsample(
+    cells: Float[np.ndarray, "n h w"], upsampling: scores.Upsampling
+) -> Float[np.ndarray, "n H W"]:
+    """Upsample maps to the image, a batch at a time; returned to the host."""
+    batches = [cells[i : i + BATCH] for i in range(0, len(cells), BATCH)]
+    return np.concatenate([np.asarray(_upsample(batch, upsampling)) for batch in batches])
 
 
-def finish(
-    cells: CellPrediction, upsampling: scores.Upsampling, top_fraction: float
-) -> Prediction:
+_upsample = jax.jit(scores.upsample)
+_image_scores = jax.jit(scores.image_scores, static_argnames="top_fraction")
+
+
+def finish(cells: CellPrediction, upsampling: scores.Upsampling, top_fraction: float) -> Prediction:
     """Upsample cell scores to the image and take image scores (Sec. V-A).
 
     Args:
@@ -211,12 +210,9 @@ def finish(
         upsampling: where the cells sit in the image.
         top_fraction: the share of pixels whose mean is the image score.
     """
-    batches = [slice(i, i + BATCH) for i in range(0, len(cells.detection), BATCH)]
-    parts = [
-        _finish((cells.detection[b], cells.localization[b]), upsampling, top_fraction)
-        for b in batches
-    ]
-    return Prediction(*(np.concatenate([np.asarray(x) for x in part]) for part in zip(*parts)))
+    batches = [cells.detection[i : i + BATCH] for i in range(0, len(cells.detection), BATCH)]
+    image = [_image_scores(_upsample(batch, upsampling), top_fraction) for batch in batches]
+    return Prediction(np.concatenate(image), upsample(cells.localization, upsampling))
 
 
 def predict(

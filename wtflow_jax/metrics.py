@@ -1,6 +1,7 @@
 """Rank metrics, exact and by sorting, on the host.
 
-scikit-learn is the reference in the tests; on a test set's pixels it needs far more time and memory.
+scikit-learn is the reference in the tests; on a whole test set's pixels it needs far more time and
+memory.
 """
 
 import numpy as np

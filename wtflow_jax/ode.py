@@ -24,10 +24,15 @@ SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {
 
 
 def _solve(
-    velocity_fn: VelocityFn, params: Params, x0: Sample, steps: int, solver: str, save: diffrax.SaveAt
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Sample,
+    steps: int,
+    solver: str,
+    save: diffrax.SaveAt,
 ) -> Float[Array, "k *event"]:
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, x, args: velocity_fn(args, t, x)),
+        diffrax.ODETerm(lambda t, x, args: velocity_fn(args, jnp.asarray(t), x)),
         SOLVERS[solver](),
         t0=0.0,
         t1=1.0,

@@ -1,9 +1,9 @@
 """From endpoints to anomaly maps and image scores (Eq. 2, Sec. V-A).
 
-A map is first a number a cell of the feature map, (n, h, w), then upsampled bilinearly to the image.
-Where a cell sits in the image follows from the backbone's strides and paddings; the usual half-pixel
-convention puts it elsewhere (for a layer3 map with the padded pool 15.5 pixels further), and both
-are at hand as one matrix an axis.
+A map is first a number a cell of the feature map, (n, h, w), then upsampled bilinearly to the
+image. Where a cell sits in the image follows from the backbone's strides and paddings; the usual
+half-pixel convention puts it elsewhere (for a layer3 map with the padded pool 15.5 pixels further),
+and both are at hand as one matrix an axis.
 """
 
 import math
@@ -66,7 +66,9 @@ def upsample(cells: CellScores, upsampling: Upsampling) -> Maps:
     """Upsample maps bilinearly, (n, h, w) to (n, H, W)."""
     # Full float32 on accelerators too: scores differ in their fifth digit.
     highest = jax.lax.Precision.HIGHEST
-    return jnp.einsum("Hh,nhw,Ww->nHW", upsampling.rows, cells, upsampling.columns, precision=highest)
+    return jnp.einsum(
+        "Hh,nhw,Ww->nHW", upsampling.rows, cells, upsampling.columns, precision=highest
+    )
 
 
 def image_scores(maps: Maps, top_fraction: float = 0.03) -> Float[Array, " n"]:

@@ -23,7 +23,6 @@ from wtflow_jax.backbones import Backbone, Grid, normalise
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.datasets import Sample, read_image
 from wtflow_jax.errors import WTFlowError
-from wtflow_jax.types import Features
 
 VERSION = "1"
 """Raised whenever the same images would give other numbers."""
@@ -32,12 +31,13 @@ BATCH = 8
 Advance = Callable[[int], None]
 
 
-def pool(x: Features) -> Features:
+def pool(x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ c"]:
     """Average 3×3 cells at stride 2, one cell of zeros around (torch's padded average pool).
 
     It halves a map: the (1024, 16, 16) of the paper follow from the 32×32 of layer3 at 512².
     """
-    return nn.avg_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)), count_include_pad=True)
+    one = ((1, 1), (1, 1))
+    return nn.avg_pool(x, (3, 3), (2, 2), padding=one, count_include_pad=True)  # pyright: ignore
 
 
 def grid(backbone: Backbone) -> Grid:
@@ -64,9 +64,7 @@ def _batches(
 ) -> Iterator[tuple[Sequence[Sample], UInt8[np.ndarray, "b H W 3"]]]:
     """Decode in threads, one batch ahead of the backbone."""
     batches = [samples[i : i + BATCH] for i in range(0, len(samples), BATCH)]
-    with ThreadPoolExecutor(
-        os.cpu_count()
-    ) as pool_:
+    with ThreadPoolExecutor(os.cpu_count()) as pool_:
 
         def submit(batch: Sequence[Sample]) -> list:
             return [pool_.submit(read_image, sample.path, size) for sample in batch]
