@@ -130,6 +130,7 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         WTFlowError: bad input, in one line.
     """
+    config.check()
     size = datasets.parse_size(config.image_size)
     results = _open_out(config)
     root = datasets.generate(config.cache / "builtin") if config.root is None else config.root

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from wtflow_jax.errors import WTFlowError
+
 WTMapName = Literal["none", "batch_norm", "layer_norm"]
 TargetName = Literal["gaussian", "sphere", "point"]
 SolverName = Literal["euler", "heun", "midpoint", "tsit5", "dopri5"]
@@ -54,11 +56,11 @@ class Config:
     position: bool = False
     """Add a position embedding after its first convolution."""
 
-    epochs: int = 25
+    epochs: int = 30
     """Passes over the training images."""
     batch_size: int = 8
     """Images an optimizer step."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     """AdamW's first learning rate."""
     weight_decay: float = 0.1
     """AdamW's decoupled weight decay."""
@@ -66,7 +68,7 @@ class Config:
     """Fractions of the run at which the learning rate is divided by ten."""
     eval_every: int = 1
     """Epochs between evaluations, counted back from the last epoch."""
-    eval_from: float = 0.6
+    eval_from: float = 2 / 3
     """Fraction of the run before which nothing is evaluated."""
 
     solver: SolverName = "euler"
@@ -81,6 +83,26 @@ class Config:
     """Where the cells of a map sit in the image; pixel AUROC is reported for both."""
     seed: int = 0
     """Decides initial weights, order and noise."""
+
+    def check(self) -> None:
+        """Raise WTFlowError if a value is out of its range."""
+        ranges = {
+            "width": (self.width > 0 and self.width % 8 == 0, "a positive multiple of 8"),
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "eval_every": (self.eval_every >= 1, "at least 1"),
+            "eval_from": (0 <= self.eval_from <= 1, "between 0 and 1"),
+            "steps_det": (self.steps_det >= 1, "at least 1"),
+            "steps_loc": (self.steps_loc >= 1, "at least 1"),
+            "top_fraction": (0 < self.top_fraction <= 1, "above 0 and at most 1"),
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "weight_decay": (self.weight_decay >= 0, "at least 0"),
+            "seed": (self.seed >= 0, "at least 0"),
+        }
+        for name, (holds, allowed) in ranges.items():
+            if not holds:
+                flag = "--" + name.replace("_", "-")
+                raise WTFlowError(f"{flag} {getattr(self, name)}: give {allowed}")
 
 
 def defaults(preset: PresetName, wt: WTMapName, smoke: bool) -> Config:

@@ -1,0 +1,215 @@
+"""The main job through its real command line, and what it says to bad input."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trees
+from conftest import shared
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+KEYS = {"image_auroc", "pixel_auroc", "image_auroc_std", "pixel_auroc_std", "loss", "seconds"}
+
+
+def mvtec(*flags, timeout=240):
+    """Run experiments/mvtec.py in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "experiments" / "mvtec.py"), *map(str, flags)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "COLUMNS": "120"},
+        check=False,
+    )
+
+
+def without_seconds(results):
+    text = json.dumps(results["categories"], sort_keys=True)
+
+    def drop(pairs):
+        return {k: v for k, v in pairs if not k.startswith("seconds")}
+
+    return json.loads(text, object_pairs_hook=drop)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, cache):
+    """A whole run on the built-in category, in seconds."""
+    out = tmp_path_factory.mktemp("runs") / "smoke"
+    done = mvtec("--smoke", "--epochs", 3, "--out", out, "--cache", cache)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_writes_what_it_promises(finished):
+    out, done = finished
+    results = json.loads((out / "results.json").read_text())
+    assert set(results) == {"config", "environment", "categories", "mean"}
+    assert set(results["environment"]) == {"versions", "device", "git_commit", "seed"}
+    category = results["categories"]["texture"]
+    assert set(category) >= KEYS | {"history"}
+    assert set(category["seconds"]) == {"features", "train", "evaluate"}
+    assert [entry["epoch"] for entry in category["history"]] == [1, 2, 3]
+    evaluated = [entry["image_auroc"] for entry in category["history"]]
+    assert category["image_auroc"] == pytest.approx(np.mean(evaluated))
+    assert results["mean"]["pixel_auroc"] == category["pixel_auroc"]
+    assert results["config"]["width"] == 16
+    assert "texture" in done.stdout
+    assert "paper" in done.stdout
+
+    arrays = np.load(out / "texture" / "scores.npz")
+    n = len(arrays["path"])
+    assert arrays["map"].shape == (n, 128, 128)
+    assert arrays["score"].shape == arrays["label"].shape == (n,)
+    assert set(arrays["label"]) == {False, True}
+    picture = np.asarray(Image.open(out / "texture" / "maps.png").convert("RGB"))
+    assert picture.std() > 20
+    names = sorted(path.name for path in (out / "texture" / "checkpoint").iterdir())
+    assert [name for name in names if name.isdigit()] == ["2", "3"]
+
+
+def test_a_finished_run_is_left_alone(finished, cache):
+    out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    flags = ("--smoke", "--epochs", 3, "--out", out, "--cache", cache)
+    again = mvtec(*flags, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    refused = mvtec(*flags)
+    assert refused.returncode == 1
+    assert "is not empty; give --resume" in one_line(refused)
+    changed = mvtec(*flags, "--resume", "--seed", 7)
+    assert "seed = 0, not 7" in one_line(changed)
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
+    """Stop after the second epoch as a killed process would, and go on."""
+    out, _ = finished
+    script = (
+        "import sys, common, paper\n"
+        "from wtflow_jax.checkpoint import Checkpoints\n"
+        "save = Checkpoints.save\n"
+        "def stop(self, state, history):\n"
+        "    save(self, state, history)\n"
+        "    self.manager.wait_until_finished()\n"
+        "    if len(history) == 2: import os; os._exit(9)\n"
+        "Checkpoints.save = stop\n"
+        "common.main(sys.argv[1:], title='t', description='d', paper={})\n"
+    )
+    flags = ["--smoke", "--epochs", "3", "--out", str(tmp_path / "run"), "--cache", str(cache)]
+    killed = subprocess.run(
+        [sys.executable, "-c", script, *flags],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT / "experiments")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == 9, killed.stderr
+    assert not (tmp_path / "run" / "results.json").exists()
+    resumed = mvtec(*flags, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    a, b = (json.loads((p / "results.json").read_text()) for p in (out, tmp_path / "run"))
+    assert without_seconds(a) == without_seconds(b)
+    maps = [np.load(p / "texture" / "scores.npz")["map"] for p in (out, tmp_path / "run")]
+    np.testing.assert_array_equal(*maps)
+
+
+def one_line(done):
+    """Return the message of a run that has to end in one line, status 1 and no traceback."""
+    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr + done.stdout
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert done.stderr.rstrip().endswith(errors[0])
+    return errors[0]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "data"
+    trees.mvtec_ad(root, "bolt")
+    return root
+
+
+def quick(root, tmp_path, *flags):
+    return mvtec(
+        "--smoke", "--root", root, "--out", tmp_path / "out", "--cache", tmp_path / "cache", *flags
+    )
+
+
+def test_a_missing_root(tmp_path):
+    message = one_line(quick(tmp_path / "nowhere", tmp_path))
+    assert "nowhere" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_category_that_is_not_there(tree, tmp_path):
+    message = one_line(quick(tree, tmp_path, "--categories", "nut"))
+    assert "nut" in message
+    assert "bolt" in message
+
+
+def test_a_truncated_image(tree, tmp_path):
+    path = sorted((tree / "bolt" / "train" / "good").iterdir())[0]
+    path.write_bytes(path.read_bytes()[:60])
+    message = one_line(quick(tree, tmp_path))
+    assert path.name in message
+    assert not list((tmp_path / "cache").rglob("*.part"))
+
+
+def test_a_mask_of_another_size(tree, tmp_path):
+    path = sorted((tree / "bolt" / "ground_truth").rglob("*.png"))[0]
+    Image.new("L", (5, 7)).save(path)
+    message = one_line(quick(tree, tmp_path))
+    assert path.name in message
+    assert "7x5" in message
+
+
+def test_a_defect_without_mask(tree, tmp_path):
+    path = sorted((tree / "bolt" / "ground_truth").rglob("*.png"))[0]
+    path.unlink()
+    assert "without mask" in one_line(quick(tree, tmp_path))
+
+
+def test_weights_of_another_architecture(tree, tmp_path):
+    weights = shared("weights", "resnet18_imagenet1k_v1_folded_layer3.safetensors")
+    message = one_line(quick(tree, tmp_path, "--backbone", "resnet34", "--weights", weights))
+    assert weights.name in message
+    assert "resnet34" in message
+
+
+def test_a_hostile_pickle(tree, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "taken"),)
+
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(pickle.dumps(Hostile()))
+    message = one_line(quick(tree, tmp_path, "--backbone", "resnet18", "--weights", weights))
+    assert "weights.pth" in message
+    assert not (tmp_path / "taken").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--image-size", "100"), "multiple of 32"),
+        (("--layer", "block99"), "block99"),
+        (("--width", "12"), "--width 12: give a positive multiple of 8"),
+        (("--epochs", "0"), "--epochs 0"),
+        (("--top-fraction", "1.5"), "--top-fraction 1.5"),
+    ],
+)
+def test_values_out_of_range(tree, tmp_path, flags, said):
+    assert said in one_line(quick(tree, tmp_path, *flags))
