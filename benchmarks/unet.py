@@ -84,6 +84,7 @@ def jax_worker(settings: Settings) -> dict[str, float]:
 def torch_worker(settings: Settings) -> dict[str, float]:
     """Time torch eager."""
     import torch
+
     from torch_unet import UNet
 
     network = UNet(settings.channels, settings.width)
