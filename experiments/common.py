@@ -44,6 +44,9 @@ def main(arguments: Sequence[str], *, title: str, description: str, paper: Paper
     except WTFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
     Console().print(table(title, config, results, paper))
     return 0
 
@@ -144,6 +147,8 @@ def run(config: Config) -> dict[str, Any]:
     )
     config.out.mkdir(parents=True, exist_ok=True)
     results["environment"] = environment(config)
+    # Before the first category too: --resume compares its flags with these.
+    _write(config.out / "results.json", json.dumps(results, indent=2))
     for category in todo:
         out = config.out / category.name
         results["categories"][category.name] = category_run.run(

@@ -116,7 +116,8 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
         check=False,
     )
     assert killed.returncode == 9, killed.stderr
-    assert not (tmp_path / "run" / "results.json").exists()
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["categories"] == {}
+    assert "seed = 0, not 7" in one_line(mvtec(*flags, "--resume", "--seed", 7))
     resumed = mvtec(*flags, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     a, b = (json.loads((p / "results.json").read_text()) for p in (out, tmp_path / "run"))

@@ -57,5 +57,7 @@ def save_maps(
     for row, name in enumerate(("image", "mask", "map")):
         axes[row, 0].set_ylabel(name, fontsize=9)
     if heat is not None:
-        figure.colorbar(heat, ax=axes[2, :], shrink=0.9, label="1 − density proxy (Eq. 2)")
+        bar = figure.colorbar(heat, ax=axes[:, -1], location="right", shrink=0.9)
+        bar.set_label("anomaly score (Eq. 2)", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
     figure.savefig(path, dpi=110)
