@@ -1,13 +1,18 @@
 """Shapes and dtypes of the whole API are checked while the tests run; shared fixtures."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from jaxtyping import install_import_hook
 
 # In this process and in the command lines that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-install_import_hook("wtflow_jax", "beartype.beartype")
+# What one test or command line has compiled, the next one takes from here.
+COMPILED = tempfile.TemporaryDirectory()
+os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+install_import_hook("wtflow_jax", "typechecker.checked")
 
 import pytest  # noqa: E402
 

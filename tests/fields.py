@@ -25,4 +25,9 @@ def linear_velocity(params, t, x):
     return params["a"] * x + params["b"] * t
 
 
+def pendulum(params, t, x):
+    """Nonlinear, and depends on time: no solver is better on it than its order."""
+    return jnp.sin(2 * x + t) - t * x
+
+
 PARAMS = {"mean": jnp.array([1.0, -2.0, 0.5]), "scale": jnp.array(0.7)}

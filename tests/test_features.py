@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import trees
@@ -62,7 +63,7 @@ def test_pooling_is_torchs():
     x = np.random.default_rng(0).normal(size=(2, 8, 6, 3)).astype(np.float32)
     theirs = torch.nn.functional.avg_pool2d(torch.from_numpy(x.transpose(0, 3, 1, 2)), 3, 2, 1)
     np.testing.assert_allclose(
-        features.pool(x), theirs.numpy().transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-6
+        features.pool(jnp.asarray(x)), theirs.numpy().transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-6
     )
 
 

@@ -20,16 +20,16 @@ def test_cell_scores_average_over_channels():
 def test_a_cell_peaks_at_its_centre():
     cells = np.zeros((1, 3, 4), np.float32)
     cells[0, 1, 2] = 1
-    maps = scores.upsample(cells, scores.upsampling((96, 128), (3, 4), 32, 0.0))
+    maps = scores.upsample(jnp.asarray(cells), scores.upsampling((96, 128), (3, 4), 32, 0.0))
     assert np.unravel_index(np.argmax(maps[0]), (96, 128)) == (32, 64)
-    half = scores.upsample(cells, scores.upsampling((96, 128), (3, 4), 32))
+    half = scores.upsample(jnp.asarray(cells), scores.upsampling((96, 128), (3, 4), 32))
     # 47.5 and 79.5: the two pixels beside are equally near.
     np.testing.assert_allclose(half[0, 47:49, 79:81], np.full((2, 2), half.max()), rtol=1e-6)
 
 
 def test_upsampling_is_bilinear_between_cells_and_constant_beyond():
     cells = np.array([[[1.0, 3.0], [5.0, 11.0]]], np.float32)
-    maps = scores.upsample(cells, scores.upsampling((8, 8), (2, 2), 4, 1.0))
+    maps = scores.upsample(jnp.asarray(cells), scores.upsampling((8, 8), (2, 2), 4, 1.0))
     np.testing.assert_allclose(maps[0, 1, 1], 1)
     np.testing.assert_allclose(maps[0, 0, 0], 1)
     np.testing.assert_allclose(maps[0, 3, 1], 3)
@@ -41,7 +41,7 @@ def test_half_pixel_centres_agree_with_pillow():
     from PIL import Image
 
     cells = np.random.default_rng(0).random((1, 3, 5)).astype(np.float32)
-    ours = scores.upsample(cells, scores.upsampling((48, 80), (3, 5), 16))
+    ours = scores.upsample(jnp.asarray(cells), scores.upsampling((48, 80), (3, 5), 16))
     theirs = Image.fromarray(cells[0]).resize((80, 48), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(ours[0], np.asarray(theirs), atol=1e-6)
 

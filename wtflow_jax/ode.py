@@ -71,7 +71,7 @@ def push_forward(
 @partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver"))
 def trajectory(
     velocity_fn: VelocityFn, params: Params, x0: Samples, *, steps: int = 50, solver: str = "euler"
-) -> Float[Array, "n steps+1 *event"]:
+) -> Float[Array, "n k *event"]:
     """Return every position on the way, t = 0, 1/steps, …, 1 (suppl. Tables XII to XIV).
 
     Args:

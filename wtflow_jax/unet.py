@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from wtflow_jax.types import Params, PRNGKey, Time, VelocityFn
 
 Map = Float[Array, "h w c"]
+Resized = Float[Array, "_ _ _"]
 TimeVector = Float[Array, " width"]
 
 
@@ -45,11 +46,11 @@ def _conv(width: int, size: int) -> nn.Conv:
     return nn.Conv(width, (size, size), padding=size // 2)
 
 
-def _down(x: Map) -> Map:
+def _down(x: Map) -> Resized:
     return nn.avg_pool(x, (2, 2), (2, 2), padding="SAME", count_include_pad=False)
 
 
-def _up(x: Map, like: Map) -> Map:
+def _up(x: Map, like: Resized) -> Resized:
     x = jnp.repeat(jnp.repeat(x, 2, axis=0), 2, axis=1)
     return jnp.concatenate([x[: like.shape[0], : like.shape[1]], like], axis=-1)
 
@@ -62,8 +63,8 @@ class TimeEmbedding(nn.Module):
     @nn.compact
     def __call__(self, t: Time) -> TimeVector:
         """Embed a time t in [0, 1]."""
-        x = sinusoid(1000 * t, self.width // 2)
-        return nn.Dense(self.width)(nn.silu(nn.Dense(4 * self.width)(x)))
+        x = nn.silu(nn.Dense(4 * self.width)(sinusoid(1000 * t, self.width // 2)))
+        return nn.Dense(self.width)(x)
 
 
 class ResidualBlock(nn.Module):
@@ -72,11 +73,12 @@ class ResidualBlock(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, x: Map, time: TimeVector) -> Map:
+    def __call__(self, x: Map, time: TimeVector) -> Resized:
         """Map (h, w, c) to (h, w, width)."""
         y = _conv(self.width, 3)(x) + nn.Dense(self.width)(time)
         y = nn.silu(_norm(self.width)(y))
-        y = nn.silu(_norm(self.width)(_conv(self.width, 3)(y)))
+        y = _conv(self.width, 3)(y)
+        y = nn.silu(_norm(self.width)(y))
         return y + (x if x.shape[-1] == self.width else _conv(self.width, 1)(x))
 
 
@@ -97,7 +99,7 @@ class UNet(nn.Module):
         b = self.width
         time = TimeEmbedding(b)(t)
 
-        def blocks(y: Map, *widths: int) -> Map:
+        def blocks(y: Map, *widths: int) -> Resized:
             for width in widths:
                 y = ResidualBlock(width)(y, time)
             return y
