@@ -22,6 +22,7 @@ from wtflow_jax.backbones import features
 from wtflow_jax.checkpoint import Checkpoints, History
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category, Sample
+from wtflow_jax.errors import WTFlowError
 
 LAST = 10
 """Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
@@ -49,7 +50,8 @@ def run(
         Its entry in ``results.json``.
 
     Raises:
-        WTFlowError: an image, a mask, the cache or a checkpoint cannot be used.
+        WTFlowError: an image, a mask, the cache or a checkpoint cannot be used, or training
+            diverges.
     """
     columns = (
         TextColumn("[bold]{task.description}"),
@@ -134,8 +136,8 @@ class Evaluator:
 
 
 def _evaluated(config: Config, epoch: int) -> bool:
-    late = epoch > config.eval_from * config.epochs
-    return epoch == config.epochs or (late and (config.epochs - epoch) % config.eval_every == 0)
+    after = min(config.eval_from * config.epochs, config.epochs - LAST * config.eval_every)
+    return epoch > after and (config.epochs - epoch) % config.eval_every == 0
 
 
 def _train(
@@ -169,6 +171,11 @@ def _train(
 
         run = detector.epochs(config, fitted, state, x, first_epoch=done, advance=advance)
         for fitted, epoch in run:
+            if not np.isfinite(epoch.loss):
+                raise WTFlowError(
+                    f"{name}: the loss is {epoch.loss} in epoch {epoch.number}; "
+                    "give a lower --learning-rate"
+                )
             entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
             if evaluate := _evaluated(config, epoch.number):
                 prediction, figures = evaluator.predict(fitted)

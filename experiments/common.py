@@ -137,7 +137,7 @@ def run(config: Config) -> dict[str, Any]:
     size = datasets.parse_size(config.image_size)
     results = _open_out(config)
     root = datasets.generate(config.cache / "builtin") if config.root is None else config.root
-    names = config.categories or datasets.categories(root)
+    names = dict.fromkeys(config.categories or datasets.categories(root))
     categories = [_open_category(config, root, name) for name in names]
     todo = [category for category in categories if category.name not in results["categories"]]
     if not todo:

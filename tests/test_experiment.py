@@ -13,6 +13,9 @@ import trees
 from conftest import shared
 from PIL import Image
 
+import category
+from wtflow_jax.config import Config
+
 ROOT = Path(__file__).parents[1]
 KEYS = {"image_auroc", "pixel_auroc", "image_auroc_std", "pixel_auroc_std", "loss", "seconds"}
 
@@ -214,3 +217,19 @@ def test_a_hostile_pickle(tree, tmp_path):
 )
 def test_values_out_of_range(tree, tmp_path, flags, said):
     assert said in one_line(quick(tree, tmp_path, *flags))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"epochs": 30}, list(range(21, 31))),
+        ({"epochs": 3}, [1, 2, 3]),
+        ({"epochs": 30, "eval_every": 2}, list(range(12, 31, 2))),
+        ({"epochs": 12, "eval_from": 0.0}, list(range(1, 13))),
+        ({"epochs": 7, "eval_every": 3}, [1, 4, 7]),
+    ],
+)
+def test_which_epochs_are_evaluated(flags, expected):
+    config = Config(**flags)
+    found = [e for e in range(1, config.epochs + 1) if category._evaluated(config, e)]
+    assert found == expected

@@ -68,8 +68,8 @@ class Config:
     """Fractions of the run at which the learning rate is divided by ten."""
     eval_every: int = 1
     """Epochs between evaluations, counted back from the last epoch."""
-    eval_from: float = 2 / 3
-    """Fraction of the run before which nothing is evaluated."""
+    eval_from: float = 1.0
+    """Fraction of the run after which they begin; the last ten are evaluated in any case."""
 
     solver: SolverName = "euler"
     """ODE solver of inference, in equal steps."""
@@ -124,8 +124,7 @@ def defaults(preset: PresetName, wt: WTMapName, smoke: bool) -> Config:
             epochs=100,
             learning_rate=2e-4,
             decay_at=(0.25, 0.5, 0.75),
-            eval_from=0.9,
         )
     if smoke:
-        config = replace(config, image_size="128", width=16, epochs=2, eval_from=0.0, steps_det=2)
+        config = replace(config, image_size="128", width=16, epochs=2, steps_det=2)
     return config
