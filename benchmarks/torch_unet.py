@@ -23,7 +23,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, before: int, width: int, time: int) -> None:
         """Take ``before`` channels to ``width``, with a time vector of width ``time``."""
         super().__init__()
-        groups = 32 if width >= 128 else 8
+        groups = math.gcd(width, 32) if width >= 128 else 8
         self.conv1 = nn.Conv2d(before, width, 3, padding=1)
         self.time = nn.Linear(time, width)
         self.norm1 = nn.GroupNorm(groups, width, eps=1e-6)

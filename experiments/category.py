@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from wtflow_jax import backbones, datasets, detector, metrics, report, scores, transport
+from wtflow_jax import backbones, datasets, detector, metrics, report, scores
 from wtflow_jax.backbones import features
 from wtflow_jax.checkpoint import Checkpoints, History
 from wtflow_jax.config import Config
@@ -67,6 +67,9 @@ def run(
         task = progress.add_task(f"{category.name}: features", total=total, note="images")
         # Masks first: they are quick, and a bad one is told of before minutes of work.
         masks = np.stack([datasets.read_mask(sample, size) for sample in category.test])
+        if not masks.any():
+            first = next(sample.masks[0] for sample in category.test if sample.label)
+            raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
         train_features, test_features = (
             features.extract(
                 backbone, part, size, config.cache, lambda n: progress.advance(task, n)
@@ -206,7 +209,7 @@ def _norms(
     """Return the mean of ‖x0‖ by split, beside √D (Lemmas 5 and 6)."""
 
     def mean(part: np.ndarray) -> float:
-        x0 = np.asarray(transport.MAPS[fitted.wt].apply(fitted.stats, jnp.asarray(part)))
+        x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(part)))
         return float(np.mean(np.linalg.norm(x0.reshape(len(x0), -1), axis=1)))
 
     test, labels = evaluator.features, evaluator.labels

@@ -44,6 +44,9 @@ def main(arguments: Sequence[str], *, title: str, description: str, paper: Paper
     except WTFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -51,22 +54,25 @@ def main(arguments: Sequence[str], *, title: str, description: str, paper: Paper
     return 0
 
 
+def _commit() -> str | None:
+    command = ["git", "rev-parse", "HEAD"]
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
 def environment(config: Config) -> dict[str, Any]:
     """Return what a result depends on beside its config."""
     packages = ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "pillow"]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     device = jax.devices()[0]
     return {
         "versions": {"python": sys.version.split()[0], "wtflow-jax": wtflow_jax.__version__}
         | {name: version(name) for name in packages},
-        "device": f"{device.platform}: {device.device_kind}, {len(os.sched_getaffinity(0))} cores",
-        "git_commit": commit.stdout.strip() or None,
+        "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
+        "git_commit": _commit(),
         "seed": config.seed,
     }
 
@@ -81,16 +87,28 @@ def _open_out(config: Config) -> dict[str, Any]:
     as_json = json.loads(json.dumps(asdict(config), default=str))
     if config.out.exists() and not config.out.is_dir():
         raise WTFlowError(f"{config.out}: is a file; give a directory as --out")
-    if not config.resume and config.out.exists() and any(config.out.iterdir()):
+    empty = {"image_auroc": None, "pixel_auroc": None}
+    fresh = {"config": as_json, "environment": None, "categories": {}, "mean": empty}
+    found = {entry.name for entry in config.out.iterdir()} if config.out.exists() else set()
+    if not found:
+        return fresh
+    if not config.resume and found != {path.name}:
         raise WTFlowError(f"{config.out}: is not empty; give --resume, or another --out")
     if not path.exists():
-        empty = {"image_auroc": None, "pixel_auroc": None}
-        return {"config": as_json, "environment": None, "categories": {}, "mean": empty}
+        raise WTFlowError(
+            f"{config.out}: has no results.json, so its flags are not known; give another --out"
+        )
     try:
         results = json.loads(path.read_text())
         was, now = _comparable(results["config"]), _comparable(as_json)
-    except (ValueError, KeyError, TypeError) as error:
+        finished = set(results["categories"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WTFlowError(f"{path}: is no results file; give another --out") from error
+    if not config.resume:
+        # A run that ended before its first category, of a bad image for instance.
+        if not finished:
+            return fresh
+        raise WTFlowError(f"{config.out}: is not empty; give --resume, or another --out")
     changed = [k for k in now if was.get(k) != now[k]]
     if changed:
         k = changed[0]
@@ -186,7 +204,7 @@ def table(title: str, config: Config, results: dict[str, Any], paper: PaperFigur
     view.add_section()
     view.add_row("mean", f"{mean['image_auroc']:.2f}", "", f"{mean['pixel_auroc']:.2f}")
     view.caption = (
-        f"mean ± std over the last {min(category_run.LAST, config.epochs)} evaluated epochs; "
+        f"mean ± std over the last evaluated epochs, at most {category_run.LAST}; "
         f"written to {config.out / 'results.json'}"
     )
     return view

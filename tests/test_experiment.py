@@ -14,6 +14,7 @@ from conftest import shared
 from PIL import Image
 
 import category
+import common
 from wtflow_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -233,3 +234,32 @@ def test_which_epochs_are_evaluated(flags, expected):
     config = Config(**flags)
     found = [e for e in range(1, config.epochs + 1) if category._evaluated(config, e)]
     assert found == expected
+
+
+def test_the_preset_supplies_defaults_and_flags_win():
+    paper = common.parse(["--preset", "paper", "--width", "512"], "d")
+    assert (paper.backbone, paper.epochs, paper.learning_rate) == ("wide_resnet50_2", 100, 2e-4)
+    assert paper.width == 512
+    assert not paper.position
+    assert common.parse(["--preset", "paper", "--wt", "none"], "d").position
+    small = common.parse(["--smoke", "--epochs", "7"], "d")
+    assert (small.epochs, small.image_size, small.preset) == (7, "128", "small")
+
+
+def test_an_out_that_cannot_be_made(tree, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = one_line(quick(tree, tmp_path, "--out", tmp_path / "file" / "x"))
+    assert "file" in message
+
+
+def test_masks_that_mark_nothing(tree, tmp_path):
+    for path in (tree / "bolt" / "ground_truth").rglob("*.png"):
+        Image.new("L", Image.open(path).size).save(path)
+    assert "marks a pixel" in one_line(quick(tree, tmp_path))
+    # What was refused leaves nothing that refuses the next run.
+    assert "marks a pixel" in one_line(quick(tree, tmp_path))
+
+
+def test_training_that_diverges(tree, tmp_path):
+    message = one_line(quick(tree, tmp_path, "--learning-rate", "1e30", "--epochs", "3"))
+    assert "lower --learning-rate" in message

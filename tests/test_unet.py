@@ -74,7 +74,7 @@ def test_time_and_place_matter():
 
 
 def test_no_velocity_at_first():
-    params = unet.init(KEY, (4, 4, 3), 8)
+    params = jax.jit(unet.init, static_argnums=(1, 2))(KEY, (4, 4, 3), 8)
     assert not jitted(8)(params, jnp.ones(1), jnp.ones((1, 4, 4, 3))).any()
 
 
@@ -95,5 +95,6 @@ def test_maps_of_any_size(shape):
 
 
 def test_velocity_is_one_object_per_network():
-    assert unet.velocity(16) is unet.velocity(16)
+    assert unet.velocity(16) is unet.velocity(width=16)
+    assert unet.velocity(16) is unet.velocity(16, False)
     assert unet.velocity(16) is not unet.velocity(16, position=True)

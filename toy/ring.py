@@ -1,8 +1,7 @@
 """Figure 1: points inside a ring drift inwards before they reach it.
 
 A velocity field is trained to carry N(μ, σ²I) to the ring of radius √2 (``targets.sphere`` in two
-dimensions). Claim: every trajectory first moves towards the origin, and samples near the centre of
-their distribution are held back longest.
+dimensions). Claim: on average trajectories first move towards the origin.
 
     python toy/ring.py --out runs/ring.png          # about half a minute on two CPU cores
 """

@@ -1,4 +1,4 @@
-"""Checkpoints of a run in progress, by Orbax: the last two epochs that were evaluated."""
+"""Checkpoints of a run in progress, by Orbax: the last two that were saved."""
 
 from pathlib import Path
 from typing import Any

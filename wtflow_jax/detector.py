@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from wtflow_jax import ode, scores, targets, train, transport, unet
-from wtflow_jax.compilation import XLA_OPTIONS
+from wtflow_jax.compilation import RUN_ONCE, XLA_OPTIONS
 from wtflow_jax.config import Config
 from wtflow_jax.types import Features, Params, VelocityFn
 
@@ -64,6 +64,9 @@ def objective(config: Config) -> train.Objective:
     return train.Objective(velocity_fn, targets.TARGETS[config.target], config.weight_decay)
 
 
+_init = jax.jit(unet.init, static_argnums=(1, 2, 3), compiler_options=RUN_ONCE)
+
+
 def init(config: Config, features: Features) -> tuple[Detector, train.TrainState]:
     """Fit the WT map and draw initial parameters.
 
@@ -76,7 +79,7 @@ def init(config: Config, features: Features) -> tuple[Detector, train.TrainState
     """
     key, _ = jax.random.split(jax.random.key(config.seed))
     _, h, w, c = features.shape
-    params = unet.init(key, (h, w, c), config.width, config.position)
+    params = _init(key, (h, w, c), config.width, config.position)
     stats = jax.jit(transport.MAPS[config.wt].fit)(features)
     detector = Detector(objective(config).velocity_fn, params, config.wt, stats)
     return detector, train.init_state(objective(config), params)

@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from jaxtyping import Bool
 from matplotlib.figure import Figure
 
 from wtflow_jax.datasets import Sample, read_image
 from wtflow_jax.detector import Prediction
-
-matplotlib.use("Agg")
 
 PER_KIND = 2
 

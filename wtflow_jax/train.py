@@ -235,6 +235,6 @@ def train(
                 state, value = step(objective, state, features[index], index, epoch_key, rate)
             total, taken, done = total + float(value), last - done, last
             advance(taken, total / done)
-            if on_device and time.perf_counter() - call < 1:
+            if on_device and taken == length and time.perf_counter() - call < 1:
                 length *= 2
         yield Epoch(epoch + 1, state, total / len(order), time.perf_counter() - start)

@@ -5,10 +5,10 @@ follows. For 1,024 channels the counts are 22.5, 87.3, 343.8 and 769.5 million p
 128, 256, 512 and 768.
 """
 
+import math
 from functools import lru_cache
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -21,7 +21,7 @@ TimeVector = Float[Array, " width"]
 
 
 def sinusoid(position: Float[Array, "*n"], width: int) -> Float[Array, "*n width"]:
-    """Return sines and cosines of ``position`` at ``width / 2`` frequencies from 1 to 1/10,000."""
+    """Return sines and cosines of ``position`` at ``width / 2`` frequencies from 1 down."""
     frequencies = jnp.asarray(10_000.0 ** -(np.arange(width // 2) / (width // 2)), jnp.float32)
     angle = position[..., None] * frequencies
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
@@ -39,7 +39,8 @@ def position_embedding(height: int, width: int, channels: int) -> Map:
 
 def _norm(width: int) -> nn.GroupNorm:
     # One sample at a time: all three axes are the sample's own.
-    return nn.GroupNorm(num_groups=32 if width >= 128 else 8, reduction_axes=(-3, -2, -1))
+    groups = math.gcd(width, 32) if width >= 128 else 8
+    return nn.GroupNorm(num_groups=groups, reduction_axes=(-3, -2, -1))
 
 
 def _conv(width: int, size: int) -> nn.Conv:
@@ -112,12 +113,10 @@ class UNet(nn.Module):
         y = blocks(_down(skip2), 4 * b)
         y = blocks(_up(y, skip2), 2 * b, 2 * b)
         y = blocks(_up(y, skip1), b, b)
-        # v = 0 at first: from a random last layer the loss starts at 4.7, not 2, and after twenty
-        # epochs is still at 1.6, not 1.1 (docs/results.md).
+        # v = 0 at first: from a random last layer training is far slower (docs/results.md).
         return nn.Conv(x.shape[-1], (1, 1), kernel_init=nn.initializers.zeros)(y)
 
 
-@lru_cache
 def velocity(width: int, position: bool = False) -> VelocityFn:
     """Return the network as a ``velocity_fn(params, t, x) -> v``, the same object at each call.
 
@@ -125,6 +124,11 @@ def velocity(width: int, position: bool = False) -> VelocityFn:
         width: base width B, a multiple of 8.
         position: whether to add the position embedding.
     """
+    return _velocity(width, position)
+
+
+@lru_cache
+def _velocity(width: int, position: bool) -> VelocityFn:
     network = UNet(width, position)
 
     def velocity_fn(params: Params, t: Time, x: Map) -> Map:
@@ -143,4 +147,4 @@ def init(key: PRNGKey, shape: tuple[int, int, int], width: int, position: bool =
         position: whether the network adds the position embedding.
     """
     network = UNet(width, position)
-    return jax.jit(network.init)(key, jnp.zeros(()), jnp.zeros(shape))
+    return network.init(key, jnp.zeros(()), jnp.zeros(shape))

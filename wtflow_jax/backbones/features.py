@@ -51,9 +51,9 @@ def _pooled(
     apply: Callable, params: dict, images: UInt8[Array, "n H W 3"]
 ) -> Float[Array, "n h w c"]:
     maps = [pool(x) for x in apply(params, normalise(images))]
-    height = min(x.shape[1] for x in maps)
+    cells = min(x.shape[1] * x.shape[2] for x in maps)
     for i, x in enumerate(maps):
-        while x.shape[1] > height:
+        while x.shape[1] * x.shape[2] > cells:
             x = pool(x)
         maps[i] = x
     return jnp.concatenate(maps, axis=-1)
@@ -145,7 +145,8 @@ def extract(
     """Return the pooled features of images, from the cache where they are there.
 
     The cache's key is made of the images' contents, the backbone, its weights and layers, the size
-    and the code's version; a file appears complete or not at all.
+    and Pillow's version; the file also records the code's version, and another one is refused. A
+    file appears complete or not at all.
 
     Args:
         backbone: a loaded one.
