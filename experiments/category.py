@@ -127,6 +127,11 @@ class Evaluator:
         cells = detector.predict_cells(fitted, self.features, self.config)
         chosen = self.config.centres
         prediction = detector.finish(cells, self.upsamplings[chosen], self.config.top_fraction)
+        if not (np.isfinite(prediction.scores).all() and np.isfinite(prediction.maps).all()):
+            raise WTFlowError(
+                f"{self.config.out}: training diverged, scores are NaN; "
+                "give a lower --learning-rate"
+            )
         figures = {"image_auroc": 100 * metrics.auroc(prediction.scores, self.labels)}
         for name, upsampling in self.upsamplings.items():
             if name == chosen:
