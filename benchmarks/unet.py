@@ -5,7 +5,8 @@
 
 Each round times both, one process after the other so that neither's threads disturb the other's;
 what is printed are medians over the rounds and their ratio. Both take a whole AdamW step on a batch
-of 16 × 16 maps, times and noise drawn anew, and wait for the loss; the forward is one velocity.
+of 16 × 16 maps, times and noise drawn anew, and wait for the loss; the forward is one velocity. The
+floor is the time of as many floating-point operations in one large matrix product.
 """
 
 import json
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -75,10 +76,25 @@ def jax_worker(settings: Settings) -> dict[str, float]:
         state, loss = train.step(objective, state, x0, index, jax.random.key(2), rate)
         float(loss)
 
+    arguments = state.params, jnp.float32(0), x0[0]
     forward = jax.jit(velocity_fn, compiler_options=XLA_OPTIONS)
+    lowered = {
+        "step": train.step.lower(objective, state, x0, index, jax.random.key(2), rate),
+        "forward": forward.lower(*arguments),
+    }
+    a, b = jnp.ones((2048, 2304)), jnp.ones((2304, 256))
+    product = measure(lambda: (a @ b).block_until_ready(), 5 * settings.repeats)
+    rate_of_product = 2 * 2048 * 2304 * 256 / product
+    floors = {
+        f"{name}_floor": _flops(part.compile()) / rate_of_product for name, part in lowered.items()
+    }
     seconds = {"step": measure(step, settings.repeats)}
-    call = lambda: forward(state.params, jnp.float32(0), x0[0]).block_until_ready()  # noqa: E731
-    return seconds | {"forward": measure(call, 5 * settings.repeats)}
+    call = lambda: forward(state.params, *arguments[1:]).block_until_ready()  # noqa: E731
+    return seconds | {"forward": measure(call, 5 * settings.repeats)} | floors
+
+
+def _flops(compiled: Any) -> float:
+    return compiled.cost_analysis()["flops"]
 
 
 def torch_worker(settings: Settings) -> dict[str, float]:
@@ -117,18 +133,27 @@ def main(settings: Settings) -> None:
             rounds[peer].append(json.loads(done.stdout.splitlines()[-1]))
     table = Table(
         title=f"U-Net, width {settings.width}, {settings.channels} channels, 16 × 16: ms",
-        caption=f"medians of {settings.rounds} rounds of {settings.repeats}",
+        caption=f"medians of {settings.rounds} rounds of {settings.repeats}; floor: the same FLOPs "
+        "in one matrix product",
     )
-    for column in ("", "ours", "torch eager", "ratio", "ratio of each round"):
+    for column in ("", "ours", "torch eager", "ratio", "ratio of each round", "floor"):
         table.add_column(column, justify="right")
     figures = {}
     labels = {"step": f"training step, batch {settings.batch}", "forward": "forward, batch 1"}
     for key, label in labels.items():
         ours, theirs = (np.array([r[key] for r in rounds[peer]]) for peer in peers)
         a, b = float(np.median(ours)), float(np.median(theirs))
-        figures[key] = {"ours": a, "torch": b, "ratio": a / b, "ratios": list(ours / theirs)}
+        floor = float(np.median([r[f"{key}_floor"] for r in rounds["jax"]]))
+        figures[key] = {
+            "ours": a,
+            "torch": b,
+            "ratio": a / b,
+            "ratios": list(ours / theirs),
+            "floor": floor,
+        }
         each = " ".join(f"{ratio:.2f}" for ratio in ours / theirs)
-        table.add_row(label, f"{1e3 * a:.1f}", f"{1e3 * b:.1f}", f"{a / b:.2f}", each)
+        cells = f"{1e3 * a:.1f}", f"{1e3 * b:.1f}", f"{a / b:.2f}", each, f"{1e3 * floor:.1f}"
+        table.add_row(label, *cells)
     Console().print(table)
     if settings.json is not None:
         settings.json.write_text(json.dumps(figures, indent=2))

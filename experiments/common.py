@@ -205,6 +205,6 @@ def table(title: str, config: Config, results: dict[str, Any], paper: PaperFigur
     view.add_row("mean", f"{mean['image_auroc']:.2f}", "", f"{mean['pixel_auroc']:.2f}")
     view.caption = (
         f"mean ± std over the last evaluated epochs, at most {category_run.LAST}; "
-        f"written to {config.out / 'results.json'}"
+        f"paper: Wide-ResNet-50-2, width 768; written to {config.out / 'results.json'}"
     )
     return view

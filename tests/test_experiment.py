@@ -214,6 +214,8 @@ def test_a_hostile_pickle(tree, tmp_path):
         (("--width", "12"), "--width 12: give a positive multiple of 8"),
         (("--epochs", "0"), "--epochs 0"),
         (("--top-fraction", "1.5"), "--top-fraction 1.5"),
+        (("--decay-at", "0.5", "1.5"), "give fractions between 0 and 1"),
+        (("--seed", "99999999999"), "--seed 99999999999"),
     ],
 )
 def test_values_out_of_range(tree, tmp_path, flags, said):

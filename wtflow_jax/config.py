@@ -97,7 +97,8 @@ class Config:
             "top_fraction": (0 < self.top_fraction <= 1, "above 0 and at most 1"),
             "learning_rate": (self.learning_rate > 0, "above 0"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
-            "seed": (self.seed >= 0, "at least 0"),
+            "decay_at": (all(0 <= at <= 1 for at in self.decay_at), "fractions between 0 and 1"),
+            "seed": (0 <= self.seed < 2**31, "at least 0 and below 2147483648"),
         }
         for name, (holds, allowed) in ranges.items():
             if not holds:

@@ -110,26 +110,6 @@ def _step(
     key: PRNGKey,
     rate: Float[Array, ""],
 ) -> tuple[TrainState, Float[Array, ""]]:
-    def batch_loss(params: Params) -> Float[Array, ""]:
-        return loss.rfm_loss(
-            objective.velocity_fn, params, x0, key, index=index, target=objective.target
-        )
-
-    value, gradient = jax.value_and_grad(batch_loss)(state.params)
-    updates, moments = objective.optimizer.update(gradient, state.moments, state.params)
-    updates = jax.tree.map(lambda update: -rate * update, updates)
-    return TrainState(optax.apply_updates(state.params, updates), moments), value
-
-
-@partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
-def step(
-    objective: Objective,
-    state: TrainState,
-    x0: Samples,
-    index: Int[Array, " b"],
-    key: PRNGKey,
-    rate: Float[Array, ""],
-) -> tuple[TrainState, Float[Array, ""]]:
     """Take one optimizer step on one batch; pure, ``state`` is donated.
 
     Args:
@@ -143,7 +123,20 @@ def step(
     Returns:
         The state after it, and the batch's loss.
     """
-    return _step(objective, state, x0, index, key, rate)
+
+    def batch_loss(params: Params) -> Float[Array, ""]:
+        return loss.rfm_loss(
+            objective.velocity_fn, params, x0, key, index=index, target=objective.target
+        )
+
+    value, gradient = jax.value_and_grad(batch_loss)(state.params)
+    updates, moments = objective.optimizer.update(gradient, state.moments, state.params)
+    updates = jax.tree.map(lambda update: -rate * update, updates)
+    return TrainState(optax.apply_updates(state.params, updates), moments), value
+
+
+# Jitted apart: options are refused on a jit within a jit, and ``steps`` loops over the bare one.
+step = jax.jit(_step, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
@@ -214,7 +207,7 @@ def train(
         An ``Epoch`` each.
     """
     on_device = jax.default_backend() != "cpu" if on_device is None else on_device
-    # Doubled while a call stays under a second: signals are heard between calls.
+    # Doubled while a full call stays under a second: signals are heard between calls.
     length = 1
     for epoch in range(first_epoch, epochs):
         start = time.perf_counter()

@@ -41,7 +41,11 @@ def pool(x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ c"]:
 
 
 def grid(backbone: Backbone) -> Grid:
-    """Return where the cells of the pooled map sit in the image: those of the coarsest layer."""
+    """Return where the cells of the pooled map sit in the image: those of the coarsest layer.
+
+    Finer layers of EfficientNet-Lite0 are pooled to cells that lie up to 12 pixels beside it, as
+    its padding is not symmetric; a ResNet's layers agree.
+    """
     coarsest = max(backbone.grids, key=lambda g: g.stride)
     return Grid(2 * coarsest.stride, coarsest.offset)
 

@@ -11,7 +11,7 @@ from wtflow_jax.datasets.sample import Sample
 from wtflow_jax.errors import WTFlowError
 
 MULTIPLE = 32
-"""The coarsest grid that features are pooled to has one cell every 32 pixels."""
+"""Sides are multiples of it: the deepest stride of the backbones, on which their grids rest."""
 
 
 def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
