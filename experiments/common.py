@@ -156,6 +156,11 @@ def run(config: Config) -> dict[str, Any]:
     results = _open_out(config)
     root = datasets.generate(config.cache / "builtin") if config.root is None else config.root
     names = dict.fromkeys(config.categories or datasets.categories(root))
+    if config.root is None and not set(names) <= set(built_in := datasets.categories(root)):
+        raise WTFlowError(
+            f"--categories {' '.join(names)}: without --root there is only {' '.join(built_in)}; "
+            "give --root"
+        )
     categories = [_open_category(config, root, name) for name in names]
     todo = [category for category in categories if category.name not in results["categories"]]
     if not todo:

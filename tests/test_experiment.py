@@ -165,6 +165,11 @@ def test_a_category_that_is_not_there(tree, tmp_path):
     assert "bolt" in message
 
 
+def test_categories_without_a_root(tmp_path, cache):
+    message = one_line(mvtec("--categories", "bottle", "--out", tmp_path / "o", "--cache", cache))
+    assert message.endswith("bottle: without --root there is only texture; give --root")
+
+
 def test_a_truncated_image(tree, tmp_path):
     path = sorted((tree / "bolt" / "train" / "good").iterdir())[0]
     path.write_bytes(path.read_bytes()[:60])
