@@ -81,6 +81,7 @@ def run(
         history, fitted, prediction = _train(
             config, category.name, train_features, evaluator, out / "checkpoint", progress
         )
+    out.mkdir(parents=True, exist_ok=True)
     np.savez(
         out / "scores.npz",
         path=np.array([str(sample.path) for sample in category.test]),
@@ -156,10 +157,15 @@ def _train(
     directory: Path,
     progress: Progress,
 ) -> tuple[History, detector.Detector, detector.Prediction]:
+    start = time.perf_counter()
     x = jnp.asarray(train_features)
     fitted, state = detector.init(config, x)
     steps = -(-len(x) // config.batch_size)
     history: History = []
+    if state is None:
+        seconds = time.perf_counter() - start
+        prediction, figures = evaluator.predict(fitted)
+        return [{"epoch": 0, "loss": None, "seconds_train": seconds} | figures], fitted, prediction
     prediction = None
     with Checkpoints(directory) as checkpoints:
         found = checkpoints.restore(state) if config.resume else None
@@ -205,7 +211,8 @@ def _summary(config: Config, history: History) -> dict[str, Any]:
     for metric in ("image_auroc", "pixel_auroc", "pixel_auroc_true", "pixel_auroc_half_pixel"):
         values = [entry[metric] for entry in evaluated]
         summary |= {metric: float(np.mean(values)), f"{metric}_std": float(np.std(values))}
-    return summary | {"loss": float(np.mean([entry["loss"] for entry in history[-count:]]))}
+    losses = [entry["loss"] for entry in history[-count:]]
+    return summary | {"loss": None if None in losses else float(np.mean(losses))}
 
 
 def _norms(

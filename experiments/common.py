@@ -32,8 +32,7 @@ def parse(arguments: Sequence[str], description: str) -> Config:
     def read(default: Config) -> Config:
         return tyro.cli(Config, args=list(arguments), default=default, description=description)
 
-    first = read(Config())
-    return read(defaults(first.preset, first.wt, first.smoke))
+    return read(defaults(read(Config())))
 
 
 def main(arguments: Sequence[str], *, title: str, description: str, paper: PaperFigures) -> int:
@@ -202,7 +201,7 @@ def table(title: str, config: Config, results: dict[str, Any], paper: PaperFigur
             paper_cell(name, 0),
             f"{result['pixel_auroc']:.2f} ± {result['pixel_auroc_std']:.2f}",
             paper_cell(name, 1),
-            f"{result['loss']:.3f}",
+            "–" if result["loss"] is None else f"{result['loss']:.3f}",
             f"{sum(result['seconds'].values()):.0f}",
         )
     mean = results["mean"]

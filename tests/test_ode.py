@@ -94,3 +94,12 @@ def test_differentiable_in_the_parameters():
 
     gradient = jax.grad(endpoint)(jnp.float32(0.3))
     np.testing.assert_allclose(gradient, np.exp(0.3) * X0[0].sum(), rtol=1e-4)
+
+
+def test_a_later_start_carries_the_shrunk_sample():
+    """One Euler step from T ends at (1 − T)·(x0 + v((1 − T)·x0, T))."""
+    x0 = jnp.array([[1.0, -2.0], [0.5, 3.0]])
+    start = 0.3
+    end = ode.push_forward(fields.pendulum, None, x0, start=start)
+    v = fields.pendulum(None, start, (1 - start) * x0)
+    np.testing.assert_allclose(end, (1 - start) * (x0 + v), rtol=1e-6)

@@ -11,8 +11,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
 LEVELS = [
     {"errors", "types", "compilation"},
-    {"transport", "targets", "paths", "loss", "ode", "scores", "metrics"},
-    {"config", "unet", "datasets", "backbones"},
+    {"whitening", "transport", "targets", "paths", "loss", "ode", "scores", "metrics", "geometry"},
+    {"config", "unet", "exact", "datasets", "backbones"},
+    {"patch"},
     {"train"},
     {"checkpoint"},
     {"detector"},

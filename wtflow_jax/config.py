@@ -6,7 +6,8 @@ from typing import Literal
 
 from wtflow_jax.errors import WTFlowError
 
-WTMapName = Literal["none", "batch_norm", "layer_norm"]
+WTMapName = Literal["none", "batch_norm", "layer_norm", "whiten"]
+VelocityName = Literal["unet", "patch", "exact"]
 TargetName = Literal["gaussian", "sphere", "point"]
 SolverName = Literal["euler", "heun", "midpoint", "tsit5", "dopri5"]
 BackboneName = Literal["resnet18", "resnet34", "wide_resnet50_2", "efficientnet_lite0"]
@@ -47,14 +48,24 @@ class Config:
 
     wt: WTMapName = "layer_norm"
     """WT map on the features before coupling; none is plain rFM."""
+    alpha: float = 0.1
+    """whiten: weight of the covariance of all positions beside each position's own."""
+    rank: int = 64
+    """whiten: principal directions kept a position."""
     target: TargetName = "gaussian"
     """Distribution of x1."""
-    velocity: Literal["unet"] = "unet"
-    """Velocity network."""
+    velocity: VelocityName = "unet"
+    """Velocity field: the paper's network, an MLP on single positions, or the exact field."""
     width: int = 32
-    """Its base width, NC in Table IV; a multiple of 8."""
+    """Width of the network, NC in Table IV; a multiple of 8."""
     position: bool = False
-    """Add a position embedding after its first convolution."""
+    """Add a position embedding after its first layer."""
+    patches: int = 12_000
+    """exact: training patches kept, at most."""
+    coreset: bool = False
+    """exact: keep those farthest from one another instead of a random sample."""
+    neighbourhood: int | None = None
+    """exact: compare a position with patches at most so many cells away; left out: with all."""
 
     epochs: int = 30
     """Passes over the training images."""
@@ -73,6 +84,10 @@ class Config:
 
     solver: SolverName = "euler"
     """ODE solver of inference, in equal steps."""
+    start: float = 0.0
+    """Time T at which transport starts, from (1 − T)·x0."""
+    residual: bool = False
+    """Score the denoising residual, T times the endpoint: for one step x0 − E[x0 | x_T]."""
     steps_det: int = 20
     """Its steps for the image score."""
     steps_loc: int = 1
@@ -87,6 +102,10 @@ class Config:
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
         ranges = {
+            "alpha": (0 < self.alpha <= 1, "above 0 and at most 1"),
+            "rank": (self.rank >= 1, "at least 1"),
+            "patches": (self.patches >= 1, "at least 1"),
+            "start": (0 <= self.start < 1, "at least 0 and below 1"),
             "width": (self.width > 0 and self.width % 8 == 0, "a positive multiple of 8"),
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 1, "at least 1"),
@@ -104,18 +123,27 @@ class Config:
             if not holds:
                 flag = "--" + name.replace("_", "-")
                 raise WTFlowError(f"{flag} {getattr(self, name)}: give {allowed}")
+        if self.neighbourhood is not None and self.neighbourhood < 0:
+            raise WTFlowError(f"--neighbourhood {self.neighbourhood}: give at least 0")
+        if self.residual and self.start == 0:
+            raise WTFlowError("--residual: is zero at --start 0; give a later start")
+        if self.velocity == "exact" and self.target != "gaussian":
+            raise WTFlowError(
+                f"--target {self.target}: its exact field has no closed form; "
+                "give --target gaussian, or another --velocity"
+            )
 
 
-def defaults(preset: PresetName, wt: WTMapName, smoke: bool) -> Config:
-    """Return a preset's config, the defaults that flags are read on top of.
+def defaults(given: Config) -> Config:
+    """Return the defaults that flags are read on top of.
 
     Args:
-        preset: ``small`` or ``paper``.
-        wt: the WT map chosen: in the paper's headline rows the position embedding is on for none
-            and batch_norm and off for layer_norm (Table IV).
-        smoke: shrink whatever costs time.
+        given: a config read from the same flags; what else is default depends on its ``preset``,
+            ``wt``, ``velocity`` and ``smoke``. In the paper's headline rows the position embedding
+            is on for none and batch_norm and off for layer_norm (Table IV).
     """
-    config = Config(preset=preset, wt=wt, smoke=smoke)
+    preset, wt, velocity, smoke = given.preset, given.wt, given.velocity, given.smoke
+    config = Config(preset=preset, wt=wt, velocity=velocity, smoke=smoke)
     if preset == "paper":
         config = replace(
             config,
@@ -126,6 +154,13 @@ def defaults(preset: PresetName, wt: WTMapName, smoke: bool) -> Config:
             learning_rate=2e-4,
             decay_at=(0.25, 0.5, 0.75),
         )
+    if velocity == "patch":
+        config = replace(config, width=256, position=True, start=0.3, steps_det=1)
+    if velocity == "exact":
+        start = 0.05 if wt == "whiten" else 0.02
+        config = replace(config, start=start, residual=True, steps_det=1)
     if smoke:
-        config = replace(config, image_size="128", width=16, epochs=2, steps_det=2)
+        config = replace(
+            config, image_size="128", width=16, epochs=2, steps_det=min(config.steps_det, 2)
+        )
     return config

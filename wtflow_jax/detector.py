@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from wtflow_jax import ode, scores, targets, train, transport, unet
+from wtflow_jax import exact, ode, patch, scores, targets, train, transport, unet
 from wtflow_jax.compilation import RUN_ONCE, XLA_OPTIONS
 from wtflow_jax.config import Config
-from wtflow_jax.types import Features, Params, VelocityFn
+from wtflow_jax.types import Features, Params, PRNGKey, VelocityFn
 
 BATCH = 16
 
@@ -57,31 +57,55 @@ class Prediction(NamedTuple):
     maps: Float[np.ndarray, "n H W"]
 
 
+NETWORKS = {"unet": unet, "patch": patch}
+"""What is trained, by name: ``velocity`` and ``init`` of each."""
+
+
+def _velocity(config: Config) -> VelocityFn:
+    if config.velocity == "exact":
+        return exact.velocity(config.neighbourhood)
+    return NETWORKS[config.velocity].velocity(config.width, config.position)
+
+
 @lru_cache
 def objective(config: Config) -> train.Objective:
     """Return what a config trains; the same object at each call, so that it compiles once."""
-    velocity_fn = unet.velocity(config.width, config.position)
-    return train.Objective(velocity_fn, targets.TARGETS[config.target], config.weight_decay)
+    return train.Objective(_velocity(config), targets.TARGETS[config.target], config.weight_decay)
 
 
-_init = jax.jit(unet.init, static_argnums=(1, 2, 3), compiler_options=RUN_ONCE)
+@partial(jax.jit, static_argnums=(0, 2, 3, 4), compiler_options=RUN_ONCE)
+def _init(
+    network: str, key: PRNGKey, shape: tuple[int, int, int], width: int, position: bool
+) -> Params:
+    return NETWORKS[network].init(key, shape, width, position)
 
 
-def init(config: Config, features: Features) -> tuple[Detector, train.TrainState]:
-    """Fit the WT map and draw initial parameters.
+def init(config: Config, features: Features) -> tuple[Detector, train.TrainState | None]:
+    """Fit the WT map, and draw initial parameters or keep the patches of the exact field.
 
     Args:
         config: the run's.
         features: of the training images, (n, h, w, c), before the WT map.
 
     Returns:
-        An untrained detector and the state to train it from.
+        A detector and the state to train it from; None where there is nothing to train.
     """
     key, _ = jax.random.split(jax.random.key(config.seed))
     _, h, w, c = features.shape
-    params = _init(key, (h, w, c), config.width, config.position)
-    stats = jax.jit(transport.MAPS[config.wt].fit)(features)
-    detector = Detector(objective(config).velocity_fn, params, config.wt, stats)
+    options = {"alpha": config.alpha, "rank": config.rank} if config.wt == "whiten" else {}
+    stats = transport.MAPS[config.wt].fit(features, **options)
+    if config.velocity == "exact":
+        detector = Detector(_velocity(config), None, config.wt, stats)
+        bank = exact.bank(
+            apply_wt(detector, features),
+            key,
+            size=config.patches,
+            coreset=config.coreset,
+            neighbourhood=config.neighbourhood,
+        )
+        return detector._replace(params=bank), None
+    params = _init(config.velocity, key, (h, w, c), config.width, config.position)
+    detector = Detector(_velocity(config), params, config.wt, stats)
     return detector, train.init_state(objective(config), params)
 
 
@@ -129,19 +153,22 @@ def epochs(
 
 
 def fit(config: Config, features: Features) -> Detector:
-    """Fit the WT map and train the velocity field (Algorithm 1, training).
+    """Fit the WT map and the velocity field (Algorithm 1, training).
 
     Args:
         config: the run's.
         features: of good images, (n, h, w, c).
     """
     detector, state = init(config, features)
-    *_, (detector, _) = epochs(config, detector, state, features)
+    if state is not None:
+        *_, (detector, _) = epochs(config, detector, state, features)
     return detector
 
 
 @partial(
-    jax.jit, static_argnames=("velocity_fn", "wt", "solver", "steps"), compiler_options=XLA_OPTIONS
+    jax.jit,
+    static_argnames=("velocity_fn", "wt", "solver", "steps", "residual"),
+    compiler_options=XLA_OPTIONS,
 )
 def _cells(
     velocity_fn: VelocityFn,
@@ -151,10 +178,16 @@ def _cells(
     features: Features,
     solver: str,
     steps: tuple[int, ...],
+    start: Float[Array, ""],
+    residual: bool,
 ) -> list[Float[Array, "n h w"]]:
     x0 = transport.MAPS[wt].apply(stats, features)
+    # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
+    scale = (start if residual else 1) / (1 - start)
     return [
-        scores.cell_scores(ode.push_forward(velocity_fn, params, x0, steps=n, solver=solver))
+        scores.cell_scores(
+            scale * ode.push_forward(velocity_fn, params, x0, steps=n, solver=solver, start=start)
+        )
         for n in steps
     ]
 
@@ -167,7 +200,7 @@ def predict_cells(
     Args:
         detector: a fitted one.
         features: (n, h, w, c), before the WT map.
-        config: solver and steps.
+        config: solver, steps, start and residual.
 
     Returns:
         Two maps a sample, the same where ``steps_det`` equals ``steps_loc``.
@@ -186,6 +219,8 @@ def predict_cells(
             jnp.asarray(filled),
             config.solver,
             steps,
+            jnp.float32(config.start),
+            config.residual,
         )
         for n, cells in zip(steps, result, strict=True):
             parts[n].append(np.asarray(cells)[: len(batch)])

@@ -30,18 +30,19 @@ def _solve(
     steps: int,
     solver: str,
     save: diffrax.SaveAt,
+    start: float | Array = 0.0,
 ) -> Float[Array, "k *event"]:
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, x, args: velocity_fn(args, jnp.asarray(t), x)),
         SOLVERS[solver](),
-        t0=0.0,
+        t0=start,
         t1=1.0,
         dt0=None,
-        y0=x0,
+        y0=(1 - jnp.asarray(start)) * x0,
         args=params,
         saveat=save,
         # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
-        stepsize_controller=diffrax.StepTo(jnp.linspace(0.0, 1.0, steps + 1)),
+        stepsize_controller=diffrax.StepTo(jnp.linspace(start, 1.0, steps + 1)),
         max_steps=steps,
     )
     assert solution.ys is not None
@@ -50,9 +51,18 @@ def _solve(
 
 @partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver"))
 def push_forward(
-    velocity_fn: VelocityFn, params: Params, x0: Samples, *, steps: int = 1, solver: str = "euler"
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    *,
+    steps: int = 1,
+    solver: str = "euler",
+    start: float | Array = 0.0,
 ) -> Samples:
     """Carry samples from t = 0 to t = 1 in equal steps (Algorithm 1, sampling).
+
+    With a later start T it is (1 − T)·x0 that is carried, from t = T on. One Euler step then ends
+    at (1 − T)·(x0 + v((1 − T)·x0, T)).
 
     Args:
         velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
@@ -60,12 +70,13 @@ def push_forward(
         x0: samples (n, *event) after the WT map.
         steps: number of equal steps; the paper takes 20 for detection, 1 for localization.
         solver: a name in ``SOLVERS``.
+        start: T in [0, 1).
 
     Returns:
         The endpoints x̂1 (n, *event).
     """
     save = diffrax.SaveAt(t1=True)
-    return jax.vmap(lambda x: _solve(velocity_fn, params, x, steps, solver, save)[0])(x0)
+    return jax.vmap(lambda x: _solve(velocity_fn, params, x, steps, solver, save, start)[0])(x0)
 
 
 @partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver"))

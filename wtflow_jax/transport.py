@@ -6,25 +6,30 @@ A WT map is not a norm layer in front of the network: it moves the data themselv
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from wtflow_jax import whitening
 from wtflow_jax.types import Samples
 
 EPSILON = 1e-5
 """Added to a variance before its root is taken."""
 
 
-class Stats(NamedTuple):
-    """Affine statistics of a map, one number a channel; both empty where a map needs none."""
+Stats: TypeAlias = Any
+"""What a map has fitted: a pytree of arrays, empty where it needs none."""
+
+
+class ChannelStats(NamedTuple):
+    """One number a channel."""
 
     mean: Float[Array, " c"]
     variance: Float[Array, " c"]
 
 
-Fit: TypeAlias = Callable[[Samples], Stats]
+Fit: TypeAlias = Callable[..., Stats]
 Apply: TypeAlias = Callable[[Stats, Samples], Samples]
 
 
@@ -32,7 +37,7 @@ class WTMap(NamedTuple):
     """A worst-transport map.
 
     Attributes:
-        fit: training features (n, *event) -> statistics.
+        fit: training features (n, *event) -> statistics; ``whiten`` takes options.
         apply: statistics and features (n, *event) -> x0 (n, *event).
     """
 
@@ -41,16 +46,16 @@ class WTMap(NamedTuple):
 
 
 def _no_stats(features: Samples) -> Stats:
-    return Stats(jnp.zeros(0, features.dtype), jnp.zeros(0, features.dtype))
+    return ()
 
 
 def _identity(stats: Stats, features: Samples) -> Samples:
     return features
 
 
-def _channel_stats(features: Samples) -> Stats:
+def _channel_stats(features: Samples) -> ChannelStats:
     axes = tuple(range(features.ndim - 1))
-    return Stats(jnp.mean(features, axes), jnp.var(features, axes))
+    return ChannelStats(jnp.mean(features, axes), jnp.var(features, axes))
 
 
 def _batch_norm(stats: Stats, features: Samples) -> Samples:
@@ -68,10 +73,12 @@ MAPS = {
     "none": WTMap(_no_stats, _identity),
     "batch_norm": WTMap(_channel_stats, _batch_norm),
     "layer_norm": WTMap(_no_stats, _layer_norm),
+    "whiten": WTMap(whitening.fit, whitening.apply),
 }
 """By name.
 
 ``none``: x0 = f, plain rFM. ``batch_norm``: μ, σ per channel over the training set (suppl. Eq. 40
 writes batch statistics); the mean of ‖x0‖² over that set is then D (Lemma 6). ``layer_norm``: μ, σ
 per sample over all D elements, population variance; ‖x0‖ = √D up to ``EPSILON`` (Lemma 5).
+``whiten``: every position's whole covariance, see ``whitening``.
 """
