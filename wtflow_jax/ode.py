@@ -4,14 +4,17 @@ Parameters travel through Diffrax's ``args``, so one compiled solve serves every
 A ``velocity_fn`` must be one object, not a fresh closure a call: it is the key of that compilation.
 """
 
+import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeAlias
 
 import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from wtflow_jax.types import Params, Sample, Samples, VelocityFn
+from wtflow_jax.types import Params, PRNGKey, Sample, Samples, VelocityFn
 
 SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {
     "euler": diffrax.Euler,
@@ -23,29 +26,36 @@ SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {
 """By name; orders 1, 2, 2, 5 and 5. One Euler step is one network evaluation."""
 
 
+State: TypeAlias = Any
+"""What is solved for: a sample, or a sample and the change of its log-density."""
+
+
+def _field(velocity_fn: VelocityFn) -> Callable[[Array, State, Params], State]:
+    return lambda t, x, params: velocity_fn(params, t, x)
+
+
 def _solve(
-    velocity_fn: VelocityFn,
+    field: Callable[[Array, State, Params], State],
     params: Params,
-    x0: Sample,
+    y0: State,
     steps: int,
     solver: str,
     save: diffrax.SaveAt,
     start: float | Array = 0.0,
-) -> Float[Array, "k *event"]:
+) -> State:
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, x, args: velocity_fn(args, jnp.asarray(t), x)),
+        diffrax.ODETerm(lambda t, y, args: field(jnp.asarray(t), y, args)),
         SOLVERS[solver](),
         t0=start,
         t1=1.0,
         dt0=None,
-        y0=(1 - jnp.asarray(start)) * x0,
+        y0=y0,
         args=params,
         saveat=save,
         # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
         stepsize_controller=diffrax.StepTo(jnp.linspace(start, 1.0, steps + 1)),
         max_steps=steps,
     )
-    assert solution.ys is not None
     return solution.ys
 
 
@@ -76,13 +86,24 @@ def push_forward(
         The endpoints x̂1 (n, *event).
     """
     save = diffrax.SaveAt(t1=True)
-    return jax.vmap(lambda x: _solve(velocity_fn, params, x, steps, solver, save, start)[0])(x0)
+
+    def one(x: Sample) -> Sample:
+        shrunk = (1 - jnp.asarray(start)) * x
+        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, start)[0]
+
+    return jax.vmap(one)(x0)
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver"))
+@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "statistic"))
 def trajectory(
-    velocity_fn: VelocityFn, params: Params, x0: Samples, *, steps: int = 50, solver: str = "euler"
-) -> Float[Array, "n k *event"]:
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    *,
+    steps: int = 50,
+    solver: str = "euler",
+    statistic: Callable[[Sample], Array] | None = None,
+) -> Float[Array, "n k *kept"]:
     """Return every position on the way, t = 0, 1/steps, …, 1 (suppl. Tables XII to XIV).
 
     Args:
@@ -91,9 +112,71 @@ def trajectory(
         x0: samples (n, *event) after the WT map.
         steps: number of equal steps.
         solver: a name in ``SOLVERS``.
+        statistic: what is kept of each position instead of the position itself.
 
     Returns:
-        Positions (n, steps + 1, *event), the first of them x0.
+        Positions (n, steps + 1, *event), the first of them x0, or their statistics.
     """
-    save = diffrax.SaveAt(t0=True, steps=True)
-    return jax.vmap(lambda x: _solve(velocity_fn, params, x, steps, solver, save))(x0)
+    keep = statistic or (lambda x: x)
+    save = diffrax.SaveAt(t0=True, steps=True, fn=lambda t, x, args: keep(x))
+    return jax.vmap(lambda x: _solve(_field(velocity_fn), params, x, steps, solver, save))(x0)
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "probes"))
+def log_likelihood(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    key: PRNGKey | None = None,
+    *,
+    steps: int = 50,
+    solver: str = "heun",
+    probes: int = 1,
+    start: float | Array = 0.0,
+) -> Float[Array, " n"]:
+    """Return log p(x0) by the change of variables along the flow, the likelihood Eq. 2 replaces.
+
+    log p_T(x_T) = log N(x̂1; 0, I) + ∫ ∇·v(x_t, t) dt over [T, 1], with x_T = (1 − T)·x0; the
+    Gaussian target is taken for granted. A field that is singular at t = 0 has no density there
+    (a finite data set's is a sum of points): start later.
+
+    Args:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
+        params: its parameters.
+        x0: samples (n, *event) after the WT map.
+        key: where given, the divergence is Hutchinson's estimate with Rademacher probes that stay
+            the same along a trajectory; left out, it is exact, at D products with the Jacobian.
+        steps: number of equal steps.
+        solver: a name in ``SOLVERS``.
+        probes: per sample.
+        start: T in [0, 1).
+
+    Returns:
+        Nats (n,).
+    """
+    save = diffrax.SaveAt(t1=True)
+
+    def one(x: Sample, directions: Float[Array, "p *event"], weight: float) -> Float[Array, ""]:
+        def field(t: Array, y: State, params: Params) -> State:
+            def of_x(x: Sample) -> Sample:
+                return velocity_fn(params, t, x)
+
+            v, push = jax.linearize(of_x, y[0])
+            products = jax.vmap(lambda e: jnp.sum(e * push(e)))(directions)
+            return v, weight * jnp.sum(products)
+
+        y0 = (1 - jnp.asarray(start)) * x, jnp.zeros(())
+        end, change = _solve(field, params, y0, steps, solver, save, start)
+        x1 = end[0]
+        gaussian = -0.5 * jnp.sum(jnp.square(x1)) - 0.5 * x1.size * jnp.log(2 * jnp.pi)
+        return gaussian + change[0]
+
+    if key is None:
+        d = math.prod(x0.shape[1:])
+        units = jnp.eye(d).reshape(d, *x0.shape[1:])
+        return jax.vmap(lambda x: one(x, units, 1.0))(x0)
+
+    def estimated(x: Sample, key: PRNGKey) -> Float[Array, ""]:
+        return one(x, jax.random.rademacher(key, (probes, *x.shape), x.dtype), 1 / probes)
+
+    return jax.vmap(estimated)(x0, jax.random.split(key, x0.shape[0]))

@@ -1,0 +1,66 @@
+"""How far a trained velocity is from another, the exact one for instance, by time."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from wtflow_jax import paths, targets
+from wtflow_jax.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
+
+
+class FieldError(NamedTuple):
+    """Mean squares over samples and elements, the scale of Table X, at k times.
+
+    Attributes:
+        error: E‖v − u‖²/D (k,).
+        reference: E‖u‖²/D (k,).
+    """
+
+    error: Float[Array, " k"]
+    reference: Float[Array, " k"]
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "reference_fn", "target"))
+def field_error(
+    velocity_fn: VelocityFn,
+    params: Params,
+    reference_fn: VelocityFn,
+    reference_params: Params,
+    x0: Samples,
+    times: Float[Array, " k"],
+    key: PRNGKey,
+    *,
+    target: targets.Target = targets.gaussian,
+) -> FieldError:
+    """Compare two velocities at x_t = (1 − t)·x0 + t·x1, on a grid of times.
+
+    With ``geometry.empirical.empirical_velocity`` as the reference and the training data as its
+    parameters, a trained network's rising error towards t = 0 shows the initial singularity.
+
+    Args:
+        velocity_fn: v, for one sample.
+        params: its parameters.
+        reference_fn: u, for one sample.
+        reference_params: its parameters.
+        x0: samples (n, *event), after the WT map.
+        times: in (0, 1], (k,).
+        key: decides x1, the same at all times.
+        target: where x1 comes from.
+    """
+
+    def one(t: Time, x: Sample, key: PRNGKey) -> tuple[Array, Array]:
+        position = paths.position(x, target(key, x.shape), t)
+        u = reference_fn(reference_params, t, position)
+        v = velocity_fn(params, t, position)
+        return jnp.mean(jnp.square(v - u)), jnp.mean(jnp.square(u))
+
+    keys = jax.random.split(key, x0.shape[0])
+
+    def at(t: Time) -> tuple[Array, Array]:
+        error, reference = jax.lax.map(lambda pair: one(t, *pair), (x0, keys), batch_size=16)
+        return jnp.mean(error), jnp.mean(reference)
+
+    return FieldError(*jax.lax.map(at, times))

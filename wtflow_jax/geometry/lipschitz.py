@@ -1,0 +1,102 @@
+"""How fast a velocity changes in space and in time, beside Theorem 2's bound."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from wtflow_jax import paths, targets
+from wtflow_jax.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
+
+
+class LipschitzProfile(NamedTuple):
+    """Local Lipschitz constants on the way, at k times for n samples.
+
+    Attributes:
+        space: largest singular value of ∂v/∂x (k, n).
+        time: ‖∂v/∂t‖ (k, n).
+    """
+
+    space: Float[Array, "k n"]
+    time: Float[Array, "k n"]
+
+
+def lipschitz_bound(t: Float[Array, "*k"], dimension: int) -> Float[Array, "*k"]:
+    """Return max{1/T, (1 − T)·D/T³}, the bound in x on [T, 1] for data in [0, 1]^D (Lemma 4)."""
+    return jnp.maximum(1 / t, (1 - t) * dimension / t**3)
+
+
+def _unit(x: Sample) -> Sample:
+    return x / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), jnp.finfo(x.dtype).tiny)
+
+
+def largest_singular_value(
+    velocity_fn: VelocityFn,
+    params: Params,
+    t: Time,
+    x: Sample,
+    key: PRNGKey,
+    iterations: int = 30,
+) -> Float[Array, ""]:
+    """Return the largest singular value of ∂v/∂x by power iteration, from below.
+
+    Args:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
+        params: its parameters.
+        t: a scalar.
+        x: one position (*event).
+        key: decides the first direction.
+        iterations: products with J (jvp) and Jᵀ (vjp), one of each.
+    """
+
+    def field(x: Sample) -> Sample:
+        return velocity_fn(params, t, x)
+
+    def forwards(direction: Sample) -> Sample:
+        return jax.jvp(field, (x,), (direction,))[1]
+
+    _, backwards = jax.vjp(field, x)
+
+    def body(_: Array, direction: Sample) -> Sample:
+        return _unit(backwards(forwards(direction))[0])
+
+    first = _unit(jax.random.normal(key, x.shape))
+    image = forwards(jax.lax.fori_loop(0, iterations, body, first))
+    return jnp.sqrt(jnp.sum(jnp.square(image)))
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "target", "iterations"))
+def lipschitz_profile(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    times: Float[Array, " k"],
+    key: PRNGKey,
+    *,
+    target: targets.Target = targets.gaussian,
+    iterations: int = 30,
+) -> LipschitzProfile:
+    """Return local Lipschitz constants at x_t = (1 − t)·x0 + t·x1, on a grid of times.
+
+    Args:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
+        params: its parameters.
+        x0: samples (n, *event), after the WT map.
+        times: in (0, 1], (k,).
+        key: decides x1, the same at all times, and first directions.
+        target: where x1 comes from.
+        iterations: of the power iteration; more approach the singular value from below.
+    """
+
+    def one(t: Time, x: Sample, key: PRNGKey) -> tuple[Array, Array]:
+        target_key, direction_key = jax.random.split(key)
+        position = paths.position(x, target(target_key, x.shape), t)
+        arguments = velocity_fn, params, t, position, direction_key
+        _, rate = jax.jvp(lambda t: velocity_fn(params, t, position), (t,), (jnp.ones_like(t),))
+        return largest_singular_value(*arguments, iterations), jnp.sqrt(jnp.sum(jnp.square(rate)))
+
+    keys = jax.random.split(key, x0.shape[0])
+    over_samples = jax.vmap(one, in_axes=(None, 0, 0))
+    return LipschitzProfile(*jax.lax.map(lambda t: over_samples(t, x0, keys), times))
