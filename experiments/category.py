@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,10 +25,42 @@ from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError
 
+FeatureMaps = Float[np.ndarray, "n h w c"]
+
 LAST = 10
 """Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
 SAVE_SECONDS = 60
 """Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
+
+
+def bars() -> Progress:
+    """Return progress bars on standard error; each has a ``note``."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def extract(
+    config: Config,
+    backbone: backbones.Backbone,
+    category: Category,
+    size: tuple[int, int],
+    progress: Progress,
+) -> tuple[FeatureMaps, FeatureMaps]:
+    """Return the features of the training and of the test images, (n, h, w, c) each."""
+    total = len(category.train) + len(category.test)
+    task = progress.add_task(f"{category.name}: features", total=total, note="images")
+    train, test = (
+        features.extract(backbone, part, size, config.cache, lambda n: progress.advance(task, n))
+        for part in (category.train, category.test)
+    )
+    return train, test
 
 
 def run(
@@ -53,29 +86,14 @@ def run(
         WTFlowError: an image, a mask, the cache or a checkpoint cannot be used, or training
             diverges.
     """
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bars() as progress:
         start = time.perf_counter()
-        total = len(category.train) + len(category.test)
-        task = progress.add_task(f"{category.name}: features", total=total, note="images")
         # Masks first: they are quick, and a bad one is told of before minutes of work.
         masks = np.stack([datasets.read_mask(sample, size) for sample in category.test])
         if not masks.any():
             first = next(sample.masks[0] for sample in category.test if sample.label)
             raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
-        train_features, test_features = (
-            features.extract(
-                backbone, part, size, config.cache, lambda n: progress.advance(task, n)
-            )
-            for part in (category.train, category.test)
-        )
+        train_features, test_features = extract(config, backbone, category, size, progress)
         seconds = time.perf_counter() - start
         evaluator = Evaluator(config, features.grid(backbone), test_features, category.test, masks)
         history, fitted, prediction = _train(

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 import category as category_run
@@ -24,6 +24,9 @@ from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError
 
 PaperFigures = Mapping[str, Mapping[str, tuple[float, float]]]
+Results = dict[str, Any]
+Run = Callable[[Config, backbones.Backbone, Category, tuple[int, int], Path], Results]
+"""One category: ``run(config, backbone, category, size, directory) -> its entry``."""
 
 
 def parse(arguments: Sequence[str], description: str) -> Config:
@@ -35,11 +38,24 @@ def parse(arguments: Sequence[str], description: str) -> Config:
     return read(defaults(read(Config())))
 
 
-def main(arguments: Sequence[str], *, title: str, description: str, paper: PaperFigures) -> int:
-    """Run an experiment from the command line and return its exit status."""
+def main(
+    arguments: Sequence[str],
+    *,
+    description: str,
+    show: Callable[[Config, Results], RenderableType],
+    one: Run = category_run.run,
+) -> int:
+    """Run an experiment from the command line and return its exit status.
+
+    Args:
+        arguments: the flags.
+        description: what ``--help`` says of it.
+        show: the closing table, of the config and the contents of ``results.json``.
+        one: what is done with a category.
+    """
     try:
         config = parse(arguments, description)
-        results = run(config)
+        results = run(config, one)
     except WTFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -49,7 +65,7 @@ def main(arguments: Sequence[str], *, title: str, description: str, paper: Paper
     except KeyboardInterrupt:
         print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    Console().print(table(title, config, results, paper))
+    Console().print(show(config, results))
     return 0
 
 
@@ -63,7 +79,7 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def environment(config: Config) -> dict[str, Any]:
+def environment(config: Config) -> Results:
     """Return what a result depends on beside its config."""
     packages = ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "pillow"]
     device = jax.devices()[0]
@@ -80,14 +96,13 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ("resume", "cache", "out")}
 
 
-def _open_out(config: Config) -> dict[str, Any]:
+def _open_out(config: Config) -> Results:
     """Return the results so far: those of the run to resume, or empty ones."""
     path = config.out / "results.json"
     as_json = json.loads(json.dumps(asdict(config), default=str))
     if config.out.exists() and not config.out.is_dir():
         raise WTFlowError(f"{config.out}: is a file; give a directory as --out")
-    empty = {"image_auroc": None, "pixel_auroc": None}
-    fresh = {"config": as_json, "environment": None, "categories": {}, "mean": empty}
+    fresh = {"config": as_json, "environment": None, "categories": {}, "mean": {}}
     found = {entry.name for entry in config.out.iterdir()} if config.out.exists() else set()
     if not found:
         return fresh
@@ -141,8 +156,12 @@ def _open_category(config: Config, root: Path, name: str) -> Category:
     return category
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Train and score every category, writing ``results.json`` after each.
+def run(config: Config, one: Run = category_run.run) -> Results:
+    """Go through the categories, writing ``results.json`` after each.
+
+    Args:
+        config: the run's.
+        one: what is done with a category.
 
     Returns:
         The contents of ``results.json``.
@@ -173,19 +192,20 @@ def run(config: Config) -> dict[str, Any]:
     _write(config.out / "results.json", json.dumps(results, indent=2))
     for category in todo:
         out = config.out / category.name
-        results["categories"][category.name] = category_run.run(
-            config, backbone, category, size, out
-        )
-        each = results["categories"].values()
-        for metric in results["mean"]:
-            results["mean"][metric] = float(np.mean([result[metric] for result in each]))
+        results["categories"][category.name] = one(config, backbone, category, size, out)
+        each = list(results["categories"].values())
+        for metric in ("image_auroc", "pixel_auroc"):
+            if metric in each[0]:
+                results["mean"][metric] = float(np.mean([result[metric] for result in each]))
         _write(config.out / "results.json", json.dumps(results, indent=2))
     return results
 
 
-def table(title: str, config: Config, results: dict[str, Any], paper: PaperFigures) -> Table:
+def table(title: str, paper: PaperFigures, config: Config, results: Results) -> Table:
     """Return our figures beside the paper's, a row a category."""
-    view = Table(title=f"{title}, {config.backbone}, WT map {config.wt}: AUROC in %")
+    view = Table(
+        title=f"{title}, {config.backbone}, WT map {config.wt}, {config.velocity}: AUROC in %"
+    )
     view.add_column("category")
     for name in ("image", "paper", "pixel", "paper", "loss", "seconds"):
         view.add_column(name, justify="right")

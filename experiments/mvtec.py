@@ -13,11 +13,11 @@ docs/results.md.
 """
 
 import sys
+from functools import partial
 
 import common
 import paper
 
 if __name__ == "__main__":
-    sys.exit(
-        common.main(sys.argv[1:], title="MVTec AD", description=__doc__ or "", paper=paper.MVTEC_AD)
-    )
+    show = partial(common.table, "MVTec AD", paper.MVTEC_AD)
+    sys.exit(common.main(sys.argv[1:], description=__doc__ or "", show=show))
