@@ -119,6 +119,24 @@ def run(
     }
 
 
+def fit(
+    config: Config, name: str, train_features: FeatureMaps, progress: Progress
+) -> tuple[detector.Detector, float | None]:
+    """Train without evaluating; the detector and its last loss, None for the exact field."""
+    x = jnp.asarray(train_features)
+    fitted, state = detector.init(config, x)
+    if state is None:
+        return fitted, None
+    steps = -(-len(x) // config.batch_size) * config.epochs
+    task = progress.add_task(f"{name}, {config.wt}: training", total=steps, note="")
+
+    def advance(taken: int, loss: float) -> None:
+        progress.update(task, advance=taken, note=f"loss {loss:.3f}")
+
+    *_, (fitted, epoch) = detector.epochs(config, fitted, state, x, advance=advance)
+    return fitted, epoch.loss
+
+
 class Evaluator:
     """The test split of a category, and AUROC on it."""
 

@@ -6,10 +6,10 @@ Gaussian annulus at √D; a WT map starts it there, and good samples are drawn i
     python experiments/radial.py                                      # a built-in category
     python experiments/radial.py --root mvtec_ad --categories bottle
 
-Trains a model for each of none, batch_norm and layer_norm (``--wt`` is not read) and writes for each
-category, beside results.json, radial.png (Fig. 4F), activations.png (Fig. 6: cell scores of good and
-defective images) and histograms.png (Fig. 9: the features before and after the map). Cost: three
-times that of mvtec.py. What was found: docs/geometry.md.
+Trains a model for each of none, batch_norm and layer_norm (``--wt`` is not read). Writes for each
+category, beside results.json, radial.png (Fig. 4F), activations.png (Fig. 6: cell scores of good
+and defective images) and histograms.png (Fig. 9: the features before and after the map). Cost:
+three times that of mvtec.py. What was found: docs/geometry.md.
 """
 
 import sys
@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
-from rich.progress import Progress
 from rich.table import Table
 
 import category as category_run
@@ -83,7 +82,9 @@ def run(
         entry: dict[str, Any] = {"sqrt_d": root_d}
         radii, cells, starts = {}, {}, {}
         for wt in MAPS:
-            fitted, loss = _train(replace(config, wt=wt), category.name, train_features, progress)
+            fitted, loss = category_run.fit(
+                replace(config, wt=wt), category.name, train_features, progress
+            )
             x0 = detector.apply_wt(fitted, jnp.asarray(test_features))
             steps = 2 * EVERY if config.smoke else STEPS
             profile = radial_profile(fitted.velocity_fn, fitted.params, x0, steps=steps)
@@ -101,24 +102,6 @@ def run(
     draw_activations(cells, labels).savefig(out / "activations.png", dpi=100)
     draw_histograms(starts).savefig(out / "histograms.png", dpi=100)
     return entry
-
-
-def _train(
-    config: Config, name: str, train_features: np.ndarray, progress: Progress
-) -> tuple[detector.Detector, float | None]:
-    """Return the detector and its last epoch's loss, None where nothing is trained."""
-    x = jnp.asarray(train_features)
-    fitted, state = detector.init(config, x)
-    if state is None:
-        return fitted, None
-    steps = -(-len(x) // config.batch_size) * config.epochs
-    task = progress.add_task(f"{name}, {config.wt}: training", total=steps, note="")
-
-    def advance(taken: int, loss: float) -> None:
-        progress.update(task, advance=taken, note=f"loss {loss:.3f}")
-
-    *_, (fitted, epoch) = detector.epochs(config, fitted, state, x, advance=advance)
-    return fitted, epoch.loss
 
 
 def draw_radii(radii: Mapping[str, Radii], labels: Bool[np.ndarray, " n"], root_d: float) -> Figure:
