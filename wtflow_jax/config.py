@@ -155,7 +155,9 @@ def defaults(given: Config) -> Config:
             decay_at=(0.25, 0.5, 0.75),
         )
     if velocity == "patch":
-        config = replace(config, width=256, position=True, start=0.3, steps_det=1)
+        config = replace(config, width=256, position=True, epochs=10, steps_det=1)
+        start, residual = (0.1, True) if wt == "whiten" else (0.3, False)
+        config = replace(config, start=start, residual=residual)
     if velocity == "exact":
         start = 0.05 if wt == "whiten" else 0.02
         config = replace(config, start=start, residual=True, steps_det=1)
