@@ -8,7 +8,8 @@ from wtflow_jax import ode
 from wtflow_jax.geometry.empirical import EARLIEST, empirical_velocity, posterior_mean
 
 RNG = np.random.default_rng(0)
-TIMES = (1e-3, 3e-3, 1e-2, 0.03, 0.1, 0.3, 0.7, 1.0)
+TIMES = (1e-3, 1e-2, 0.03, 0.1, 0.4, 1.0)
+BATCHED = jax.jit(jax.vmap(empirical_velocity, (None, None, 0)))
 
 
 def exact(data, t, x):
@@ -29,13 +30,13 @@ def cloud(n, d, spread, offset):
 @pytest.mark.parametrize(("spread", "offset"), [(1, 0), (1, 1), (0.1, 1), (0.01, 1), (0.001, 1)])
 @pytest.mark.parametrize("t", TIMES)
 def test_it_equals_the_direct_sum_in_float64(t, spread, offset):
-    data = cloud(9000, 128, spread, offset)  # three blocks, the last one overlapping
+    data = cloud(9000, 64, spread, offset)  # three blocks, the last one overlapping
     t = jnp.float32(t)
     some = data[RNG.integers(len(data), size=8)]
     noise = RNG.normal(size=some.shape)
     for x in ((1 - t) * some + t * noise, (1 - t) * some, (1 - t) * (some + spread * noise)):
         x = np.asarray(x, np.float32)
-        u = jax.vmap(empirical_velocity, (None, None, 0))(jnp.asarray(data), t, jnp.asarray(x))
+        u = BATCHED(jnp.asarray(data), t, jnp.asarray(x))
         for ours, point in zip(np.asarray(u), x, strict=True):
             expected = exact(data, t, point)
             scale = max(np.linalg.norm(expected), np.linalg.norm(point))
@@ -55,8 +56,7 @@ def test_memory_stays_bounded():
     """10,000 positions against 40,000 data would be 1.6 GB at once."""
     shapes = (40_000, 64), (), (10_000, 64)
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    batched = jax.jit(jax.vmap(empirical_velocity, (None, None, 0)))
-    memory = batched.lower(*arguments).compile().memory_analysis()
+    memory = BATCHED.lower(*arguments).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 0.8e9
 
 

@@ -20,12 +20,14 @@ class Partial(NamedTuple):
     """The posterior's sums over some of the data, relative to the nearest of them.
 
     Attributes:
-        nearest: smallest ‖x − (1 − t)x_i‖².
-        weight: Σ exp((nearest − ‖x − (1 − t)x_i‖²)/(2t²)).
-        total: the same sum of x_i − c.
+        squared: smallest ‖x − (1 − t)x_i‖².
+        nearest: the x_i it belongs to.
+        weight: Σ exp((squared − ‖x − (1 − t)x_i‖²)/(2t²)).
+        total: the same sum of x_i − nearest, so that one datum alone is met without rounding.
     """
 
-    nearest: Float[Array, ""]
+    squared: Float[Array, ""]
+    nearest: Float[Array, " d"]
     weight: Float[Array, ""]
     total: Float[Array, " d"]
 
@@ -51,39 +53,43 @@ def _squared_distances(
 def _posterior(
     rows: Float[Array, "n d"], t: Time, x: Float[Array, " d"]
 ) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
-    """Return the data's mean c, and E[x0 | x_t = x] − c.
+    """Return the datum x* with the largest weight, and E[x0 | x_t = x] − x*.
 
-    The data are gone through in blocks with a running minimum of the distance. About c the products
-    are smaller, and so is what they lose by rounding.
+    The data are gone through in blocks with a running minimum of the distance.
     """
     n, d = rows.shape
     size = min(n, BLOCK, max(NEAREST, 2**22 // d))
+    # About the mean the products are smaller, and so is what they lose by rounding.
     centre = jnp.mean(rows, axis=0)
     point = x - (1 - t) * centre
 
     def block(i: Int[Array, ""]) -> Partial:
         start = jnp.minimum(i * size, n - size)
-        part = jax.lax.dynamic_slice(rows, (start, jnp.zeros_like(start)), (size, d)) - centre
+        raw = jax.lax.dynamic_slice(rows, (start, jnp.zeros_like(start)), (size, d))
+        part = raw - centre
         distances = _squared_distances(part, point, 1 - t)
         # The last block is a full one too: it begins among what the one before has seen.
         new = start + jnp.arange(size) >= i * size
-        nearest = jax.lax.stop_gradient(jnp.min(jnp.where(new, distances, jnp.inf)))
-        exponent = jnp.where(new, nearest - distances, 0.0) / (2 * jnp.square(t))
+        best = jnp.argmin(jnp.where(new, distances, jnp.inf))
+        squared = jax.lax.stop_gradient(distances[best])
+        exponent = jnp.where(new, squared - distances, 0.0) / (2 * jnp.square(t))
         weights = jnp.where(new, jnp.exp(exponent), 0.0)
         total = jnp.dot(weights, part, precision=jax.lax.Precision.HIGHEST)
-        return Partial(nearest, jnp.sum(weights), total)
+        weight = jnp.sum(weights)
+        return Partial(squared, raw[best], weight, total - weight * part[best])
 
     def merge(so_far: Partial, i: Int[Array, ""]) -> tuple[Partial, None]:
-        parts = so_far, block(i)
-        nearest = jnp.minimum(parts[0].nearest, parts[1].nearest)
-        scale = [jnp.exp((nearest - part.nearest) / (2 * jnp.square(t))) for part in parts]
-        weight = sum(s * part.weight for s, part in zip(scale, parts, strict=True))
-        total = sum(s * part.total for s, part in zip(scale, parts, strict=True))
-        return Partial(nearest, jnp.asarray(weight), jnp.asarray(total)), None
+        parts = a, b = so_far, block(i)
+        squared = jnp.minimum(a.squared, b.squared)
+        nearest = jnp.where(a.squared <= b.squared, a.nearest, b.nearest)
+        scale = [jnp.exp((squared - part.squared) / (2 * jnp.square(t))) for part in parts]
+        weight = scale[0] * a.weight + scale[1] * b.weight
+        moved = [part.total + part.weight * (part.nearest - nearest) for part in parts]
+        return Partial(squared, nearest, weight, scale[0] * moved[0] + scale[1] * moved[1]), None
 
     first = block(jnp.zeros((), jnp.int32))
     whole, _ = jax.lax.scan(merge, first, jnp.arange(1, -(-n // size)))
-    return centre, whole.total / whole.weight
+    return whole.nearest, whole.total / whole.weight
 
 
 def posterior_mean(data: Samples, t: Time, x: Sample) -> Sample:
@@ -100,8 +106,8 @@ def posterior_mean(data: Samples, t: Time, x: Sample) -> Sample:
         (*event), float32.
     """
     t = jnp.maximum(t, EARLIEST)
-    centre, mean = _posterior(data.reshape(data.shape[0], -1), t, x.reshape(-1))
-    return (centre + mean).reshape(x.shape)
+    nearest, rest = _posterior(data.reshape(data.shape[0], -1), t, x.reshape(-1))
+    return (nearest + rest).reshape(x.shape)
 
 
 def empirical_velocity(data: Samples, t: Time, x: Sample) -> Sample:
@@ -121,6 +127,5 @@ def empirical_velocity(data: Samples, t: Time, x: Sample) -> Sample:
         The velocity (*event), float32.
     """
     t = jnp.maximum(t, EARLIEST)
-    centre, mean = _posterior(data.reshape(data.shape[0], -1), t, x.reshape(-1))
-    # Both less the centre: on a data point the two are the same number.
-    return ((x.reshape(-1) - centre - mean) / t).reshape(x.shape)
+    nearest, rest = _posterior(data.reshape(data.shape[0], -1), t, x.reshape(-1))
+    return ((x.reshape(-1) - nearest - rest) / t).reshape(x.shape)
