@@ -102,9 +102,10 @@ def trajectory(
     *,
     steps: int = 50,
     solver: str = "euler",
+    start: float | Array = 0.0,
     statistic: Callable[[Sample], Array] | None = None,
 ) -> Float[Array, "n k *kept"]:
-    """Return every position on the way, t = 0, 1/steps, …, 1 (suppl. Tables XII to XIV).
+    """Return every position on the way in equal steps (suppl. Tables XII to XIV).
 
     Args:
         velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
@@ -112,14 +113,20 @@ def trajectory(
         x0: samples (n, *event) after the WT map.
         steps: number of equal steps.
         solver: a name in ``SOLVERS``.
+        start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
         statistic: what is kept of each position instead of the position itself.
 
     Returns:
-        Positions (n, steps + 1, *event), the first of them x0, or their statistics.
+        Positions (n, steps + 1, *event), the first at t = T, or their statistics.
     """
     keep = statistic or (lambda x: x)
     save = diffrax.SaveAt(t0=True, steps=True, fn=lambda t, x, args: keep(x))
-    return jax.vmap(lambda x: _solve(_field(velocity_fn), params, x, steps, solver, save))(x0)
+
+    def one(x: Sample) -> Float[Array, "k *kept"]:
+        shrunk = (1 - jnp.asarray(start)) * x
+        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, start)
+
+    return jax.vmap(one)(x0)
 
 
 @partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "probes"))
