@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[1]
 KEYS = {"image_auroc", "pixel_auroc", "image_auroc_std", "pixel_auroc_std", "loss", "seconds"}
 
 
-def mvtec(*flags, timeout=240):
-    """Run experiments/mvtec.py in a process of its own."""
+def mvtec(*flags, timeout=240, file="mvtec.py"):
+    """Run an experiment in a process of its own."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "experiments" / "mvtec.py"), *map(str, flags)],
+        [sys.executable, str(ROOT / "experiments" / file), *map(str, flags)],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -101,7 +101,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
     """Stop after the second epoch as a killed process would, and go on."""
     out, _ = finished
     script = (
-        "import sys, common, paper\n"
+        "import sys, common\n"
         "from wtflow_jax.checkpoint import Checkpoints\n"
         "save = Checkpoints.save\n"
         "def stop(self, state, history):\n"
@@ -109,7 +109,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
         "    self.manager.wait_until_finished()\n"
         "    if len(history) == 2: import os; os._exit(9)\n"
         "Checkpoints.save = stop\n"
-        "common.main(sys.argv[1:], title='t', description='d', paper={})\n"
+        "common.main(sys.argv[1:], description='d', show=lambda config, results: '')\n"
     )
     flags = ["--smoke", "--epochs", "3", "--out", str(tmp_path / "run"), "--cache", str(cache)]
     killed = subprocess.run(
@@ -270,3 +270,61 @@ def test_masks_that_mark_nothing(tree, tmp_path):
 def test_training_that_diverges(tree, tmp_path):
     message = one_line(quick(tree, tmp_path, "--learning-rate", "1e30", "--epochs", "3"))
     assert "lower --learning-rate" in message
+
+
+def test_the_exact_field_trains_nothing(tmp_path, cache):
+    out = tmp_path / "exact"
+    done = mvtec("--smoke", "--out", out, "--cache", cache, file="exact_field.py")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert (results["config"]["velocity"], results["config"]["wt"]) == ("exact", "whiten")
+    texture = results["categories"]["texture"]
+    assert texture["loss"] is None
+    assert texture["image_auroc_std"] == texture["pixel_auroc_std"] == 0
+    assert texture["image_auroc"] == texture["history"][-1]["image_auroc"]
+    assert not (out / "texture" / "checkpoint").exists()
+    assert (out / "texture" / "maps.png").exists()
+
+
+def test_a_patch_velocity_trains(tmp_path, cache):
+    out = tmp_path / "patch"
+    flags = "--velocity", "patch", "--wt", "whiten", "--smoke", "--out", out, "--cache", cache
+    assert mvtec(*flags).returncode == 0
+    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    assert texture["history"][-1]["loss"] < texture["history"][0]["loss"]
+    assert 0 <= texture["pixel_auroc"] <= 100
+
+
+def test_radii_of_every_map(tmp_path, cache):
+    out = tmp_path / "radial"
+    done = mvtec("--smoke", "--out", out, "--cache", cache, file="radial.py")
+    assert done.returncode == 0, done.stderr
+    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    for wt in ("none", "batch_norm", "layer_norm"):
+        assert len(texture[wt]["good"]) == 11
+        assert 0 <= texture[wt]["observation_2_share"] <= 1
+    # Lemma 5.
+    assert texture["layer_norm"]["good"][0] == pytest.approx(texture["sqrt_d"], rel=0.01)
+    assert {path.name for path in (out / "texture").iterdir()} == {
+        "radial.png",
+        "activations.png",
+        "histograms.png",
+    }
+
+
+def test_geometry_of_a_field(tmp_path, cache):
+    out = tmp_path / "geometry"
+    done = mvtec("--smoke", "--out", out, "--cache", cache, file="geometry.py")
+    assert done.returncode == 0, done.stderr
+    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    assert -1 <= texture["start"]["cosine of v and −x0"] <= 1
+    times = texture["times"]
+    assert all(a <= 1.01 * b for a, b in zip(times["exact, space"], times["bound"], strict=True))
+
+
+def test_the_exact_field_wants_a_gaussian_target(tmp_path, cache):
+    flags = "--target", "sphere", "--out", tmp_path / "x", "--cache", cache
+    done = mvtec(*flags, file="exact_field.py")
+    assert done.returncode == 1
+    assert "--target sphere: its exact field has no closed form" in done.stderr
+    assert "Traceback" not in done.stderr
