@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,12 @@ def extract(
     """Return the features of the training and of the test images, (n, h, w, c) each."""
     total = len(category.train) + len(category.test)
     task = progress.add_task(f"{category.name}: features", total=total, note="images")
-    train, test = (
-        features.extract(backbone, part, size, config.cache, lambda n: progress.advance(task, n))
-        for part in (category.train, category.test)
-    )
-    return train, test
+
+    def part(samples: Sequence[Sample]) -> FeatureMaps:
+        advance = partial(progress.advance, task)
+        return features.extract(backbone, samples, size, config.cache, advance, dense=config.dense)
+
+    return part(category.train), part(category.test)
 
 
 def run(
@@ -95,7 +97,9 @@ def run(
             raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
         train_features, test_features = extract(config, backbone, category, size, progress)
         seconds = time.perf_counter() - start
-        evaluator = Evaluator(config, features.grid(backbone), test_features, category.test, masks)
+        evaluator = Evaluator(
+            config, features.grid(backbone, config.dense), test_features, category.test, masks
+        )
         history, fitted, prediction = _train(
             config, category.name, train_features, evaluator, out / "checkpoint", progress
         )

@@ -14,7 +14,6 @@ three times that of mvtec.py. What was found: docs/geometry.md.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ import category as category_run
 import common
 import paper
 from wtflow_jax import backbones, detector
-from wtflow_jax.config import Config
+from wtflow_jax.config import Config, variant
 from wtflow_jax.datasets import Category
 from wtflow_jax.geometry.radial import radial_profile
 
@@ -83,7 +82,7 @@ def run(
         radii, cells, starts = {}, {}, {}
         for wt in MAPS:
             fitted, loss = category_run.fit(
-                replace(config, wt=wt), category.name, train_features, progress
+                variant(config, wt=wt), category.name, train_features, progress
             )
             x0 = detector.apply_wt(fitted, jnp.asarray(test_features))
             steps = 2 * EVERY if config.smoke else STEPS

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from wtflow_jax import detector, exact, patch
-from wtflow_jax.config import Config, defaults
+from wtflow_jax.config import Config, defaults, variant
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.empirical import empirical_velocity
 
@@ -69,6 +71,30 @@ def test_one_step_scores_the_denoising_residual():
     assert (detector.predict_cells(fitted, far, config()).localization > 0.9).all()
 
 
+def test_a_power_comes_before_the_map():
+    x = jnp.abs(MAPS)
+    rooted = config(power=0.5)
+    fitted = detector.fit(rooted, x)
+    plain = detector.fit(config(), jnp.sqrt(x))
+    np.testing.assert_allclose(detector.apply_wt(fitted, x), detector.apply_wt(plain, jnp.sqrt(x)))
+    cells = [
+        detector.predict_cells(fitted, np.asarray(x) + 1, rooted).localization,
+        detector.predict_cells(plain, np.sqrt(np.asarray(x) + 1), config()).localization,
+    ]
+    np.testing.assert_allclose(*cells, rtol=1e-4)
+
+
+def test_log_density_scores_half_the_square_of_the_residual():
+    """From the nearest of two patches, far apart: the rest of their mixture is nothing."""
+    x = np.zeros((2, 1, 1, 4), np.float32)
+    x[1] = 100
+    asked = config(score="log_density")
+    fitted = detector.fit(asked, jnp.asarray(x))
+    cells = detector.predict_cells(fitted, x + 3, asked).localization
+    # x0 − E[x0 | x_T] = 3 in each channel; x_T is (1 − T)·x0.
+    np.testing.assert_allclose(cells, np.full((2, 1, 1), 4.5), rtol=1e-3)
+
+
 def test_the_exact_field_wants_a_gaussian():
     with pytest.raises(WTFlowError, match="no closed form"):
         config(target="sphere").check()
@@ -90,3 +116,19 @@ def test_defaults_follow_the_velocity():
     whitened = defaults(Config(velocity="exact", wt="whiten"))
     assert (whitened.start, whitened.residual, whitened.steps_det) == (0.05, True, 1)
     assert defaults(Config()).start == 0
+
+
+def test_a_variant_keeps_what_was_asked_for():
+    asked = replace(defaults(Config(velocity="exact", wt="whiten")), alpha=0.3)
+    other = variant(asked, wt="layer_norm", velocity="patch", seed=2)
+    assert (other.wt, other.velocity, other.seed, other.alpha) == ("layer_norm", "patch", 2, 0.3)
+    assert (other.start, other.residual, other.epochs) == (0.3, False, 10)
+    # Table IV: the position embedding is of none and batch_norm.
+    assert variant(defaults(Config(preset="paper")), wt="none").position
+
+
+def test_fine_roots_only_rectified_features():
+    resnet = defaults(Config(preset="fine", backbone="resnet18"))
+    assert (resnet.power, resnet.layer[0], resnet.dense) == (0.5, "layer1", True)
+    lite = defaults(Config(preset="fine"))
+    assert (lite.power, lite.layer[0]) == (1.0, "block2")

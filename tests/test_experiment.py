@@ -15,6 +15,7 @@ from PIL import Image
 
 import category
 import common
+import held_out
 from wtflow_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -320,6 +321,58 @@ def test_geometry_of_a_field(tmp_path, cache):
     assert -1 <= texture["start"]["cosine of v and −x0"] <= 1
     times = texture["times"]
     assert all(a <= 1.01 * b for a, b in zip(times["exact, space"], times["bound"], strict=True))
+
+
+def test_maps_and_velocities_over_seeds(tmp_path, cache):
+    out = tmp_path / "velocities"
+    flags = "--smoke", "--out", out, "--cache", cache
+    done = mvtec(*flags, file="velocities.py")
+    assert done.returncode == 0, done.stderr
+    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    assert {(wt, v) for wt, row in texture.items() for v in row} == {
+        (wt, v)
+        for wt in ("none", "batch_norm", "layer_norm", "whiten")
+        for v in ("unet", "patch", "exact")
+    }
+    assert texture["whiten"]["exact"]["loss"] == [None]
+    # Each is what the main job gives with those flags.
+    alone = tmp_path / "alone"
+    done = mvtec("--velocity", "patch", "--wt", "whiten", *flags[:1], "--out", alone, *flags[3:])
+    assert done.returncode == 0, done.stderr
+    single = json.loads((alone / "results.json").read_text())["categories"]["texture"]
+    assert texture["whiten"]["patch"]["image_auroc"] == [single["image_auroc"]]
+
+
+def test_what_training_images_decide(tmp_path, cache):
+    out = tmp_path / "held_out"
+    flags = "--smoke", "--out", out, "--cache", cache
+    done = mvtec(*flags, file="held_out.py")
+    assert done.returncode == 0, done.stderr
+    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    assert all(np.isfinite(value) for value in texture["alpha"].values())
+    assert all(0 <= value <= 100 for value in texture["pooling"].values())
+    scaled, plain = np.array(list(texture["squares"].values())).T
+    # One scale for all.
+    assert scaled / plain == pytest.approx(scaled[0] / plain[0])
+    refused = mvtec("--wt", "none", "--out", tmp_path / "x", *flags[3:], file="held_out.py")
+    assert refused.returncode == 1
+    assert "--wt none: held_out.py questions whiten" in refused.stderr
+
+
+def test_pasting_moves_a_block_of_another_map():
+    maps = np.arange(4 * 12 * 15).reshape(4, 12, 15, 1) + np.zeros((1, 1, 1, 2))
+    pasted = held_out.paste(maps, np.random.default_rng(0))
+    assert pasted.shape == maps.shape
+    for i, (before, after) in enumerate(zip(maps, pasted, strict=True)):
+        changed = (before != after).all(-1)
+        rows, columns = np.nonzero(changed)
+        block = after[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1, 0]
+        assert block.size == changed.sum() <= 1.5 * 0.05 * 180
+        # Neighbours stay neighbours, and all are of one other map.
+        assert (np.diff(block, axis=1) == 1).all()
+        owners = set((block // 180).ravel())
+        assert len(owners) == 1
+        assert owners != {i}
 
 
 def test_the_exact_field_wants_a_gaussian_target(tmp_path, cache):

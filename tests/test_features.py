@@ -58,13 +58,23 @@ def test_several_layers_share_the_coarsest_grid(samples, tmp_path):
     assert features.grid(both) == backbones.Grid(32, 15.0)
 
 
-def test_pooling_is_torchs():
+def test_dense_cells_lie_between_the_others(samples, tmp_path):
+    """Every other one is a cell of the sparse grid, where the grids say so."""
+    both = backbones.load("efficientnet_lite0", layer=("block2", "block7"), cache=tmp_path)
+    sparse = features.extract(both, samples, SIZE, tmp_path)
+    dense = features.extract(both, samples, SIZE, tmp_path, dense=True)
+    assert dense.shape == (len(samples), 4, 6, 24 + 80)
+    np.testing.assert_allclose(dense[:, ::2, ::2], sparse, rtol=1e-4, atol=1e-4)
+    assert features.grid(both, dense=True) == backbones.Grid(16, 15.0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pooling_is_torchs(stride):
     torch = pytest.importorskip("torch", reason="torch is not installed (extra dev)")
     x = np.random.default_rng(0).normal(size=(2, 8, 6, 3)).astype(np.float32)
-    theirs = torch.nn.functional.avg_pool2d(torch.from_numpy(x.transpose(0, 3, 1, 2)), 3, 2, 1)
-    np.testing.assert_allclose(
-        features.pool(jnp.asarray(x)), theirs.numpy().transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-6
-    )
+    theirs = torch.nn.functional.avg_pool2d(torch.from_numpy(x.transpose(0, 3, 1, 2)), 3, stride, 1)
+    ours = features.pool(jnp.asarray(x), stride)
+    np.testing.assert_allclose(ours, theirs.numpy().transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-6)
 
 
 def cache_file(tmp_path):

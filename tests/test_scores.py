@@ -17,6 +17,14 @@ def test_cell_scores_average_over_channels():
     np.testing.assert_allclose(scores.cell_scores(x), np.full((1, 2, 3), expected), rtol=1e-6)
 
 
+def test_log_density_is_the_normal_one_less_its_peak():
+    x = np.linspace(-6, 6, 101)
+    expected = stats.norm.logpdf(0) - stats.norm.logpdf(x)
+    np.testing.assert_allclose(scores.log_density(jnp.asarray(x)), expected, atol=1e-5)
+    far = jnp.full((1, 1, 1, 2), 50.0)
+    assert scores.cell_scores(far, "log_density")[0, 0, 0] == 1250
+
+
 def test_a_cell_peaks_at_its_centre():
     cells = np.zeros((1, 3, 4), np.float32)
     cells[0, 1, 2] = 1
@@ -46,7 +54,7 @@ def test_half_pixel_centres_agree_with_pillow():
     np.testing.assert_allclose(ours[0], np.asarray(theirs), atol=1e-6)
 
 
-@pytest.mark.parametrize("fraction", [0.03, 0.5, 1e-9, 1.0])
+@pytest.mark.parametrize("fraction", [0.03, 0.5, 1e-9, 0.0, 1.0])
 def test_image_score_is_the_mean_of_the_top_pixels(fraction):
     maps = np.random.default_rng(0).random((3, 20, 30)).astype(np.float32)
     k = max(1, int(fraction * 600))

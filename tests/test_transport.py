@@ -53,6 +53,13 @@ def test_none_changes_nothing(features):
     np.testing.assert_array_equal(wt.apply(wt.fit(features), features), features)
 
 
+def test_a_power_keeps_signs(features):
+    rooted = transport.power(features, 0.5)
+    np.testing.assert_allclose(jnp.sign(rooted) * jnp.square(rooted), features, rtol=1e-5)
+    assert transport.power(features, 1.0) is features
+    assert bool(jnp.isfinite(transport.power(jnp.zeros((1, 3)), 0.5)).all())
+
+
 @pytest.mark.parametrize("name", transport.MAPS)
 def test_statistics_are_arguments(name, features):
     """One compiled map serves every category: no constants of one in the code of another."""

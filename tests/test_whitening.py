@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from wtflow_jax import whitening
 from wtflow_jax.errors import WTFlowError
@@ -64,6 +65,48 @@ def test_unseen_samples_have_norm_root_d():
     )
     assert unseen == pytest.approx(1, abs=0.1)
     assert seen < 0.9
+
+
+def test_the_scale_is_fitted_on_some_of_many_positions():
+    """576 positions, twice as wide below: the spaced ones stand for all."""
+    rng = np.random.default_rng(4)
+    width = 1 + np.arange(24)[:, None, None] / 23
+    x = jnp.asarray(rng.normal(size=(160, 24, 24, 6)) * width, jnp.float32)
+    stats = whitening.fit(x[:80], alpha=0.05)
+    unseen = float(jnp.mean(jnp.square(whitening.apply(stats, x[80:]))))
+    assert unseen == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_log_likelihood_is_scipys(features, scale):
+    """The Gaussian whose covariance the map whitens, formed by inverting the map."""
+    stats = whitening.fit(features[:50], alpha=0.3)._replace(scale=jnp.float32(scale))
+    expected = np.zeros(5)
+    for p in (0, 1):
+        probe = jnp.zeros((5, 1, 2, 4)).at[1:, 0, p].set(jnp.eye(4))
+        images = np.asarray(whitening.apply(stats, probe)[:, 0, p], np.float64)
+        w = (images[1:] - images[0]).T
+        inverse = np.linalg.inv(w)
+        gaussian = multivariate_normal(-inverse @ images[0], inverse @ inverse.T)
+        expected += gaussian.logpdf(np.asarray(features[50:55, 0, p], np.float64))
+    found = whitening.log_likelihood(stats, features[50:55])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_held_out_likelihood_chooses_alpha():
+    """Positions alike want α = 1; positions that differ, and samples enough to tell, a small α."""
+    rng = np.random.default_rng(5)
+    alike = jnp.asarray(rng.normal(size=(40, 1, 6, 8)), jnp.float32)
+    mix = rng.normal(size=(1, 6, 8, 8))
+    different = np.einsum("nhwc,hwcd->nhwd", rng.normal(size=(400, 1, 6, 8)), mix)
+
+    def best(x):
+        alphas = (0.01, 0.1, 1.0)
+        values = [float(whitening.held_out_log_likelihood(x, alpha=a, rank=8)) for a in alphas]
+        return alphas[int(np.argmax(values))]
+
+    assert best(alike) == 1.0
+    assert best(jnp.asarray(different, jnp.float32)) < 0.5
 
 
 def test_memory_grows_with_the_rank_not_with_the_channels_squared():

@@ -1,8 +1,8 @@
 """One frozen config: every choice the paper makes or ablates is a value here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from wtflow_jax.errors import WTFlowError
 
@@ -11,7 +11,8 @@ VelocityName = Literal["unet", "patch", "exact"]
 TargetName = Literal["gaussian", "sphere", "point"]
 SolverName = Literal["euler", "heun", "midpoint", "tsit5", "dopri5"]
 BackboneName = Literal["resnet18", "resnet34", "wide_resnet50_2", "efficientnet_lite0"]
-PresetName = Literal["small", "paper"]
+ScoreName = Literal["density", "log_density"]
+PresetName = Literal["small", "paper", "fine"]
 
 
 CACHE = Path("~/.cache/wtflow-jax").expanduser()
@@ -29,7 +30,7 @@ class Config:
     out: Path = Path("runs/mvtec")
     """Where results go."""
     preset: PresetName = "small"
-    """Defaults of the other flags: small runs anywhere, paper is Sec. V-A."""
+    """Defaults of the other flags: small runs anywhere, paper is Sec. V-A, fine looks closer."""
     resume: bool = False
     """Continue the run in --out; start it if there is none."""
     smoke: bool = False
@@ -43,9 +44,13 @@ class Config:
     """Stages (layer1 to layer3) or blocks (block0 on), one or several; left out: layer3, block7."""
     image_size: str = "512"
     """S or HxW in pixels, multiples of 32."""
+    dense: bool = False
+    """Four times the cells: the last pool of the features moves by one cell instead of two."""
     cache: Path = CACHE
     """Directory for features, downloaded weights and the built-in category."""
 
+    power: float = 1.0
+    """Exponent of the features before the WT map, sign(f)·|f|^power; 0.5 shortens their tail."""
     wt: WTMapName = "layer_norm"
     """WT map on the features before coupling; none is plain rFM."""
     alpha: float = 0.1
@@ -92,8 +97,10 @@ class Config:
     """Its steps for the image score."""
     steps_loc: int = 1
     """Its steps for the anomaly map."""
+    score: ScoreName = "density"
+    """Of an element φ of the endpoint: Eq. 2, or φ²/2, which goes on growing far out."""
     top_fraction: float = 0.03
-    """Share of pixels whose mean is the image score."""
+    """Share of pixels whose mean is the image score; 0 takes the highest one."""
     centres: Literal["true", "half_pixel"] = "true"
     """Where the cells of a map sit in the image; pixel AUROC is reported for both."""
     seed: int = 0
@@ -102,6 +109,7 @@ class Config:
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
         ranges = {
+            "power": (0 < self.power < float("inf"), "above 0"),
             "alpha": (0 < self.alpha <= 1, "above 0 and at most 1"),
             "rank": (self.rank >= 1, "at least 1"),
             "patches": (self.patches >= 1, "at least 1"),
@@ -113,7 +121,7 @@ class Config:
             "eval_from": (0 <= self.eval_from <= 1, "between 0 and 1"),
             "steps_det": (self.steps_det >= 1, "at least 1"),
             "steps_loc": (self.steps_loc >= 1, "at least 1"),
-            "top_fraction": (0 < self.top_fraction <= 1, "above 0 and at most 1"),
+            "top_fraction": (0 <= self.top_fraction <= 1, "at least 0 and at most 1"),
             "learning_rate": (self.learning_rate > 0, "above 0"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "decay_at": (all(0 <= at <= 1 for at in self.decay_at), "fractions between 0 and 1"),
@@ -139,11 +147,23 @@ def defaults(given: Config) -> Config:
 
     Args:
         given: a config read from the same flags; what else is default depends on its ``preset``,
-            ``wt``, ``velocity`` and ``smoke``. In the paper's headline rows the position embedding
-            is on for none and batch_norm and off for layer_norm (Table IV).
+            ``backbone``, ``wt``, ``velocity`` and ``smoke``. In the paper's headline rows the
+            position embedding is on for none and batch_norm and off for layer_norm (Table IV).
     """
     preset, wt, velocity, smoke = given.preset, given.wt, given.velocity, given.smoke
-    config = Config(preset=preset, wt=wt, velocity=velocity, smoke=smoke)
+    config = Config(preset=preset, backbone=given.backbone, wt=wt, velocity=velocity, smoke=smoke)
+    if preset == "fine":
+        # A ResNet's features are rectified; Lite0's have both signs, and a root would part them.
+        lite = given.backbone == "efficientnet_lite0"
+        config = replace(
+            config,
+            layer=("block2", "block4", "block7") if lite else ("layer1", "layer2", "layer3"),
+            image_size="576",
+            dense=True,
+            power=1.0 if lite else 0.5,
+            score="log_density",
+            top_fraction=0.0,
+        )
     if preset == "paper":
         config = replace(
             config,
@@ -166,3 +186,19 @@ def defaults(given: Config) -> Config:
             config, image_size="128", width=16, epochs=2, steps_det=min(config.steps_det, 2)
         )
     return config
+
+
+def variant(config: Config, **changes: Any) -> Config:
+    """Return a config with other choices, and the defaults that follow from them.
+
+    Args:
+        config: the run's; what differs from its own defaults was asked for, and stays.
+        changes: fields by name, ``wt`` and ``velocity`` for instance.
+    """
+    before = defaults(config)
+    asked = {
+        field.name: getattr(config, field.name)
+        for field in fields(Config)
+        if getattr(config, field.name) != getattr(before, field.name)
+    }
+    return replace(defaults(replace(config, **changes)), **asked, **changes)

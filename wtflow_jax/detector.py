@@ -25,16 +25,18 @@ class Detector(NamedTuple):
         params: its parameters.
         wt: name of the WT map.
         stats: the map's statistics, of the training features.
+        power: exponent of the features before the map.
     """
 
     velocity_fn: VelocityFn
     params: Params
     wt: str
     stats: transport.Stats
+    power: float = 1.0
 
 
 class CellPrediction(NamedTuple):
-    """Mean density proxies a cell, before upsampling.
+    """Mean scores a cell, before upsampling.
 
     Attributes:
         detection: (n, h, w), after ``steps_det`` steps: for the image score.
@@ -49,8 +51,8 @@ class Prediction(NamedTuple):
     """Scores of images, higher means more anomalous.
 
     Attributes:
-        scores: (n,) image scores, in [0.6011, 1).
-        maps: (n, H, W) anomaly maps at image size, in [0.6011, 1).
+        scores: (n,) image scores; by Eq. 2 in [0.6011, 1), by log-density from 0 on.
+        maps: (n, H, W) anomaly maps at image size, on the same scale.
     """
 
     scores: Float[np.ndarray, " n"]
@@ -93,9 +95,9 @@ def init(config: Config, features: Features) -> tuple[Detector, train.TrainState
     key, _ = jax.random.split(jax.random.key(config.seed))
     _, h, w, c = features.shape
     options = {"alpha": config.alpha, "rank": config.rank} if config.wt == "whiten" else {}
-    stats = transport.MAPS[config.wt].fit(features, **options)
+    stats = transport.MAPS[config.wt].fit(transport.power(features, config.power), **options)
+    detector = Detector(_velocity(config), None, config.wt, stats, config.power)
     if config.velocity == "exact":
-        detector = Detector(_velocity(config), None, config.wt, stats)
         bank = exact.bank(
             apply_wt(detector, features),
             key,
@@ -105,13 +107,17 @@ def init(config: Config, features: Features) -> tuple[Detector, train.TrainState
         )
         return detector._replace(params=bank), None
     params = _init(config.velocity, key, (h, w, c), config.width, config.position)
-    detector = Detector(_velocity(config), params, config.wt, stats)
-    return detector, train.init_state(objective(config), params)
+    return detector._replace(params=params), train.init_state(objective(config), params)
 
 
 def apply_wt(detector: Detector, features: Features) -> Features:
     """Return x0, the features after the detector's WT map."""
-    return jax.jit(transport.MAPS[detector.wt].apply)(detector.stats, features)
+    return _apply_wt(detector.wt, detector.power, detector.stats, features)
+
+
+@partial(jax.jit, static_argnames=("wt", "power"))
+def _apply_wt(wt: str, power: float, stats: transport.Stats, features: Features) -> Features:
+    return transport.MAPS[wt].apply(stats, transport.power(features, power))
 
 
 def epochs(
@@ -167,29 +173,27 @@ def fit(config: Config, features: Features) -> Detector:
 
 @partial(
     jax.jit,
-    static_argnames=("velocity_fn", "wt", "solver", "steps", "residual"),
+    static_argnames=("velocity_fn", "wt", "power", "solver", "steps", "residual", "score"),
     compiler_options=XLA_OPTIONS,
 )
 def _cells(
     velocity_fn: VelocityFn,
     params: Params,
     wt: str,
+    power: float,
     stats: transport.Stats,
     features: Features,
     solver: str,
     steps: tuple[int, ...],
     start: Float[Array, ""],
     residual: bool,
+    score: str,
 ) -> list[Float[Array, "n h w"]]:
-    x0 = transport.MAPS[wt].apply(stats, features)
+    x0 = _apply_wt(wt, power, stats, features)
     # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
     scale = (start if residual else 1) / (1 - start)
-    return [
-        scores.cell_scores(
-            scale * ode.push_forward(velocity_fn, params, x0, steps=n, solver=solver, start=start)
-        )
-        for n in steps
-    ]
+    carry = partial(ode.push_forward, velocity_fn, params, x0, solver=solver, start=start)
+    return [scores.cell_scores(scale * carry(steps=n), score) for n in steps]
 
 
 def predict_cells(
@@ -200,7 +204,7 @@ def predict_cells(
     Args:
         detector: a fitted one.
         features: (n, h, w, c), before the WT map.
-        config: solver, steps, start and residual.
+        config: solver, steps, start, residual and score.
 
     Returns:
         Two maps a sample, the same where ``steps_det`` equals ``steps_loc``.
@@ -215,12 +219,14 @@ def predict_cells(
             detector.velocity_fn,
             detector.params,
             detector.wt,
+            detector.power,
             detector.stats,
             jnp.asarray(filled),
             config.solver,
             steps,
             jnp.float32(config.start),
             config.residual,
+            config.score,
         )
         for n, cells in zip(steps, result, strict=True):
             parts[n].append(np.asarray(cells)[: len(batch)])

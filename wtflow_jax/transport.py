@@ -69,6 +69,19 @@ def _layer_norm(stats: Stats, features: Samples) -> Samples:
     return (features - mean) / jnp.sqrt(variance + EPSILON)
 
 
+def power(features: Samples, exponent: float) -> Samples:
+    """Return sign(f)·|f|^exponent of each element, to be applied before a map.
+
+    Rectified features are sparse with a long tail, and no affine map shortens it; a square root
+    does (power normalization: Perronnin, Sánchez, Mensink, ECCV 2010). 1 changes nothing.
+
+    Args:
+        features: (n, *event).
+        exponent: above 0.
+    """
+    return features if exponent == 1 else jnp.sign(features) * jnp.abs(features) ** exponent
+
+
 MAPS = {
     "none": WTMap(_no_stats, _identity),
     "batch_norm": WTMap(_channel_stats, _batch_norm),

@@ -31,35 +31,40 @@ BATCH = 8
 Advance = Callable[[int], None]
 
 
-def pool(x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ c"]:
-    """Average 3×3 cells at stride 2, one cell of zeros around (torch's padded average pool).
+def pool(x: Float[Array, "n h w c"], stride: int = 2) -> Float[Array, "n _ _ c"]:
+    """Average 3×3 cells, one cell of zeros around (torch's padded average pool).
 
-    It halves a map: the (1024, 16, 16) of the paper follow from the 32×32 of layer3 at 512².
+    At stride 2 it halves a map: the (1024, 16, 16) of the paper follow from the 32×32 of layer3 at
+    512².
     """
-    one = ((1, 1), (1, 1))
-    return nn.avg_pool(x, (3, 3), (2, 2), padding=one, count_include_pad=True)  # pyright: ignore
+    strides, one = (stride, stride), ((1, 1), (1, 1))
+    return nn.avg_pool(x, (3, 3), strides, padding=one, count_include_pad=True)  # pyright: ignore
 
 
-def grid(backbone: Backbone) -> Grid:
+def grid(backbone: Backbone, dense: bool = False) -> Grid:
     """Return where the cells of the pooled map sit in the image: those of the coarsest layer.
+
+    Args:
+        backbone: a loaded one.
+        dense: as given to ``extract``.
 
     Finer layers of EfficientNet-Lite0 are pooled to cells that lie up to 12 pixels beside it, as
     its padding is not symmetric; a ResNet's layers agree.
     """
     coarsest = max(backbone.grids, key=lambda g: g.stride)
-    return Grid(2 * coarsest.stride, coarsest.offset)
+    return Grid((1 if dense else 2) * coarsest.stride, coarsest.offset)
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=XLA_OPTIONS)
+@partial(jax.jit, static_argnames=("apply", "dense"), compiler_options=XLA_OPTIONS)
 def _pooled(
-    apply: Callable, params: dict, images: UInt8[Array, "n H W 3"]
+    apply: Callable, params: dict, images: UInt8[Array, "n H W 3"], dense: bool
 ) -> Float[Array, "n h w c"]:
-    maps = [pool(x) for x in apply(params, normalise(images))]
+    maps = list(apply(params, normalise(images)))
     cells = min(x.shape[1] * x.shape[2] for x in maps)
     for i, x in enumerate(maps):
         while x.shape[1] * x.shape[2] > cells:
             x = pool(x)
-        maps[i] = x
+        maps[i] = pool(x, 1 if dense else 2)
     return jnp.concatenate(maps, axis=-1)
 
 
@@ -87,6 +92,7 @@ class _Key(NamedTuple):
     backbone: str
     layers: tuple[int, ...]
     weights: str
+    dense: bool
     size: tuple[int, int]
     pillow: str
     files: str
@@ -95,16 +101,15 @@ class _Key(NamedTuple):
         return json.dumps(self._asdict(), sort_keys=True)
 
 
-def _key(backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int]) -> _Key:
+def _key(backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int], dense: bool) -> _Key:
     files = hashlib.sha256()
     for sample in samples:
         try:
             files.update(hashlib.sha256(sample.path.read_bytes()).digest())
         except OSError as error:
             raise WTFlowError(f"{sample.path}: cannot be read ({error.strerror})") from error
-    return _Key(
-        backbone.name, backbone.layers, backbone.digest, size, PIL.__version__, files.hexdigest()
-    )
+    network = backbone.name, backbone.layers, backbone.digest
+    return _Key(*network, dense, size, PIL.__version__, files.hexdigest())
 
 
 def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"]:
@@ -145,6 +150,8 @@ def extract(
     size: tuple[int, int],
     cache: Path,
     advance: Advance = lambda images: None,
+    *,
+    dense: bool = False,
 ) -> Float[np.ndarray, "n h w c"]:
     """Return the pooled features of images, from the cache where they are there.
 
@@ -158,16 +165,17 @@ def extract(
         size: (H, W) they are resized to.
         cache: directory that holds ``features/``.
         advance: called with the number of images done since the last call.
+        dense: whether the last pool moves by one cell instead of two, for four times the cells.
 
     Returns:
-        float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16; several layers are
-        pooled to the coarsest one's cells and concatenated.
+        float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 where dense;
+        several layers are pooled to the coarsest one's cells and concatenated.
 
     Raises:
         WTFlowError: an image cannot be read, gives a feature that is not finite, or the cache's
             file is of another version or damaged.
     """
-    key = _key(backbone, samples, size)
+    key = _key(backbone, samples, size, dense)
     path = (
         cache / "features" / f"{hashlib.sha256(key.text().encode()).hexdigest()[:32]}.safetensors"
     )
@@ -177,7 +185,7 @@ def extract(
         return features
     parts = []
     for batch, images in _batches(samples, size):
-        part = np.asarray(_pooled(backbone.apply, backbone.params, images))[: len(batch)]
+        part = np.asarray(_pooled(backbone.apply, backbone.params, images, dense))[: len(batch)]
         finite = np.isfinite(part).all(axis=(1, 2, 3))
         if not finite.all():
             image = batch[int(np.argmin(finite))].path
