@@ -351,9 +351,9 @@ def test_what_training_images_decide(tmp_path, cache):
     (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
     assert all(np.isfinite(value) for value in texture["alpha"].values())
     assert all(0 <= value <= 100 for value in texture["pooling"].values())
-    scaled, plain = np.array(list(texture["squares"].values())).T
+    ratios = [part["square"] / part["unscaled"] for part in texture["moments"].values()]
     # One scale for all.
-    assert scaled / plain == pytest.approx(scaled[0] / plain[0])
+    assert ratios == pytest.approx([ratios[0]] * 3)
     refused = mvtec("--wt", "none", "--out", tmp_path / "x", *flags[3:], file="held_out.py")
     assert refused.returncode == 1
     assert "--wt none: held_out.py questions whiten" in refused.stderr

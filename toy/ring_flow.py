@@ -31,11 +31,14 @@ from wtflow_jax.types import Params, Sample, Time
 MEAN = (0.5, 0.2)
 RADIUS = float(np.sqrt(2))
 SIGMAS = (0.05, 0.2, 0.4)
-POINTS = 40
+POINTS = 1000
+"""New points that the numbers are of."""
+SHOWN = 40
+"""Of them, drawn: as many as the paper draws."""
 
 
 class Panel(NamedTuple):
-    """Trajectories of 40 points under one field: (40, 51, 2)."""
+    """Trajectories of new points under one field: (1000, 51, 2)."""
 
     sigma: float
     field: str
@@ -68,7 +71,7 @@ def exact_params(sigma: float, points: int = 2000) -> Params:
 
 
 def compute(smoke: bool = False) -> list[Panel]:
-    """Train a field for each σ and follow 40 new points through it and through the exact one."""
+    """Train a field for each σ and follow new points through it and through the exact one."""
     snapshots = (16, 32) if smoke else (400, 4000, 8000)
     panels = []
     for sigma in SIGMAS[-1:] if smoke else SIGMAS:
@@ -94,22 +97,30 @@ def turns(paths: Float[np.ndarray, "n k 2"]) -> np.ndarray:
     return (lowest < radius[:, 0]) & (lowest < radius[:, -1]) & (radius[:, 1] < radius[:, 0])
 
 
-def trapping(paths: Float[np.ndarray, "n k 2"]) -> float:
-    """Return the rank correlation of a point's distance from μ with its final one from the ring."""
-    start = np.linalg.norm(paths[:, 0] - np.array(MEAN), axis=1)
-    miss = np.abs(np.linalg.norm(paths[:, -1], axis=1) - RADIUS)
-    return float(np.corrcoef(rankdata(start), rankdata(miss))[0, 1])
+def misses(paths: Float[np.ndarray, "n k 2"]) -> Float[np.ndarray, " n"]:
+    """Return how far from the ring the trajectories end."""
+    return np.abs(np.linalg.norm(paths[:, -1], axis=1) - RADIUS)
+
+
+def trapping(paths: Float[np.ndarray, "n k 2"], centre: tuple[float, float] = MEAN) -> float:
+    """Return the rank correlation of a point's first distance from a centre with its miss.
+
+    Negative where points nearer the centre end farther from the ring.
+    """
+    start = np.linalg.norm(paths[:, 0] - np.array(centre), axis=1)
+    return float(np.corrcoef(rankdata(start), rankdata(misses(paths)))[0, 1])
 
 
 def summary(panels: list[Panel]) -> list[str]:
     """Return a line a panel: both claims, as numbers."""
     lines = []
     for panel in panels:
-        miss = np.abs(np.linalg.norm(panel.paths[:, -1], axis=1) - RADIUS).mean()
+        miss = misses(panel.paths).mean()
         lines.append(
             f"σ = {panel.sigma}, {panel.field}: {turns(panel.paths).sum()} of {len(panel.paths)} "
-            f"first fall, then rise; end {miss:.3f} from the ring on average; "
-            f"rank correlation with the distance from the centre {trapping(panel.paths):+.2f}"
+            f"first fall, then rise; end {miss:.4f} from the ring on average; "
+            f"rank correlation with the distance from μ {trapping(panel.paths):+.2f}, "
+            f"from the origin {trapping(panel.paths, (0.0, 0.0)):+.2f}"
         )
     return lines
 
@@ -121,7 +132,7 @@ def plot(panels: list[Panel]) -> Figure:
     figure = Figure(figsize=(2.6 * columns, 2.7 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for axis, panel in zip(axes.flat, panels, strict=True):
-        plane.draw_paths(axis, panel.paths, RADIUS)
+        plane.draw_paths(axis, panel.paths[:SHOWN], RADIUS)
         axis.scatter(0, 0, marker="+", color="black", zorder=4)
         axis.set(title=f"σ = {panel.sigma}, {panel.field}", xlim=(-1.8, 1.8), ylim=(-1.8, 1.8))
         axis.title.set_fontsize(9)
