@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -47,39 +47,41 @@ def bars() -> Progress:
     )
 
 
-def extract(
-    config: Config,
-    backbone: backbones.Backbone,
-    category: Category,
-    size: tuple[int, int],
-    progress: Progress,
-) -> tuple[FeatureMaps, FeatureMaps]:
+class Job(NamedTuple):
+    """One category of an experiment.
+
+    Attributes:
+        config: the run's.
+        backbone: a loaded one.
+        category: its images.
+        size: (H, W) they are resized to.
+        out: directory of the category's files.
+    """
+
+    config: Config
+    backbone: backbones.Backbone
+    category: Category
+    size: tuple[int, int]
+    out: Path
+
+
+def extract(job: Job, progress: Progress) -> tuple[FeatureMaps, FeatureMaps]:
     """Return the features of the training and of the test images, (n, h, w, c) each."""
+    config, category = job.config, job.category
     total = len(category.train) + len(category.test)
     task = progress.add_task(f"{category.name}: features", total=total, note="images")
 
     def part(samples: Sequence[Sample]) -> FeatureMaps:
         advance = partial(progress.advance, task)
-        return features.extract(backbone, samples, size, config.cache, advance, dense=config.dense)
+        return features.extract(
+            job.backbone, samples, job.size, config.cache, advance, dense=config.dense
+        )
 
     return part(category.train), part(category.test)
 
 
-def run(
-    config: Config,
-    backbone: backbones.Backbone,
-    category: Category,
-    size: tuple[int, int],
-    out: Path,
-) -> dict[str, Any]:
-    """Compute features, train, evaluate and write ``out``.
-
-    Args:
-        config: the run's.
-        backbone: a loaded one.
-        category: its images.
-        size: (H, W) they are resized to.
-        out: directory of the category.
+def run(job: Job) -> dict[str, Any]:
+    """Compute features, train, evaluate and write the job's files.
 
     Returns:
         Its entry in ``results.json``.
@@ -88,6 +90,7 @@ def run(
         WTFlowError: an image, a mask, the cache or a checkpoint cannot be used, or training
             diverges.
     """
+    config, category, size, out = job.config, job.category, job.size, job.out
     with bars() as progress:
         start = time.perf_counter()
         # Masks first: they are quick, and a bad one is told of before minutes of work.
@@ -95,10 +98,10 @@ def run(
         if not masks.any():
             first = next(sample.masks[0] for sample in category.test if sample.label)
             raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
-        train_features, test_features = extract(config, backbone, category, size, progress)
+        train_features, test_features = extract(job, progress)
         seconds = time.perf_counter() - start
         evaluator = Evaluator(
-            config, features.grid(backbone, config.dense), test_features, category.test, masks
+            config, features.grid(job.backbone, config.dense), test_features, category.test, masks
         )
         history, fitted, prediction = _train(
             config, category.name, train_features, evaluator, out / "checkpoint", progress

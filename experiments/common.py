@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,39 +25,53 @@ from wtflow_jax.errors import WTFlowError
 
 PaperFigures = Mapping[str, Mapping[str, tuple[float, float]]]
 Results = dict[str, Any]
-Run = Callable[[Config, backbones.Backbone, Category, tuple[int, int], Path], Results]
-"""One category: ``run(config, backbone, category, size, directory) -> its entry``."""
+Run = Callable[[category_run.Job], Results]
+"""One category: ``run(job) -> its entry``."""
 
 
-def parse(arguments: Sequence[str], description: str) -> Config:
-    """Read flags on top of the defaults of the preset they name."""
+def parse(arguments: Sequence[str], description: str, given: Config = Config()) -> Config:  # noqa: B008
+    """Read flags on top of the defaults of the preset they name.
+
+    Args:
+        arguments: the flags.
+        description: what ``--help`` says.
+        given: the experiment's own defaults of ``out``, ``wt`` and ``velocity``.
+    """
 
     def read(default: Config) -> Config:
         return tyro.cli(Config, args=list(arguments), default=default, description=description)
 
-    return read(defaults(read(Config())))
+    return read(replace(defaults(read(given)), out=given.out))
 
 
 def main(
     arguments: Sequence[str],
     *,
+    name: str,
     description: str,
     show: Callable[[Config, Results], RenderableType],
     one: Run = category_run.run,
+    given: Config = Config(),  # noqa: B008
 ) -> int:
     """Run an experiment from the command line and return its exit status.
 
     Args:
         arguments: the flags.
+        name: of the experiment; results go to ``runs/NAME`` unless ``--out`` says otherwise.
         description: what ``--help`` says of it.
         show: the closing table, of the config and the contents of ``results.json``.
         one: what is done with a category.
+        given: the experiment's own defaults of ``wt`` and ``velocity``.
     """
     try:
-        config = parse(arguments, description)
-        results = run(config, one)
+        config = parse(arguments, description, replace(given, out=Path("runs") / name))
+        results = run(config, name, one)
     except WTFlowError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
@@ -96,14 +110,22 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ("resume", "cache", "out")}
 
 
-def _open_out(config: Config) -> Results:
+def _open_out(config: Config, name: str) -> Results:
     """Return the results so far: those of the run to resume, or empty ones."""
     path = config.out / "results.json"
     as_json = json.loads(json.dumps(asdict(config), default=str))
     if config.out.exists() and not config.out.is_dir():
         raise WTFlowError(f"{config.out}: is a file; give a directory as --out")
-    fresh = {"config": as_json, "environment": None, "categories": {}, "mean": {}}
-    found = {entry.name for entry in config.out.iterdir()} if config.out.exists() else set()
+    fresh = {
+        "experiment": name,
+        "config": as_json,
+        "environment": None,
+        "categories": {},
+        "mean": {},
+    }
+    # Empty directories are what a run leaves that ended before its first checkpoint.
+    files = (file for file in config.out.rglob("*") if file.is_file())
+    found = {file.relative_to(config.out).parts[0] for file in files}
     if not found:
         return fresh
     if not config.resume and found != {path.name}:
@@ -115,6 +137,7 @@ def _open_out(config: Config) -> Results:
     try:
         results = json.loads(path.read_text())
         was, now = _comparable(results["config"]), _comparable(as_json)
+        writer = results["experiment"]
         finished = set(results["categories"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WTFlowError(f"{path}: is no results file; give another --out") from error
@@ -123,6 +146,8 @@ def _open_out(config: Config) -> Results:
         if not finished:
             return fresh
         raise WTFlowError(f"{config.out}: is not empty; give --resume, or another --out")
+    if writer != name:
+        raise WTFlowError(f"{path}: was written by {writer}.py, not {name}.py; give another --out")
     changed = [k for k in now if was.get(k) != now[k]]
     if changed:
         k = changed[0]
@@ -156,11 +181,12 @@ def _open_category(config: Config, root: Path, name: str) -> Category:
     return category
 
 
-def run(config: Config, one: Run = category_run.run) -> Results:
+def run(config: Config, name: str, one: Run = category_run.run) -> Results:
     """Go through the categories, writing ``results.json`` after each.
 
     Args:
         config: the run's.
+        name: of the experiment; another's results are not gone on with.
         one: what is done with a category.
 
     Returns:
@@ -171,7 +197,7 @@ def run(config: Config, one: Run = category_run.run) -> Results:
     """
     config.check()
     size = datasets.parse_size(config.image_size)
-    results = _open_out(config)
+    results = _open_out(config, name)
     root = datasets.generate(config.cache / "builtin") if config.root is None else config.root
     names = dict.fromkeys(config.categories or datasets.categories(root))
     if config.root is None and not set(names) <= set(built_in := datasets.categories(root)):
@@ -191,8 +217,8 @@ def run(config: Config, one: Run = category_run.run) -> Results:
     # Before the first category too: --resume compares its flags with these.
     _write(config.out / "results.json", json.dumps(results, indent=2))
     for category in todo:
-        out = config.out / category.name
-        results["categories"][category.name] = one(config, backbone, category, size, out)
+        job = category_run.Job(config, backbone, category, size, config.out / category.name)
+        results["categories"][category.name] = one(job)
         each = list(results["categories"].values())
         for metric in ("image_auroc", "pixel_auroc"):
             if metric in each[0]:
@@ -201,11 +227,9 @@ def run(config: Config, one: Run = category_run.run) -> Results:
     return results
 
 
-def table(title: str, paper: PaperFigures, config: Config, results: Results) -> Table:
+def table(paper: PaperFigures, config: Config, results: Results) -> Table:
     """Return our figures beside the paper's, a row a category."""
-    view = Table(
-        title=f"{title}, {config.backbone}, WT map {config.wt}, {config.velocity}: AUROC in %"
-    )
+    view = Table(title=f"AUROC in %: {config.backbone}, WT map {config.wt}, {config.velocity}")
     view.add_column("category")
     for name in ("image", "paper", "pixel", "paper", "loss", "seconds"):
         view.add_column(name, justify="right")
@@ -214,12 +238,16 @@ def table(title: str, paper: PaperFigures, config: Config, results: Results) -> 
     def paper_cell(name: str, column: int) -> str:
         return f"{figures[name][column]:.2f}" if name in figures else "–"
 
+    def ours(result: Results, metric: str) -> str:
+        spread = f" ± {result[f'{metric}_std']:.2f}" if config.velocity != "exact" else ""
+        return f"{result[metric]:.2f}{spread}"
+
     for name, result in results["categories"].items():
         view.add_row(
             name,
-            f"{result['image_auroc']:.2f} ± {result['image_auroc_std']:.2f}",
+            ours(result, "image_auroc"),
             paper_cell(name, 0),
-            f"{result['pixel_auroc']:.2f} ± {result['pixel_auroc_std']:.2f}",
+            ours(result, "pixel_auroc"),
             paper_cell(name, 1),
             "–" if result["loss"] is None else f"{result['loss']:.3f}",
             f"{sum(result['seconds'].values()):.0f}",
@@ -227,8 +255,9 @@ def table(title: str, paper: PaperFigures, config: Config, results: Results) -> 
     mean = results["mean"]
     view.add_section()
     view.add_row("mean", f"{mean['image_auroc']:.2f}", "", f"{mean['pixel_auroc']:.2f}")
+    ours_is = f"mean ± std over the last evaluated epochs, at most {category_run.LAST}"
     view.caption = (
-        f"mean ± std over the last evaluated epochs, at most {category_run.LAST}; "
+        f"{'nothing is trained' if config.velocity == 'exact' else ours_is}; "
         f"paper: Wide-ResNet-50-2, width 768; written to {config.out / 'results.json'}"
     )
     return view

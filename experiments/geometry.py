@@ -13,7 +13,6 @@ Cost: that of mvtec.py and some minutes more. What was found: docs/geometry.md.
 
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,9 +23,8 @@ from rich.table import Table
 
 import category as category_run
 import common
-from wtflow_jax import backbones, detector, metrics, ode, scores
+from wtflow_jax import detector, metrics, ode, scores
 from wtflow_jax.config import Config
-from wtflow_jax.datasets import Category
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.empirical import empirical_velocity
 from wtflow_jax.geometry.field_error import field_error
@@ -123,22 +121,15 @@ def likelihood(
     }
 
 
-def run(
-    config: Config,
-    backbone: backbones.Backbone,
-    category: Category,
-    size: tuple[int, int],
-    out: Path,
-) -> dict[str, Any]:
+def run(job: category_run.Job) -> dict[str, Any]:
     """Train, and question the field; the category's entry."""
+    config, category = job.config, job.category
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: geometry.py compares a network with it; give unet")
     labels = np.array([sample.label for sample in category.test], bool)
     angle_key, time_key, likelihood_key = jax.random.split(jax.random.key(config.seed), 3)
     with category_run.bars() as progress:
-        train_features, test_features = category_run.extract(
-            config, backbone, category, size, progress
-        )
+        train_features, test_features = category_run.extract(job, progress)
         fitted, loss = category_run.fit(config, category.name, train_features, progress)
         task = progress.add_task(f"{category.name}: geometry", total=3, note="start")
         x0, test = (
@@ -178,4 +169,7 @@ def show(config: Config, results: common.Results) -> Group:
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(sys.argv[1:], description=__doc__ or "", show=show, one=run))
+    description = __doc__ or ""
+    sys.exit(
+        common.main(sys.argv[1:], name="geometry", description=description, show=show, one=run)
+    )

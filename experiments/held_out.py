@@ -17,7 +17,6 @@ some minutes on two CPU cores. What was found: docs/geometry.md.
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -29,10 +28,9 @@ from scipy.stats import kurtosis
 
 import category as category_run
 import common
-from wtflow_jax import backbones, detector, metrics, scores, transport, whitening
+from wtflow_jax import detector, metrics, scores, transport, whitening
 from wtflow_jax.backbones import features
 from wtflow_jax.config import Config
-from wtflow_jax.datasets import Category
 from wtflow_jax.errors import WTFlowError
 
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
@@ -108,19 +106,14 @@ def moments(config: Config, **splits: Maps) -> dict[str, dict[str, float]]:
     return {name: of(maps) for name, maps in splits.items()}
 
 
-def run(
-    config: Config,
-    backbone: backbones.Backbone,
-    category: Category,
-    size: tuple[int, int],
-    out: Path,
-) -> dict[str, Any]:
+def run(job: category_run.Job) -> dict[str, Any]:
     """Leave out, fit and score; the category's entry."""
+    config, category = job.config, job.category
     if config.wt != "whiten":
         raise WTFlowError(f"--wt {config.wt}: held_out.py questions whiten; leave --wt away")
     labels = np.array([sample.label for sample in category.test], bool)
     with category_run.bars() as progress:
-        train, test = category_run.extract(config, backbone, category, size, progress)
+        train, test = category_run.extract(job, progress)
         if len(train) < 2 * whitening.FOLDS:
             raise WTFlowError(
                 f"{category.name}: {len(train)} training images; "
@@ -140,8 +133,8 @@ def run(
             "rank": {str(r): likelihood(alpha=config.alpha, rank=r) for r in RANKS},
         }
         progress.update(task, note="pooling")
-        grid = features.grid(backbone, config.dense)
-        upsampling = scores.upsampling(size, train.shape[1:3], grid.stride, grid.offset)
+        grid = features.grid(job.backbone, config.dense)
+        upsampling = scores.upsampling(job.size, train.shape[1:3], grid.stride, grid.offset)
         entry["pooling"] = pooling(config, train, upsampling)
         progress.update(task, advance=1, note="norms")
         parts = {"training": train, "good": test[~labels], "defective": test[labels]}
@@ -190,5 +183,13 @@ def show(config: Config, results: common.Results) -> Group:
 
 
 if __name__ == "__main__":
-    arguments = ["--velocity", "exact", "--wt", "whiten", *sys.argv[1:]]
-    sys.exit(common.main(arguments, description=__doc__ or "", show=show, one=run))
+    sys.exit(
+        common.main(
+            sys.argv[1:],
+            name="held_out",
+            description=__doc__ or "",
+            show=show,
+            one=run,
+            given=Config(velocity="exact", wt="whiten"),
+        )
+    )

@@ -19,5 +19,5 @@ import common
 import paper
 
 if __name__ == "__main__":
-    show = partial(common.table, "MVTec AD", paper.MVTEC_AD)
-    sys.exit(common.main(sys.argv[1:], description=__doc__ or "", show=show))
+    show = partial(common.table, paper.MVTEC_AD)
+    sys.exit(common.main(sys.argv[1:], name="mvtec", description=__doc__ or "", show=show))

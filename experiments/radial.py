@@ -14,7 +14,6 @@ three times that of mvtec.py. What was found: docs/geometry.md.
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,9 +25,9 @@ from rich.table import Table
 import category as category_run
 import common
 import paper
-from wtflow_jax import backbones, detector
+from wtflow_jax import detector
 from wtflow_jax.config import Config, variant
-from wtflow_jax.datasets import Category
+from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.radial import radial_profile
 
 MAPS = ("none", "batch_norm", "layer_norm")
@@ -64,19 +63,14 @@ def observations(radii: Radii, root_d: float) -> dict[str, Any]:
     }
 
 
-def run(
-    config: Config,
-    backbone: backbones.Backbone,
-    category: Category,
-    size: tuple[int, int],
-    out: Path,
-) -> dict[str, Any]:
+def run(job: category_run.Job) -> dict[str, Any]:
     """Train with each map, follow the test images and write the pictures; the category's entry."""
+    config, category, out = job.config, job.category, job.out
+    if config.velocity == "exact":
+        raise WTFlowError("--velocity exact: singular at t = 0, where radial.py starts; give unet")
     labels = np.array([sample.label for sample in category.test], bool)
     with category_run.bars() as progress:
-        train_features, test_features = category_run.extract(
-            config, backbone, category, size, progress
-        )
+        train_features, test_features = category_run.extract(job, progress)
         root_d = float(np.sqrt(np.prod(test_features.shape[1:])))
         entry: dict[str, Any] = {"sqrt_d": root_d}
         radii, cells, starts = {}, {}, {}
@@ -196,4 +190,5 @@ def show(config: Config, results: common.Results) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(sys.argv[1:], description=__doc__ or "", show=show, one=run))
+    description = __doc__ or ""
+    sys.exit(common.main(sys.argv[1:], name="radial", description=description, show=show, one=run))

@@ -15,7 +15,6 @@ is a draw of patches. Cost: 36 runs of mvtec.py a category, some 25 minutes on t
 
 import sys
 from itertools import product
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -23,30 +22,23 @@ from rich.table import Table
 
 import category as category_run
 import common
-from wtflow_jax import backbones
 from wtflow_jax.config import Config, VelocityName, WTMapName, variant
-from wtflow_jax.datasets import Category
 
 SEEDS = (0, 1, 2)
 
 
-def run(
-    config: Config,
-    backbone: backbones.Backbone,
-    category: Category,
-    size: tuple[int, int],
-    out: Path,
-) -> dict[str, Any]:
+def run(job: category_run.Job) -> dict[str, Any]:
     """Run every combination; the category's entry, seeds in a row under WT map and velocity."""
+    config, name = job.config, job.category.name
     entry: dict[str, Any] = {}
     for velocity, wt in product(get_args(VelocityName), get_args(WTMapName)):
         found = [
             category_run.run(
-                variant(config, wt=wt, velocity=velocity, seed=seed),
-                backbone,
-                category._replace(name=f"{category.name}, {wt}, {velocity}, seed {seed}"),
-                size,
-                out / f"{wt}-{velocity}-{seed}",
+                job._replace(
+                    config=variant(config, wt=wt, velocity=velocity, seed=seed),
+                    category=job.category._replace(name=f"{name}, {wt}, {velocity}, seed {seed}"),
+                    out=job.out / f"{wt}-{velocity}-{seed}",
+                )
             )
             for seed in (SEEDS[:1] if config.smoke else SEEDS)
         ]
@@ -81,4 +73,7 @@ def show(config: Config, results: common.Results) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(sys.argv[1:], description=__doc__ or "", show=show, one=run))
+    description = __doc__ or ""
+    sys.exit(
+        common.main(sys.argv[1:], name="velocities", description=description, show=show, one=run)
+    )

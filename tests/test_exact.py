@@ -122,7 +122,7 @@ def test_a_variant_keeps_what_was_asked_for():
     asked = replace(defaults(Config(velocity="exact", wt="whiten")), alpha=0.3)
     other = variant(asked, wt="layer_norm", velocity="patch", seed=2)
     assert (other.wt, other.velocity, other.seed, other.alpha) == ("layer_norm", "patch", 2, 0.3)
-    assert (other.start, other.residual, other.epochs) == (0.3, False, 10)
+    assert (other.start, other.residual, other.epochs) == (0.3, False, 20)
     # Table IV: the position embedding is of none and batch_norm.
     assert variant(defaults(Config(preset="paper")), wt="none").position
 

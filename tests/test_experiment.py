@@ -60,7 +60,7 @@ def finished(tmp_path_factory, cache):
 def test_writes_what_it_promises(finished):
     out, done = finished
     results = json.loads((out / "results.json").read_text())
-    assert set(results) == {"config", "environment", "categories", "mean"}
+    assert set(results) == {"experiment", "config", "environment", "categories", "mean"}
     assert set(results["environment"]) == {"versions", "device", "git_commit", "seed"}
     category = results["categories"]["texture"]
     assert set(category) >= KEYS | {"history"}
@@ -110,7 +110,8 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
         "    self.manager.wait_until_finished()\n"
         "    if len(history) == 2: import os; os._exit(9)\n"
         "Checkpoints.save = stop\n"
-        "common.main(sys.argv[1:], description='d', show=lambda config, results: '')\n"
+        "show = lambda config, results: ''\n"
+        "common.main(sys.argv[1:], name='mvtec', description='d', show=show)\n"
     )
     flags = ["--smoke", "--epochs", "3", "--out", str(tmp_path / "run"), "--cache", str(cache)]
     killed = subprocess.run(
@@ -271,6 +272,9 @@ def test_masks_that_mark_nothing(tree, tmp_path):
 def test_training_that_diverges(tree, tmp_path):
     message = one_line(quick(tree, tmp_path, "--learning-rate", "1e30", "--epochs", "3"))
     assert "lower --learning-rate" in message
+    # As told, with the same flags else.
+    again = quick(tree, tmp_path, "--learning-rate", "1e-3", "--epochs", "1")
+    assert again.returncode == 0, again.stderr
 
 
 def test_the_exact_field_trains_nothing(tmp_path, cache):
@@ -285,6 +289,15 @@ def test_the_exact_field_trains_nothing(tmp_path, cache):
     assert texture["image_auroc"] == texture["history"][-1]["image_auroc"]
     assert not (out / "texture" / "checkpoint").exists()
     assert (out / "texture" / "maps.png").exists()
+
+
+def test_another_experiments_results_are_not_gone_on_with(tmp_path, cache):
+    out = tmp_path / "held"
+    flags = "--smoke", "--out", out, "--cache", cache
+    assert mvtec(*flags, file="held_out.py").returncode == 0
+    done = mvtec(*flags, "--resume", file="exact_field.py")
+    assert done.returncode == 1
+    assert "was written by held_out.py, not exact_field.py; give another --out" in done.stderr
 
 
 def test_a_patch_velocity_trains(tmp_path, cache):

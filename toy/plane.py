@@ -128,9 +128,15 @@ def command_line(
         """
         if gif and animate is None:
             raise SystemExit(f"error: --gif {gif}: {name} has no moving picture; leave it out")
+        if gif and gif.suffix != ".gif":
+            raise SystemExit(f"error: --gif {gif}: is no .gif; give a name that ends so")
+        for directory in (out, *([gif.parent] if gif else [])):
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SystemExit(f"error: {directory}: {error.strerror}; give another") from error
         result = compute(smoke)
         print("\n".join(summary(result)))
-        out.mkdir(parents=True, exist_ok=True)
         path = out / f"{name}.png"
         path.write_bytes(png(plot(result)))
         print(f"written to {path}")

@@ -1,6 +1,7 @@
 """One frozen config: every choice the paper makes or ablates is a value here."""
 
 from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,7 +110,7 @@ class Config:
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
         ranges = {
-            "power": (0 < self.power < float("inf"), "above 0"),
+            "power": (0 < self.power < inf, "above 0"),
             "alpha": (0 < self.alpha <= 1, "above 0 and at most 1"),
             "rank": (self.rank >= 1, "at least 1"),
             "patches": (self.patches >= 1, "at least 1"),
@@ -122,8 +123,8 @@ class Config:
             "steps_det": (self.steps_det >= 1, "at least 1"),
             "steps_loc": (self.steps_loc >= 1, "at least 1"),
             "top_fraction": (0 <= self.top_fraction <= 1, "at least 0 and at most 1"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "weight_decay": (self.weight_decay >= 0, "at least 0"),
+            "learning_rate": (0 < self.learning_rate < inf, "above 0"),
+            "weight_decay": (0 <= self.weight_decay < inf, "at least 0"),
             "decay_at": (all(0 <= at <= 1 for at in self.decay_at), "fractions between 0 and 1"),
             "seed": (0 <= self.seed < 2**31, "at least 0 and below 2147483648"),
         }
@@ -133,8 +134,12 @@ class Config:
                 raise WTFlowError(f"{flag} {getattr(self, name)}: give {allowed}")
         if self.neighbourhood is not None and self.neighbourhood < 0:
             raise WTFlowError(f"--neighbourhood {self.neighbourhood}: give at least 0")
+        if self.neighbourhood is not None and self.coreset:
+            raise WTFlowError("--coreset: a neighbourhood has none; leave --neighbourhood away")
         if self.residual and self.start == 0:
-            raise WTFlowError("--residual: is zero at --start 0; give a later start")
+            raise WTFlowError(
+                "--residual: is zero at --start 0; give a later start or --no-residual"
+            )
         if self.velocity == "exact" and self.target != "gaussian":
             raise WTFlowError(
                 f"--target {self.target}: its exact field has no closed form; "
@@ -175,7 +180,7 @@ def defaults(given: Config) -> Config:
             decay_at=(0.25, 0.5, 0.75),
         )
     if velocity == "patch":
-        config = replace(config, width=256, position=True, epochs=10, steps_det=1)
+        config = replace(config, width=256, position=True, epochs=20, steps_det=1)
         start, residual = (0.1, True) if wt == "whiten" else (0.3, False)
         config = replace(config, start=start, residual=residual)
     if velocity == "exact":

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from wtflow_jax.types import Params, PRNGKey, Time, VelocityFn
-from wtflow_jax.unet import TimeEmbedding, position_embedding
+from wtflow_jax.unet import TimeEmbedding
 
 Map = Float[Array, "h w c"]
 
@@ -22,7 +22,7 @@ class PatchNetwork(nn.Module):
 
     Attributes:
         width: of the hidden layers, a multiple of 8.
-        position: whether a fixed position embedding is added after the first layer.
+        position: whether a vector learned for each position is added after the first layer.
     """
 
     width: int
@@ -34,7 +34,7 @@ class PatchNetwork(nn.Module):
         time = TimeEmbedding(self.width)(t)
         y = nn.Dense(self.width)(x)
         if self.position:
-            y = y + position_embedding(*y.shape)
+            y = y + self.param("position", nn.initializers.normal(1.0), y.shape)
         for _ in range(BLOCKS):
             z = nn.Dense(self.width)(nn.silu(nn.LayerNorm()(y))) + nn.Dense(self.width)(time)
             y = y + nn.Dense(self.width)(nn.silu(nn.LayerNorm()(z)))
@@ -48,7 +48,7 @@ def velocity(width: int, position: bool = True) -> VelocityFn:
 
     Args:
         width: of the hidden layers, a multiple of 8.
-        position: whether to add the position embedding.
+        position: whether to add the learned position vectors.
     """
     network = PatchNetwork(width, position)
 
@@ -65,6 +65,6 @@ def init(key: PRNGKey, shape: tuple[int, int, int], width: int, position: bool =
         key: decides them.
         shape: (h, w, c) of one feature map.
         width: of the hidden layers, a multiple of 8.
-        position: whether the network adds the position embedding.
+        position: whether the network adds the learned position vectors.
     """
     return PatchNetwork(width, position).init(key, jnp.zeros(()), jnp.zeros(shape))

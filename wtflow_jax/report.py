@@ -23,7 +23,7 @@ def save_maps(
     """Draw image, mask and anomaly map of some images of each kind.
 
     The images are the first of their kind, whatever their score, and one colour scale serves all:
-    from the lowest to the highest value in all the maps of the test set.
+    from the lowest value in all the maps of the test set to the one that 0.5 % exceed.
 
     Args:
         path: PNG file to write.
@@ -41,7 +41,7 @@ def save_maps(
     aspect = size[0] / size[1]
     figure = Figure(figsize=(1.6 * len(shown), 3 * 1.6 * aspect + 0.7), layout="constrained")
     axes = figure.subplots(3, len(shown), squeeze=False)
-    low, high = float(prediction.maps.min()), float(prediction.maps.max())
+    low, high = float(prediction.maps.min()), float(np.quantile(prediction.maps, 0.995))
     heat = None
     for column, i in enumerate(shown):
         axes[0, column].imshow(read_image(samples[i].path, size))
@@ -55,6 +55,6 @@ def save_maps(
         axes[row, 0].set_ylabel(name, fontsize=9)
     if heat is not None:
         bar = figure.colorbar(heat, ax=axes[:, -1], location="right", shrink=0.9)
-        bar.set_label("anomaly score (Eq. 2)", fontsize=8)
+        bar.set_label("anomaly score", fontsize=8)
         bar.ax.tick_params(labelsize=8)
     figure.savefig(path, dpi=110)

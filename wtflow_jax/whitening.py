@@ -23,8 +23,8 @@ SMALLEST = 1e-10
 """Variance below which a direction counts as constant."""
 FOLDS = 5
 """Parts of the training set that are left out in turn to fit the scale."""
-SCALED_BY = 256
-"""Positions that the scale is fitted on, at most: equally spaced ones."""
+SOME = 256
+"""Positions that are left out and fitted again, a few more at most: equally spaced ones."""
 
 
 class Whitening(NamedTuple):
@@ -98,7 +98,7 @@ def apply(stats: Whitening, features: Samples) -> Samples:
 @partial(jax.jit, static_argnames=("rank", "folds"))
 def _fit(features: Samples, alpha: Float[Array, ""], rank: int, folds: int) -> Whitening:
     vectors = _vectors(features)
-    some = vectors[:, :: max(1, vectors.shape[1] // SCALED_BY)]
+    some = _some(vectors)
 
     def squares(stats: Whitening, left_out: Float[Array, " n"]) -> Float[Array, ""]:
         each = jnp.sum(jnp.square(apply(stats, some)), axis=(1, 2))
@@ -109,6 +109,10 @@ def _fit(features: Samples, alpha: Float[Array, ""], rank: int, folds: int) -> W
     # Constant features are mapped to zero at any scale.
     scale = jnp.where(total > 0, jnp.sqrt(some.size / jnp.where(total > 0, total, 1.0)), 1.0)
     return everything._replace(scale=scale)
+
+
+def _some(vectors: Float[Array, "n p c"]) -> Float[Array, "n q c"]:
+    return vectors[:, :: max(1, vectors.shape[1] // SOME)]
 
 
 def _over_folds(
@@ -174,7 +178,7 @@ def log_likelihood(stats: Whitening, features: Samples) -> Float[Array, " n"]:
 
 @partial(jax.jit, static_argnames=("rank", "folds"))
 def _held_out(features: Samples, alpha: Float[Array, ""], rank: int, folds: int) -> Array:
-    vectors = _vectors(features)
+    vectors = _some(_vectors(features))
 
     def nats(stats: Whitening, left_out: Float[Array, " n"]) -> Float[Array, ""]:
         return jnp.sum(log_likelihood(stats, vectors) * left_out)
@@ -187,8 +191,8 @@ def held_out_log_likelihood(
 ) -> Float[Array, ""]:
     """Return how likely unseen good maps are, to choose α and rank from training images alone.
 
-    A fifth of the samples is left out in turn; the scale is left at 1, as it makes up for what a
-    poor α gets wrong.
+    A fifth of the samples is left out in turn, of ``SOME`` positions; the scale is left at 1, as it
+    makes up for what a poor α gets wrong.
 
     Args:
         features: of the training images, (n, *event), n ≥ 2.

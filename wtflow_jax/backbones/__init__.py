@@ -98,7 +98,7 @@ def parse_layers(name: str, layer: Sequence[str | int] | str | int = ()) -> tupl
         if match is None or not first <= int(match[1]) <= last:
             raise WTFlowError(
                 f"layer {part!r}: {name} has {word}{first} to {word}{last}, "
-                f"several as {word}{last - 1},{word}{last}"
+                f"several as {word}{last - 1} {word}{last}"
             )
         numbers.add(int(match[1]))
     return tuple(sorted(numbers)) or (DEFAULT_LAYER[name],)
