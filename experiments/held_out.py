@@ -1,6 +1,6 @@
 """What training images alone can decide: α and rank of whiten, and how many pixels to pool.
 
-Claim, this library's own: the held-out likelihood of good images picks α near 0.1, and blocks
+Claim, this library's own: the held-out likelihood of good images picks α of 0.1 to 0.2, and blocks
 pasted into held-out good images pick the pooling fraction; neither needs a test image.
 
     python experiments/held_out.py                                      # a built-in category
@@ -8,7 +8,7 @@ pasted into held-out good images pick the pooling fraction; neither needs a test
     python experiments/held_out.py --root mvtec_ad --preset fine
 
 Training images are left out a fifth at a time. The likelihood is that of ``whitening``; for the
-fraction a block of cells of one left-out map is laid over another place of a second one, its area
+fraction a block of cells of one left-out map is laid over a random place of a second one, its area
 log-uniform from 0.3 to 5 % of the map, and such maps are told from untouched ones by the detector
 of the other four fifths (``--velocity exact`` unless given). Last, ‖x0‖²/D of training and test
 images with and without the fitted scale (Lemma 6), and how heavy the tails of x0 are. Cost:

@@ -6,7 +6,7 @@ modes to the ring's radius on average. The literal layer_norm of a point in the 
 two points ±(1, −1): four modes become two points (shown); what it does in high dimensions, to put
 every sample on the annulus, is ``on_sphere`` here.
 
-    python toy/four_modes.py                   # a minute on two CPU cores
+    python toy/four_modes.py                   # half a minute on two CPU cores
 """
 
 from typing import NamedTuple

@@ -4,7 +4,7 @@ Normals are N(0, I). Abnormals N((−1, −1), 0.3 I) intersect their support, N
 disjoint from it, N(0, 0.3 I) overlap with it. Claim: disjoint ones are found, intersecting
 ones only in part, overlapping ones not.
 
-    python toy/outliers.py                     # half a minute on two CPU cores
+    python toy/outliers.py                     # a quarter of a minute on two CPU cores
 """
 
 from typing import NamedTuple

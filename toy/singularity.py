@@ -3,7 +3,7 @@
 Data on a curve in [0, 1]^D (Assumption 1). Claims: the local Lipschitz constant in x grows at least
 like 1/T and stays below max{1/T, (1 − T)·D/T³}; a network's error grows towards t = 0.
 
-    python toy/singularity.py                  # half a minute on two CPU cores
+    python toy/singularity.py                  # a minute on two CPU cores
 """
 
 from typing import NamedTuple

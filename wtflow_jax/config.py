@@ -71,7 +71,7 @@ class Config:
     coreset: bool = False
     """exact: keep those farthest from one another instead of a random sample."""
     neighbourhood: int | None = None
-    """exact: compare a position with patches at most so many cells away; left out: with all."""
+    """exact: compare with patches of a window so many cells to each side; left out: with all."""
 
     epochs: int = 30
     """Passes over the training images."""
@@ -93,11 +93,11 @@ class Config:
     start: float = 0.0
     """Time T at which transport starts, from (1 − T)·x0."""
     residual: bool = False
-    """Score the denoising residual, T times the endpoint: for one step x0 − E[x0 | x_T]."""
+    """Score T·(x0 + the mean velocity from T on): for one step the residual x0 − E[x0 | x_T]."""
     steps_det: int = 20
-    """Its steps for the image score."""
+    """Solver steps for the image score."""
     steps_loc: int = 1
-    """Its steps for the anomaly map."""
+    """Solver steps for the anomaly map."""
     score: ScoreName = "density"
     """Of an element φ of the endpoint: Eq. 2, or φ²/2, which goes on growing far out."""
     top_fraction: float = 0.03

@@ -33,7 +33,7 @@ def _anywhere(bank: Params, t: Time, x: Map) -> Map:
 
 
 def _nearby(radius: int, maps: Params, t: Time, x: Map) -> Map:
-    """Answer a position from the patches of maps (n, h, w, c) at most ``radius`` cells away."""
+    """Answer a position from the patches of maps (n, h, w, c) in a window around it."""
     n, h, w, c = maps.shape
     rows, columns = min(2 * radius + 1, h), min(2 * radius + 1, w)
 
@@ -55,8 +55,8 @@ def velocity(neighbourhood: int | None = None) -> VelocityFn:
     Its parameters are what ``bank`` returns.
 
     Args:
-        neighbourhood: how many cells away the patches a position is compared with may lie; None
-            takes them from everywhere.
+        neighbourhood: a position is compared with the patches of a window so many cells to each
+            side, moved inwards at the border; None takes them from everywhere.
     """
     return _anywhere if neighbourhood is None else partial(_nearby, neighbourhood)
 

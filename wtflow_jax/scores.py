@@ -22,7 +22,7 @@ Maps = Float[Array, "n H W"]
 
 
 def density_proxy(x1: Samples) -> Samples:
-    """Return a = 1 − (2π)^(−1/2)·exp(−φ²/2) for each element φ of x̂1 (Eq. 2), in [0.6011, 1)."""
+    """Return a = 1 − (2π)^(−1/2)·exp(−φ²/2) for each element φ of x̂1 (Eq. 2), from 0.6011 to 1."""
     return 1 - jnp.exp(-jnp.square(x1) / 2) / math.sqrt(2 * math.pi)
 
 

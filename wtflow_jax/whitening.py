@@ -3,7 +3,7 @@
 At position p the features get the covariance Σ = (1 − α)·Σ_p + α·Σ_all, their mean blended alike,
 and x0 = s·W(f − μ) with WΣWᵀ = I. One shared factor Z = (Σ_all + ridge)^(−1/2) whitens what all
 positions have in common. What is left of Σ_p in these coordinates has few large eigenvalues: it is
-kept to its ``rank`` first ones, so the memory is c² + h·w·c·rank numbers instead of h·w·c².
+kept to its ``rank`` first ones, so the memory is about c² + h·w·c·rank numbers instead of h·w·c².
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ SMALLEST = 1e-10
 FOLDS = 5
 """Parts of the training set that are left out in turn to fit the scale."""
 SOME = 256
-"""Positions that are left out and fitted again, a few more at most: equally spaced ones."""
+"""Positions the leaving out is done with, or up to twice as many: every k-th."""
 
 
 class Whitening(NamedTuple):
@@ -35,7 +35,7 @@ class Whitening(NamedTuple):
         shared: Z, symmetric (c, c).
         offset: the blended mean of each position in Z's coordinates (p, c).
         basis: first principal directions of each position there (p, rank, c).
-        gain: what the whitening adds along them (p, rank); below zero.
+        gain: what the whitening adds along them (p, rank); at most zero.
         rest: what it does everywhere, α^(−1/2), a scalar.
         scale: s, a scalar.
     """
@@ -135,8 +135,8 @@ def _over_folds(
 def fit(features: Samples, *, alpha: float = 0.1, rank: int = 64) -> Whitening:
     """Fit the whitening to training features.
 
-    The scale s is fitted by leaving out a fifth of the samples in turn, so that ‖x0‖² of maps that
-    were not fitted averages D, as Lemma 6 asks of the fitted ones.
+    The scale s is fitted by leaving out a fifth of the samples in turn, so that ‖x0‖² of left-out
+    training maps averages D, as Lemma 6 asks of the fitted ones.
 
     Args:
         features: (n, *event), the last axis the channels, n ≥ 2.
