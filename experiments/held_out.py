@@ -12,7 +12,8 @@ fraction a block of cells of one left-out map is laid over a random place of a s
 log-uniform from 0.3 to 5 % of the map, and such maps are told from untouched ones by the detector
 of the other four fifths (``--velocity exact`` unless given). Last, ‖x0‖²/D of training and test
 images with and without the fitted scale (Lemma 6), and how heavy the tails of x0 are. Cost:
-two minutes a category on two CPU cores, six with ``--preset fine``. What was found: docs/geometry.md.
+two minutes a category on two CPU cores, six with ``--preset fine``. What was found:
+docs/geometry.md.
 """
 
 import sys
