@@ -75,14 +75,13 @@ def run(job: category_run.Job) -> dict[str, Any]:
         entry: dict[str, Any] = {"sqrt_d": root_d}
         radii, cells, starts = {}, {}, {}
         for wt in MAPS:
-            fitted, loss = category_run.fit(
-                variant(config, wt=wt), category.name, train_features, progress
-            )
+            chosen = variant(config, wt=wt)
+            fitted, loss = category_run.fit(chosen, category.name, train_features, progress)
             x0 = detector.apply_wt(fitted, jnp.asarray(test_features))
             steps = 2 * EVERY if config.smoke else STEPS
             profile = radial_profile(fitted.velocity_fn, fitted.params, x0, steps=steps)
             radii[wt] = np.asarray(profile)
-            cells[wt] = detector.predict_cells(fitted, test_features, config).localization
+            cells[wt] = detector.predict_cells(fitted, test_features, chosen).localization
             starts[wt] = np.asarray(x0[~labels][:SHOWN]).ravel()
             entry[wt] = {
                 "loss": loss,
