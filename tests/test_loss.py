@@ -1,3 +1,5 @@
+import math
+
 import fields
 import jax
 import jax.numpy as jnp
@@ -33,12 +35,59 @@ def test_targets():
     assert not targets.point(KEY, shape).any()
 
 
-def test_uniform_time_covers_the_unit_interval():
-    t = jax.vmap(paths.uniform_time)(jax.random.split(KEY, 5000))
-    assert float(t.min()) >= 0
-    assert float(t.max()) < 1
-    counts, _ = np.histogram(t, bins=10, range=(0, 1))
-    assert counts.min() > 400
+def draw(law, n=20_000, key=KEY):
+    index = jnp.arange(n)
+    keys = jax.random.split(jax.random.fold_in(key, 1), n)
+    return np.asarray(jax.vmap(law, in_axes=(0, None, 0))(keys, key, index))
+
+
+def _normal_cdf(x):
+    return 0.5 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
+
+
+@pytest.mark.parametrize(
+    ("law", "cdf"),
+    [
+        ("uniform", lambda t: t),
+        ("stratified", lambda t: t),
+        ("beta", lambda t: 1 - (1 - t) ** 3),
+        ("logit_normal", lambda t: _normal_cdf(np.log(t / (1 - t)))),
+    ],
+)
+def test_time_laws_have_their_distribution(law, cdf):
+    t = draw(paths.TIME_LAWS[law])
+    assert t.dtype == np.float32
+    assert t.min() >= 0
+    assert t.max() < 1
+    at = np.linspace(0.05, 0.95, 19)
+    found = np.mean(t[:, None] <= at, axis=0)
+    np.testing.assert_allclose(found, cdf(at), atol=0.012)
+
+
+def test_stratified_times_are_spread_evenly():
+    # Any 200 samples in a row: no two-hundredth of [0, 1) holds more than two of them.
+    for first in (0, 1000, 2**31 - 300):
+        index = first + jnp.arange(200)
+        keys = jax.random.split(KEY, 200)
+        t = jax.vmap(paths.stratified_time, in_axes=(0, None, 0))(keys, KEY, index)
+        counts, _ = np.histogram(t, bins=200, range=(0, 1))
+        assert counts.max() <= 2
+    shifted = draw(paths.stratified_time, key=jax.random.key(4))
+    assert abs(shifted[0] - draw(paths.stratified_time)[0]) > 1e-3
+
+
+def test_the_time_law_reaches_the_loss():
+    # Without a velocity the loss of a point target at t is ‖x0‖², whatever t is; with v = t it is
+    # (−x0 − t)², so its mean says what t was.
+    def time(params, t, x):
+        return jnp.full_like(x, t)
+
+    x0 = jnp.zeros((4000, 2))
+    for law, second_moment in (("uniform", 1 / 3), ("stratified", 1 / 3), ("beta", 1 / 10)):
+        value = loss.rfm_loss(
+            time, None, x0, KEY, target=targets.point, time_law=paths.TIME_LAWS[law]
+        )
+        np.testing.assert_allclose(value, second_moment, atol=0.012)
 
 
 def zero_velocity(params, t, x):
@@ -83,7 +132,7 @@ def test_noise_belongs_to_the_sample_not_to_the_batch():
     def one(i, index):
         batch = x0[jnp.array(index)]
         keys = loss.sample_keys(KEY, jnp.array(index))
-        return loss.sample_loss(zero_velocity, None, batch[i], keys[i])
+        return loss.sample_loss(zero_velocity, None, batch[i], jnp.float32(0.3), keys[i])
 
     alone, in_batch, elsewhere = one(0, [4]), one(2, [0, 1, 4]), one(1, [5, 4, 3])
     np.testing.assert_array_equal(alone, in_batch)

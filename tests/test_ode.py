@@ -36,9 +36,10 @@ def test_one_euler_step_is_x_plus_v_at_zero():
     np.testing.assert_allclose(x1, X0 + v, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("solver", "per_step"), [("euler", 1), ("heun", 2), ("midpoint", 2)])
+@pytest.mark.parametrize(("solver", "count"), ode.EVALUATIONS.items())
 @pytest.mark.parametrize("steps", [1, 20])
-def test_network_evaluations(solver, per_step, steps):
+def test_network_evaluations(solver, count, steps):
+    once, per_step = count
     calls = []
 
     def counted(params, t, x):
@@ -47,7 +48,38 @@ def test_network_evaluations(solver, per_step, steps):
 
     ode.push_forward(counted, jnp.float32(0.1), X0[:1], steps=steps, solver=solver)
     jax.effects_barrier()
-    assert len(calls) == per_step * steps
+    assert len(calls) == once + per_step * steps
+
+
+@pytest.mark.parametrize("solver", ["heun", "dopri5", "tsit5"])
+def test_adaptive_steps_reach_the_endpoint_and_count_their_evaluations(solver):
+    calls = []
+
+    def counted(params, t, x):
+        jax.debug.callback(lambda: calls.append(1))
+        return fields.gaussian_velocity(params, t, x)
+
+    found = {}
+    for tolerance in (1e-2, 1e-5):
+        calls.clear()
+        x1, evaluations = ode.push_forward_adaptive(
+            counted, fields.PARAMS, X0[:1], tolerance=tolerance, solver=solver
+        )
+        jax.block_until_ready(x1)
+        jax.effects_barrier()
+        assert len(calls) == int(evaluations[0])
+        expected = fields.gaussian_endpoint(fields.PARAMS, X0[:1])
+        found[tolerance] = float(jnp.abs(x1 - expected).max()), int(evaluations[0])
+    assert found[1e-5][0] < 1e-4
+    assert found[1e-5][1] > found[1e-2][1]
+
+
+def test_adaptive_steps_that_do_not_arrive_give_nan():
+    def wild(params, t, x):
+        return 1e4 * jnp.sin(1e6 * t + x)
+
+    x1, _ = ode.push_forward_adaptive(wild, None, X0, tolerance=1e-7)
+    assert np.isnan(x1).all()
 
 
 def test_one_trace_for_all_parameters():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -181,3 +183,19 @@ def test_fitting_again_gives_the_same_bits(fitted):
     assert equal(again.params, fitted.params)
     other = detector.fit(Config(width=8, epochs=2, batch_size=4, seed=1), jnp.asarray(x))
     assert not equal(other.params, fitted.params)
+
+
+def test_a_norm_in_front_of_the_network_is_no_wt_map():
+    config = Config(velocity="patch", width=16, input_norm=True)
+    velocity_fn = detector.objective(config).velocity_fn
+    assert detector.objective(config).velocity_fn is velocity_fn
+    features = jnp.asarray(np.random.default_rng(0).normal(2, 3, (2, 4, 5, 6)), jnp.float32)
+    fitted, _ = detector.init(config, features)
+    x, t = features[0], jnp.float32(0.4)
+    seen = (x - x.mean()) / jnp.sqrt(x.var() + 1e-5)
+    plain = detector.init(dataclasses.replace(config, input_norm=False), features)[0]
+    # Some parameters that are not zero in the last layer.
+    params = jax.tree.map(lambda p: p + 0.1, fitted.params)
+    np.testing.assert_allclose(
+        velocity_fn(params, t, x), plain.velocity_fn(params, t, seen), rtol=1e-4, atol=1e-5
+    )

@@ -12,6 +12,7 @@ VelocityName = Literal["unet", "patch", "exact"]
 TargetName = Literal["gaussian", "sphere", "point"]
 SolverName = Literal["euler", "heun", "midpoint", "tsit5", "dopri5"]
 BackboneName = Literal["resnet18", "resnet34", "wide_resnet50_2", "efficientnet_lite0"]
+TimeLawName = Literal["uniform", "logit_normal", "beta", "stratified"]
 ScoreName = Literal["density", "log_density"]
 PresetName = Literal["small", "paper", "fine"]
 
@@ -60,12 +61,16 @@ class Config:
     """whiten: principal directions kept a position."""
     target: TargetName = "gaussian"
     """Distribution of x1."""
+    time_law: TimeLawName = "uniform"
+    """How t is drawn in training; one-step inference only ever asks for t = 0."""
     velocity: VelocityName = "unet"
     """Velocity field: the paper's network, an MLP on single positions, or the exact field."""
     width: int = 32
     """Width of the network, NC in Table IV; a multiple of 8."""
     position: bool = False
     """Add a position embedding after its first layer."""
+    input_norm: bool = False
+    """Show it LN(x_t) in place of x_t: a norm layer, no WT map (Table XI: std)."""
     patches: int = 12_000
     """exact: training patches kept, at most."""
     coreset: bool = False
@@ -140,6 +145,8 @@ class Config:
             raise WTFlowError(
                 "--residual: is zero at --start 0; give a later start or --no-residual"
             )
+        if self.velocity == "exact" and self.input_norm:
+            raise WTFlowError("--input-norm: the exact field has no layers; leave it away")
         if self.velocity == "exact" and self.target != "gaussian":
             raise WTFlowError(
                 f"--target {self.target}: its exact field has no closed form; "

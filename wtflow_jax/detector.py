@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from wtflow_jax import exact, ode, patch, scores, targets, train, transport, unet
+from wtflow_jax import exact, ode, patch, paths, scores, targets, train, transport, unet
 from wtflow_jax.compilation import RUN_ONCE, XLA_OPTIONS
 from wtflow_jax.config import Config
-from wtflow_jax.types import Features, Params, PRNGKey, VelocityFn
+from wtflow_jax.types import Features, Params, PRNGKey, Sample, Time, VelocityFn
 
 BATCH = 16
 
@@ -63,16 +63,33 @@ NETWORKS = {"unet": unet, "patch": patch}
 """What is trained, by name: ``velocity`` and ``init`` of each."""
 
 
+@lru_cache
+def behind_norm(velocity_fn: VelocityFn) -> VelocityFn:
+    """Return a velocity that sees LN(x_t) in place of x_t: "std" in Table XI, no WT map."""
+    norm = transport.MAPS["layer_norm"]
+
+    def normed(params: Params, t: Time, x: Sample) -> Sample:
+        return velocity_fn(params, t, norm.apply((), x[None])[0])
+
+    return normed
+
+
 def _velocity(config: Config) -> VelocityFn:
     if config.velocity == "exact":
         return exact.velocity(config.neighbourhood)
-    return NETWORKS[config.velocity].velocity(config.width, config.position)
+    velocity_fn = NETWORKS[config.velocity].velocity(config.width, config.position)
+    return behind_norm(velocity_fn) if config.input_norm else velocity_fn
 
 
 @lru_cache
 def objective(config: Config) -> train.Objective:
     """Return what a config trains; the same object at each call, so that it compiles once."""
-    return train.Objective(_velocity(config), targets.TARGETS[config.target], config.weight_decay)
+    return train.Objective(
+        _velocity(config),
+        targets.TARGETS[config.target],
+        paths.TIME_LAWS[config.time_law],
+        config.weight_decay,
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 2, 3, 4), compiler_options=RUN_ONCE)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from wtflow_jax import paths, targets
-from wtflow_jax.types import Params, PRNGKey, Sample, Samples, VelocityFn
+from wtflow_jax.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
 
 
 def sample_keys(key: PRNGKey, index: Int[Array, " n"]) -> Key[Array, " n"]:
@@ -27,27 +27,24 @@ def sample_loss(
     velocity_fn: VelocityFn,
     params: Params,
     x0: Sample,
+    t: Time,
     key: PRNGKey,
-    *,
     target: targets.Target = targets.gaussian,
-    time_law: paths.TimeLaw = paths.uniform_time,
 ) -> Float[Array, ""]:
-    """Return the loss of one sample, at a time and with a target drawn from ``key``.
+    """Return the loss of one sample at a time t.
 
     Args:
         velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
         params: its parameters.
         x0: one sample (*event), after the WT map.
-        key: decides t and x1.
+        t: a time in [0, 1), a scalar.
+        key: decides x1.
         target: where x1 comes from.
-        time_law: how t is drawn.
 
     Returns:
         ‖x1 − x0 − v(x_t, t)‖² / D, a float32 scalar.
     """
-    time_key, target_key = jax.random.split(key)
-    t = time_law(time_key)
-    x1 = target(target_key, x0.shape)
+    x1 = target(key, x0.shape)
     error = paths.velocity(x0, x1) - velocity_fn(params, t, paths.position(x0, x1, t))
     return jnp.mean(jnp.square(error))
 
@@ -64,7 +61,8 @@ def rfm_loss(
 ) -> Float[Array, ""]:
     """Return the mean rFM loss of a batch (Algorithm 1, line 5).
 
-    The mean runs over samples and elements, the scale of Table X (0.687 to 1.011).
+    The mean runs over samples and elements, the scale of Table X (0.687 to 1.011). Time and target
+    of a sample are drawn inside the ``vmap`` over samples.
 
     Args:
         velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
@@ -80,7 +78,12 @@ def rfm_loss(
     """
     index = jnp.arange(x0.shape[0]) if index is None else index
 
-    def one(x: Sample, sample_key: PRNGKey) -> Float[Array, ""]:
-        return sample_loss(velocity_fn, params, x, sample_key, target=target, time_law=time_law)
+    # No sample has this index: what all share is not any sample's own.
+    shared = jax.random.fold_in(key, 2**32 - 1)
 
-    return jnp.mean(jax.vmap(one)(x0, sample_keys(key, index)))
+    def one(x: Sample, i: Int[Array, ""], sample_key: PRNGKey) -> Float[Array, ""]:
+        time_key, target_key = jax.random.split(sample_key)
+        t = time_law(time_key, shared, i)
+        return sample_loss(velocity_fn, params, x, t, target_key, target)
+
+    return jnp.mean(jax.vmap(one)(x0, index, sample_keys(key, index)))

@@ -7,12 +7,12 @@ A ``velocity_fn`` must be one object, not a fresh closure a call: it is the key 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import diffrax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from wtflow_jax.types import Params, PRNGKey, Sample, Samples, VelocityFn
 
@@ -24,6 +24,20 @@ SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {
     "dopri5": diffrax.Dopri5,
 }
 """By name; orders 1, 2, 2, 5 and 5. One Euler step is one network evaluation."""
+
+
+EVALUATIONS = {
+    "euler": (0, 1),
+    "heun": (0, 2),
+    "midpoint": (0, 2),
+    "tsit5": (1, 6),
+    "dopri5": (1, 6),
+}
+"""Velocity evaluations of each solver: once at the start, and for each step."""
+
+MAX_STEPS = 4096
+FIRST_STEP = 0.01
+"""Of a solve with adaptive steps."""
 
 
 State: TypeAlias = Any
@@ -92,6 +106,61 @@ def push_forward(
         return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, start)[0]
 
     return jax.vmap(one)(x0)
+
+
+class Adaptive(NamedTuple):
+    """The outcome of a solve with adaptive steps.
+
+    Attributes:
+        x1: endpoints (n, *event); NaN where ``MAX_STEPS`` did not do.
+        evaluations: of the velocity, rejected steps included, (n,) int32.
+    """
+
+    x1: Samples
+    evaluations: Int[Array, " n"]
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "solver"))
+def push_forward_adaptive(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    *,
+    tolerance: float | Array,
+    solver: str = "dopri5",
+    start: float | Array = 0.0,
+) -> Adaptive:
+    """Carry samples from t = 0 to t = 1 in steps as long as a tolerance allows, each its own.
+
+    Args:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
+        params: its parameters.
+        x0: samples (n, *event) after the WT map.
+        tolerance: of the error a step, relative and absolute, in the root mean square of elements.
+        solver: a name in ``SOLVERS`` with an error estimate: all but euler.
+        start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
+    """
+    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
+    once, per_step = EVALUATIONS[solver]
+
+    def one(x: Sample) -> tuple[Sample, Array]:
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: velocity_fn(args, jnp.asarray(t), y)),
+            SOLVERS[solver](),
+            t0=start,
+            t1=1.0,
+            dt0=FIRST_STEP,
+            y0=(1 - jnp.asarray(start)) * x,
+            args=params,
+            stepsize_controller=controller,
+            max_steps=MAX_STEPS,
+            throw=False,
+        )
+        reached = solution.result == diffrax.RESULTS.successful
+        evaluations = once + per_step * solution.stats["num_steps"]
+        return jnp.where(reached, solution.ys[0], jnp.nan), evaluations
+
+    return Adaptive(*jax.vmap(one)(x0))
 
 
 @partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "statistic"))

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from wtflow_jax import loss, targets
+from wtflow_jax import loss, paths, targets
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.types import Params, PRNGKey, Samples, VelocityFn
 
@@ -37,11 +37,13 @@ class Objective(NamedTuple):
     Attributes:
         velocity_fn: ``velocity_fn(params, t, x) -> v``; one object for the whole run.
         target: where x1 comes from.
+        time_law: how t is drawn.
         weight_decay: AdamW's decoupled decay, on every parameter.
     """
 
     velocity_fn: VelocityFn
     target: targets.Target = targets.gaussian
+    time_law: paths.TimeLaw = paths.uniform_time
     weight_decay: float = 0.1
 
     @property
@@ -126,7 +128,13 @@ def _step(
 
     def batch_loss(params: Params) -> Float[Array, ""]:
         return loss.rfm_loss(
-            objective.velocity_fn, params, x0, key, index=index, target=objective.target
+            objective.velocity_fn,
+            params,
+            x0,
+            key,
+            index=index,
+            target=objective.target,
+            time_law=objective.time_law,
         )
 
     value, gradient = jax.value_and_grad(batch_loss)(state.params)
