@@ -11,7 +11,18 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
 LEVELS = [
     {"errors", "types", "compilation"},
-    {"whitening", "transport", "targets", "paths", "loss", "ode", "scores", "metrics", "geometry"},
+    {
+        "whitening",
+        "transport",
+        "targets",
+        "paths",
+        "loss",
+        "ode",
+        "scores",
+        "metrics",
+        "decision",
+        "geometry",
+    },
     {"config", "unet", "exact", "datasets", "backbones"},
     {"patch"},
     {"train"},

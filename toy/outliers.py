@@ -57,14 +57,13 @@ def compute(smoke: bool = False) -> list[Panel]:
     return panels
 
 
-def auroc(panel: Panel) -> tuple[float, float, float]:
+def auroc(panel: Panel) -> list[float | None]:
     """Return AUROC by the density proxy, by ‖x̂1‖ and by ‖x0‖, which needs no flow."""
     both = np.concatenate([panel.normal, panel.abnormal])
     labels = np.arange(len(both)) >= len(panel.normal)
     proxy = np.asarray(scores.density_proxy(jnp.asarray(both[:, -1]))).mean(axis=1)
     norms = [np.linalg.norm(both[:, at], axis=1) for at in (-1, 0)]
-    first, second, third = (metrics.auroc(score, labels) for score in (proxy, *norms))
-    return first, second, third
+    return [metrics.auroc(score, labels) for score in (proxy, *norms)]
 
 
 def summary(panels: list[Panel]) -> list[str]:

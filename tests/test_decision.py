@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from wtflow_jax import decision
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "rank", "promised"),
+    [
+        (19, 0.05, 19, 0.05),  # exactly what 19 images can promise
+        (39, 0.05, 38, 0.05),
+        (99, 0.01, 99, 0.01),
+        (40, 0.05, 39, 2 / 41),
+        (10, 0.05, 10, 1 / 11),  # too few: the highest, and its rate
+        (1, 0.01, 1, 0.5),
+        (9, 0.999, 1, 0.9),
+    ],
+)
+def test_the_order_statistic_and_its_promise(n, rate, rank, promised):
+    scores = np.random.default_rng(0).permutation(n) + 1.0
+    found = decision.threshold(scores, rate)
+    assert found.value == rank
+    assert found.rate == pytest.approx(promised)
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    rng = np.random.default_rng(1)
+    alarms = [
+        np.mean(rng.normal(size=200) > decision.threshold(rng.normal(size=30), 0.1).value)
+        for _ in range(2000)
+    ]
+    # k = 28 of 30: 1 − 28/31.
+    assert np.mean(alarms) == pytest.approx(3 / 31, abs=0.005)

@@ -1,0 +1,208 @@
+"""AUPRO and sPRO, which weigh regions equally, and all metrics of pixels at once."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import ndimage
+
+from wtflow_jax.metrics import ranking
+from wtflow_jax.metrics.ranking import Ranks, check, rank
+
+
+class Regions(NamedTuple):
+    """The defects of a set of masks, from `label_regions`.
+
+    Attributes:
+        labels: which region each defective pixel is of, in the order of masks[masks].
+        areas: pixels of each region.
+    """
+
+    labels: Int[np.ndarray, "pixels"]
+    areas: Int[np.ndarray, "regions"]
+
+
+class Region(NamedTuple):
+    """A defect as MVTec LOCO AD annotates it: found once `saturation` of its pixels are.
+
+    Attributes:
+        image: index of its image in the scores.
+        mask: its mask, or the distinct indices of its pixels in the flattened image.
+        saturation: in pixels; may be a fraction, and below or above its area.
+    """
+
+    image: int
+    mask: Bool[np.ndarray, "h w"] | Int[np.ndarray, "pixels"]
+    saturation: float
+
+
+def label_regions(masks: Bool[np.ndarray, "n h w"]) -> Regions:
+    """Label the defects of each mask: its 8-connected components.
+
+    Args:
+        masks: (n, h, w) bool; True means defective.
+
+    Returns:
+        All that AUPRO takes from the masks; worth keeping where they are used again.
+    """
+    labels, areas, before = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
+    for mask in masks:
+        if mask.any():
+            components = np.empty(mask.shape, np.int32)
+            ndimage.label(mask, np.ones((3, 3)), output=components)
+            components = components[mask] - 1
+            labels.append(components + np.int32(before))
+            areas.append(np.bincount(components))
+            before += len(areas[-1])
+    return Regions(np.concatenate(labels), np.concatenate(areas))
+
+
+def aupro(
+    scores: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"], limit: float = 0.3
+) -> float | None:
+    """Return the normalised area under the per-region overlap curve, up to a false-positive rate.
+
+    The curve is the mean over all defects (8-connected components) of their detected share, against
+    the false-positive rate over the good pixels of all images; linear between its points.
+
+    Args:
+        scores: (n, h, w) float; higher means more anomalous.
+        masks: (n, h, w) bool; True means defective.
+        limit: the false-positive rate at which the area ends, in (0, 1].
+
+    Returns:
+        The area divided by the limit, in [0, 1]; None where it is undefined.
+
+    Warns:
+        UndefinedMetric: a score is NaN, or all pixels are good, or all are defective.
+
+    Raises:
+        ValueError: the shapes differ, masks are not bool, or the limit is outside (0, 1].
+
+    Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021.
+    """
+    check(scores, masks, limit)
+    found = scores[masks]
+    ranks = rank(("AUPRO",), scores, masks, found)
+    return None if ranks is None else _aupro(ranks, found, label_regions(masks), limit)
+
+
+def spro(
+    scores: Float[np.ndarray, "n h w"], regions: Sequence[Region], limit: float = 0.05
+) -> float | None:
+    """Return the normalised area under the saturated per-region overlap curve.
+
+    A region's overlap is min(detected pixels / saturation, 1); the curve is its mean over the
+    regions, which may overlap, against the false-positive rate over the pixels in no region.
+
+    Args:
+        scores: (n, h, w) float; higher means more anomalous.
+        regions: of all images.
+        limit: the false-positive rate at which the area ends, in (0, 1].
+
+    Returns:
+        The area divided by the limit, in [0, 1]; None where it is undefined.
+
+    Warns:
+        UndefinedMetric: a score is NaN, there is no region, or no pixel outside them.
+
+    Raises:
+        ValueError: the limit is outside (0, 1], or a region is malformed.
+
+    Source: Bergmann et al., Beyond Dents and Scratches, IJCV 2022.
+    """
+    anywhere = np.zeros(scores.shape, bool)
+    check(scores, anywhere, limit)
+    found, weights = [np.zeros(0, scores.dtype)], [np.zeros(0)]
+    for region in regions:
+        pixels = _pixels(region, scores.shape)
+        anywhere[region.image].reshape(-1)[pixels] = True
+        # Its highest pixels alone raise the overlap, the last of them by the fraction that is left.
+        descending = np.sort(scores[region.image].reshape(-1)[pixels])[::-1]
+        detected = np.minimum(np.arange(len(descending) + 1), region.saturation)
+        steps = np.diff(detected) / (region.saturation * len(regions))
+        found.append(descending[: math.ceil(region.saturation)])
+        weights.append(steps[: math.ceil(region.saturation)])
+    found = np.concatenate(found)
+    ranks = rank(("sPRO",), scores, anywhere, found)
+    return None if ranks is None else _area(ranks, found, np.concatenate(weights), limit)
+
+
+def pixel_metrics(
+    scores: Float[np.ndarray, "n h w"],
+    masks: Bool[np.ndarray, "n h w"],
+    regions: Regions | None = None,
+    limit: float = 0.3,
+) -> dict[str, float | None]:
+    """Return all metrics of pixels, from one pass over them.
+
+    Args:
+        scores: (n, h, w) float; higher means more anomalous.
+        masks: (n, h, w) bool; True means defective.
+        regions: `label_regions(masks)`, where it is at hand.
+        limit: of AUPRO, in (0, 1].
+
+    Returns:
+        auroc, average_precision, f1_max, f1_threshold and aupro; all None where undefined.
+
+    Warns:
+        UndefinedMetric: a score is NaN, or all pixels are good, or all are defective.
+
+    Raises:
+        ValueError: the shapes differ, masks are not bool, the limit is outside (0, 1], or the
+            regions are of other masks.
+    """
+    check(scores, masks, limit)
+    found = scores[masks]
+    regions = label_regions(masks) if regions is None else regions
+    if len(regions.labels) != len(found):
+        raise ValueError(
+            f"regions of {len(regions.labels)} pixels for masks of {len(found)}: label these masks"
+        )
+    ranks = rank(("AUROC", "Average precision", "F1 max", "AUPRO"), scores, masks, found)
+    if ranks is None:
+        names = ("auroc", "average_precision", "f1_max", "f1_threshold", "aupro")
+        return dict.fromkeys(names)
+    best = ranking.f1_max_of(ranks)
+    return {
+        "auroc": ranking.auroc_of(ranks),
+        "average_precision": ranking.average_precision_of(ranks),
+        "f1_max": best.value,
+        "f1_threshold": best.threshold,
+        "aupro": _aupro(ranks, found, regions, limit),
+    }
+
+
+def _pixels(region: Region, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the indices of a region's pixels in its flattened image."""
+    n, h, w = shape
+    mask = region.mask
+    if mask.dtype == bool and mask.shape != (h, w):
+        raise ValueError(f"expected a region's mask of {(h, w)}, found {mask.shape}")
+    pixels = np.flatnonzero(mask) if mask.dtype == bool else mask
+    if not (len(pixels) and pixels.min() >= 0 and pixels.max() < h * w):
+        raise ValueError(f"a region of image {region.image} is empty or leaves its {h} × {w}")
+    if not (0 <= region.image < n and region.saturation > 0):
+        raise ValueError(f"expected an image below {n} and a saturation above 0, found {region}")
+    return pixels
+
+
+def _aupro(ranks: Ranks, found: np.ndarray, regions: Regions, limit: float) -> float:
+    shares = 1 / (regions.areas * len(regions.areas))
+    return _area(ranks, found, shares[regions.labels], limit)
+
+
+def _area(ranks: Ranks, found: np.ndarray, weights: np.ndarray, limit: float) -> float:
+    """Return the normalised area under a curve that each score found raises by its weight."""
+    at = np.searchsorted(ranks.thresholds, found)
+    rises = np.bincount(at, weights, minlength=len(ranks.thresholds))
+    # A rise is spread evenly over the good pixels tied with it, then stays: what it adds to the
+    # area needs no other rise, so nothing is cumulated.
+    start = 1 - ranks.not_above / ranks.good
+    end = 1 - ranks.below / ranks.good
+    slope = np.maximum(np.minimum(end, limit) - start, 0)
+    np.square(slope, out=slope)
+    np.divide(slope, 2 * (end - start), out=slope, where=end > start)
+    return float(rises @ (slope + np.maximum(limit - end, 0))) / limit
