@@ -2,16 +2,21 @@
 
 from wtflow_jax.datasets.builtin import generate
 from wtflow_jax.datasets.images import parse_size, read_image, read_mask
-from wtflow_jax.datasets.mvtec import categories, open_category
-from wtflow_jax.datasets.sample import Category, Sample
+from wtflow_jax.datasets.layouts import LAYOUTS, categories, open_category
+from wtflow_jax.datasets.loco import Defect, regions
+from wtflow_jax.datasets.sample import Category, Sample, Saturation
 
 __all__ = [
+    "LAYOUTS",
     "Category",
+    "Defect",
     "Sample",
+    "Saturation",
     "categories",
     "generate",
     "open_category",
     "parse_size",
     "read_image",
     "read_mask",
+    "regions",
 ]

@@ -1,20 +1,22 @@
 """The one preprocessing there is: decode and resize on the host, with Pillow."""
 
+import io
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from wtflow_jax.datasets.sample import Sample
+from wtflow_jax.datasets.sample import File, Sample
 from wtflow_jax.errors import WTFlowError
 
 MULTIPLE = 32
 """Sides are multiples of it: the deepest stride of the backbones, on which their grids rest."""
 
 
-def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_image(path: File, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Decodes an image and resizes it: bilinear, antialiased where it shrinks.
 
     Turned as its EXIF orientation says. Grey is repeated in the three channels, palettes and CMYK
@@ -44,30 +46,95 @@ def read_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_]:
         size: height and width in pixels, reached by nearest neighbour.
 
     Returns:
-        bool [height, width]; all false for a good image.
+        bool [height, width]; all false for a good image, and for a defect without masks.
 
     Raises:
         WTFlowError: a file cannot be decoded, or a mask is not as large as the image.
     """
-    height, width = size
+    union = np.zeros(size, bool)
+    for _, values in masks_of(sample):
+        # United after resizing: a nearest neighbour picks the same pixel of each.
+        union |= resize_mask(values > 0, size)
+    return union
+
+
+def masks_of(sample: Sample) -> Iterator[tuple[File, NDArray[Any]]]:
+    """Decodes the masks of a sample, one after another.
+
+    Args:
+        sample: its masks must be as large as its image.
+
+    Yields:
+        Each mask's file and values [image height, image width]; zero is not defective.
+
+    Raises:
+        WTFlowError: as ``read_mask``.
+    """
     if not sample.masks:
-        return np.zeros(size, bool)
+        return
     # By decoding, not from the header: an EXIF orientation may stand behind the pixels.
-    width_now, height_now = _decode(sample.path).size
-    expected = height_now, width_now
-    union = np.zeros(expected, bool)
+    width, height = _decode(sample.path).size
     for path in sample.masks:
-        mask = _marked(_decode(path))
-        if mask.shape != expected:
+        values = read_labels(path)
+        if values.shape != (height, width):
             raise WTFlowError(
-                f"{path}: a mask of {_text(mask.shape)} pixels (height x width) for "
-                f"{sample.path}, which has {_text(expected)}: give a mask of the image's size"
+                f"{path}: a mask of {_text(values.shape)} pixels (height x width) for "
+                f"{sample.path}, which has {height}x{width}: give a mask of the image's size"
             )
-        union |= mask
-    resized = Image.fromarray(union.astype(np.uint8)).resize(
+        yield path, values
+
+
+def read_labels(path: File) -> NDArray[Any]:
+    """Decodes a mask.
+
+    Args:
+        path: an image file; of colours the largest channel counts, and transparent is zero.
+
+    Returns:
+        Its values as stored, bool or integer [height, width].
+
+    Raises:
+        WTFlowError: the file cannot be decoded.
+    """
+    image = _decode(path)
+    # A palette image is a label map: its indices count, not the colours they are shown in.
+    if image.mode != "P" and image.has_transparency_data:
+        image = _over_black(image)
+    values = np.asarray(image)
+    return values.max(axis=-1) if values.ndim == 3 else values
+
+
+def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Resizes a mask by nearest neighbour.
+
+    Args:
+        mask: bool [any height, any width].
+        size: height and width in pixels.
+
+    Returns:
+        bool [height, width].
+    """
+    height, width = size
+    resized = Image.fromarray(mask.astype(np.uint8)).resize(
         (width, height), Image.Resampling.NEAREST
     )
     return np.asarray(resized) > 0
+
+
+def check_header(path: File) -> None:
+    """Passes where a file begins as an image does; its pixels are not decoded.
+
+    Args:
+        path: an image file.
+
+    Raises:
+        WTFlowError: there is no such file, or no image format is known by its beginning.
+    """
+    try:
+        with Image.open(str(path)):
+            pass
+    except Exception as error:
+        raise _undecodable(path, error) from error
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -99,9 +166,9 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
-def _decode(path: Path) -> Image.Image:
+def _decode(path: File) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
             image.load()
             return ImageOps.exif_transpose(image)
     # Decoders raise whatever a damaged byte leads them to: OSError, SyntaxError, struct.error, ...
@@ -109,17 +176,19 @@ def _decode(path: Path) -> Image.Image:
         raise _undecodable(path, error) from error
 
 
-def _undecodable(path: Path, error: Exception) -> WTFlowError:
+def _undecodable(path: File, error: Exception) -> WTFlowError:
     if isinstance(error, FileNotFoundError):
         return WTFlowError(f"{path}: no such file: restore it or take it off the list")
-    # Pillow says "cannot identify image file PATH": the path once is enough.
-    reason = " ".join((str(error) or type(error).__name__).split()).replace(repr(str(path)), "")
-    return WTFlowError(
-        f"{path}: cannot be decoded ({reason.strip()}): replace the file or remove it"
-    )
+    if isinstance(error, UnidentifiedImageError):
+        reason = "no image format that Pillow knows"
+    else:
+        # The operating system's messages end with the path: once is enough.
+        reason = " ".join((str(error) or type(error).__name__).split())
+        reason = reason.replace(f": {str(path)!r}", "")
+    return WTFlowError(f"{path}: cannot be decoded ({reason}): replace the file or remove it")
 
 
-def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
+def _to_rgb(path: File, image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _grey16(path, image).convert("RGB")
     if image.mode == "F":
@@ -136,7 +205,7 @@ def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
         ) from error
 
 
-def _grey16(path: Path, image: Image.Image) -> Image.Image:
+def _grey16(path: File, image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise WTFlowError(
@@ -149,14 +218,6 @@ def _grey16(path: Path, image: Image.Image) -> Image.Image:
 def _over_black(image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
-
-
-def _marked(image: Image.Image) -> NDArray[np.bool_]:
-    # A palette image is a label map: its indices count, not the colours they are shown in.
-    if image.mode != "P" and image.has_transparency_data:
-        image = _over_black(image)
-    values = np.asarray(image)
-    return values.max(axis=-1) > 0 if values.ndim == 3 else values > 0
 
 
 def _text(shape: tuple[int, ...]) -> str:

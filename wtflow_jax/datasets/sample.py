@@ -1,23 +1,50 @@
 """What every reader returns."""
 
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class File(Protocol):
+    """An image or mask: a ``Path``, or a record of a prepared data set; its text names it."""
+
+    @property
+    def stem(self) -> str:
+        """Its name without suffix."""
+        ...
+
+    def read_bytes(self) -> bytes:
+        """Return its contents."""
+        ...
 
 
 class Sample(NamedTuple):
     """One image of a data set.
 
     Attributes:
-        path: the image file.
+        path: the image.
         label: 0 good, 1 defective.
         kind: ``good`` or the name of the defect.
-        masks: files whose union marks the defect; empty for a good image.
+        masks: files whose union marks the defect; empty for a good image, and in the layout
+            ``folder`` also for a defect that nobody has drawn.
     """
 
-    path: Path
+    path: File
     label: int
     kind: str
-    masks: tuple[Path, ...] = ()
+    masks: tuple[File, ...] = ()
+
+
+class Saturation(NamedTuple):
+    """How much of a defect must be found before it counts as found whole (MVTec LOCO's sPRO).
+
+    Attributes:
+        threshold: pixels at the mask's own size, or a share of the defect's area.
+        relative: whether it is a share.
+    """
+
+    threshold: float
+    relative: bool
 
 
 class Category(NamedTuple):
@@ -27,8 +54,12 @@ class Category(NamedTuple):
         name: as its directory is called.
         train: good images only.
         test: good and defective ones; by kind, then by file name.
+        validation: further good images, where a data set brings them.
+        saturations: of each defect, by the value that marks it in a mask; MVTec LOCO only.
     """
 
     name: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    validation: tuple[Sample, ...] = ()
+    saturations: Mapping[int, Saturation] = {}

@@ -1,0 +1,104 @@
+"""``python -m wtflow_jax.datasets``: check a data set, or prepare it for TensorFlow Datasets."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from tyro.conf import Positional, arg
+
+from wtflow_jax.datasets import tfds
+from wtflow_jax.datasets.check import check, closing, table
+from wtflow_jax.datasets.layouts import LAYOUTS, PREPARED, find
+from wtflow_jax.errors import WTFlowError
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command(name="check")
+def _check(
+    layout: Annotated[Positional[str], arg(metavar="NAME")],
+    root: Annotated[Positional[Path], arg(metavar="ROOT")],
+) -> int:
+    rows = check(layout, root)
+    console = Console(highlight=False)
+    console.print(table(rows, find(layout).title))
+    console.print(closing(rows, find(layout)), markup=False, soft_wrap=True)
+    return 0 if all(row.complete for row in rows) else 1
+
+
+_check.__doc__ = f"""Compare a data set with what was published, and open each of its files.
+
+Args:
+    layout: {", ".join(LAYOUTS)}.
+    root: the directory it was unpacked into.
+"""
+
+
+@app.command(name="prepare")
+def _prepare(
+    layout: Annotated[Positional[str], arg(metavar="NAME")],
+    root: Annotated[Positional[Path], arg(metavar="ROOT")],
+    data_dir: Path,
+    categories: tuple[str, ...] = (),
+) -> int:
+    known = find(layout)
+    names = dict.fromkeys(categories or known.categories(root))
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        for name in names:
+            task = progress.add_task(name, total=None)
+
+            def advance(done: int, total: int, task: TaskID = task) -> None:
+                progress.update(task, completed=done, total=total)
+
+            if not tfds.prepare(layout, root, data_dir, name, advance):
+                progress.update(task, description=f"{name}: was there", total=1, completed=1)
+    console = Console(highlight=False)
+    line = f"{known.title}: {', '.join(names)}: take --data {PREPARED}{layout} --root {data_dir}"
+    console.print(line, markup=False, soft_wrap=True)
+    return 0
+
+
+_prepare.__doc__ = f"""Store a data set for TensorFlow Datasets: few large files, which also
+experiments read (--data {PREPARED}NAME --root DATA_DIR).
+
+Args:
+    layout: {", ".join(LAYOUTS)}.
+    root: the directory it was unpacked into.
+    data_dir: where prepared data sets are kept.
+    categories: which of them; left out: all.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a subcommand.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        The exit status: 0 complete, 1 not complete or not readable, 130 stopped.
+    """
+    try:
+        return app.cli(args=list(arguments), prog="python -m wtflow_jax.datasets")
+    except WTFlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,100 @@
+"""Reader for a directory of images, as a user has it."""
+
+from pathlib import Path
+
+from wtflow_jax.datasets.files import (
+    GOOD,
+    choose,
+    directories,
+    files,
+    good,
+    listing,
+    require_directory,
+)
+from wtflow_jax.datasets.sample import Category, Sample
+from wtflow_jax.datasets.split import hold_out
+from wtflow_jax.errors import WTFlowError
+
+MASKS = "masks"
+LAYOUT = "good, and DEFECT for defective images; or good images alone"
+
+
+def categories(root: Path) -> tuple[str, ...]:
+    """The one category: the directory itself.
+
+    Args:
+        root: the directory that holds ``good``, or good images and nothing else.
+
+    Returns:
+        The directory's name alone.
+
+    Raises:
+        WTFlowError: no such directory.
+    """
+    require_directory(root, LAYOUT)
+    return (root.resolve().name,)
+
+
+def open_category(root: Path, name: str) -> Category:
+    """Lists a directory's images; none is opened.
+
+    Good images are anywhere in ``good``, or, where there is no directory with images, in the
+    root itself. A fifth of them tests (at least one, but never the only one; ``split.hold_out``
+    says which), the others train. Every other directory with images is a kind of defect.
+    ``masks/DEFECT`` may hold masks at the same relative paths, with or without ``_mask`` after
+    the name, in any format.
+
+    Args:
+        root: the directory.
+        name: its name.
+
+    Returns:
+        Training and test samples; a defective one without mask has none.
+
+    Raises:
+        WTFlowError: no such directory; another name; no good images.
+    """
+    choose(root, name, categories(root))
+    defects = {
+        directory.name: nested
+        for directory in directories(root)
+        if directory.name not in (GOOD, MASKS) and (nested := _nested(directory))
+    }
+    found = _nested(root / GOOD)
+    if not found and not defects:
+        found = files(root)
+    if not found:
+        raise WTFlowError(
+            f"{root}: no good images, found {listing(root)}: put them in {root / GOOD}"
+        )
+    count = min(max(1, len(found) // 5), len(found) - 1)
+    train, held_out = hold_out(found, count)
+    test = list(good(held_out))
+    for kind, paths in defects.items():
+        test += _defective(root, kind, paths)
+    test.sort(key=lambda sample: sample.kind)
+    return Category(name, good(train), tuple(test))
+
+
+def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
+    masks = {_key(path, root / MASKS / kind): path for path in _nested(root / MASKS / kind)}
+    samples: list[Sample] = []
+    for path in paths:
+        key = _key(path, root / kind)
+        mask = masks.get(f"{key}_mask") or masks.get(key)
+        samples.append(Sample(path, 1, kind, (mask,) if mask else ()))
+    return samples
+
+
+def _key(path: Path, directory: Path) -> str:
+    return path.relative_to(directory).with_suffix("").as_posix()
+
+
+def _nested(directory: Path) -> list[Path]:
+    """The images in a directory and below, by relative path; none where it is missing."""
+    if not directory.is_dir():
+        return []
+    found = files(directory)
+    for below in directories(directory):
+        found += _nested(below)
+    return sorted(found, key=lambda path: path.relative_to(directory).as_posix())
