@@ -1,14 +1,14 @@
-"""One category of an experiment: features, training, evaluation and its files."""
+"""One category of an experiment: its images as features, and a model's scores as figures."""
 
-import time
+import hashlib
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,19 +19,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from wtflow_jax import backbones, datasets, detector, metrics, report, scores
+import models
+from wtflow_jax import backbones, datasets, decision, detector, metrics, report, scores
 from wtflow_jax.backbones import features
-from wtflow_jax.checkpoint import Checkpoints, History
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category, Sample
+from wtflow_jax.datasets.split import hold_out
 from wtflow_jax.errors import WTFlowError
 
-FeatureMaps = Float[np.ndarray, "n h w c"]
+Row = dict[str, Any]
 
-LAST = 10
-"""Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
-SAVE_SECONDS = 60
-"""Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
+PIXEL = {"auroc": "auroc", "ap": "average_precision", "f1": "f1_max", "aupro": "aupro"}
+"""Metrics of pixels: their names here and in ``metrics.pixel_metrics``."""
 
 
 def bars() -> Progress:
@@ -47,230 +46,274 @@ def bars() -> Progress:
     )
 
 
-class Job(NamedTuple):
-    """One category of an experiment.
+class Test(NamedTuple):
+    """The test images and what is known of them.
 
     Attributes:
-        config: the run's.
-        backbone: a loaded one.
+        samples: the images.
+        labels: whether each is defective, (n,) bool.
+        masks: their defective pixels; None where a defect has none.
+        regions: of the masks, as the metrics take them; None likewise.
+        saturated: MVTec LOCO's regions with their saturation; empty elsewhere.
+        upsamplings: from cells to pixels, by the convention of cell centres.
+    """
+
+    samples: Sequence[Sample]
+    labels: Bool[np.ndarray, " n"]
+    masks: Bool[np.ndarray, "n H W"] | None
+    regions: metrics.Regions | None
+    saturated: Sequence[metrics.Region]
+    upsamplings: dict[str, scores.Upsampling]
+
+
+class Data(NamedTuple):
+    """A category, ready for a model: see ``models.Splits`` and ``Test``."""
+
+    splits: models.Splits
+    test: Test
+
+
+class Loader:
+    """Opens categories; the last backbone and the last category are kept for the next row."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._backbone: tuple[Any, backbones.Backbone] | None = None
+        self._data: tuple[Any, Data] | None = None
+
+    def backbone(self, config: Config) -> backbones.Backbone:
+        """Return a config's backbone."""
+        key = config.backbone, config.layer, config.weights, config.cache
+        if self._backbone is None or self._backbone[0] != key:
+            loaded = backbones.load(
+                config.backbone, layer=config.layer, weights=config.weights, cache=config.cache
+            )
+            self._backbone = key, loaded
+        return self._backbone[1]
+
+    def data(self, config: Config, category: Category, progress: Progress) -> Data:
+        """Return a category's features and masks.
+
+        Raises:
+            WTFlowError: an image, a mask, the weights or the cache cannot be used.
+        """
+        images = config.image_size, config.dense, config.validation
+        key = config.backbone, config.layer, config.weights, *images, category
+        if self._data is None or self._data[0] != key:
+            self._data = None
+            self._data = key, self._load(config, category, progress)
+        return self._data[1]
+
+    def _load(self, config: Config, category: Category, progress: Progress) -> Data:
+        size = datasets.parse_size(config.image_size)
+        train, validation = list(category.train), list(category.validation)
+        if not validation:
+            train, validation = hold_out(train, round(config.validation * len(train)))
+        # Masks first: they are quick, and a bad one is told of before minutes of work.
+        masks, saturated = _masks(category, size), _saturated(category, size)
+        backbone = self.backbone(config)
+        parts = [train, category.test, validation]
+        total = sum(map(len, parts))
+        task = progress.add_task(f"{category.name}: features", total=total, note="images")
+
+        def extract(samples: Sequence[Sample]) -> models.FeatureMaps:
+            advance = partial(progress.advance, task)
+            return features.extract(
+                backbone, samples, size, config.cache, advance, dense=config.dense
+            )
+
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(features.digest(backbone, part, size, config.dense).encode())
+        maps = [extract(part) for part in parts[:2]]
+        maps.append(extract(validation) if validation else np.zeros_like(maps[0][:0]))
+        grid = features.grid(backbone, config.dense)
+        test = Test(
+            samples=category.test,
+            labels=np.array([sample.label for sample in category.test], bool),
+            masks=masks,
+            regions=None if masks is None else metrics.label_regions(masks),
+            saturated=saturated,
+            upsamplings={
+                name: scores.upsampling(size, maps[1].shape[1:3], grid.stride, offset)
+                for name, offset in (("true", grid.offset), ("half_pixel", None))
+            },
+        )
+        return Data(models.Splits(maps[0], maps[1], maps[2], digest.hexdigest()), test)
+
+
+def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:
+    defective = [sample for sample in category.test if sample.label]
+    if not all(sample.masks for sample in defective):
+        return None
+    masks = np.stack([datasets.read_mask(sample, size) for sample in category.test])
+    if defective and not masks.any():
+        raise WTFlowError(
+            f"{defective[0].masks[0]}: neither it nor another mask marks a pixel; check them"
+        )
+    return masks
+
+
+def _saturated(category: Category, size: tuple[int, int]) -> list[metrics.Region]:
+    if not category.saturations:
+        return []
+    return [
+        metrics.Region(i, region.mask, region.saturation)
+        for i, sample in enumerate(category.test)
+        for region in datasets.regions(sample, size, category.saturations)
+    ]
+
+
+class Job(NamedTuple):
+    """One row of an experiment: a category under one config.
+
+    Attributes:
+        config: the row's.
         category: its images.
-        size: (H, W) they are resized to.
+        loader: opens them.
         out: directory of the category's files.
     """
 
     config: Config
-    backbone: backbones.Backbone
     category: Category
-    size: tuple[int, int]
+    loader: Loader
     out: Path
 
 
-def extract(job: Job, progress: Progress) -> tuple[FeatureMaps, FeatureMaps]:
-    """Return the features of the training and of the test images, (n, h, w, c) each."""
-    config, category = job.config, job.category
-    total = len(category.train) + len(category.test)
-    task = progress.add_task(f"{category.name}: features", total=total, note="images")
-
-    def part(samples: Sequence[Sample]) -> FeatureMaps:
-        advance = partial(progress.advance, task)
-        return features.extract(
-            job.backbone, samples, job.size, config.cache, advance, dense=config.dense
-        )
-
-    return part(category.train), part(category.test)
-
-
-def run(job: Job) -> dict[str, Any]:
-    """Compute features, train, evaluate and write the job's files.
-
-    Returns:
-        Its entry in ``results.json``.
-
-    Raises:
-        WTFlowError: an image, a mask, the cache or a checkpoint cannot be used, or training
-            diverges.
-    """
-    config, category, size, out = job.config, job.category, job.size, job.out
+def measure(job: Job) -> Row:
+    """Obtain the model and return its figures, the means over the last evaluated epochs."""
     with bars() as progress:
-        start = time.perf_counter()
-        # Masks first: they are quick, and a bad one is told of before minutes of work.
-        masks = np.stack([datasets.read_mask(sample, size) for sample in category.test])
-        if not masks.any():
-            first = next(sample.masks[0] for sample in category.test if sample.label)
-            raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
-        train_features, test_features = extract(job, progress)
-        seconds = time.perf_counter() - start
-        evaluator = Evaluator(
-            config, features.grid(job.backbone, config.dense), test_features, category.test, masks
-        )
-        history, fitted, prediction = _train(
-            config, category.name, train_features, evaluator, out / "checkpoint", progress
-        )
-    out.mkdir(parents=True, exist_ok=True)
+        data = job.loader.data(job.config, job.category, progress)
+        model = models.obtain(job.config, job.category.name, data.splits, progress)
+        return figures(job.config, data.test, model, progress)
+
+
+def measure_and_draw(job: Job) -> Row:
+    """As ``measure``; write ``scores.npz`` and ``maps.png`` of the last epoch too."""
+    row = measure(job)
+    config = job.config
+    with bars() as progress:
+        data = job.loader.data(config, job.category, progress)
+        test = data.test
+        cells = models.obtain(config, job.category.name, data.splits, progress)
+        cells = cells.cells(cells.epochs()[-1]).test
+    prediction = detector.finish(cells, test.upsamplings[config.centres], config.top_fraction)
+    job.out.mkdir(parents=True, exist_ok=True)
     np.savez(
-        out / "scores.npz",
-        path=np.array([str(sample.path) for sample in category.test]),
-        label=evaluator.labels,
+        job.out / "scores.npz",
+        path=np.array([str(sample.path) for sample in test.samples]),
+        label=test.labels,
         score=prediction.scores,
         map=prediction.maps,
     )
-    report.save_maps(out / "maps.png", category.test, masks, prediction, size)
-    return _summary(config, history) | {
-        "x0_norm": _norms(fitted, train_features, evaluator),
-        "seconds": {
-            "features": seconds,
-            "train": sum(entry["seconds_train"] for entry in history),
-            "evaluate": sum(entry.get("seconds_evaluate", 0.0) for entry in history),
+    size = prediction.maps.shape[1:]
+    report.save_maps(job.out / "maps.png", test.samples, test.masks, prediction, size)
+    return row
+
+
+def figures(config: Config, test: Test, model: models.Model, progress: Progress) -> Row:
+    """Return every metric of a model in %: mean, std and last value over its last epochs."""
+    epochs = model.epochs()[-min(models.LAST, config.epochs) :]
+    task = progress.add_task("metrics", total=len(epochs), note="epochs")
+    reasons: dict[str, None] = {}
+    each = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", metrics.UndefinedMetric)
+        for epoch in epochs:
+            each.append(_metrics(config, test, model.cells(epoch).test))
+            progress.advance(task)
+        if test.masks is None:
+            warnings.warn("a defective image has no mask", metrics.UndefinedMetric, stacklevel=1)
+        reasons |= {str(w.message): None for w in caught}
+    row: Row = {"model": model.directory.name}
+    for name in each[0]:
+        values = [one[name] for one in each]
+        if None in values:
+            row[name] = None
+        else:
+            row |= {name: float(np.mean(values)), f"{name}_std": float(np.std(values))}
+            row[f"{name}_final"] = values[-1]
+    history = [dict(entry) for entry in model.history]
+    for epoch, one in zip(epochs, each, strict=True):
+        next(entry for entry in history if entry["epoch"] == epoch).update(one)
+    losses = [entry["loss"] for entry in history[-len(epochs) :]]
+    norms = {split: np.array(norms) for split, norms in model.norms.items()}
+    return row | {
+        "undefined": list(reasons),
+        "decision": _decide(config, test, model.cells(epochs[-1])),
+        "loss": None if None in losses else float(np.mean(losses)),
+        "x0_norm": {
+            "train": _mean(norms["train"]),
+            "test_good": _mean(norms["test"][~test.labels]),
+            "test_defective": _mean(norms["test"][test.labels]),
         },
+        "seconds": {
+            name: sum(entry.get(f"seconds_{name}", 0.0) for entry in history)
+            for name in ("train", "evaluate")
+        },
+        "environment": model.environment,
         "history": history,
     }
 
 
-def fit(
-    config: Config, name: str, train_features: FeatureMaps, progress: Progress
-) -> tuple[detector.Detector, float | None]:
-    """Train without evaluating; the detector and its last loss, None for the exact field."""
-    x = jnp.asarray(train_features)
-    fitted, state = detector.init(config, x)
-    if state is None:
-        return fitted, None
-    steps = -(-len(x) // config.batch_size) * config.epochs
-    task = progress.add_task(f"{name}, {config.wt}: training", total=steps, note="")
-
-    def advance(taken: int, loss: float) -> None:
-        progress.update(task, advance=taken, note=f"loss {loss:.3f}")
-
-    *_, (fitted, epoch) = detector.epochs(config, fitted, state, x, advance=advance)
-    return fitted, epoch.loss
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
-class Evaluator:
-    """The test split of a category, and AUROC on it."""
-
-    def __init__(
-        self,
-        config: Config,
-        grid: backbones.Grid,
-        test_features: np.ndarray,
-        samples: Sequence[Sample],
-        masks: np.ndarray,
-    ) -> None:
-        """Keep the split; ``grid`` says where cells sit in the image."""
-        self.config, self.features, self.masks = config, test_features, masks
-        self.labels = np.array([sample.label for sample in samples], bool)
-        height, width = masks.shape[1:]
-        h, w = test_features.shape[1:3]
-        self.upsamplings = {
-            name: scores.upsampling((height, width), (h, w), grid.stride, offset)
-            for name, offset in (("true", grid.offset), ("half_pixel", None))
-        }
-
-    def predict(self, fitted: detector.Detector) -> tuple[detector.Prediction, dict[str, Any]]:
-        """Return scores and maps with their AUROC in %, for both conventions of cell centres."""
-        start = time.perf_counter()
-        cells = detector.predict_cells(fitted, self.features, self.config)
-        chosen = self.config.centres
-        prediction = detector.finish(cells, self.upsamplings[chosen], self.config.top_fraction)
-        if not (np.isfinite(prediction.scores).all() and np.isfinite(prediction.maps).all()):
-            raise WTFlowError(
-                f"{self.config.out}: training diverged, scores are NaN; "
-                "give a lower --learning-rate"
-            )
-        figures = {"image_auroc": 100 * metrics.auroc(prediction.scores, self.labels)}
-        for name, upsampling in self.upsamplings.items():
-            if name == chosen:
-                maps = prediction.maps
-            else:
-                maps = detector.upsample(cells.localization, upsampling)
-            figures[f"pixel_auroc_{name}"] = 100 * metrics.auroc(maps, self.masks)
-        figures["pixel_auroc"] = figures[f"pixel_auroc_{chosen}"]
-        return prediction, figures | {"seconds_evaluate": time.perf_counter() - start}
+def percent(value: float | None) -> float | None:
+    """Return a share in %; None stays None."""
+    return None if value is None else 100 * value
 
 
-def _evaluated(config: Config, epoch: int) -> bool:
-    after = min(config.eval_from * config.epochs, config.epochs - LAST * config.eval_every)
-    return epoch > after and (config.epochs - epoch) % config.eval_every == 0
+def _metrics(config: Config, test: Test, cells: detector.CellPrediction) -> dict[str, float | None]:
+    """Return the metrics of one epoch in %."""
+    chosen = test.upsamplings[config.centres]
+    image, maps = detector.finish(cells, chosen, config.top_fraction)
+    # The score of the map that is shown, where images are scored after other steps.
+    same = cells._replace(detection=cells.localization)
+    by_map = image
+    if config.steps_det != config.steps_loc:
+        by_map = detector.finish(same, chosen, config.top_fraction).scores
+    f1 = metrics.f1_max(image, test.labels)
+    found: dict[str, float | None] = {
+        "image_auroc": percent(metrics.auroc(image, test.labels)),
+        "image_auroc_map": percent(metrics.auroc(by_map, test.labels)),
+        "image_ap": percent(metrics.average_precision(image, test.labels)),
+        "image_f1": None if f1 is None else 100 * f1.value,
+    }
+    kinds = [sample.kind for sample in test.samples]
+    for kind in sorted({kind for kind, bad in zip(kinds, test.labels, strict=True) if bad}):
+        of_kind = np.array([k == kind for k in kinds])
+        some = ~test.labels | of_kind
+        found[f"image_auroc {kind}"] = percent(metrics.auroc(image[some], of_kind[some]))
+    if test.masks is None:
+        found |= dict.fromkeys(f"pixel_{name}" for name in PIXEL)
+    else:
+        pixel = metrics.pixel_metrics(maps, test.masks, test.regions)
+        found |= {f"pixel_{name}": percent(pixel[key]) for name, key in PIXEL.items()}
+        for name, upsampling in test.upsamplings.items():
+            other = found["pixel_auroc"]
+            if name != config.centres:
+                pixels = detector.upsample(cells.localization, upsampling)
+                other = percent(metrics.auroc(pixels, test.masks))
+            found[f"pixel_auroc_{name}"] = other
+    if test.saturated:
+        found["pixel_spro"] = percent(metrics.spro(maps, test.saturated))
+    return found
 
 
-def _train(
-    config: Config,
-    name: str,
-    train_features: np.ndarray,
-    evaluator: Evaluator,
-    directory: Path,
-    progress: Progress,
-) -> tuple[History, detector.Detector, detector.Prediction]:
-    start = time.perf_counter()
-    x = jnp.asarray(train_features)
-    fitted, state = detector.init(config, x)
-    steps = -(-len(x) // config.batch_size)
-    history: History = []
-    if state is None:
-        seconds = time.perf_counter() - start
-        prediction, figures = evaluator.predict(fitted)
-        return [{"epoch": 0, "loss": None, "seconds_train": seconds} | figures], fitted, prediction
-    prediction = None
-    with Checkpoints(directory) as checkpoints:
-        found = checkpoints.restore(state) if config.resume else None
-        if found is not None:
-            state, history = found
-            fitted = fitted._replace(params=state.params)
-        done = len(history)
-        task = progress.add_task(
-            f"{name}: training", total=steps * config.epochs, completed=steps * done, note=""
-        )
-        began, saved = time.perf_counter(), time.monotonic()
-
-        def advance(taken: int, loss: float) -> None:
-            progress.advance(task, taken)
-            rate = (progress.tasks[task].completed / steps - done) / (time.perf_counter() - began)
-            progress.update(task, note=f"loss {loss:.3f}, {rate:.2f} epochs/s")
-
-        run = detector.epochs(config, fitted, state, x, first_epoch=done, advance=advance)
-        for fitted, epoch in run:
-            if not np.isfinite(epoch.loss):
-                raise WTFlowError(
-                    f"{name}: the loss is {epoch.loss} in epoch {epoch.number}; "
-                    "give a lower --learning-rate"
-                )
-            entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
-            if evaluate := _evaluated(config, epoch.number):
-                prediction, figures = evaluator.predict(fitted)
-                entry |= figures
-            history.append(entry)
-            if evaluate or time.monotonic() - saved > SAVE_SECONDS:
-                checkpoints.save(epoch.state, history)
-                saved = time.monotonic()
-        if prediction is None:
-            prediction, _ = evaluator.predict(fitted)
-    return history, fitted, prediction
-
-
-def _summary(config: Config, history: History) -> dict[str, Any]:
-    """Return the means over the last evaluated epochs (Sec. V-A), and of the loss."""
-    count = min(LAST, config.epochs)
-    evaluated = [entry for entry in history if "image_auroc" in entry][-count:]
-    summary: dict[str, Any] = {}
-    for metric in ("image_auroc", "pixel_auroc", "pixel_auroc_true", "pixel_auroc_half_pixel"):
-        values = [entry[metric] for entry in evaluated]
-        summary |= {metric: float(np.mean(values)), f"{metric}_std": float(np.std(values))}
-    losses = [entry["loss"] for entry in history[-count:]]
-    return summary | {"loss": None if None in losses else float(np.mean(losses))}
-
-
-def _norms(
-    fitted: detector.Detector, train_features: np.ndarray, evaluator: Evaluator
-) -> dict[str, float]:
-    """Return the mean of ‖x0‖ by split, beside √D (Lemmas 5 and 6)."""
-
-    def mean(part: np.ndarray) -> float:
-        x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(part)))
-        return float(np.mean(np.linalg.norm(x0.reshape(len(x0), -1), axis=1)))
-
-    test, labels = evaluator.features, evaluator.labels
+def _decide(config: Config, test: Test, cells: models.Cells) -> Row:
+    """Return the threshold of held-out good images and what it does to the test images."""
+    upsampling = test.upsamplings[config.centres]
+    if not len(cells.validation.detection):
+        return {"threshold": None, "why": "no held-out good images; give --validation 0.1"}
+    held_out = detector.finish(cells.validation, upsampling, config.top_fraction).scores
+    threshold = decision.threshold(held_out, config.false_alarms)
+    found = detector.finish(cells.test, upsampling, config.top_fraction).scores > threshold.value
     return {
-        "sqrt_d": float(np.sqrt(np.prod(test.shape[1:]))),
-        "train": mean(train_features),
-        "test_good": mean(test[~labels]),
-        "test_defective": mean(test[labels]),
+        "threshold": threshold.value,
+        "promised": percent(threshold.rate),
+        "images": len(held_out),
+        "false_alarms": percent(_mean(found[~test.labels])),
+        "detected": percent(_mean(found[test.labels])),
     }

@@ -17,17 +17,19 @@ It is ``mvtec.py --velocity exact --wt whiten``; flags change it. Why it works: 
 import sys
 from functools import partial
 
+import category
 import common
-import paper
+import tables
 from wtflow_jax.config import Config
 
+EXPERIMENT = common.Experiment(
+    name="exact_field",
+    description=__doc__ or "",
+    show=partial(tables.data_set, tables.InPaper(means="I", image="S-VIII", pixel="S-IX")),
+    measure=category.measure_and_draw,
+    given=Config(velocity="exact", wt="whiten"),
+)
+
+
 if __name__ == "__main__":
-    sys.exit(
-        common.main(
-            sys.argv[1:],
-            name="exact_field",
-            description=__doc__ or "",
-            show=partial(common.table, paper.MVTEC_AD),
-            given=Config(velocity="exact", wt="whiten"),
-        )
-    )
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))

@@ -18,11 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Group
-from rich.table import Table
 
 import category as category_run
 import common
+import models
+import tables
 from wtflow_jax import detector, metrics, ode, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -92,7 +92,7 @@ def at_the_start(
 
 def likelihood(
     fitted: detector.Detector, x0: Features, labels: np.ndarray, key: jax.Array, steps: int
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Return image AUROC in % of log-likelihood, density proxy and ‖x̂1‖, all of whole maps."""
     solve = partial(ode.push_forward, fitted.velocity_fn, fitted.params, steps=steps)
     ends = np.concatenate([solve(x0[i : i + 1]) for i in range(len(x0))])
@@ -112,28 +112,31 @@ def likelihood(
     proxy = np.asarray(scores.density_proxy(jnp.asarray(ends))).reshape(len(x0), -1).mean(1)
     gaussian = np.linalg.norm(ends.reshape(len(x0), -1), axis=1)
     return {
-        "negative log-likelihood": 100 * metrics.auroc(-log_p, labels),
-        "log-volume change alone": 100 * metrics.auroc(-(log_p + gaussian**2 / 2), labels),
-        "‖x̂1‖": 100 * metrics.auroc(gaussian, labels),
-        "mean density proxy": 100 * metrics.auroc(proxy, labels),
+        "negative log-likelihood": category_run.percent(metrics.auroc(-log_p, labels)),
+        "log-volume change alone": category_run.percent(
+            metrics.auroc(-(log_p + gaussian**2 / 2), labels)
+        ),
+        "‖x̂1‖": category_run.percent(metrics.auroc(gaussian, labels)),
+        "mean density proxy": category_run.percent(metrics.auroc(proxy, labels)),
         "bits per element, good": float(-log_p[~labels].mean() / np.log(2) / ends[0].size),
         "bits per element, defective": float(-log_p[labels].mean() / np.log(2) / ends[0].size),
     }
 
 
 def run(job: category_run.Job) -> dict[str, Any]:
-    """Train, and question the field; the category's entry."""
-    config, category = job.config, job.category
+    """Obtain the model, and question its field; the category's entry."""
+    config, name = job.config, job.category.name
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: geometry.py compares a network with it; give unet")
-    labels = np.array([sample.label for sample in category.test], bool)
     angle_key, time_key, likelihood_key = jax.random.split(jax.random.key(config.seed), 3)
     with category_run.bars() as progress:
-        train_features, test_features = category_run.extract(job, progress)
-        fitted, loss = category_run.fit(config, category.name, train_features, progress)
-        task = progress.add_task(f"{category.name}: geometry", total=3, note="start")
+        splits, test_images = job.loader.data(config, job.category, progress)
+        labels = test_images.labels
+        model = models.obtain(config, name, splits, progress)
+        fitted, loss = model.restore(config, splits), model.history[-1]["loss"]
+        task = progress.add_task(f"{name}: geometry", total=3, note="start")
         x0, test = (
-            detector.apply_wt(fitted, jnp.asarray(part)) for part in (train_features, test_features)
+            detector.apply_wt(fitted, jnp.asarray(part)) for part in (splits.train, splits.test)
         )
         field = fitted.velocity_fn, fitted.params
         entry: dict[str, Any] = {"loss": loss, "start": at_the_start(*field, x0, angle_key)}
@@ -146,30 +149,25 @@ def run(job: category_run.Job) -> dict[str, Any]:
     return entry
 
 
-def show(config: Config, results: common.Results) -> Group:
+def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
     """Return a table of single figures and one by time, for each category."""
-    tables = []
-    for name, entry in results["categories"].items():
-        figures = Table(title=f"{name}, WT map {config.wt}", show_header=False)
-        figures.add_column("quantity")
-        figures.add_column("value", justify="right")
-        for part in ("start", "likelihood"):
-            for quantity, value in entry[part].items():
-                figures.add_row(quantity, "–" if value is None else f"{value:.4g}")
-            figures.add_section()
-        times = Table(title=f"{name}: ‖∂v/∂x‖, ‖∂v/∂t‖ and mean squares an element, by t")
-        headings, *rows = entry["times"].items()
-        times.add_column(headings[0])
-        for t in headings[1]:
-            times.add_column(f"{t:.3g}", justify="right")
-        for quantity, values in rows:
-            times.add_row(quantity, *(f"{value:.3g}" for value in values))
-        tables += [figures, times]
-    return Group(*tables, f"written to {config.out / 'results.json'}")
+    found = []
+    for row in rows:
+        figures = [
+            [quantity, tables.NONE if value is None else f"{value:.4g}"]
+            for part in ("start", "likelihood")
+            for quantity, value in row[part].items()
+        ]
+        title = f"{row['category']}, WT map {config.wt}"
+        found.append(tables.Table(title, ["quantity", "value"], figures))
+        times = [[name, *(f"{v:.3g}" for v in values)] for name, values in row["times"].items()]
+        title = f"{row['category']}: ‖∂v/∂x‖, ‖∂v/∂t‖ and mean squares an element, by t"
+        found.append(tables.Table(title, times[0], times[1:]))
+    return found
+
+
+EXPERIMENT = common.Experiment("geometry", __doc__ or "", show, measure=run)
 
 
 if __name__ == "__main__":
-    description = __doc__ or ""
-    sys.exit(
-        common.main(sys.argv[1:], name="geometry", description=description, show=show, one=run)
-    )
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))

@@ -9,28 +9,30 @@ Gaussian annulus at √D; a WT map starts it there, and good samples are drawn i
 Trains a model for each of none, batch_norm and layer_norm (``--wt`` is not read). Writes for each
 category, beside results.json, radial.png (Fig. 4F), activations.png (Fig. 6: cell scores of good
 and defective images) and histograms.png (Fig. 9: the features before and after the map). Cost:
-three times that of mvtec.py. What was found: docs/geometry.md.
+three models, each that of mvtec.py. What was found: docs/geometry.md.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
-from rich.table import Table
 
 import category as category_run
 import common
+import models
 import paper
+import tables
 from wtflow_jax import detector
 from wtflow_jax.config import Config, variant
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.radial import radial_profile
 
 MAPS = ("none", "batch_norm", "layer_norm")
+IN_PAPER = {"none": "S-XII", "batch_norm": "S-XIII", "layer_norm": "S-XIV"}
 STEPS = 50
 EVERY = 5
 SHOWN = 4
@@ -65,26 +67,27 @@ def observations(radii: Radii, root_d: float) -> dict[str, Any]:
 
 def run(job: category_run.Job) -> dict[str, Any]:
     """Train with each map, follow the test images and write the pictures; the category's entry."""
-    config, category, out = job.config, job.category, job.out
+    config, name, out = job.config, job.category.name, job.out
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: singular at t = 0, where radial.py starts; give unet")
-    labels = np.array([sample.label for sample in category.test], bool)
     with category_run.bars() as progress:
-        train_features, test_features = category_run.extract(job, progress)
+        data = job.loader.data(config, job.category, progress)
+        labels, test_features = data.test.labels, data.splits.test
         root_d = float(np.sqrt(np.prod(test_features.shape[1:])))
         entry: dict[str, Any] = {"sqrt_d": root_d}
         radii, cells, starts = {}, {}, {}
         for wt in MAPS:
             chosen = variant(config, wt=wt)
-            fitted, loss = category_run.fit(chosen, category.name, train_features, progress)
+            model = models.obtain(chosen, name, data.splits, progress)
+            fitted = model.restore(chosen, data.splits)
             x0 = detector.apply_wt(fitted, jnp.asarray(test_features))
             steps = 2 * EVERY if config.smoke else STEPS
             profile = radial_profile(fitted.velocity_fn, fitted.params, x0, steps=steps)
             radii[wt] = np.asarray(profile)
-            cells[wt] = detector.predict_cells(fitted, test_features, chosen).localization
+            cells[wt] = model.cells(model.epochs()[-1]).test.localization
             starts[wt] = np.asarray(x0[~labels][:SHOWN]).ravel()
             entry[wt] = {
-                "loss": loss,
+                "loss": model.history[-1]["loss"],
                 "good": radii[wt][~labels].mean(0).tolist(),
                 "defective": radii[wt][labels].mean(0).tolist(),
                 **observations(radii[wt][~labels], root_d),
@@ -147,47 +150,34 @@ def draw_histograms(starts: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def show(config: Config, results: common.Results) -> Table:
+def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
     """Return ‖x_t‖ at every fifth step, the paper's row below ours, and what was observed."""
-    view = Table(title=f"Mean ‖x_t‖ of good test images, {config.backbone}")
-    view.add_column("category, map")
-    categories: dict[str, Any] = results["categories"]
-    first = next(iter(categories.values()))
-    count = len(first[MAPS[0]]["good"])
-    for step in range(0, count, EVERY):
-        view.add_column(str(step), justify="right")
-    view.add_column("√D", justify="right")
-    view.add_column("Obs. 1")
-    view.add_column("Obs. 2")
-
-    def cells(values: Sequence[float]) -> list[str]:
-        return [f"{value:.1f}" for value in values]
+    count = len(rows[0][MAPS[0]]["good"])
+    columns = ["category, map", *map(str, range(0, count, EVERY)), "√D", "Obs. 1", "Obs. 2"]
 
     def held(entry: dict[str, Any], number: int) -> str:
         word = "held" if entry[f"observation_{number}"] else "not"
         return f"{word} ({100 * entry[f'observation_{number}_share']:.0f} %)"
 
-    for name, entry in categories.items():
+    body = []
+    for row in rows:
         for wt in MAPS:
-            radii = entry[wt]
-            view.add_row(
-                f"{name}, {wt}",
-                *cells(radii["good"][::EVERY]),
-                f"{entry['sqrt_d']:.0f}",
-                held(radii, 1),
-                held(radii, 2),
-            )
-            theirs = paper.RADII[wt].get(name)
+            radii = row[wt]
+            cells = [f"{value:.1f}" for value in radii["good"][::EVERY]]
+            cells += [f"{row['sqrt_d']:.0f}", held(radii, 1), held(radii, 2)]
+            body.append([f"{row['category']}, {wt}", *cells])
+            theirs = paper.table(IN_PAPER[wt]).get(row["category"])
             if theirs and count == STEPS + 1:
-                view.add_row("  paper", *cells(theirs), "512", style="dim")
-        view.add_section()
-    view.caption = (
-        "Obs. 1: ends inside √D; Obs. 2: falls, then rises; of the mean, and of how many images. "
-        f"Written to {config.out / 'results.json'}"
-    )
-    return view
+                cells = [f"{figure.value:.1f}" for figure in theirs.values()]
+                body.append(["paper", *cells, "", "", ""])
+    note = "Obs. 1: ends inside √D; Obs. 2: falls, then rises; of the mean, and of how many images."
+    return [
+        tables.Table(f"Mean ‖x_t‖ of good test images: {config.backbone}", columns, body, [note])
+    ]
+
+
+EXPERIMENT = common.Experiment("radial", __doc__ or "", show, measure=run)
 
 
 if __name__ == "__main__":
-    description = __doc__ or ""
-    sys.exit(common.main(sys.argv[1:], name="radial", description=description, show=show, one=run))
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))

@@ -13,13 +13,17 @@ import trees
 from conftest import shared
 from PIL import Image
 
-import category
 import common
-import held_out
+import models
+import mvtec as main_job
+import pooling
 from wtflow_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
-KEYS = {"image_auroc", "pixel_auroc", "image_auroc_std", "pixel_auroc_std", "loss", "seconds"}
+METRICS = {"image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pixel_f1"} | {
+    "pixel_aupro",
+    "image_auroc_map",
+}
 
 
 def mvtec(*flags, timeout=240, file="mvtec.py"):
@@ -35,12 +39,16 @@ def mvtec(*flags, timeout=240, file="mvtec.py"):
 
 
 def without_seconds(results):
-    text = json.dumps(results["categories"], sort_keys=True)
+    text = json.dumps(results["rows"], sort_keys=True)
 
     def drop(pairs):
-        return {k: v for k, v in pairs if not k.startswith("seconds")}
+        return {k: v for k, v in pairs if not k.startswith(("seconds", "environment"))}
 
     return json.loads(text, object_pairs_hook=drop)
+
+
+def rows(out):
+    return json.loads((out / "results.json").read_text())["rows"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +60,9 @@ def cache(tmp_path_factory):
 def finished(tmp_path_factory, cache):
     """A whole run on the built-in category, in seconds."""
     out = tmp_path_factory.mktemp("runs") / "smoke"
-    done = mvtec("--smoke", "--epochs", 3, "--out", out, "--cache", cache)
+    store = out.parent / "models"
+    flags = "--smoke", "--epochs", 3, "--out", out, "--cache", cache, "--models", store
+    done = mvtec(*flags, "--validation", 0.25)
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -60,18 +70,27 @@ def finished(tmp_path_factory, cache):
 def test_writes_what_it_promises(finished):
     out, done = finished
     results = json.loads((out / "results.json").read_text())
-    assert set(results) == {"experiment", "config", "environment", "categories", "mean"}
-    assert set(results["environment"]) == {"versions", "device", "git_commit", "seed"}
-    category = results["categories"]["texture"]
-    assert set(category) >= KEYS | {"history"}
-    assert set(category["seconds"]) == {"features", "train", "evaluate"}
-    assert [entry["epoch"] for entry in category["history"]] == [1, 2, 3]
-    evaluated = [entry["image_auroc"] for entry in category["history"]]
-    assert category["image_auroc"] == pytest.approx(np.mean(evaluated))
-    assert results["mean"]["pixel_auroc"] == category["pixel_auroc"]
+    assert set(results) == {"experiment", "config", "environment", "rows"}
+    assert set(results["environment"]) == {"versions", "device", "git_commit"}
+    (row,) = results["rows"]
+    assert (row["category"], row["variant"], row["seed"]) == ("texture", "", 0)
+    assert set(row) >= METRICS | {f"{name}_{kind}" for name in METRICS for kind in ("std", "final")}
+    assert [entry["epoch"] for entry in row["history"]] == [1, 2, 3]
+    for metric in METRICS:
+        evaluated = [entry[metric] for entry in row["history"]]
+        assert row[metric] == pytest.approx(np.mean(evaluated))
+        assert row[f"{metric}_final"] == evaluated[-1]
+        assert 0 <= row[metric] <= 100
+    assert row["undefined"] == []
+    # 4 of 16 training images were held out.
+    decision = row["decision"]
+    assert decision["images"] == 4
+    assert decision["promised"] == pytest.approx(20)
+    assert 0 <= decision["false_alarms"] <= 100
     assert results["config"]["width"] == 16
     assert "texture" in done.stdout
-    assert "paper" in done.stdout
+    table = (out / "table.md").read_text()
+    assert f"{row['image_auroc']:.2f} ± {row['image_auroc_std']:.2f}" in table
 
     arrays = np.load(out / "texture" / "scores.npz")
     n = len(arrays["path"])
@@ -80,14 +99,21 @@ def test_writes_what_it_promises(finished):
     assert set(arrays["label"]) == {False, True}
     picture = np.asarray(Image.open(out / "texture" / "maps.png").convert("RGB"))
     assert picture.std() > 20
-    names = sorted(path.name for path in (out / "texture" / "checkpoint").iterdir())
+    model = out.parent / "models" / row["model"]
+    names = sorted(path.name for path in (model / "checkpoint").iterdir())
     assert [name for name in names if name.isdigit()] == ["2", "3"]
+    # The threshold is the highest score of the four held-out images, a mean of their own cells.
+    with np.load(model / "cells" / "0003.npz") as file:
+        cells = file["validation_detection"]
+        assert len(cells) == 4
+        assert len(file["test_detection"]) == n
+    assert cells.mean() < decision["threshold"] <= cells.max()
 
 
 def test_a_finished_run_is_left_alone(finished, cache):
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    flags = ("--smoke", "--epochs", 3, "--out", out, "--cache", cache)
+    flags = "--smoke", "--epochs", 3, "--out", out, "--cache", cache, "--validation", 0.25
     again = mvtec(*flags, "--resume")
     assert again.returncode == 0, again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
@@ -110,10 +136,11 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
         "    self.manager.wait_until_finished()\n"
         "    if len(history) == 2: import os; os._exit(9)\n"
         "Checkpoints.save = stop\n"
-        "show = lambda config, results: ''\n"
-        "common.main(sys.argv[1:], name='mvtec', description='d', show=show)\n"
+        "import mvtec\n"
+        "common.main(mvtec.EXPERIMENT, sys.argv[1:])\n"
     )
     flags = ["--smoke", "--epochs", "3", "--out", str(tmp_path / "run"), "--cache", str(cache)]
+    flags += ["--validation", "0.25", "--models", str(tmp_path / "models")]
     killed = subprocess.run(
         [sys.executable, "-c", script, *flags],
         env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT / "experiments")},
@@ -122,7 +149,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
         check=False,
     )
     assert killed.returncode == 9, killed.stderr
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["categories"] == {}
+    assert rows(tmp_path / "run") == []
     assert "seed = 0, not 7" in one_line(mvtec(*flags, "--resume", "--seed", 7))
     resumed = mvtec(*flags, "--resume")
     assert resumed.returncode == 0, resumed.stderr
@@ -149,10 +176,14 @@ def tree(tmp_path):
     return root
 
 
+def places(out):
+    """Flags that keep a run's files together."""
+    return "--out", out, "--models", out.parent / "models"
+
+
 def quick(root, tmp_path, *flags):
-    return mvtec(
-        "--smoke", "--root", root, "--out", tmp_path / "out", "--cache", tmp_path / "cache", *flags
-    )
+    where = *places(tmp_path / "out"), "--cache", tmp_path / "cache"
+    return mvtec("--smoke", "--root", root, *where, *flags)
 
 
 def test_a_missing_root(tmp_path):
@@ -241,17 +272,21 @@ def test_values_out_of_range(tree, tmp_path, flags, said):
 )
 def test_which_epochs_are_evaluated(flags, expected):
     config = Config(**flags)
-    found = [e for e in range(1, config.epochs + 1) if category._evaluated(config, e)]
+    found = [e for e in range(1, config.epochs + 1) if models._evaluated(config, e)]
     assert found == expected
 
 
+def parsed(*flags):
+    return common.parse(main_job.EXPERIMENT, flags)
+
+
 def test_the_preset_supplies_defaults_and_flags_win():
-    paper = common.parse(["--preset", "paper", "--width", "512"], "d")
+    paper = parsed("--preset", "paper", "--width", "512")
     assert (paper.backbone, paper.epochs, paper.learning_rate) == ("wide_resnet50_2", 100, 2e-4)
     assert paper.width == 512
     assert not paper.position
-    assert common.parse(["--preset", "paper", "--wt", "none"], "d").position
-    small = common.parse(["--smoke", "--epochs", "7"], "d")
+    assert parsed("--preset", "paper", "--wt", "none").position
+    small = parsed("--smoke", "--epochs", "7")
     assert (small.epochs, small.image_size, small.preset) == (7, "128", "small")
 
 
@@ -279,21 +314,21 @@ def test_training_that_diverges(tree, tmp_path):
 
 def test_the_exact_field_trains_nothing(tmp_path, cache):
     out = tmp_path / "exact"
-    done = mvtec("--smoke", "--out", out, "--cache", cache, file="exact_field.py")
+    done = mvtec("--smoke", *places(out), "--cache", cache, file="exact_field.py")
     assert done.returncode == 0, done.stderr
     results = json.loads((out / "results.json").read_text())
     assert (results["config"]["velocity"], results["config"]["wt"]) == ("exact", "whiten")
-    texture = results["categories"]["texture"]
+    (texture,) = results["rows"]
     assert texture["loss"] is None
     assert texture["image_auroc_std"] == texture["pixel_auroc_std"] == 0
     assert texture["image_auroc"] == texture["history"][-1]["image_auroc"]
-    assert not (out / "texture" / "checkpoint").exists()
+    assert not (tmp_path / "models" / texture["model"] / "checkpoint").exists()
     assert (out / "texture" / "maps.png").exists()
 
 
 def test_another_experiments_results_are_not_gone_on_with(tmp_path, cache):
     out = tmp_path / "held"
-    flags = "--smoke", "--out", out, "--cache", cache
+    flags = "--smoke", *places(out), "--cache", cache
     assert mvtec(*flags, file="held_out.py").returncode == 0
     done = mvtec(*flags, "--resume", file="exact_field.py")
     assert done.returncode == 1
@@ -302,18 +337,18 @@ def test_another_experiments_results_are_not_gone_on_with(tmp_path, cache):
 
 def test_a_patch_velocity_trains(tmp_path, cache):
     out = tmp_path / "patch"
-    flags = "--velocity", "patch", "--wt", "whiten", "--smoke", "--out", out, "--cache", cache
+    flags = "--velocity", "patch", "--wt", "whiten", "--smoke", *places(out), "--cache", cache
     assert mvtec(*flags).returncode == 0
-    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    (texture,) = rows(out)
     assert texture["history"][-1]["loss"] < texture["history"][0]["loss"]
     assert 0 <= texture["pixel_auroc"] <= 100
 
 
 def test_radii_of_every_map(tmp_path, cache):
     out = tmp_path / "radial"
-    done = mvtec("--smoke", "--out", out, "--cache", cache, file="radial.py")
+    done = mvtec("--smoke", *places(out), "--cache", cache, file="radial.py")
     assert done.returncode == 0, done.stderr
-    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    (texture,) = rows(out)
     for wt in ("none", "batch_norm", "layer_norm"):
         assert len(texture[wt]["good"]) == 11
         assert 0 <= texture[wt]["observation_2_share"] <= 1
@@ -328,53 +363,72 @@ def test_radii_of_every_map(tmp_path, cache):
 
 def test_geometry_of_a_field(tmp_path, cache):
     out = tmp_path / "geometry"
-    done = mvtec("--smoke", "--out", out, "--cache", cache, file="geometry.py")
+    done = mvtec("--smoke", *places(out), "--cache", cache, file="geometry.py")
     assert done.returncode == 0, done.stderr
-    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    (texture,) = rows(out)
     assert -1 <= texture["start"]["cosine of v and −x0"] <= 1
     times = texture["times"]
     assert all(a <= 1.01 * b for a, b in zip(times["exact, space"], times["bound"], strict=True))
 
 
-def test_maps_and_velocities_over_seeds(tmp_path, cache):
+def test_a_model_that_two_tables_need_is_trained_once(tmp_path, cache):
     out = tmp_path / "velocities"
-    flags = "--smoke", "--out", out, "--cache", cache
+    flags = "--smoke", "--seeds", 1, *places(out), "--cache", cache
     done = mvtec(*flags, file="velocities.py")
     assert done.returncode == 0, done.stderr
-    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
-    assert {(wt, v) for wt, row in texture.items() for v in row} == {
-        (wt, v)
+    found = {row["variant"]: row for row in rows(out)}
+    assert set(found) == {
+        f"{wt} {velocity}"
         for wt in ("none", "batch_norm", "layer_norm", "whiten")
-        for v in ("unet", "patch", "exact")
+        for velocity in ("unet", "patch", "exact")
     }
-    assert texture["whiten"]["exact"]["loss"] == [None]
-    # Each is what the main job gives with those flags.
-    alone = tmp_path / "alone"
-    done = mvtec("--velocity", "patch", "--wt", "whiten", *flags[:1], "--out", alone, *flags[3:])
+    assert found["whiten exact"]["loss"] is None
+    store = tmp_path / "models"
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    # The same model, by the main job's flags and by another experiment's.
+    flags = "--smoke", "--velocity", "patch", "--cache", cache, "--models", store
+    done = mvtec(*flags, "--wt", "whiten", "--out", tmp_path / "alone")
     assert done.returncode == 0, done.stderr
-    single = json.loads((alone / "results.json").read_text())["categories"]["texture"]
-    assert texture["whiten"]["patch"]["image_auroc"] == [single["image_auroc"]]
+    assert without_variant(rows(tmp_path / "alone")[0]) == without_variant(found["whiten patch"])
+    assert mvtec(*flags, "--out", tmp_path / "loss", file="loss_vs_wt.py").returncode == 0
+    same = [row["model"] for row in rows(tmp_path / "loss")]
+    assert same == [found[f"{wt} patch"]["model"] for wt in ("none", "batch_norm", "layer_norm")]
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+
+
+def without_variant(row):
+    return {name: value for name, value in row.items() if name != "variant"}
 
 
 def test_what_training_images_decide(tmp_path, cache):
     out = tmp_path / "held_out"
-    flags = "--smoke", "--out", out, "--cache", cache
+    flags = "--smoke", *places(out), "--cache", cache
     done = mvtec(*flags, file="held_out.py")
     assert done.returncode == 0, done.stderr
-    (texture,) = json.loads((out / "results.json").read_text())["categories"].values()
+    (texture,) = rows(out)
     assert all(np.isfinite(value) for value in texture["alpha"].values())
-    assert all(0 <= value <= 100 for value in texture["pooling"].values())
     ratios = [part["square"] / part["unscaled"] for part in texture["moments"].values()]
     # One scale for all.
     assert ratios == pytest.approx([ratios[0]] * 3)
-    refused = mvtec("--wt", "none", "--out", tmp_path / "x", *flags[3:], file="held_out.py")
+    refused = mvtec("--wt", "none", *places(tmp_path / "x"), "--cache", cache, file="held_out.py")
     assert refused.returncode == 1
     assert "--wt none: held_out.py questions whiten" in refused.stderr
 
 
+def test_what_training_images_say_of_pooling(tmp_path, cache):
+    out = tmp_path / "pooling"
+    flags = "--velocity", "exact", "--wt", "whiten", "--smoke", *places(out), "--cache", cache
+    done = mvtec(*flags, file="pooling.py")
+    assert done.returncode == 0, done.stderr
+    (texture,) = rows(out)
+    assert list(texture["pooling"]) == ["0.1", "0.03", "0.01", "0.003", "0.001", "0.0"]
+    assert all(0 <= value <= 100 for value in texture["pooling"].values())
+    assert max(texture["pooling"].values()) > 60
+
+
 def test_pasting_moves_a_block_of_another_map():
     maps = np.arange(4 * 12 * 15).reshape(4, 12, 15, 1) + np.zeros((1, 1, 1, 2))
-    pasted = held_out.paste(maps, np.random.default_rng(0))
+    pasted = pooling.paste(maps, np.random.default_rng(0))
     assert pasted.shape == maps.shape
     for i, (before, after) in enumerate(zip(maps, pasted, strict=True)):
         changed = (before != after).all(-1)

@@ -26,22 +26,27 @@ class Config:
     """A run of WT-Flow over categories, one model each."""
 
     root: Path | None = None
-    """Directory of categories in MVTec AD or MVTec 3D-AD layout; left out: a built-in category."""
+    """The data set's directory; left out: a built-in category."""
+    data: str = "mvtec_ad"
+    """Its layout (python -m wtflow_jax.datasets --help lists them), or tfds:LAYOUT."""
     categories: tuple[str, ...] = ()
     """Which of them; left out: all."""
     out: Path = Path("runs/mvtec")
     """Where results go."""
+    models: Path = Path("runs/models")
+    """Where trained models are kept; one that is there is not trained again."""
     preset: PresetName = "small"
     """Defaults of the other flags: small runs anywhere, paper is Sec. V-A, fine looks closer."""
     resume: bool = False
-    """Continue the run in --out; start it if there is none."""
+    """Add to the results in --out what they lack; start if there are none."""
     smoke: bool = False
     """A run of seconds on few images: does everything work?"""
 
     backbone: BackboneName = "efficientnet_lite0"
     """Frozen feature extractor."""
     weights: str | None = None
-    """Its .safetensors or .pth file; left out: the installed package (Lite0) or a download."""
+    """Its .safetensors or .pth file, or a directory of files that begin with a backbone's name;
+    left out: the installed package (Lite0) or a download."""
     layer: tuple[str, ...] = ()
     """Stages (layer1 to layer3) or blocks (block0 on), one or several; left out: layer3, block7."""
     image_size: str = "512"
@@ -109,8 +114,14 @@ class Config:
     """Share of pixels whose mean is the image score; 0 takes the highest one."""
     centres: Literal["true", "half_pixel"] = "true"
     """Where the cells of a map sit in the image; pixel AUROC is reported for both."""
+    validation: float = 0.0
+    """Share of training images held out to set the threshold, where a data set has none for it."""
+    false_alarms: float = 0.05
+    """Share of good images that the threshold may call defective."""
     seed: int = 0
     """Decides initial weights, order and noise."""
+    seeds: int = 1
+    """How many seeds to run, from --seed on."""
 
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
@@ -131,6 +142,9 @@ class Config:
             "learning_rate": (0 < self.learning_rate < inf, "above 0"),
             "weight_decay": (0 <= self.weight_decay < inf, "at least 0"),
             "decay_at": (all(0 <= at <= 1 for at in self.decay_at), "fractions between 0 and 1"),
+            "validation": (0 <= self.validation < 1, "at least 0 and below 1"),
+            "false_alarms": (0 < self.false_alarms < 1, "above 0 and below 1"),
+            "seeds": (self.seeds >= 1, "at least 1"),
             "seed": (0 <= self.seed < 2**31, "at least 0 and below 2147483648"),
         }
         for name, (holds, allowed) in ranges.items():
@@ -213,4 +227,4 @@ def variant(config: Config, **changes: Any) -> Config:
         for field in fields(Config)
         if getattr(config, field.name) != getattr(before, field.name)
     }
-    return replace(defaults(replace(config, **changes)), **asked, **changes)
+    return replace(defaults(replace(config, **changes)), **(asked | changes))

@@ -158,7 +158,8 @@ def push_forward_adaptive(
         )
         reached = solution.result == diffrax.RESULTS.successful
         evaluations = once + per_step * solution.stats["num_steps"]
-        return jnp.where(reached, solution.ys[0], jnp.nan), evaluations
+        (end,) = solution.ys  # pyright: ignore[reportGeneralTypeIssues]
+        return jnp.where(reached, end, jnp.nan), evaluations
 
     return Adaptive(*jax.vmap(one)(x0))
 

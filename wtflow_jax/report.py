@@ -16,7 +16,7 @@ PER_KIND = 2
 def save_maps(
     path: Path,
     samples: Sequence[Sample],
-    masks: Bool[np.ndarray, "n H W"],
+    masks: Bool[np.ndarray, "n H W"] | None,
     prediction: Prediction,
     size: tuple[int, int],
 ) -> None:
@@ -28,7 +28,7 @@ def save_maps(
     Args:
         path: PNG file to write.
         samples: the n test images.
-        masks: their masks.
+        masks: their masks; None where they are not known, and the row stays empty.
         prediction: their scores and maps.
         size: (H, W).
     """
@@ -46,7 +46,8 @@ def save_maps(
     for column, i in enumerate(shown):
         axes[0, column].imshow(read_image(samples[i].path, size))
         axes[0, column].set_title(f"{samples[i].kind}\n{prediction.scores[i]:.4f}", fontsize=8)
-        axes[1, column].imshow(masks[i], cmap="gray", vmin=0, vmax=1)
+        if masks is not None:
+            axes[1, column].imshow(masks[i], cmap="gray", vmin=0, vmax=1)
         heat = axes[2, column].imshow(prediction.maps[i], cmap="inferno", vmin=low, vmax=high)
     for axis in axes.flat:
         axis.set_xticks([])

@@ -112,6 +112,27 @@ def _key(backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int], d
     return _Key(*network, dense, size, PIL.__version__, files.hexdigest())
 
 
+def digest(
+    backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int], dense: bool = False
+) -> str:
+    """Return 32 hexadecimal digits of everything that decides the features of images.
+
+    Args:
+        backbone: a loaded one.
+        samples: n images; their contents count, not their names.
+        size: (H, W) they are resized to.
+        dense: as given to ``extract``.
+
+    Raises:
+        WTFlowError: an image cannot be read.
+    """
+    return _name(_key(backbone, samples, size, dense))
+
+
+def _name(key: _Key) -> str:
+    return hashlib.sha256(key.text().encode()).hexdigest()[:32]
+
+
 def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"]:
     advice = "delete it, or give another --cache"
     try:
@@ -176,9 +197,7 @@ def extract(
             file is of another version or damaged.
     """
     key = _key(backbone, samples, size, dense)
-    path = (
-        cache / "features" / f"{hashlib.sha256(key.text().encode()).hexdigest()[:32]}.safetensors"
-    )
+    path = cache / "features" / f"{_name(key)}.safetensors"
     if path.exists():
         features = _load(path, key)
         advance(len(samples))

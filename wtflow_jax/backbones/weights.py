@@ -135,7 +135,8 @@ def resolve(name: str, weights: str | None, cache: Path) -> Path:
 
     Args:
         name: the backbone.
-        weights: a path; None takes the official ImageNet weights.
+        weights: a file, or a directory whose file that begins with the backbone's name is taken;
+            None, or a directory without one, takes the official ImageNet weights.
         cache: downloads are kept in its folder ``weights``.
 
     Returns:
@@ -144,11 +145,20 @@ def resolve(name: str, weights: str | None, cache: Path) -> Path:
     Raises:
         WTFlowError: the file is not there, or cannot be downloaded intact.
     """
-    if weights is not None:
-        path = Path(weights)
-        if not path.is_file():
-            raise WTFlowError(f"{path}: no such weights file; --weights takes a path to one")
-        return path
+    given = None if weights is None else Path(weights)
+    if given is not None and given.is_dir():
+        fitting = sorted(file for file in given.iterdir() if file.name.startswith(name))
+        if len(fitting) > 1:
+            raise WTFlowError(
+                f"{given}: {fitting[0].name} and {fitting[1].name} both are {name}'s; "
+                "give --weights one of them"
+            )
+        if fitting:
+            return fitting[0]
+    elif given is not None:
+        if not given.is_file():
+            raise WTFlowError(f"{given}: no such weights file; --weights takes a path to one")
+        return given
     if name not in OFFICIAL:
         return _packaged_lite0()
     source = OFFICIAL[name]

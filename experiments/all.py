@@ -1,0 +1,67 @@
+"""Several experiments one after another; called again, it goes on where it stopped.
+
+    python experiments/all.py loss_vs_wt ablation_target -- --root mvtec_ad --categories bottle
+    python experiments/all.py -- --smoke                      # every one, in seconds each
+
+What stands after ``--`` is given to each of them, which adds to ``runs/NAME`` what that lacks;
+trained models are shared. One that fails is told of and the next goes on. Exit status 1 where one
+failed.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.rule import Rule
+
+import common
+
+NAMES = (
+    *("mvtec", "visa", "loco", "mpdd", "mvtec3d", "btad", "mtd", "kolektor", "folder"),
+    *("solver_steps", "ablation_width", "ablation_target", "ablation_placement", "backbones"),
+    *("loss_vs_wt", "time_law", "seeds"),
+    *("exact_field", "velocities", "held_out", "pooling", "radial", "geometry"),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Run what the arguments name and return the exit status."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    ours, theirs = arguments[:at], arguments[at + 1 :]
+
+    def read(
+        names: Annotated[tuple[str, ...], tyro.conf.Positional] = (), out: Path = Path("runs")
+    ) -> tuple[tuple[str, ...], Path]:
+        """Read what is run.
+
+        Args:
+            names: experiments; left out: all.
+            out: directory that gets a directory each.
+        """
+        return names or NAMES, out
+
+    names, out = tyro.cli(read, args=ours, description=__doc__)
+    if unknown := [name for name in names if name not in NAMES]:
+        print(
+            f"error: {unknown[0]}: no experiment; choose from {', '.join(NAMES)}", file=sys.stderr
+        )
+        return 1
+    failed = []
+    for i, name in enumerate(names):
+        Console(stderr=True).print(Rule(f"{name}, {i + 1} of {len(names)}"))
+        experiment = importlib.import_module(name).EXPERIMENT
+        status = common.main(experiment, ["--out", str(out / name), "--resume", *theirs])
+        if status == 130:
+            return status
+        if status:
+            failed.append(name)
+    if failed:
+        print(f"error: {', '.join(failed)} failed, as told above", file=sys.stderr)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,43 @@
+"""Whose features are carried (suppl. Table VII).
+
+Claim: ResNet-18 98.24/97.72, ResNet-34 98.31/97.62 and Wide-ResNet-50-2 99.05/97.95 with
+layer_norm, 97.90/97.71, 97.81/97.58 and 98.57/97.68 with batch_norm: the backbone hardly matters
+(means over MVTec AD, width 768).
+
+    python experiments/backbones.py                                      # built-in category
+    python experiments/backbones.py --root mvtec_ad --categories bottle --weights directory
+
+EfficientNet-Lite0 and ResNet-18, with ``--preset paper`` the others too. ``--weights`` takes a
+directory of files that begin with a backbone's name; what it lacks is downloaded. Cost: two models
+a backbone and category, each that of mvtec.py.
+"""
+
+import sys
+from itertools import product
+from typing import get_args
+
+import common
+import paper
+import tables
+from wtflow_jax.config import BackboneName, Config
+
+
+def variants(config: Config) -> dict[str, common.Changes]:
+    """Return every backbone with batch_norm and layer_norm, by the paper's names."""
+    at_hand = ("resnet18", "efficientnet_lite0")
+    backbones = get_args(BackboneName) if config.preset == "paper" else at_hand
+    pairs = product(backbones, ("batch_norm", "layer_norm"))
+    return {f"{backbone} {wt}": {"backbone": backbone, "wt": wt} for backbone, wt in pairs}
+
+
+def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+    """Return image and pixel AUROC a backbone."""
+    theirs = paper.auroc("S-VII")
+    return [tables.by_variant(rows, "AUROC in % by backbone", "backbone, WT map", theirs)]
+
+
+EXPERIMENT = common.Experiment("backbones", __doc__ or "", show, variants)
+
+
+if __name__ == "__main__":
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))

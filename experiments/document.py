@@ -1,0 +1,253 @@
+"""Writes docs/results.md from results.json files; nothing is in it that was not run.
+
+    python experiments/document.py                            # of docs/results/*.json
+    python experiments/document.py --add runs/loss_vs_wt      # copies its results.json there first
+
+For every table of the paper it says whether it was reproduced, in part, or not run here and why;
+then come our tables. What is to be read from them stands in ``docs/results/NAME.md`` beside the
+results, and is copied in as it is.
+"""
+
+import importlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tyro
+
+import paper
+import tables
+from wtflow_jax.config import Config, defaults
+from wtflow_jax.datasets import LAYOUTS
+from wtflow_jax.errors import WTFlowError
+
+DOCS = Path(__file__).parents[1] / "docs"
+CLOSE = 1.0
+"""Points of AUROC within which the paper's mean counts as reproduced."""
+
+NO_DATA = "its images are not at hand"
+NO_GPU = "needs a GPU, and none was at hand"
+
+
+class Entry(NamedTuple):
+    """A table of the paper, or a question of our own.
+
+    Attributes:
+        numbers: of the paper's tables; empty where the paper has none.
+        title: what it is about.
+        experiment: the file that runs it.
+        why: it may not have been run.
+    """
+
+    numbers: str
+    title: str
+    experiment: str
+    why: str = ""
+
+
+ENTRIES = (
+    Entry("I, S-VIII, S-IX", "MVTec AD", "mvtec"),
+    Entry("II, S-X, S-XI", "VisA", "visa", NO_DATA),
+    Entry("III", "MVTec LOCO AD", "loco", NO_DATA),
+    Entry("IV, S-XV, S-XVI", "width of the network", "ablation_width"),
+    Entry("V", "MPDD", "mpdd", NO_DATA),
+    Entry("VI", "MVTec 3D-AD", "mvtec3d"),
+    Entry("VII", "solver steps", "solver_steps"),
+    Entry("VIII", "target distributions", "ablation_target"),
+    Entry("IX", "inference time", "", f"{NO_GPU}; on a CPU: [performance.md](performance.md)"),
+    Entry("X", "loss by WT map", "loss_vs_wt"),
+    Entry("XI", "placement of the norm", "ablation_placement"),
+    Entry("S-VII", "backbones", "backbones"),
+    Entry("S-XII to S-XIV", "radii on the way", "radial", "see [geometry.md](geometry.md)"),
+    Entry("", "time laws", "time_law"),
+    Entry("", "seeds", "seeds"),
+    Entry("", "BTAD", "btad", NO_DATA),
+    Entry("", "magnetic tiles", "mtd", NO_DATA),
+    Entry("", "KolektorSDD", "kolektor", NO_DATA),
+    Entry("", "the exact field", "exact_field", "see [geometry.md](geometry.md)"),
+    Entry("", "WT maps and velocities", "velocities", "see [geometry.md](geometry.md)"),
+)
+
+
+class Run(NamedTuple):
+    """A results.json file.
+
+    Attributes:
+        name: of the file, without suffix.
+        config: its flags.
+        rows: its results.
+        environment: versions, device and commit.
+    """
+
+    name: str
+    config: Config
+    rows: tables.Rows
+    environment: Mapping[str, Any]
+
+
+def read(path: Path) -> tuple[str, Run]:
+    """Return the experiment that wrote a results file, and its contents.
+
+    Raises:
+        WTFlowError: it is not one.
+    """
+    try:
+        results = json.loads(path.read_text())
+        known = {field.name for field in fields(Config)}
+        flags = {name: value for name, value in results["config"].items() if name in known}
+        for name, value in flags.items():
+            if isinstance(value, list):
+                flags[name] = tuple(value)
+        run = Run(path.stem, Config(**flags), results["rows"], results["environment"])
+        return results["experiment"], run
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WTFlowError(f"{path}: is no results file; run its experiment again") from error
+
+
+def command(experiment: str, config: Config) -> str:
+    """Return the command line of a run, with the flags that differ from its defaults."""
+    given = importlib.import_module(experiment).EXPERIMENT.given
+    usual = replace(defaults(config), data=given.data, seeds=given.seeds)
+    # These are defaults that others follow from.
+    usual = replace(
+        usual, preset="small", backbone=Config.backbone, wt=given.wt, velocity=given.velocity
+    )
+    words = [f"python experiments/{experiment}.py"]
+    for field in fields(Config):
+        value = getattr(config, field.name)
+        if value == getattr(usual, field.name) or field.name in _LOCAL:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words.append(" ".join([flag, *map(str, values)]))
+    if config.root is not None:
+        words.insert(1, "--root data")
+    if config.weights is not None:
+        words.append("--weights weights")
+    return " ".join(words)
+
+
+_LOCAL = ("root", "weights", "cache", "out", "models", "resume")
+
+
+def verdict(entry: Entry, runs: list[Run]) -> str:
+    """Return whether a table was reproduced, in part, or not run."""
+    if not runs:
+        return f"not run: {entry.why}" if entry.why else "not run yet"
+    if not entry.numbers:
+        return "run"
+    whole = [run for run in runs if run.config.preset == "paper" and _whole(run)]
+    if not whole:
+        found = {name: None for run in runs for name in tables.names(run.rows, "category")}
+        settings = {f"width {run.config.width}": None for run in runs}
+        if len(tables.names(runs[0].rows, "variant")) > 1 and entry.experiment == "ablation_width":
+            settings = {"widths 32 to 128": None}
+        return f"partly: {', '.join(found)} alone, {', '.join(settings)}"
+    close = all(abs(ours - theirs) <= CLOSE for run in whole for ours, theirs in _means(entry, run))
+    return "reproduced" if close else f"run in full, but more than {CLOSE:g} points off"
+
+
+def _whole(run: Run) -> bool:
+    published = LAYOUTS[run.config.data.removeprefix("tfds:")].published
+    return set(published) <= set(tables.names(run.rows, "category"))
+
+
+def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float]]:
+    theirs = paper.table(entry.numbers.partition(",")[0])
+    for variant in tables.names(run.rows, "variant"):
+        system = variant or tables.HEADLINE.get(run.config.wt, "")
+        for metric, row in tables.ROW_IN_PAPER.items():
+            figure = theirs.get(row, {}).get(system)
+            ours = tables.mean(tables.pick(run.rows, variant=variant), metric)
+            if figure and ours is not None:
+                yield ours, figure.value
+
+
+def document(directory: Path) -> str:
+    """Return the document.
+
+    Args:
+        directory: of the results files and of what is to be read from them.
+
+    Raises:
+        WTFlowError: a file there is no results file.
+    """
+    runs: dict[str, list[Run]] = {}
+    for path in sorted(directory.glob("*.json")):
+        experiment, run = read(path)
+        runs.setdefault(experiment, []).append(run)
+    parts = [(directory / "head.md").read_text().rstrip()]
+    overview = []
+    for entry in ENTRIES:
+        name = f"[{entry.title}](#{_anchor(entry)})" if entry.experiment in runs else entry.title
+        found = verdict(entry, runs.get(entry.experiment, []))
+        overview.append([entry.numbers or "ours", name, f"`{entry.experiment}.py`", found])
+    columns = ("table", "about", "experiment", "here")
+    overview = [[cell.replace("`.py`", "") for cell in row] for row in overview]
+    parts.append("## What was run\n\n" + _left(columns, overview))
+    for entry in ENTRIES:
+        if entry.experiment in runs:
+            parts += _section(entry, runs[entry.experiment], directory)
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _heading(entry: Entry) -> str:
+    title = entry.title[0].upper() + entry.title[1:]
+    return f"{title} (Table {entry.numbers})" if entry.numbers else title
+
+
+def _anchor(entry: Entry) -> str:
+    kept = [c for c in _heading(entry).lower() if c.isalnum() or c in " -"]
+    return "".join(kept).replace(" ", "-")
+
+
+def _left(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _section(entry: Entry, runs: list[Run], directory: Path) -> Iterator[str]:
+    yield f"## {_heading(entry)}"
+    for run in runs:
+        yield f"```bash\n{command(entry.experiment, run.config)}\n```"
+        experiment = importlib.import_module(entry.experiment).EXPERIMENT
+        yield from map(tables.markdown, experiment.show(run.config, run.rows))
+        note = directory / f"{run.name}.md"
+        if note.exists():
+            yield note.read_text()
+
+
+def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
+    """Write docs/results.md.
+
+    Args:
+        add: directories of runs whose results.json is first copied to docs/results.
+        check: write nothing; exit status 1 where the document is not up to date.
+    """
+    directory, target = DOCS / "results", DOCS / "results.md"
+    try:
+        for run in add:
+            experiment, _ = read(run / "results.json")
+            shutil.copyfile(run / "results.json", directory / f"{run.name}.json")
+            print(f"{run}: {experiment}, copied to {directory / run.name}.json")
+        text = document(directory)
+    except WTFlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if check:
+        same = target.exists() and target.read_text() == text
+        print(f"{target}: {'up to date' if same else 'differs from docs/results; write it anew'}")
+        return int(not same)
+    target.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main, description=__doc__))

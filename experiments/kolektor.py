@@ -1,0 +1,28 @@
+"""WT-Flow on KolektorSDD, cracks in commutators, one category. The paper has no figures of it.
+
+    python -m wtflow_jax.datasets check kolektor_sdd path/to/kolektor
+    python experiments/kolektor.py --root path/to/kolektor --image-size 1280x512
+
+There is no official one-class split: ``wtflow_jax.datasets.kolektor`` says which images test. They
+are two and a half times as high as wide, so give a size of that shape. Cost: as mvtec.py, with two
+and a half times the cells. Not run here yet: no data at hand (docs/results.md).
+"""
+
+import sys
+from functools import partial
+
+import category
+import common
+import tables
+from wtflow_jax.config import Config
+
+EXPERIMENT = common.Experiment(
+    name="kolektor",
+    description=__doc__ or "",
+    show=partial(tables.data_set, tables.InPaper()),
+    measure=category.measure_and_draw,
+    given=Config(data="kolektor_sdd"),
+)
+
+if __name__ == "__main__":
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))

@@ -1,0 +1,294 @@
+"""Trained models, kept on disk: one that two tables need is trained once.
+
+A model's directory is named after everything that decides its numbers: the training flags, the
+images' contents, the backbone and the code. It holds the last checkpoints, ``cells/EPOCH.npz`` with
+the scores of the test and validation images a cell of the feature map (every metric follows from
+them), and, once it is finished, ``model.json``. One that was interrupted goes on where it stopped.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from rich.progress import Progress
+
+import wtflow_jax
+from wtflow_jax import detector
+from wtflow_jax.checkpoint import Checkpoints, History
+from wtflow_jax.config import Config
+from wtflow_jax.errors import WTFlowError
+
+FeatureMaps = Float[np.ndarray, "n h w c"]
+
+LAST = 10
+"""Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
+SAVE_SECONDS = 60
+"""Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
+
+ELSEWHERE = frozenset(
+    {
+        *("root", "data", "categories", "out", "models", "cache", "preset", "resume", "smoke"),
+        *("weights", "seeds", "top_fraction", "centres", "validation", "false_alarms"),
+    }
+)
+"""Flags that decide nothing about a model: the images and weights themselves are looked at."""
+CODE = (
+    *("whitening", "transport", "targets", "paths", "loss", "ode", "scores"),
+    *("unet", "patch", "exact", "geometry/empirical", "train", "detector"),
+)
+"""Modules of the library that decide what a model's numbers are."""
+
+
+class Splits(NamedTuple):
+    """Features of one category.
+
+    Attributes:
+        train: of the images that are trained on.
+        test: of the test images.
+        validation: of further good images, maybe none.
+        digest: of all the images, in their splits, and of the backbone.
+    """
+
+    train: FeatureMaps
+    test: FeatureMaps
+    validation: FeatureMaps
+    digest: str
+
+
+class Cells(NamedTuple):
+    """Scores a cell of the feature map, by split."""
+
+    test: detector.CellPrediction
+    validation: detector.CellPrediction
+
+
+class Model(NamedTuple):
+    """A finished model.
+
+    Attributes:
+        directory: where it is kept.
+        environment: what its numbers depend on beside the config.
+        history: an entry an epoch, with its loss and seconds.
+        norms: ‖x0‖ of each image, by split (Lemmas 5 and 6).
+    """
+
+    directory: Path
+    environment: dict[str, Any]
+    history: History
+    norms: dict[str, list[float]]
+
+    def epochs(self) -> list[int]:
+        """Return the epochs that were evaluated, ascending; 0 alone where nothing is trained."""
+        return sorted(int(path.stem) for path in (self.directory / "cells").glob("*.npz"))
+
+    def cells(self, epoch: int) -> Cells:
+        """Return the scores a cell after an epoch."""
+        with np.load(self.directory / "cells" / f"{epoch:04d}.npz") as file:
+            parts = [
+                detector.CellPrediction(file[f"{split}_detection"], file[f"{split}_localization"])
+                for split in Cells._fields
+            ]
+        return Cells(*parts)
+
+    def restore(self, config: Config, splits: Splits) -> detector.Detector:
+        """Return the detector after the last epoch."""
+        fitted, state = detector.init(config, jnp.asarray(splits.train))
+        if state is None:
+            return fitted
+        with Checkpoints(self.directory / "checkpoint") as checkpoints:
+            found = checkpoints.restore(state)
+        if found is None:
+            raise WTFlowError(f"{self.directory}: has no checkpoint; delete it to train again")
+        return fitted._replace(params=found[0].params)
+
+
+@lru_cache
+def code() -> str:
+    """Return a digest of what the modules of ``CODE`` do: not of their comments and docstrings."""
+    digest = hashlib.sha256()
+    for name in CODE:
+        tree = ast.parse((Path(wtflow_jax.__file__).parent / f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(body := getattr(node, "body", None), list):
+                node.body = [part for part in body if not _is_text(part)]  # pyright: ignore
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def key(config: Config, splits: Splits) -> str:
+    """Return what a model is kept under: twelve hexadecimal digits."""
+    # Only what differs from the defaults: a flag that is new tomorrow changes no key.
+    flags = {
+        field.name: getattr(config, field.name)
+        for field in fields(Config)
+        if field.name not in ELSEWHERE and getattr(config, field.name) != field.default
+    }
+    text = json.dumps([flags, splits.digest, code()], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _commit() -> str | None:
+    command = ["git", "rev-parse", "HEAD"]
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, device and commit."""
+    packages = ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "pillow"]
+    device = jax.devices()[0]
+    return {
+        "versions": {"python": sys.version.split()[0], "wtflow-jax": wtflow_jax.__version__}
+        | {name: version(name) for name in packages},
+        "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
+        "git_commit": _commit(),
+    }
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    part = path.with_suffix(path.suffix + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Model:
+    """Return a model, trained and scored now unless it is there.
+
+    Args:
+        config: its flags.
+        name: of the category.
+        splits: its features.
+        progress: where a bar is added.
+
+    Raises:
+        WTFlowError: training diverges, or what is kept cannot be read.
+    """
+    directory = config.models / f"{name}-{config.wt}-{config.velocity}-{key(config, splits)}"
+    path = directory / "model.json"
+    if not path.exists():
+        _train(config, name, splits, directory, progress)
+    try:
+        kept = json.loads(path.read_text())
+        return Model(directory, kept["environment"], kept["history"], kept["norms"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise WTFlowError(f"{path}: is no model; delete its directory") from error
+
+
+def _evaluated(config: Config, epoch: int) -> bool:
+    after = min(config.eval_from * config.epochs, config.epochs - LAST * config.eval_every)
+    return epoch > after and (config.epochs - epoch) % config.eval_every == 0
+
+
+def _train(config: Config, name: str, splits: Splits, directory: Path, progress: Progress) -> None:
+    start = time.perf_counter()
+    x = jnp.asarray(splits.train)
+    fitted, state = detector.init(config, x)
+    history: History = []
+    if state is None:
+        seconds = time.perf_counter() - start
+        history = [{"epoch": 0, "loss": None, "seconds_train": seconds}]
+        history[0]["seconds_evaluate"] = _score(config, fitted, splits, directory, 0)
+        _finish(config, fitted, splits, directory, history)
+        return
+    steps = -(-len(x) // config.batch_size)
+    directory.mkdir(parents=True, exist_ok=True)
+    with Checkpoints(directory / "checkpoint") as checkpoints:
+        if found := checkpoints.restore(state):
+            state, history = found
+            fitted = fitted._replace(params=state.params)
+        done = len(history)
+        task = progress.add_task(
+            f"{name}, {config.wt}: training",
+            total=steps * config.epochs,
+            completed=steps * done,
+            note="",
+        )
+        began, saved = time.perf_counter(), time.monotonic()
+
+        def advance(taken: int, loss: float) -> None:
+            progress.advance(task, taken)
+            rate = (progress.tasks[task].completed / steps - done) / (time.perf_counter() - began)
+            progress.update(task, note=f"loss {loss:.3f}, {rate:.2f} epochs/s")
+
+        run = detector.epochs(config, fitted, state, x, first_epoch=done, advance=advance)
+        for fitted, epoch in run:
+            if not np.isfinite(epoch.loss):
+                raise WTFlowError(
+                    f"{name}: the loss is {epoch.loss} in epoch {epoch.number}; "
+                    "give a lower --learning-rate"
+                )
+            entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
+            if evaluate := _evaluated(config, epoch.number):
+                seconds = _score(config, fitted, splits, directory, epoch.number)
+                entry["seconds_evaluate"] = seconds
+            history.append(entry)
+            if evaluate or time.monotonic() - saved > SAVE_SECONDS:
+                checkpoints.save(epoch.state, history)
+                saved = time.monotonic()
+    _finish(config, fitted, splits, directory, history)
+
+
+def _score(
+    config: Config, fitted: detector.Detector, splits: Splits, directory: Path, epoch: int
+) -> float:
+    """Write the scores a cell; the seconds it took."""
+    start = time.perf_counter()
+    arrays: dict[str, np.ndarray] = {}
+    for split in Cells._fields:
+        maps = getattr(splits, split)
+        none = np.zeros((0, *maps.shape[1:3]), np.float32)
+        cells = detector.CellPrediction(none, none)
+        if len(maps):
+            cells = detector.predict_cells(fitted, maps, config)
+        if not all(np.isfinite(part).all() for part in cells):
+            raise WTFlowError(
+                f"{directory.name}: training diverged, scores are NaN; give a lower --learning-rate"
+            )
+        arrays |= {f"{split}_{kind}": part for kind, part in cells._asdict().items()}
+    path = directory / "cells" / f"{epoch:04d}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    os.replace(part, path)
+    return time.perf_counter() - start
+
+
+def _finish(
+    config: Config, fitted: detector.Detector, splits: Splits, directory: Path, history: History
+) -> None:
+    def norms(maps: FeatureMaps) -> list[float]:
+        if not len(maps):
+            return []
+        x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(maps)))
+        return np.linalg.norm(x0.reshape(len(x0), -1), axis=1).tolist()
+
+    kept = {
+        "config": {field.name: getattr(config, field.name) for field in fields(Config)},
+        "environment": environment(),
+        "history": history,
+        "norms": {split: norms(getattr(splits, split)) for split in ("train", *Cells._fields)},
+    }
+    write(directory / "model.json", json.dumps(kept, indent=1, default=str))

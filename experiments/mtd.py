@@ -1,0 +1,28 @@
+"""WT-Flow on magnetic tiles, one category. The paper has no figures of it.
+
+    python -m wtflow_jax.datasets check mtd path/to/mtd
+    python experiments/mtd.py --root path/to/mtd
+
+Four fifths of the good tiles train, the rest and all defects test: ``wtflow_jax.datasets.mtd`` says
+which. Cost: as mvtec.py, with four times the images. Not run here yet: no data at hand
+(docs/results.md).
+"""
+
+import sys
+from functools import partial
+
+import category
+import common
+import tables
+from wtflow_jax.config import Config
+
+EXPERIMENT = common.Experiment(
+    name="mtd",
+    description=__doc__ or "",
+    show=partial(tables.data_set, tables.InPaper()),
+    measure=category.measure_and_draw,
+    given=Config(data="mtd"),
+)
+
+if __name__ == "__main__":
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""How many pixels an image score should pool, decided on training images alone (Sec. V-A: 3 %).
+
+Claim, this library's own: blocks pasted into held-out good images pick the pooling fraction,
+without a test image.
+
+    python experiments/pooling.py                                      # a built-in category
+    python experiments/pooling.py --root mvtec_ad --categories bottle
+    python experiments/pooling.py --root mvtec_ad --velocity exact --wt whiten --preset fine
+
+Training images are left out a fifth at a time. A block of cells of one left-out map is laid over a
+random place of a second one, its area log-uniform from 0.3 to 5 % of the map, and such maps are
+told from untouched ones by the detector of the other four fifths. Cost: five models a category.
+What was found: docs/geometry.md, docs/results.md.
+"""
+
+import sys
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from rich.progress import Progress
+
+import category as category_run
+import common
+import tables
+from wtflow_jax import detector, metrics, scores
+from wtflow_jax.config import Config
+from wtflow_jax.errors import WTFlowError
+
+FOLDS = 5
+FRACTIONS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0)
+AREA = (0.003, 0.05)
+"""Share of the map that a pasted block covers, from and to."""
+ROUNDS = 2
+"""Times each left-out map is pasted into."""
+
+Maps = Float[np.ndarray, "n h w c"]
+
+
+def paste(maps: Maps, rng: np.random.Generator) -> Maps:
+    """Lay a block of cells of another map, from another place, over each map."""
+    pasted = maps.copy()
+    n, h, w, _ = maps.shape
+    for i, target in enumerate(pasted):
+        cells = h * w * np.exp(rng.uniform(*np.log(AREA)))
+        aspect = np.exp(rng.uniform(-0.7, 0.7))
+        rows = int(np.clip(round(np.sqrt(cells * aspect)), 1, h))
+        columns = int(np.clip(round(np.sqrt(cells / aspect)), 1, w))
+        to, source = ((rng.integers(h - rows + 1), rng.integers(w - columns + 1)) for _ in range(2))
+        other = maps[(i + rng.integers(1, n)) % n]
+        target[to[0] : to[0] + rows, to[1] : to[1] + columns] = other[
+            source[0] : source[0] + rows, source[1] : source[1] + columns
+        ]
+    return pasted
+
+
+def pooling(
+    config: Config, train: Maps, upsampling: scores.Upsampling, name: str, progress: Progress
+) -> dict[str, float | None]:
+    """Return AUROC in % of pasted against untouched left-out maps, by pooling fraction."""
+    rng = np.random.default_rng(config.seed)
+    good: dict[float, list[np.ndarray]] = {fraction: [] for fraction in FRACTIONS}
+    bad: dict[float, list[np.ndarray]] = {fraction: [] for fraction in FRACTIONS}
+    task = progress.add_task(f"{name}: left out", total=FOLDS, note="fifths")
+    for fold in range(FOLDS):
+        left_out = np.arange(len(train)) % FOLDS == fold
+        fitted = detector.fit(config, jnp.asarray(train[~left_out]))
+        held = train[left_out]
+        for found, maps in [(good, held)] + [(bad, paste(held, rng)) for _ in range(ROUNDS)]:
+            cells = detector.predict_cells(fitted, maps, config)
+            for fraction in FRACTIONS:
+                found[fraction].append(detector.finish(cells, upsampling, fraction).scores)
+        progress.advance(task)
+    areas = {}
+    for fraction in FRACTIONS:
+        values = [np.concatenate(found[fraction]) for found in (good, bad)]
+        labels = np.repeat([False, True], [len(part) for part in values])
+        areas[str(fraction)] = category_run.percent(metrics.auroc(np.concatenate(values), labels))
+    return areas
+
+
+def run(job: category_run.Job) -> dict[str, Any]:
+    """Leave out, paste and score; the row's entry."""
+    config, name = job.config, job.category.name
+    if len(job.category.train) < 2 * FOLDS:
+        raise WTFlowError(
+            f"{name}: {len(job.category.train)} training images; "
+            f"give at least {2 * FOLDS} to leave a fifth of them out"
+        )
+    with category_run.bars() as progress:
+        data = job.loader.data(config, job.category, progress)
+        upsampling = data.test.upsamplings[config.centres]
+        return {"pooling": pooling(config, data.splits.train, upsampling, name, progress)}
+
+
+def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+    """Return AUROC by fraction, and the best one."""
+    body = [
+        [row["category"], *map(tables.number, row["pooling"].values()), tables.best(row["pooling"])]
+        for row in rows
+    ]
+    title = f"AUROC in % of pasted blocks by share of pixels pooled: {config.wt}, {config.velocity}"
+    return [tables.Table(title, ["category", *rows[0]["pooling"], "best"], body)]
+
+
+EXPERIMENT = common.Experiment("pooling", __doc__ or "", show, measure=run)
+
+if __name__ == "__main__":
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""How training draws t, when one step of inference only ever asks for t = 0.
+
+Claim, to be tested and not the paper's, which draws t ~ U(0, 1): a law that favours t = 0 serves
+one step better. Laws: uniform; logit_normal, the middle of the path; beta, Beta(1, 3), three times
+as often at t = 0; stratified, uniform but spread evenly over the samples of an epoch.
+
+    python experiments/time_law.py                                      # built-in category
+    python experiments/time_law.py --root mvtec_ad --categories bottle --seeds 3
+
+Losses under different laws are of different quantities and not comparable. "image AUROC by the map"
+scores images as pixels are, by the one-step map; "image" after ``--steps-det`` steps. Cost: four
+models a category and seed, each that of mvtec.py.
+"""
+
+import sys
+from typing import get_args
+
+import common
+import tables
+from wtflow_jax.config import Config, TimeLawName
+
+
+def variants(config: Config) -> dict[str, common.Changes]:
+    """Return every law."""
+    return {law: {"time_law": law} for law in get_args(TimeLawName)}
+
+
+def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+    """Return AUROC a law; one step for images too."""
+    title = f"AUROC in % by time law: {config.backbone}, {config.wt}"
+    return [tables.by_variant(rows, title, "time law", {}, ("image_auroc_map",))]
+
+
+EXPERIMENT = common.Experiment("time_law", __doc__ or "", show, variants)
+
+
+if __name__ == "__main__":
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))

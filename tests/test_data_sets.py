@@ -1,0 +1,91 @@
+"""Every data set's experiment from files to tables, on tiny trees, with the exact field."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+import trees
+
+import common
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(name, root, tmp_path, cache, *flags):
+    """Return the rows of an experiment, run in this process, and its Markdown."""
+    out = tmp_path / name
+    where = ["--root", root, "--out", out, "--models", tmp_path / "models", "--cache", cache]
+    quick = ["--velocity", "exact", "--image-size", "64", *flags]
+    experiment = importlib.import_module(name).EXPERIMENT
+    assert common.main(experiment, [*map(str, where), *quick]) == 0
+    return json.loads((out / "results.json").read_text())["rows"], (out / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "categories"),
+    [
+        ("mpdd", trees.mvtec_ad, ["part"]),
+        ("mvtec3d", trees.mvtec_3d, ["part3d"]),
+        ("visa", trees.visa, ["candle", "pcb1"]),
+        ("btad", trees.btad, ["01", "02", "03"]),
+        ("mtd", trees.mtd, ["mtd"]),
+    ],
+)
+def test_a_data_set_is_scored(name, make, categories, tmp_path, cache):
+    make(tmp_path / "data")
+    rows, text = run(name, tmp_path / "data", tmp_path, cache)
+    assert [row["category"] for row in rows] == categories
+    for row in rows:
+        assert row["undefined"] == []
+        for metric in ("image_auroc", "image_ap", "pixel_auroc", "pixel_aupro"):
+            assert 0 <= row[metric] <= 100
+        assert f"| {row['category']} |" in text
+
+
+def test_loco_has_kinds_saturated_overlap_and_a_threshold_of_its_validation(tmp_path, cache):
+    trees.mvtec_loco(tmp_path / "data")
+    (row,), text = run("loco", tmp_path / "data", tmp_path, cache)
+    assert 0 <= row["pixel_spro"] <= 100
+    for kind in ("logical_anomalies", "structural_anomalies"):
+        assert 0 <= row[f"image_auroc {kind}"] <= 100
+    assert "logical_anomalies | structural_anomalies" in text
+    assert row["decision"]["images"] > 0
+    assert row["decision"]["threshold"] is not None
+
+
+def test_good_images_alone_are_enough(tmp_path, cache):
+    for i in range(12):
+        trees.write(tmp_path / "data" / f"{i}.png", trees.picture(i))
+    (row,), text = run("folder", tmp_path / "data", tmp_path, cache, "--validation", "0.3")
+    assert row["image_auroc"] is None
+    assert "AUROC is undefined: 2 good and 0 defective" in row["undefined"]
+    assert row["decision"]["detected"] is None
+    assert row["decision"]["false_alarms"] is not None
+    arrays = np.load(tmp_path / "folder" / "data" / "scores.npz")
+    assert np.isfinite(arrays["score"]).all()
+    assert (tmp_path / "folder" / "data" / "maps.png").exists()
+    assert "| data | – | – |" in text
+
+
+def test_a_defect_that_nobody_has_drawn_leaves_pixels_out(tmp_path, cache):
+    trees.folder(tmp_path / "data")
+    (row,), _ = run("folder", tmp_path / "data", tmp_path, cache)
+    assert 0 <= row["image_auroc"] <= 100
+    assert row["pixel_auroc"] is row["pixel_aupro"] is None
+    assert "a defective image has no mask" in row["undefined"]
+
+
+def test_the_papers_settings_of_a_category(tmp_path):
+    mvtec, visa = (importlib.import_module(name).EXPERIMENT for name in ("mvtec", "visa"))
+    paper = common.parse(mvtec, ["--preset", "paper"])
+    assert common.of_category(paper, "transistor").image_size == "256"
+    assert common.of_category(paper, "bottle") == paper
+    asked = common.parse(mvtec, ["--preset", "paper", "--image-size", "320"])
+    assert common.of_category(asked, "transistor").image_size == "320"
+    resnet = common.parse(visa, ["--backbone", "resnet18"])
+    assert common.of_category(resnet, "macaroni2").layer == ("layer2",)
+    assert common.of_category(common.parse(visa, []), "macaroni2").layer == ()
