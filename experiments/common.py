@@ -80,7 +80,8 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
         tables.show(table, console)
     for reason in dict.fromkeys(r for row in results["rows"] for r in row.get("undefined", ())):
         console.print(reason)
-    console.print(f"written to {config.out / 'results.json'}; models in {config.models}")
+    where = f"written to {config.out / 'results.json'}; models in {config.models}"
+    console.print(where, soft_wrap=True, highlight=False)
     return 0
 
 

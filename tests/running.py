@@ -1,0 +1,30 @@
+"""Experiments run in this process, and what they print."""
+
+import importlib
+import json
+
+import common
+
+
+def run(name, *flags):
+    """Run an experiment and return its exit status."""
+    return common.main(importlib.import_module(name).EXPERIMENT, [*map(str, flags)])
+
+
+def places(out):
+    """Return flags that keep a run's files together."""
+    return "--out", out, "--models", out.parent / "models"
+
+
+def rows(out):
+    """Return the rows of a run's results."""
+    return json.loads((out / "results.json").read_text())["rows"]
+
+
+def one_line(stderr):
+    """Return the message of a run that has to end in one line, and in no traceback."""
+    assert "Traceback" not in stderr
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert stderr.rstrip().endswith(errors[0])
+    return errors[0]
