@@ -15,6 +15,7 @@ import sys
 import common
 import paper
 import tables
+import views
 from wtflow_jax.config import Config
 
 
@@ -28,10 +29,10 @@ def variants(config: Config) -> dict[str, common.Changes]:
     }
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return image and pixel AUROC, and the loss, a placement."""
     theirs, extra = paper.auroc("XI"), ("loss",)
-    return [tables.by_variant(rows, "AUROC in % by placement", "placement", theirs, extra)]
+    return [views.by_variant(rows, "AUROC in % by placement", "placement", theirs, extra)]
 
 
 EXPERIMENT = common.Experiment("ablation_placement", __doc__ or "", show, variants)

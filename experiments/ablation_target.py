@@ -17,6 +17,7 @@ from typing import get_args
 import common
 import paper
 import tables
+import views
 from wtflow_jax.config import Config, TargetName
 
 
@@ -26,10 +27,10 @@ def variants(config: Config) -> dict[str, common.Changes]:
     return {f"{target} {wt}": {"target": target, "wt": wt} for target, wt in pairs}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return image and pixel AUROC a target."""
     theirs = paper.auroc("VIII")
-    return [tables.by_variant(rows, "AUROC in % by target and WT map", "target, WT map", theirs)]
+    return [views.by_variant(rows, "AUROC in % by target and WT map", "target, WT map", theirs)]
 
 
 EXPERIMENT = common.Experiment("ablation_target", __doc__ or "", show, variants)

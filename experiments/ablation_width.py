@@ -18,6 +18,7 @@ from itertools import product
 import common
 import paper
 import tables
+import views
 from wtflow_jax.config import Config
 
 
@@ -35,19 +36,19 @@ def _read(wt: str, width: str, *position: str) -> common.Changes:
     return {"wt": wt, "width": int(width), "position": bool(position)}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return image and pixel AUROC, and the loss, a width and map; each category's beside it."""
     found = [
-        tables.by_variant(
+        views.by_variant(
             rows, "AUROC in % by WT map and width", "WT map, width", paper.auroc("IV"), ("loss",)
         )
     ]
     for metric, number in (("image_auroc", "S-XV"), ("pixel_auroc", "S-XVI")):
         theirs = paper.table(number)
-        known = [name for name in tables.names(rows, "category") if name in theirs]
+        known = [name for name in views.names(rows, "category") if name in theirs]
         if known:
             title = f"Table {number}: {metric.split('_')[0]} AUROC in %, the paper's in brackets"
-            found.append(tables.beside(rows, metric, title, {name: theirs[name] for name in known}))
+            found.append(views.beside(rows, metric, title, {name: theirs[name] for name in known}))
     return found
 
 

@@ -19,6 +19,7 @@ from typing import get_args
 import common
 import paper
 import tables
+import views
 from wtflow_jax.config import BackboneName, Config
 
 
@@ -30,10 +31,10 @@ def variants(config: Config) -> dict[str, common.Changes]:
     return {f"{backbone} {wt}": {"backbone": backbone, "wt": wt} for backbone, wt in pairs}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return image and pixel AUROC a backbone."""
     theirs = paper.auroc("S-VII")
-    return [tables.by_variant(rows, "AUROC in % by backbone", "backbone, WT map", theirs)]
+    return [views.by_variant(rows, "AUROC in % by backbone", "backbone, WT map", theirs)]
 
 
 EXPERIMENT = common.Experiment("backbones", __doc__ or "", show, variants)

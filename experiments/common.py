@@ -15,6 +15,8 @@ import category as category_run
 import models
 import paper
 import tables
+import views
+from loader import Loader
 from wtflow_jax import datasets
 from wtflow_jax.config import Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
@@ -39,7 +41,7 @@ class Experiment(NamedTuple):
 
     name: str
     description: str
-    show: Callable[[Config, tables.Rows], Sequence[tables.Table]]
+    show: Callable[[Config, views.Rows], Sequence[tables.Table]]
     variants: Callable[[Config], Mapping[str, Changes]] = lambda config: {"": {}}
     measure: Callable[[category_run.Job], Results] = category_run.measure
     given: Config = Config()
@@ -193,7 +195,7 @@ def run(experiment: Experiment, config: Config) -> Results:
         for category in categories
         for label in variants
         for seed in seeds
-        if not tables.pick(results["rows"], category=category.name, variant=label, seed=seed)
+        if not views.pick(results["rows"], category=category.name, variant=label, seed=seed)
     ]
     if not todo:
         return results
@@ -201,7 +203,7 @@ def run(experiment: Experiment, config: Config) -> Results:
     results["environment"] = models.environment()
     # Before the first row too: --resume compares its flags with these.
     _write(experiment, config, results)
-    loader = category_run.Loader()
+    loader = Loader()
     for category, label, seed in todo:
         changed = variant(config, **variants[label], seed=seed)
         out = config.out / "-".join(

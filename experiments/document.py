@@ -21,6 +21,7 @@ import tyro
 
 import paper
 import tables
+import views
 from wtflow_jax.config import Config, defaults
 from wtflow_jax.datasets import LAYOUTS
 from wtflow_jax.errors import WTFlowError
@@ -85,7 +86,7 @@ class Run(NamedTuple):
 
     name: str
     config: Config
-    rows: tables.Rows
+    rows: views.Rows
     environment: Mapping[str, Any]
 
 
@@ -145,9 +146,9 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
         return "run"
     whole = [run for run in runs if run.config.preset == "paper" and _whole(run)]
     if not whole:
-        found = {name: None for run in runs for name in tables.names(run.rows, "category")}
+        found = {name: None for run in runs for name in views.names(run.rows, "category")}
         settings = {f"width {run.config.width}": None for run in runs}
-        if len(tables.names(runs[0].rows, "variant")) > 1 and entry.experiment == "ablation_width":
+        if len(views.names(runs[0].rows, "variant")) > 1 and entry.experiment == "ablation_width":
             settings = {"widths 32 to 128": None}
         return f"partly: {', '.join(found)} alone, {', '.join(settings)}"
     close = all(abs(ours - theirs) <= CLOSE for run in whole for ours, theirs in _means(entry, run))
@@ -156,16 +157,16 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
 
 def _whole(run: Run) -> bool:
     published = LAYOUTS[run.config.data.removeprefix("tfds:")].published
-    return set(published) <= set(tables.names(run.rows, "category"))
+    return set(published) <= set(views.names(run.rows, "category"))
 
 
 def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float]]:
     theirs = paper.table(entry.numbers.partition(",")[0])
-    for variant in tables.names(run.rows, "variant"):
-        system = variant or tables.HEADLINE.get(run.config.wt, "")
-        for metric, row in tables.ROW_IN_PAPER.items():
+    for variant in views.names(run.rows, "variant"):
+        system = variant or views.HEADLINE.get(run.config.wt, "")
+        for metric, row in views.ROW_IN_PAPER.items():
             figure = theirs.get(row, {}).get(system)
-            ours = tables.mean(tables.pick(run.rows, variant=variant), metric)
+            ours = views.mean(views.pick(run.rows, variant=variant), metric)
             if figure and ours is not None:
                 yield ours, figure.value
 

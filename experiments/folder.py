@@ -14,13 +14,13 @@ from functools import partial
 
 import category
 import common
-import tables
+import views
 from wtflow_jax.config import Config
 
 EXPERIMENT = common.Experiment(
     name="folder",
     description=__doc__ or "",
-    show=partial(tables.data_set, tables.InPaper()),
+    show=partial(views.data_set, views.InPaper()),
     measure=category.measure_and_draw,
     given=Config(data="folder"),
 )

@@ -21,8 +21,10 @@ import numpy as np
 
 import category as category_run
 import common
+import loader
 import models
 import tables
+import views
 from wtflow_jax import detector, metrics, ode, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -129,7 +131,7 @@ def run(job: category_run.Job) -> dict[str, Any]:
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: geometry.py compares a network with it; give unet")
     angle_key, time_key, likelihood_key = jax.random.split(jax.random.key(config.seed), 3)
-    with category_run.bars() as progress:
+    with loader.bars() as progress:
         splits, test_images = job.loader.data(config, job.category, progress)
         labels = test_images.labels
         model = models.obtain(config, name, splits, progress)
@@ -149,7 +151,7 @@ def run(job: category_run.Job) -> dict[str, Any]:
     return entry
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return a table of single figures and one by time, for each category."""
     found = []
     for row in rows:

@@ -22,7 +22,9 @@ from scipy.stats import kurtosis
 
 import category as category_run
 import common
+import loader
 import tables
+import views
 from wtflow_jax import detector, transport, whitening
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -57,7 +59,7 @@ def run(job: category_run.Job) -> dict[str, Any]:
     config, name = job.config, job.category.name
     if config.wt != "whiten":
         raise WTFlowError(f"--wt {config.wt}: held_out.py questions whiten; leave --wt away")
-    with category_run.bars() as progress:
+    with loader.bars() as progress:
         splits, test_images = job.loader.data(config, job.category, progress)
         train, test, labels = splits.train, splits.test, test_images.labels
         if len(train) < 2 * whitening.FOLDS:
@@ -85,7 +87,7 @@ def run(job: category_run.Job) -> dict[str, Any]:
     return entry
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return a table a choice and one of the norms."""
     choices = {
         "alpha": "α: held-out log-likelihood, nats an element",
@@ -94,7 +96,7 @@ def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
     found = []
     for name, title in choices.items():
         body = [
-            [row["category"], *map(tables.number, row[name].values()), tables.best(row[name])]
+            [row["category"], *map(tables.number, row[name].values()), views.best(row[name])]
             for row in rows
         ]
         found.append(tables.Table(title, ["category", *rows[0][name], "best"], body))

@@ -17,13 +17,13 @@ from functools import partial
 
 import category
 import common
-import tables
+import views
 from wtflow_jax.config import Config
 
 EXPERIMENT = common.Experiment(
     name="loco",
     description=__doc__ or "",
-    show=partial(tables.data_set, tables.InPaper(means="III")),
+    show=partial(views.data_set, views.InPaper(means="III")),
     measure=category.measure_and_draw,
     given=Config(data="mvtec_loco"),
 )

@@ -14,6 +14,7 @@ import sys
 import common
 import paper
 import tables
+import views
 from wtflow_jax.config import Config
 
 MAPS = ("none", "batch_norm", "layer_norm")
@@ -24,23 +25,23 @@ def variants(config: Config) -> dict[str, common.Changes]:
     return {wt: {"wt": wt, "position": False} for wt in MAPS}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return AUROC and loss a map, and the losses beside the paper's."""
     theirs = paper.table("X")
     auroc = {wt: (theirs["image"][f"{wt} 768"].value, None) for wt in MAPS}
-    columns = ["WT map", *tables.names(rows, "category"), "paper, width 512", "paper, width 768"]
+    columns = ["WT map", *views.names(rows, "category"), "paper, width 512", "paper, width 768"]
     losses = []
-    for wt in tables.names(rows, "variant"):
+    for wt in views.names(rows, "variant"):
         cells = [wt]
-        for name in tables.names(rows, "category"):
-            value, std = tables.over_seeds(tables.pick(rows, category=name, variant=wt), "loss")
+        for name in views.names(rows, "category"):
+            value, std = views.over_seeds(views.pick(rows, category=name, variant=wt), "loss")
             cells.append(tables.number(value, std, 3))
         widths = (512, 768)
         cells += [tables.number(theirs["loss"][f"{wt} {width}"].value, None, 3) for width in widths]
         losses.append(cells)
     return [
         tables.Table("Training loss by WT map, mean over the last ten epochs", columns, losses),
-        tables.by_variant(rows, "AUROC in % by WT map", "WT map", auroc),
+        views.by_variant(rows, "AUROC in % by WT map", "WT map", auroc),
     ]
 
 

@@ -14,13 +14,13 @@ from functools import partial
 
 import category
 import common
-import tables
+import views
 from wtflow_jax.config import Config
 
 EXPERIMENT = common.Experiment(
     name="mpdd",
     description=__doc__ or "",
-    show=partial(tables.data_set, tables.InPaper(means="V")),
+    show=partial(views.data_set, views.InPaper(means="V")),
     measure=category.measure_and_draw,
     given=Config(data="mpdd"),
 )

@@ -16,13 +16,13 @@ from functools import partial
 
 import category
 import common
-import tables
+import views
 from wtflow_jax.config import Config
 
 EXPERIMENT = common.Experiment(
     name="mvtec3d",
     description=__doc__ or "",
-    show=partial(tables.data_set, tables.InPaper(means="VI")),
+    show=partial(views.data_set, views.InPaper(means="VI")),
     measure=category.measure_and_draw,
     given=Config(data="mvtec_3d"),
 )

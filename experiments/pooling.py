@@ -23,7 +23,9 @@ from rich.progress import Progress
 
 import category as category_run
 import common
+import loader
 import tables
+import views
 from wtflow_jax import detector, metrics, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -88,16 +90,16 @@ def run(job: category_run.Job) -> dict[str, Any]:
             f"{name}: {len(job.category.train)} training images; "
             f"give at least {2 * FOLDS} to leave a fifth of them out"
         )
-    with category_run.bars() as progress:
+    with loader.bars() as progress:
         data = job.loader.data(config, job.category, progress)
         upsampling = data.test.upsamplings[config.centres]
         return {"pooling": pooling(config, data.splits.train, upsampling, name, progress)}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return AUROC by fraction, and the best one."""
     body = [
-        [row["category"], *map(tables.number, row["pooling"].values()), tables.best(row["pooling"])]
+        [row["category"], *map(tables.number, row["pooling"].values()), views.best(row["pooling"])]
         for row in rows
     ]
     title = f"AUROC in % of pasted blocks by share of pixels pooled: {config.wt}, {config.velocity}"

@@ -23,9 +23,11 @@ from matplotlib.figure import Figure
 
 import category as category_run
 import common
+import loader
 import models
 import paper
 import tables
+import views
 from wtflow_jax import detector
 from wtflow_jax.config import Config, variant
 from wtflow_jax.errors import WTFlowError
@@ -70,7 +72,7 @@ def run(job: category_run.Job) -> dict[str, Any]:
     config, name, out = job.config, job.category.name, job.out
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: singular at t = 0, where radial.py starts; give unet")
-    with category_run.bars() as progress:
+    with loader.bars() as progress:
         data = job.loader.data(config, job.category, progress)
         labels, test_features = data.test.labels, data.splits.test
         root_d = float(np.sqrt(np.prod(test_features.shape[1:])))
@@ -150,7 +152,7 @@ def draw_histograms(starts: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return ‖x_t‖ at every fifth step, the paper's row below ours, and what was observed."""
     count = len(rows[0][MAPS[0]]["good"])
     columns = ["category, map", *map(str, range(0, count, EVERY)), "√D", "Obs. 1", "Obs. 2"]

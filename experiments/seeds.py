@@ -17,6 +17,7 @@ from scipy import stats
 
 import common
 import tables
+import views
 from wtflow_jax.config import Config
 
 
@@ -25,7 +26,7 @@ def variants(config: Config) -> dict[str, common.Changes]:
     return {wt: {"wt": wt} for wt in ("none", "layer_norm")}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return the figures of each seed, their spread, and the spread over epochs beside it."""
     columns = [
         "category, WT map, AUROC",
@@ -36,16 +37,16 @@ def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
         "over epochs",
     ]
     body = []
-    for name in tables.names(rows, "category"):
-        for wt in tables.names(rows, "variant"):
-            part = tables.pick(rows, category=name, variant=wt)
+    for name in views.names(rows, "category"):
+        for wt in views.names(rows, "variant"):
+            part = views.pick(rows, category=name, variant=wt)
             for metric in ("image", "pixel"):
                 values = [row[f"{metric}_auroc"] for row in part]
                 body.append([f"{name}, {wt}, {metric}", *_spread(values, part, metric)])
     return [tables.Table(f"AUROC in % over seeds: {config.backbone}", columns, body)]
 
 
-def _spread(values: list[float | None], part: tables.Rows, metric: str) -> list[str]:
+def _spread(values: list[float | None], part: views.Rows, metric: str) -> list[str]:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return [tables.NONE] * 5

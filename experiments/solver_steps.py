@@ -27,9 +27,11 @@ from jaxtyping import Float
 
 import category as category_run
 import common
+import loader
 import models
 import paper
 import tables
+import views
 from wtflow_jax import detector, metrics, ode, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -93,7 +95,7 @@ def run(job: category_run.Job) -> dict[str, Any]:
     config = job.config
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: singular at t = 0, where solves start; give unet")
-    with category_run.bars() as progress:
+    with loader.bars() as progress:
         data = job.loader.data(config, job.category, progress)
         model = models.obtain(config, job.category.name, data.splits, progress)
         fitted = model.restore(config, data.splits)
@@ -120,9 +122,7 @@ def run(job: category_run.Job) -> dict[str, Any]:
     return {"model": model.directory.name, "reference_evaluations": evaluations, "solves": found}
 
 
-def _figures(
-    job: category_run.Job, data: category_run.Data, solve: Solve, x0: Ends
-) -> dict[str, Any]:
+def _figures(job: category_run.Job, data: loader.Data, solve: Solve, x0: Ends) -> dict[str, Any]:
     config, test = job.config, data.test
     ends, evaluations, seconds = over_images(solve, x0)
     cells = np.asarray(_cells(ends, config.score))
@@ -147,7 +147,7 @@ def variants(config: Config) -> dict[str, common.Changes]:
     return {wt: {"wt": wt} for wt in MAPS}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return Table VII beside ours, and a table of all solvers a category and map."""
     counts = list(map(str, STEPS["euler"]))
     theirs = paper.table("VII")
@@ -156,7 +156,7 @@ def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
         by_steps = {s["steps"]: s for s in row["solves"] if s["solver"] == "euler"}
         cells = [tables.number(by_steps.get(n, {}).get("pixel_auroc")) for n in counts]
         euler.append([f"{row['category']}, {row['variant']}", *cells])
-    for wt in tables.names(rows, "variant"):
+    for wt in views.names(rows, "variant"):
         figures = theirs[MAPS[wt]]
         cells = [tables.number(figures[n].value) if n in figures else tables.NONE for n in counts]
         euler.append([f"paper, {wt}", *cells])

@@ -17,6 +17,7 @@ from typing import get_args
 
 import common
 import tables
+import views
 from wtflow_jax.config import Config, TimeLawName
 
 
@@ -25,10 +26,10 @@ def variants(config: Config) -> dict[str, common.Changes]:
     return {law: {"time_law": law} for law in get_args(TimeLawName)}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return AUROC a law; one step for images too."""
     title = f"AUROC in % by time law: {config.backbone}, {config.wt}"
-    return [tables.by_variant(rows, title, "time law", {}, ("image_auroc_map",))]
+    return [views.by_variant(rows, title, "time law", {}, ("image_auroc_map",))]
 
 
 EXPERIMENT = common.Experiment("time_law", __doc__ or "", show, variants)

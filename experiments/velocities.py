@@ -19,6 +19,7 @@ from typing import get_args
 
 import common
 import tables
+import views
 from wtflow_jax.config import Config, VelocityName, WTMapName
 
 
@@ -28,10 +29,10 @@ def variants(config: Config) -> dict[str, common.Changes]:
     return {f"{wt} {velocity}": {"wt": wt, "velocity": velocity} for wt, velocity in pairs}
 
 
-def show(config: Config, rows: tables.Rows) -> list[tables.Table]:
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     """Return image and pixel AUROC, a row a map and velocity."""
     title = f"AUROC in %, {config.backbone}, mean ± std over seeds"
-    return [tables.by_variant(rows, title, "WT map, velocity", {})]
+    return [views.by_variant(rows, title, "WT map, velocity", {})]
 
 
 EXPERIMENT = common.Experiment("velocities", __doc__ or "", show, variants, given=Config(seeds=3))

@@ -16,13 +16,13 @@ from functools import partial
 
 import category
 import common
-import tables
+import views
 from wtflow_jax.config import Config
 
 EXPERIMENT = common.Experiment(
     name="visa",
     description=__doc__ or "",
-    show=partial(tables.data_set, tables.InPaper(means="II", image="S-X", pixel="S-XI")),
+    show=partial(views.data_set, views.InPaper(means="II", image="S-X", pixel="S-XI")),
     measure=category.measure_and_draw,
     given=Config(data="visa"),
 )

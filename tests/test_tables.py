@@ -12,6 +12,7 @@ import all as every
 import document
 import paper
 import tables
+import views
 from wtflow_jax.config import Config, variant
 
 SMALL = tables.Table("Title", ["name", "first", "second"], [["a", "1.00", "2.00"]], ["Note."])
@@ -47,17 +48,17 @@ def test_a_narrow_terminal_shows_whole_columns(width, shown):
 
 def test_seeds_and_categories():
     rows = [row("a", 90.0, seed=0), row("a", 94.0, seed=1), row("b", 50.0)]
-    assert tables.over_seeds(tables.pick(rows, category="a"), "image_auroc") == (92.0, 2.0)
+    assert views.over_seeds(views.pick(rows, category="a"), "image_auroc") == (92.0, 2.0)
     # One seed: the std over its epochs; nothing trained: none.
-    assert tables.over_seeds(rows[2:], "image_auroc") == (50.0, 51.0)
-    assert tables.over_seeds([row("b", 50.0, loss=None)], "image_auroc") == (50.0, None)
-    assert tables.mean(rows, "image_auroc") == 71.0
-    assert tables.mean([*rows, row("c", 1.0) | {"image_auroc": None}], "image_auroc") is None
+    assert views.over_seeds(rows[2:], "image_auroc") == (50.0, 51.0)
+    assert views.over_seeds([row("b", 50.0, loss=None)], "image_auroc") == (50.0, None)
+    assert views.mean(rows, "image_auroc") == 71.0
+    assert views.mean([*rows, row("c", 1.0) | {"image_auroc": None}], "image_auroc") is None
 
 
 def test_ours_beside_the_papers_with_the_difference():
     rows = [row("bottle", 99.0), row("carpet", 98.0)]
-    table = tables.by_category(rows, "image_auroc", "t", "S-VIII", "WT-Flow (LN)")
+    table = views.by_category(rows, "image_auroc", "t", "S-VIII", "WT-Flow (LN)")
     body = {cells[0]: dict(zip(table.columns, cells, strict=True)) for cells in table.rows}
     assert body["bottle"]["paper, WT-Flow (LN)"] == "100.00 ± 0.00"
     assert body["bottle"]["difference"] == "-1.00"
@@ -66,13 +67,13 @@ def test_ours_beside_the_papers_with_the_difference():
     # Of these two categories, not of all fifteen.
     assert body["mean"]["paper, WT-Flow (LN)"] == "99.96"
     assert body["mean"]["difference"] == "-1.46"
-    unknown = tables.by_category([row("x", 1.0)], "image_auroc", "t", "S-VIII", "WT-Flow (LN)")
+    unknown = views.by_category([row("x", 1.0)], "image_auroc", "t", "S-VIII", "WT-Flow (LN)")
     assert unknown.columns == ["category", "ours", "last epoch"]
 
 
 def test_variants_beside_the_papers():
     rows = [row("a", 90.0, "without"), row("a", 95.0, "WT")]
-    table = tables.by_variant(rows, "t", "placement", paper.auroc("XI"), ("loss",))
+    table = views.by_variant(rows, "t", "placement", paper.auroc("XI"), ("loss",))
     cells = dict(zip(reversed(table.columns), reversed(table.rows[1]), strict=True))
     assert table.rows[1][:2] == ["WT", "95.00 ± 96.00"]
     assert table.rows[1][-4:] == ["99.05", "+4.51", "97.95", "+1.40"]

@@ -1,0 +1,157 @@
+"""A category, ready for models: its images as features, and what is known of the test images."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+import models
+from wtflow_jax import backbones, datasets, metrics, scores
+from wtflow_jax.backbones import features
+from wtflow_jax.config import Config
+from wtflow_jax.datasets import Category, Sample
+from wtflow_jax.datasets.split import hold_out
+from wtflow_jax.errors import WTFlowError
+
+
+def bars() -> Progress:
+    """Return progress bars on standard error; each has a ``note``."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+class Test(NamedTuple):
+    """The test images and what is known of them.
+
+    Attributes:
+        samples: the images.
+        labels: whether each is defective, (n,) bool.
+        masks: their defective pixels; None where a defect has none.
+        regions: of the masks, as the metrics take them; None likewise.
+        saturated: MVTec LOCO's regions with their saturation; empty elsewhere.
+        upsamplings: from cells to pixels, by the convention of cell centres.
+    """
+
+    samples: Sequence[Sample]
+    labels: Bool[np.ndarray, " n"]
+    masks: Bool[np.ndarray, "n H W"] | None
+    regions: metrics.Regions | None
+    saturated: Sequence[metrics.Region]
+    upsamplings: dict[str, scores.Upsampling]
+
+
+class Data(NamedTuple):
+    """A category, ready for a model: see ``models.Splits`` and ``Test``."""
+
+    splits: models.Splits
+    test: Test
+
+
+class Loader:
+    """Opens categories; the last backbone and the last category are kept for the next row."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._backbone: tuple[Any, backbones.Backbone] | None = None
+        self._data: tuple[Any, Data] | None = None
+
+    def backbone(self, config: Config) -> backbones.Backbone:
+        """Return a config's backbone."""
+        key = config.backbone, config.layer, config.weights, config.cache
+        if self._backbone is None or self._backbone[0] != key:
+            loaded = backbones.load(
+                config.backbone, layer=config.layer, weights=config.weights, cache=config.cache
+            )
+            self._backbone = key, loaded
+        return self._backbone[1]
+
+    def data(self, config: Config, category: Category, progress: Progress) -> Data:
+        """Return a category's features and masks.
+
+        Raises:
+            WTFlowError: an image, a mask, the weights or the cache cannot be used.
+        """
+        images = config.image_size, config.dense, config.validation
+        key = config.backbone, config.layer, config.weights, *images, category
+        if self._data is None or self._data[0] != key:
+            self._data = None
+            self._data = key, self._load(config, category, progress)
+        return self._data[1]
+
+    def _load(self, config: Config, category: Category, progress: Progress) -> Data:
+        size = datasets.parse_size(config.image_size)
+        train, validation = list(category.train), list(category.validation)
+        if not validation:
+            train, validation = hold_out(train, round(config.validation * len(train)))
+        # Masks first: they are quick, and a bad one is told of before minutes of work.
+        masks, saturated = _masks(category, size), _saturated(category, size)
+        backbone = self.backbone(config)
+        parts = [train, category.test, validation]
+        total = sum(map(len, parts))
+        task = progress.add_task(f"{category.name}: features", total=total, note="images")
+
+        def extract(samples: Sequence[Sample]) -> models.FeatureMaps:
+            advance = partial(progress.advance, task)
+            return features.extract(
+                backbone, samples, size, config.cache, advance, dense=config.dense
+            )
+
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(features.digest(backbone, part, size, config.dense).encode())
+        maps = [extract(part) for part in parts[:2]]
+        maps.append(extract(validation) if validation else np.zeros_like(maps[0][:0]))
+        grid = features.grid(backbone, config.dense)
+        test = Test(
+            samples=category.test,
+            labels=np.array([sample.label for sample in category.test], bool),
+            masks=masks,
+            regions=None if masks is None else metrics.label_regions(masks),
+            saturated=saturated,
+            upsamplings={
+                name: scores.upsampling(size, maps[1].shape[1:3], grid.stride, offset)
+                for name, offset in (("true", grid.offset), ("half_pixel", None))
+            },
+        )
+        return Data(models.Splits(maps[0], maps[1], maps[2], digest.hexdigest()), test)
+
+
+def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:
+    defective = [sample for sample in category.test if sample.label]
+    if not all(sample.masks for sample in defective):
+        return None
+    masks = np.stack([datasets.read_mask(sample, size) for sample in category.test])
+    if defective and not masks.any():
+        raise WTFlowError(
+            f"{defective[0].masks[0]}: neither it nor another mask marks a pixel; check them"
+        )
+    return masks
+
+
+def _saturated(category: Category, size: tuple[int, int]) -> list[metrics.Region]:
+    if not category.saturations:
+        return []
+    return [
+        metrics.Region(i, region.mask, region.saturation)
+        for i, sample in enumerate(category.test)
+        for region in datasets.regions(sample, size, category.saturations)
+    ]
