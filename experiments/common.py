@@ -140,6 +140,7 @@ def _thin(samples: tuple[Sample, ...], count: int) -> tuple[Sample, ...]:
 def _open_category(config: Config, root: Path, name: str) -> Category:
     category = datasets.open_category(root, name, config.data)
     if not config.smoke:
+        _compare(config, category)
         return category
     kinds = dict.fromkeys(sample.kind for sample in category.test)
     each = max(2, 12 // len(kinds))
@@ -149,6 +150,21 @@ def _open_category(config: Config, root: Path, name: str) -> Category:
         test=sum(test, ()),
         validation=_thin(category.validation, 6),
     )
+
+
+def _compare(config: Config, category: Category) -> None:
+    """Tell of a category that has other images than were published."""
+    layout = config.data.removeprefix("tfds:")
+    published = datasets.LAYOUTS[layout].published.get(category.name)
+    defective = sum(sample.label for sample in category.test)
+    counts = len(category.train), len(category.test) - defective, defective
+    if published and counts != published[:3]:
+        found, expected = (" + ".join(map(str, numbers)) for numbers in (counts, published[:3]))
+        print(
+            f"{category.name}: {found} images (train + good + defective), published are {expected}: "
+            f"see python -m wtflow_jax.datasets check {layout} ROOT",
+            file=sys.stderr,
+        )
 
 
 def of_category(config: Config, name: str) -> Config:

@@ -66,6 +66,8 @@ ENTRIES = (
     Entry("S-XII to S-XIV", "radii on the way", "radial", "see [geometry.md](geometry.md)"),
     Entry("", "time laws", "time_law"),
     Entry("", "seeds", "seeds"),
+    Entry("", "improvements", "improvements"),
+    Entry("", "pooling", "pooling"),
     Entry("", "BTAD", "btad", NO_DATA),
     Entry("", "magnetic tiles", "mtd", NO_DATA),
     Entry("", "KolektorSDD", "kolektor", NO_DATA),

@@ -79,6 +79,15 @@ def test_a_defect_that_nobody_has_drawn_leaves_pixels_out(tmp_path, cache):
     assert "a defective image has no mask" in row["undefined"]
 
 
+def test_half_a_data_set_is_told_of(tmp_path, cache, capsys):
+    trees.mvtec_ad(tmp_path / "data", "connector")
+    run("mpdd", tmp_path / "data", tmp_path, cache)
+    assert (
+        "connector: 4 + 2 + 2 images (train + good + defective), published are 128 + 30 + 14: "
+        "see python -m wtflow_jax.datasets check mpdd ROOT\n"
+    ) in capsys.readouterr().err
+
+
 def test_the_papers_settings_of_a_category(tmp_path):
     mvtec, visa = (importlib.import_module(name).EXPERIMENT for name in ("mvtec", "visa"))
     paper = common.parse(mvtec, ["--preset", "paper"])
