@@ -161,8 +161,8 @@ def _compare(config: Config, category: Category) -> None:
     if published and counts != published[:3]:
         found, expected = (" + ".join(map(str, numbers)) for numbers in (counts, published[:3]))
         print(
-            f"{category.name}: {found} images (train + good + defective), published are {expected}: "
-            f"see python -m wtflow_jax.datasets check {layout} ROOT",
+            f"{category.name}: {found} images (train + good + defective), published are "
+            f"{expected}: see python -m wtflow_jax.datasets check {layout} ROOT",
             file=sys.stderr,
         )
 
