@@ -10,6 +10,7 @@ failed.
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +54,12 @@ def main(arguments: list[str]) -> int:
     for i, name in enumerate(names):
         Console(stderr=True).print(Rule(f"{name}, {i + 1} of {len(names)}"))
         experiment = importlib.import_module(name).EXPERIMENT
-        status = common.main(experiment, ["--out", str(out / name), "--resume", *theirs])
+        try:
+            status = common.main(experiment, ["--out", str(out / name), "--resume", *theirs])
+        # Out of memory for instance: the others may have room.
+        except Exception:
+            traceback.print_exc()
+            status = 1
         if status == 130:
             return status
         if status:

@@ -10,8 +10,8 @@ Cost: as mvtec.py, with two to four times the images a category. Not run here ye
 import sys
 from functools import partial
 
-import category
 import common
+import measuring
 import views
 from wtflow_jax.config import Config
 
@@ -19,7 +19,7 @@ EXPERIMENT = common.Experiment(
     name="btad",
     description=__doc__ or "",
     show=partial(views.data_set, views.InPaper()),
-    measure=category.measure_and_draw,
+    measure=measuring.measure_and_draw,
     given=Config(data="btad"),
 )
 

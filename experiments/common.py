@@ -1,21 +1,24 @@
 """What all experiments share: flags, the loop over rows, and their files."""
 
+import hashlib
+import inspect
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
 from rich.console import Console
 
-import category as category_run
+import measuring
 import models
 import paper
 import tables
 import views
+import wtflow_jax
 from loader import Loader
 from wtflow_jax import datasets
 from wtflow_jax.config import Config, defaults, variant
@@ -43,7 +46,7 @@ class Experiment(NamedTuple):
     description: str
     show: Callable[[Config, views.Rows], Sequence[tables.Table]]
     variants: Callable[[Config], Mapping[str, Changes]] = lambda config: {"": {}}
-    measure: Callable[[category_run.Job], Results] = category_run.measure
+    measure: Callable[[measuring.Job], Results] = measuring.measure
     given: Config = Config()
 
 
@@ -72,7 +75,8 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
@@ -81,7 +85,7 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     for table in experiment.show(config, results["rows"]):
         tables.show(table, console)
     for reason in dict.fromkeys(r for row in results["rows"] for r in row.get("undefined", ())):
-        console.print(reason)
+        console.print(reason, markup=False)
     where = f"written to {config.out / 'results.json'}; models in {config.models}"
     console.print(where, soft_wrap=True, highlight=False)
     return 0
@@ -98,7 +102,7 @@ def _open_out(name: str, config: Config) -> Results:
     as_json = json.loads(json.dumps(asdict(config), default=str))
     if config.out.exists() and not config.out.is_dir():
         raise WTFlowError(f"{config.out}: is a file; give a directory as --out")
-    fresh = {"experiment": name, "config": as_json, "environment": None, "rows": []}
+    fresh = {"experiment": name, "config": as_json, "rows": []}
     files = (file for file in config.out.rglob("*") if file.is_file())
     found = {file.relative_to(config.out).parts[0] for file in files}
     if not found:
@@ -133,12 +137,26 @@ def _open_out(name: str, config: Config) -> Results:
     return results | {"config": as_json}
 
 
+def _code(experiment: Experiment) -> str:
+    """Return a digest of the code that decides a row: another's rows are measured anew."""
+    here, library = Path(__file__).parent, Path(wtflow_jax.__file__).parent
+    own = inspect.getfile(inspect.unwrap(experiment.measure))
+    paths = [*sorted((library / "metrics").glob("*.py")), library / "decision.py", Path(own)]
+    paths += [here / "loader.py", here / "measuring.py"]
+    return hashlib.sha256((models.code() + models.digest_of(*paths)).encode()).hexdigest()[:12]
+
+
 def _thin(samples: tuple[Sample, ...], count: int) -> tuple[Sample, ...]:
     return samples[:: max(1, len(samples) // count)][:count]
 
 
 def _open_category(config: Config, root: Path, name: str) -> Category:
     category = datasets.open_category(root, name, config.data)
+    if not (category.train and category.test):
+        raise WTFlowError(
+            f"{root}: {name} has {len(category.train)} images to train on and {len(category.test)} "
+            "to test; give one of each at least"
+        )
     if not config.smoke:
         _compare(config, category)
         return category
@@ -168,7 +186,13 @@ def _compare(config: Config, category: Category) -> None:
 
 
 def of_category(config: Config, name: str) -> Config:
-    """Return a config with what the paper sets otherwise for a category, unless flags ask."""
+    """Return a config with what the paper sets otherwise for a category.
+
+    Not for the preset fine, which is not the paper's, nor where a flag asks for another value than
+    the default.
+    """
+    if config.preset == "fine":
+        return config
     usual = defaults(config)
     settings = {
         flag: value
@@ -196,6 +220,8 @@ def run(experiment: Experiment, config: Config) -> Results:
         variant(config, **changes).check()
     datasets.parse_size(config.image_size)
     results = _open_out(experiment.name, config)
+    code = _code(experiment)
+    results["rows"] = [row for row in results["rows"] if row["code"] == code]
     root, layout = config.root, config.data
     if root is None:
         root, layout = datasets.generate(config.cache / "builtin"), "mvtec_ad"
@@ -216,7 +242,6 @@ def run(experiment: Experiment, config: Config) -> Results:
     if not todo:
         return results
     config.out.mkdir(parents=True, exist_ok=True)
-    results["environment"] = models.environment()
     # Before the first row too: --resume compares its flags with these.
     _write(experiment, config, results)
     loader = Loader()
@@ -225,8 +250,14 @@ def run(experiment: Experiment, config: Config) -> Results:
         out = config.out / "-".join(
             [category.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
         ).replace(" ", "_")
-        job = category_run.Job(of_category(changed, category.name), category, loader, out)
-        row = {"category": category.name, "variant": label, "seed": seed}
+        job = measuring.Job(of_category(changed, category.name), category, loader, out)
+        settings = {
+            field.name: str(value)
+            for field in fields(Config)
+            if (value := getattr(job.config, field.name)) != getattr(config, field.name)
+        }
+        row = {"category": category.name, "variant": label, "seed": seed, "settings": settings}
+        row |= {"code": code, "environment": models.environment()}
         results["rows"].append(row | experiment.measure(job))
         _write(experiment, config, results)
     return results

@@ -12,13 +12,14 @@ import importlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tyro
 
+import models
 import paper
 import tables
 import views
@@ -32,6 +33,26 @@ CLOSE = 1.0
 
 NO_DATA = "its images are not at hand"
 NO_GPU = "needs a GPU, and none was at hand"
+GEOMETRY = "see [geometry.md](geometry.md)"
+
+
+System = Callable[[str, Config], str]
+"""Of a variant and a run's config, the name of the column in the paper's table."""
+
+
+def by_map(variant: str, config: Config) -> str:
+    """Return the paper's name of a flow with the run's WT map."""
+    return views.HEADLINE.get(config.wt, "")
+
+
+def by_variant(variant: str, config: Config) -> str:
+    """Return the variant, which bears the paper's name."""
+    return variant
+
+
+def by_width(variant: str, config: Config) -> str:
+    """Return the variant at the run's width, as Table X has it."""
+    return f"{variant} {config.width}"
 
 
 class Entry(NamedTuple):
@@ -40,30 +61,32 @@ class Entry(NamedTuple):
     Attributes:
         numbers: of the paper's tables; empty where the paper has none.
         title: what it is about.
-        experiment: the file that runs it.
+        experiment: the file that runs it; empty where there is none.
         why: it may not have been run.
+        system: what a run is compared with; None where not by means of AUROC.
     """
 
     numbers: str
     title: str
     experiment: str
     why: str = ""
+    system: System | None = None
 
 
 ENTRIES = (
-    Entry("I, S-VIII, S-IX", "MVTec AD", "mvtec"),
-    Entry("II, S-X, S-XI", "VisA", "visa", NO_DATA),
-    Entry("III", "MVTec LOCO AD", "loco", NO_DATA),
-    Entry("IV, S-XV, S-XVI", "width of the network", "ablation_width"),
-    Entry("V", "MPDD", "mpdd", NO_DATA),
-    Entry("VI", "MVTec 3D-AD", "mvtec3d"),
+    Entry("I, S-VIII, S-IX", "MVTec AD", "mvtec", system=by_map),
+    Entry("II, S-X, S-XI", "VisA", "visa", NO_DATA, by_map),
+    Entry("III", "MVTec LOCO AD", "loco", NO_DATA, by_map),
+    Entry("IV, S-XV, S-XVI", "width of the network", "ablation_width", system=by_variant),
+    Entry("V", "MPDD", "mpdd", NO_DATA, by_map),
+    Entry("VI", "MVTec 3D-AD", "mvtec3d", system=by_map),
     Entry("VII", "solver steps", "solver_steps"),
-    Entry("VIII", "target distributions", "ablation_target"),
+    Entry("VIII", "target distributions", "ablation_target", system=by_variant),
     Entry("IX", "inference time", "", f"{NO_GPU}; on a CPU: [performance.md](performance.md)"),
-    Entry("X", "loss by WT map", "loss_vs_wt"),
-    Entry("XI", "placement of the norm", "ablation_placement"),
-    Entry("S-VII", "backbones", "backbones"),
-    Entry("S-XII to S-XIV", "radii on the way", "radial", "see [geometry.md](geometry.md)"),
+    Entry("X", "loss by WT map", "loss_vs_wt", system=by_width),
+    Entry("XI", "placement of the norm", "ablation_placement", system=by_variant),
+    Entry("S-VII", "backbones", "backbones", system=by_variant),
+    Entry("S-XII to S-XIV", "radii on the way", "radial", GEOMETRY),
     Entry("", "time laws", "time_law"),
     Entry("", "seeds", "seeds"),
     Entry("", "improvements", "improvements"),
@@ -71,8 +94,11 @@ ENTRIES = (
     Entry("", "BTAD", "btad", NO_DATA),
     Entry("", "magnetic tiles", "mtd", NO_DATA),
     Entry("", "KolektorSDD", "kolektor", NO_DATA),
-    Entry("", "the exact field", "exact_field", "see [geometry.md](geometry.md)"),
-    Entry("", "WT maps and velocities", "velocities", "see [geometry.md](geometry.md)"),
+    Entry("", "images of your own", "folder", "they are yours"),
+    Entry("", "the exact field", "exact_field", GEOMETRY),
+    Entry("", "WT maps and velocities", "velocities", GEOMETRY),
+    Entry("", "held-out choices", "held_out", GEOMETRY),
+    Entry("", "theorems on real features", "geometry", GEOMETRY),
 )
 
 
@@ -83,13 +109,15 @@ class Run(NamedTuple):
         name: of the file, without suffix.
         config: its flags.
         rows: its results.
-        environment: versions, device and commit.
     """
 
     name: str
     config: Config
     rows: views.Rows
-    environment: Mapping[str, Any]
+
+
+PATHS = ("root", "out", "models", "cache")
+"""Flags that are paths."""
 
 
 def read(path: Path) -> tuple[str, Run]:
@@ -105,7 +133,9 @@ def read(path: Path) -> tuple[str, Run]:
         for name, value in flags.items():
             if isinstance(value, list):
                 flags[name] = tuple(value)
-        run = Run(path.stem, Config(**flags), results["rows"], results["environment"])
+            elif name in PATHS and value is not None:
+                flags[name] = Path(value)
+        run = Run(path.stem, Config(**flags), results["rows"])
         return results["experiment"], run
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WTFlowError(f"{path}: is no results file; run its experiment again") from error
@@ -137,7 +167,7 @@ def command(experiment: str, config: Config) -> str:
     return " ".join(words)
 
 
-_LOCAL = ("root", "weights", "cache", "out", "models", "resume")
+_LOCAL = (*PATHS, "weights", "resume")
 
 
 def verdict(entry: Entry, runs: list[Run]) -> str:
@@ -146,31 +176,42 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
         return f"not run: {entry.why}" if entry.why else "not run yet"
     if not entry.numbers:
         return "run"
-    whole = [run for run in runs if run.config.preset == "paper" and _whole(run)]
+    whole = [run for run in runs if _whole(run)]
     if not whole:
         found = {name: None for run in runs for name in views.names(run.rows, "category")}
-        settings = {f"width {run.config.width}": None for run in runs}
-        if len(views.names(runs[0].rows, "variant")) > 1 and entry.experiment == "ablation_width":
-            settings = {"widths 32 to 128": None}
-        return f"partly: {', '.join(found)} alone, {', '.join(settings)}"
-    close = all(abs(ours - theirs) <= CLOSE for run in whole for ours, theirs in _means(entry, run))
-    return "reproduced" if close else f"run in full, but more than {CLOSE:g} points off"
+        presets = {f"preset {run.config.preset}": None for run in runs}
+        return f"partly: {', '.join(found)} alone, {', '.join(presets)}"
+    pairs = [pair for run in whole for pair in _means(entry, run)]
+    if not pairs or None in pairs:
+        return "run in full; see below"
+    off = max(abs(ours - theirs) for ours, theirs in filter(None, pairs))
+    return "reproduced" if off <= CLOSE else f"run in full, up to {off:.1f} points off"
 
 
 def _whole(run: Run) -> bool:
-    published = LAYOUTS[run.config.data.removeprefix("tfds:")].published
-    return set(published) <= set(views.names(run.rows, "category"))
+    """Return whether it is the paper's setting, over all the categories of its data set."""
+    config = run.config
+    usual = defaults(config)
+    decisive = {field.name for field in fields(Config)} - models.ELSEWHERE - {"seed"}
+    same = all(getattr(config, name) == getattr(usual, name) for name in decisive)
+    published = LAYOUTS[config.data.removeprefix("tfds:")].published
+    complete = set(published) <= set(views.names(run.rows, "category"))
+    as_published = config.preset == "paper" and config.velocity == "unet" and not config.smoke
+    return as_published and same and complete
 
 
-def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float]]:
+def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
+    """Yield our mean and the paper's, for each variant and metric; None where one is missing."""
+    if entry.system is None:
+        return
     theirs = paper.table(entry.numbers.partition(",")[0])
     for variant in views.names(run.rows, "variant"):
-        system = variant or views.HEADLINE.get(run.config.wt, "")
+        system = entry.system(variant, run.config)
         for metric, row in views.ROW_IN_PAPER.items():
-            figure = theirs.get(row, {}).get(system)
-            ours = views.mean(views.pick(run.rows, variant=variant), metric)
-            if figure and ours is not None:
-                yield ours, figure.value
+            if row in theirs:
+                figure = theirs[row].get(system)
+                ours = views.mean(views.pick(run.rows, variant=variant), metric)
+                yield None if figure is None or ours is None else (ours, figure.value)
 
 
 def document(directory: Path) -> str:
@@ -190,10 +231,10 @@ def document(directory: Path) -> str:
     overview = []
     for entry in ENTRIES:
         name = f"[{entry.title}](#{_anchor(entry)})" if entry.experiment in runs else entry.title
+        file = f"`{entry.experiment}.py`" if entry.experiment else tables.NONE
         found = verdict(entry, runs.get(entry.experiment, []))
-        overview.append([entry.numbers or "ours", name, f"`{entry.experiment}.py`", found])
+        overview.append([entry.numbers or "ours", name, file, found])
     columns = ("table", "about", "experiment", "here")
-    overview = [[cell.replace("`.py`", "") for cell in row] for row in overview]
     parts.append("## What was run\n\n" + _left(columns, overview))
     for entry in ENTRIES:
         if entry.experiment in runs:
@@ -237,7 +278,9 @@ def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
     directory, target = DOCS / "results", DOCS / "results.md"
     try:
         for run in add:
-            experiment, _ = read(run / "results.json")
+            experiment, found = read(run / "results.json")
+            if found.config.smoke:
+                raise WTFlowError(f"{run}: a smoke run; its figures mean nothing")
             shutil.copyfile(run / "results.json", directory / f"{run.name}.json")
             print(f"{run}: {experiment}, copied to {directory / run.name}.json")
         text = document(directory)

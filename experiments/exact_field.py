@@ -17,8 +17,8 @@ It is ``mvtec.py --velocity exact --wt whiten``; flags change it. Why it works: 
 import sys
 from functools import partial
 
-import category
 import common
+import measuring
 import views
 from wtflow_jax.config import Config
 
@@ -26,7 +26,7 @@ EXPERIMENT = common.Experiment(
     name="exact_field",
     description=__doc__ or "",
     show=partial(views.data_set, views.InPaper(means="I", image="S-VIII", pixel="S-IX")),
-    measure=category.measure_and_draw,
+    measure=measuring.measure_and_draw,
     given=Config(velocity="exact", wt="whiten"),
 )
 

@@ -12,8 +12,8 @@ the same. Cost: as mvtec.py.
 import sys
 from functools import partial
 
-import category
 import common
+import measuring
 import views
 from wtflow_jax.config import Config
 
@@ -21,7 +21,7 @@ EXPERIMENT = common.Experiment(
     name="folder",
     description=__doc__ or "",
     show=partial(views.data_set, views.InPaper()),
-    measure=category.measure_and_draw,
+    measure=measuring.measure_and_draw,
     given=Config(data="folder"),
 )
 

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import category as category_run
 import common
 import loader
+import measuring
 import models
 import tables
 import views
@@ -114,25 +114,28 @@ def likelihood(
     proxy = np.asarray(scores.density_proxy(jnp.asarray(ends))).reshape(len(x0), -1).mean(1)
     gaussian = np.linalg.norm(ends.reshape(len(x0), -1), axis=1)
     return {
-        "negative log-likelihood": category_run.percent(metrics.auroc(-log_p, labels)),
-        "log-volume change alone": category_run.percent(
+        "negative log-likelihood": measuring.percent(metrics.auroc(-log_p, labels)),
+        "log-volume change alone": measuring.percent(
             metrics.auroc(-(log_p + gaussian**2 / 2), labels)
         ),
-        "‖x̂1‖": category_run.percent(metrics.auroc(gaussian, labels)),
-        "mean density proxy": category_run.percent(metrics.auroc(proxy, labels)),
+        "‖x̂1‖": measuring.percent(metrics.auroc(gaussian, labels)),
+        "mean density proxy": measuring.percent(metrics.auroc(proxy, labels)),
         "bits per element, good": float(-log_p[~labels].mean() / np.log(2) / ends[0].size),
         "bits per element, defective": float(-log_p[labels].mean() / np.log(2) / ends[0].size),
     }
 
 
-def run(job: category_run.Job) -> dict[str, Any]:
+def run(job: measuring.Job) -> dict[str, Any]:
     """Obtain the model, and question its field; the category's entry."""
     config, name = job.config, job.category.name
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: geometry.py compares a network with it; give unet")
+    if config.target != "gaussian":
+        raise WTFlowError(f"--target {config.target}: the exact field has gaussian; give that")
     angle_key, time_key, likelihood_key = jax.random.split(jax.random.key(config.seed), 3)
     with loader.bars() as progress:
         splits, test_images = job.loader.data(config, job.category, progress)
+        loader.both_kinds(test_images, name)
         labels = test_images.labels
         model = models.obtain(config, name, splits, progress)
         fitted, loss = model.restore(config, splits), model.history[-1]["loss"]

@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import kurtosis
 
-import category as category_run
 import common
 import loader
+import measuring
 import tables
 import views
 from wtflow_jax import detector, transport, whitening
@@ -54,13 +54,14 @@ def moments(config: Config, **splits: Maps) -> dict[str, dict[str, float]]:
     return {name: of(maps) for name, maps in splits.items()}
 
 
-def run(job: category_run.Job) -> dict[str, Any]:
+def run(job: measuring.Job) -> dict[str, Any]:
     """Leave out, fit and score; the category's entry."""
     config, name = job.config, job.category.name
     if config.wt != "whiten":
         raise WTFlowError(f"--wt {config.wt}: held_out.py questions whiten; leave --wt away")
     with loader.bars() as progress:
         splits, test_images = job.loader.data(config, job.category, progress)
+        loader.both_kinds(test_images, name)
         train, test, labels = splits.train, splits.test, test_images.labels
         if len(train) < 2 * whitening.FOLDS:
             raise WTFlowError(

@@ -8,8 +8,8 @@ which ``pooling.py`` asks for from training images alone.
     python experiments/improvements.py --root mvtec_ad --categories bottle
 
 "gain" is over the first row, with the lowest and highest of the seeds in brackets: a change counts
-where none of them is negative. Cost: four models a category and seed, each that of mvtec.py or some
-more; pooling needs none of its own.
+where none of them is negative. Cost: five models a category and seed, each that of mvtec.py or some
+more.
 """
 
 import sys

@@ -29,7 +29,7 @@ from wtflow_jax.errors import WTFlowError
 def bars() -> Progress:
     """Return progress bars on standard error; each has a ``note``."""
     return Progress(
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
@@ -47,7 +47,7 @@ class Test(NamedTuple):
         labels: whether each is defective, (n,) bool.
         masks: their defective pixels; None where a defect has none.
         regions: of the masks, as the metrics take them; None likewise.
-        saturated: MVTec LOCO's regions with their saturation; empty elsewhere.
+        saturated: MVTec LOCO's regions with their saturation; None elsewhere.
         upsamplings: from cells to pixels, by the convention of cell centres.
     """
 
@@ -55,7 +55,7 @@ class Test(NamedTuple):
     labels: Bool[np.ndarray, " n"]
     masks: Bool[np.ndarray, "n H W"] | None
     regions: metrics.Regions | None
-    saturated: Sequence[metrics.Region]
+    saturated: Sequence[metrics.Region] | None
     upsamplings: dict[str, scores.Upsampling]
 
 
@@ -64,6 +64,13 @@ class Data(NamedTuple):
 
     splits: models.Splits
     test: Test
+
+
+def both_kinds(test: Test, name: str) -> None:
+    """Refuse test images that are all good or all defective."""
+    for label, word in ((False, "good"), (True, "defective")):
+        if label not in test.labels:
+            raise WTFlowError(f"{name}: no {word} test image; this experiment needs both kinds")
 
 
 class Loader:
@@ -100,8 +107,10 @@ class Loader:
     def _load(self, config: Config, category: Category, progress: Progress) -> Data:
         size = datasets.parse_size(config.image_size)
         train, validation = list(category.train), list(category.validation)
-        if not validation:
-            train, validation = hold_out(train, round(config.validation * len(train)))
+        if not validation and config.validation:
+            # One at least, as it was asked for, and one to train on.
+            count = min(max(1, round(config.validation * len(train))), len(train) - 1)
+            train, validation = hold_out(train, count)
         # Masks first: they are quick, and a bad one is told of before minutes of work.
         masks, saturated = _masks(category, size), _saturated(category, size)
         backbone = self.backbone(config)
@@ -147,9 +156,9 @@ def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W
     return masks
 
 
-def _saturated(category: Category, size: tuple[int, int]) -> list[metrics.Region]:
+def _saturated(category: Category, size: tuple[int, int]) -> list[metrics.Region] | None:
     if not category.saturations:
-        return []
+        return None
     return [
         metrics.Region(i, region.mask, region.saturation)
         for i, sample in enumerate(category.test)

@@ -15,8 +15,8 @@ Not run here yet: no data at hand (docs/results.md).
 import sys
 from functools import partial
 
-import category
 import common
+import measuring
 import views
 from wtflow_jax.config import Config
 
@@ -24,7 +24,7 @@ EXPERIMENT = common.Experiment(
     name="loco",
     description=__doc__ or "",
     show=partial(views.data_set, views.InPaper(means="III")),
-    measure=category.measure_and_draw,
+    measure=measuring.measure_and_draw,
     given=Config(data="mvtec_loco"),
 )
 

@@ -1,18 +1,22 @@
 """Trained models, kept on disk: one that two tables need is trained once.
 
-A model's directory is named after everything that decides its numbers: the training flags, the
-images' contents, the backbone and the code. It holds the last checkpoints, ``cells/EPOCH.npz`` with
-the scores of the test and validation images a cell of the feature map (every metric follows from
-them), and, once it is finished, ``model.json``. One that was interrupted goes on where it stopped.
+A model's directory is named after everything that decides its numbers: the flags of training and
+solving, the images' contents, the backbone and the code. It holds the last checkpoints,
+``cells/EPOCH.npz`` with the scores of the test and validation images a cell of the feature map
+(every metric follows from them), and, once it is finished, ``model.json``. One that was interrupted
+goes on where it stopped.
 """
 
 import ast
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import lru_cache
 from importlib.metadata import version
@@ -110,17 +114,22 @@ class Model(NamedTuple):
             return fitted
         with Checkpoints(self.directory / "checkpoint") as checkpoints:
             found = checkpoints.restore(state)
-        if found is None:
-            raise WTFlowError(f"{self.directory}: has no checkpoint; delete it to train again")
+        if found is None or len(found[1]) != len(self.history):
+            raise WTFlowError(f"{self.directory}: lacks its last checkpoint; delete it")
         return fitted._replace(params=found[0].params)
 
 
-@lru_cache
 def code() -> str:
-    """Return a digest of what the modules of ``CODE`` do: not of their comments and docstrings."""
+    """Return a digest of what the modules of ``CODE`` do."""
+    return digest_of(*(Path(wtflow_jax.__file__).parent / f"{name}.py" for name in CODE))
+
+
+@lru_cache
+def digest_of(*paths: Path) -> str:
+    """Return a digest of Python files without their comments and docstrings."""
     digest = hashlib.sha256()
-    for name in CODE:
-        tree = ast.parse((Path(wtflow_jax.__file__).parent / f"{name}.py").read_text())
+    for path in paths:
+        tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(body := getattr(node, "body", None), list):
                 node.body = [part for part in body if not _is_text(part)]  # pyright: ignore
@@ -134,18 +143,17 @@ def _is_text(node: ast.AST) -> bool:
 
 def key(config: Config, splits: Splits) -> str:
     """Return what a model is kept under: twelve hexadecimal digits."""
-    # Only what differs from the defaults: a flag that is new tomorrow changes no key.
     flags = {
         field.name: getattr(config, field.name)
         for field in fields(Config)
-        if field.name not in ELSEWHERE and getattr(config, field.name) != field.default
+        if field.name not in ELSEWHERE
     }
     text = json.dumps([flags, splits.digest, code()], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _commit() -> str | None:
-    command = ["git", "rev-parse", "HEAD"]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     here = Path(__file__).parent
     try:
         done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
@@ -188,12 +196,27 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
     directory = config.models / f"{name}-{config.wt}-{config.velocity}-{key(config, splits)}"
     path = directory / "model.json"
     if not path.exists():
-        _train(config, name, splits, directory, progress)
+        directory.mkdir(parents=True, exist_ok=True)
+        with _alone(directory):
+            # Whoever held the lock may have finished it.
+            if not path.exists():
+                _train(config, name, splits, directory, progress)
     try:
         kept = json.loads(path.read_text())
         return Model(directory, kept["environment"], kept["history"], kept["norms"])
     except (ValueError, KeyError, TypeError) as error:
         raise WTFlowError(f"{path}: is no model; delete its directory") from error
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Let one process at a time train a model; the lock of one that is killed is taken off."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _evaluated(config: Config, epoch: int) -> bool:
@@ -213,7 +236,6 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
         _finish(config, fitted, splits, directory, history)
         return
     steps = -(-len(x) // config.batch_size)
-    directory.mkdir(parents=True, exist_ok=True)
     with Checkpoints(directory / "checkpoint") as checkpoints:
         if found := checkpoints.restore(state):
             state, history = found

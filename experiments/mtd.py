@@ -11,8 +11,8 @@ which. Cost: as mvtec.py, with four times the images. Not run here yet: no data 
 import sys
 from functools import partial
 
-import category
 import common
+import measuring
 import views
 from wtflow_jax.config import Config
 
@@ -20,7 +20,7 @@ EXPERIMENT = common.Experiment(
     name="mtd",
     description=__doc__ or "",
     show=partial(views.data_set, views.InPaper()),
-    measure=category.measure_and_draw,
+    measure=measuring.measure_and_draw,
     given=Config(data="mtd"),
 )
 

@@ -14,8 +14,8 @@ printed beside the measured ones. What was reached: docs/results.md.
 import sys
 from functools import partial
 
-import category
 import common
+import measuring
 import views
 from wtflow_jax.config import Config
 
@@ -23,7 +23,7 @@ EXPERIMENT = common.Experiment(
     name="mvtec",
     description=__doc__ or "",
     show=partial(views.data_set, views.InPaper(means="I", image="S-VIII", pixel="S-IX")),
-    measure=category.measure_and_draw,
+    measure=measuring.measure_and_draw,
     given=Config(data="mvtec_ad"),
 )
 

@@ -14,8 +14,8 @@ docs/results.md.
 import sys
 from functools import partial
 
-import category
 import common
+import measuring
 import views
 from wtflow_jax.config import Config
 
@@ -23,7 +23,7 @@ EXPERIMENT = common.Experiment(
     name="mvtec3d",
     description=__doc__ or "",
     show=partial(views.data_set, views.InPaper(means="VI")),
-    measure=category.measure_and_draw,
+    measure=measuring.measure_and_draw,
     given=Config(data="mvtec_3d"),
 )
 

@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Float
 from rich.progress import Progress
 
-import category as category_run
 import common
 import loader
+import measuring
 import tables
 import views
 from wtflow_jax import detector, metrics, scores
@@ -78,20 +78,20 @@ def pooling(
     for fraction in FRACTIONS:
         values = [np.concatenate(found[fraction]) for found in (good, bad)]
         labels = np.repeat([False, True], [len(part) for part in values])
-        areas[str(fraction)] = category_run.percent(metrics.auroc(np.concatenate(values), labels))
+        areas[str(fraction)] = measuring.percent(metrics.auroc(np.concatenate(values), labels))
     return areas
 
 
-def run(job: category_run.Job) -> dict[str, Any]:
+def run(job: measuring.Job) -> dict[str, Any]:
     """Leave out, paste and score; the row's entry."""
     config, name = job.config, job.category.name
-    if len(job.category.train) < 2 * FOLDS:
-        raise WTFlowError(
-            f"{name}: {len(job.category.train)} training images; "
-            f"give at least {2 * FOLDS} to leave a fifth of them out"
-        )
     with loader.bars() as progress:
         data = job.loader.data(config, job.category, progress)
+        if len(data.splits.train) < 2 * FOLDS:
+            raise WTFlowError(
+                f"{name}: {len(data.splits.train)} training images; "
+                f"give at least {2 * FOLDS} to leave a fifth of them out"
+            )
         upsampling = data.test.upsamplings[config.centres]
         return {"pooling": pooling(config, data.splits.train, upsampling, name, progress)}
 

@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-import category as category_run
 import common
 import loader
+import measuring
 import models
 import paper
 import tables
@@ -67,13 +67,16 @@ def observations(radii: Radii, root_d: float) -> dict[str, Any]:
     }
 
 
-def run(job: category_run.Job) -> dict[str, Any]:
+def run(job: measuring.Job) -> dict[str, Any]:
     """Train with each map, follow the test images and write the pictures; the category's entry."""
     config, name, out = job.config, job.category.name, job.out
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: singular at t = 0, where radial.py starts; give unet")
+    if config.start:
+        raise WTFlowError(f"--start {config.start}: radial.py starts at t = 0; give --start 0")
     with loader.bars() as progress:
         data = job.loader.data(config, job.category, progress)
+        loader.both_kinds(data.test, name)
         labels, test_features = data.test.labels, data.splits.test
         root_d = float(np.sqrt(np.prod(test_features.shape[1:])))
         entry: dict[str, Any] = {"sqrt_d": root_d}

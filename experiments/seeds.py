@@ -52,9 +52,8 @@ def _spread(values: list[float | None], part: views.Rows, metric: str) -> list[s
         return [tables.NONE] * 5
     mean, interval, std = float(np.mean(known)), tables.NONE, tables.NONE
     if len(known) > 1:
-        deviation = float(np.std(known, ddof=1))
-        half = float(stats.t.ppf(0.975, len(known) - 1)) * deviation / len(known) ** 0.5
-        interval, std = f"{mean - half:.2f} to {mean + half:.2f}", f"{deviation:.2f}"
+        half = float(stats.t.ppf(0.975, len(known) - 1)) * float(stats.sem(known))
+        interval, std = f"{mean - half:.2f} to {mean + half:.2f}", f"{np.std(known):.2f}"
     over_epochs = float(np.mean([row[f"{metric}_auroc_std"] for row in part]))
     each = ", ".join(f"{value:.2f}" for value in known)
     return [each, f"{mean:.2f}", std, interval, f"{over_epochs:.2f}"]

@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-import category as category_run
 import common
 import loader
+import measuring
 import models
 import paper
 import tables
@@ -36,7 +36,6 @@ from wtflow_jax import detector, metrics, ode, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 
-MAPS = {"none": "rFM", "batch_norm": "WT-Flow (BN)", "layer_norm": "WT-Flow (LN)"}
 STEPS = {
     "euler": (1, 2, 5, 10, 20, 50, 100, 200, 400),
     "heun": (1, 2, 5, 10, 20, 50, 100),
@@ -49,17 +48,18 @@ REFERENCE = 1e-5
 """Tolerance of the solution that distances are to."""
 
 Ends = Float[np.ndarray, "n h w c"]
-Solve = Callable[[np.ndarray], tuple[np.ndarray, float]]
-"""Of a batch of x0, the endpoints and the mean of network evaluations an image."""
+Solve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Of a batch of x0, the endpoints and the network evaluations of each image."""
 
 
 def equal(fitted: detector.Detector, solver: str, steps: int) -> Solve:
     """Return a solve in equal steps."""
     once, per_step = ode.EVALUATIONS[solver]
 
-    def solve(x0: np.ndarray) -> tuple[np.ndarray, float]:
+    def solve(x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         push = partial(ode.push_forward, fitted.velocity_fn, fitted.params)
-        return np.asarray(push(x0, steps=steps, solver=solver)), once + per_step * steps
+        evaluations = np.full(len(x0), once + per_step * steps)
+        return np.asarray(push(x0, steps=steps, solver=solver)), evaluations
 
     return solve
 
@@ -67,34 +67,38 @@ def equal(fitted: detector.Detector, solver: str, steps: int) -> Solve:
 def adaptive(fitted: detector.Detector, tolerance: float) -> Solve:
     """Return a Dopri5 solve in steps as long as the tolerance allows."""
 
-    def solve(x0: np.ndarray) -> tuple[np.ndarray, float]:
+    def solve(x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         push = partial(ode.push_forward_adaptive, fitted.velocity_fn, fitted.params)
         found = push(x0, tolerance=jnp.float32(tolerance))
-        return np.asarray(found.x1), float(found.evaluations.mean())
+        return np.asarray(found.x1), np.asarray(found.evaluations)
 
     return solve
 
 
 def over_images(solve: Solve, x0: Ends) -> tuple[Ends, float, float]:
-    """Return endpoints, mean evaluations an image and seconds, of batches of one shape."""
+    """Return endpoints, mean evaluations an image and seconds, of batches of one shape.
+
+    The last batch begins earlier where images are short of a multiple; its repeats cost time too.
+    """
     size = min(detector.BATCH, len(x0))
     solve(x0[:size])
     start, ends, evaluations = time.perf_counter(), [], []
     for first in range(0, len(x0), size):
-        # The last batch begins earlier rather than being another shape.
         at = min(first, len(x0) - size)
         end, count = solve(x0[at : at + size])
         ends.append(end[first - at :])
-        evaluations.append(count)
+        evaluations.append(count[first - at :])
     seconds = time.perf_counter() - start
-    return np.concatenate(ends), float(np.mean(evaluations)), seconds
+    return np.concatenate(ends), float(np.concatenate(evaluations).mean()), seconds
 
 
-def run(job: category_run.Job) -> dict[str, Any]:
+def run(job: measuring.Job) -> dict[str, Any]:
     """Solve with every solver; the row's entries."""
     config = job.config
     if config.velocity == "exact":
         raise WTFlowError("--velocity exact: singular at t = 0, where solves start; give unet")
+    if config.start:
+        raise WTFlowError(f"--start {config.start}: solves start at t = 0; give --start 0")
     with loader.bars() as progress:
         data = job.loader.data(config, job.category, progress)
         model = models.obtain(config, job.category.name, data.splits, progress)
@@ -122,7 +126,7 @@ def run(job: category_run.Job) -> dict[str, Any]:
     return {"model": model.directory.name, "reference_evaluations": evaluations, "solves": found}
 
 
-def _figures(job: category_run.Job, data: loader.Data, solve: Solve, x0: Ends) -> dict[str, Any]:
+def _figures(job: measuring.Job, data: loader.Data, solve: Solve, x0: Ends) -> dict[str, Any]:
     config, test = job.config, data.test
     ends, evaluations, seconds = over_images(solve, x0)
     cells = np.asarray(_cells(ends, config.score))
@@ -131,8 +135,8 @@ def _figures(job: category_run.Job, data: loader.Data, solve: Solve, x0: Ends) -
     )
     pixel = None if test.masks is None else metrics.auroc(prediction.maps, test.masks)
     return {
-        "image_auroc": category_run.percent(metrics.auroc(prediction.scores, test.labels)),
-        "pixel_auroc": category_run.percent(pixel),
+        "image_auroc": measuring.percent(metrics.auroc(prediction.scores, test.labels)),
+        "pixel_auroc": measuring.percent(pixel),
         "evaluations": evaluations,
         "seconds": seconds,
         "ends": ends,
@@ -144,7 +148,7 @@ _cells = jax.jit(scores.cell_scores, static_argnames="score")
 
 def variants(config: Config) -> dict[str, common.Changes]:
     """Return the paper's three maps."""
-    return {wt: {"wt": wt} for wt in MAPS}
+    return {wt: {"wt": wt} for wt in views.HEADLINE}
 
 
 def show(config: Config, rows: views.Rows) -> list[tables.Table]:
@@ -157,7 +161,7 @@ def show(config: Config, rows: views.Rows) -> list[tables.Table]:
         cells = [tables.number(by_steps.get(n, {}).get("pixel_auroc")) for n in counts]
         euler.append([f"{row['category']}, {row['variant']}", *cells])
     for wt in views.names(rows, "variant"):
-        figures = theirs[MAPS[wt]]
+        figures = theirs[views.HEADLINE[wt]]
         cells = [tables.number(figures[n].value) if n in figures else tables.NONE for n in counts]
         euler.append([f"paper, {wt}", *cells])
     title = "Pixel AUROC in % by Euler steps"

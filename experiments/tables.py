@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import rich.table
 from rich.console import Console
+from rich.markup import escape
 
 NONE = "–"
 """In place of a figure that there is none of."""
@@ -47,15 +48,15 @@ def show(table: Table, console: Console) -> None:
     Console(file=console.file, width=max(_width(view), console.width)).print(view)
     left_out = len(table.columns) - count
     for note in [*table.notes, *[f"{left_out} more columns are in table.md."] * bool(left_out)]:
-        console.print(note, style="dim")
+        console.print(note, style="dim", markup=False)
 
 
 def _view(table: Table, count: int) -> rich.table.Table:
-    view = rich.table.Table(title=table.title)
+    view = rich.table.Table(title=escape(table.title))
     for i, name in enumerate(table.columns[:count]):
-        view.add_column(name, justify="right" if i else "left", no_wrap=True)
+        view.add_column(escape(name), justify="right" if i else "left", no_wrap=True)
     for row in table.rows:
-        view.add_row(*row[:count])
+        view.add_row(*map(escape, row[:count]))
     return view
 
 

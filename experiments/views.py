@@ -29,9 +29,12 @@ def names(rows: Rows, column: str) -> list[Any]:
 
 
 def over_seeds(rows: Rows, metric: str) -> tuple[float | None, float | None]:
-    """Return mean and std over seeds; of one seed, those over its last evaluated epochs."""
-    values = [row[metric] for row in rows]
-    if not values or None in values:
+    """Return mean and std (of the seeds run, not an estimate of more).
+
+    Of one seed, the mean and std over its last evaluated epochs.
+    """
+    values = [row[metric] for row in rows if row.get(metric) is not None]
+    if not values or len(values) < len(rows):
         return None, None
     if len(values) == 1:
         std = rows[0].get(f"{metric}_std")
@@ -179,7 +182,10 @@ def by_variant(
             for metric in ("image_auroc", "pixel_auroc", *extra):
                 value, std = over_seeds(part, metric)
                 cells.append(number(value, std, 3 if metric == "loss" else 2))
-        values = [mean(of_variant, metric) for metric in ("image_auroc", "pixel_auroc")]
+        values: list[float | None] = [None, None]
+        # Means over other categories than the others' would be no comparison.
+        if set(names(of_variant, "category")) == set(categories):
+            values = [mean(of_variant, metric) for metric in ("image_auroc", "pixel_auroc")]
         values += theirs.get(variant, (None, None)) if theirs else []
         first = first or values
         for value, start in zip(values, first, strict=True):

@@ -14,8 +14,8 @@ four times the training images a category. Not run here yet: no data at hand (do
 import sys
 from functools import partial
 
-import category
 import common
+import measuring
 import views
 from wtflow_jax.config import Config
 
@@ -23,7 +23,7 @@ EXPERIMENT = common.Experiment(
     name="visa",
     description=__doc__ or "",
     show=partial(views.data_set, views.InPaper(means="II", image="S-X", pixel="S-XI")),
-    measure=category.measure_and_draw,
+    measure=measuring.measure_and_draw,
     given=Config(data="visa"),
 )
 

@@ -79,6 +79,27 @@ def test_a_defect_that_nobody_has_drawn_leaves_pixels_out(tmp_path, cache):
     assert "a defective image has no mask" in row["undefined"]
 
 
+def test_rows_of_other_code_are_measured_anew(tmp_path, cache):
+    trees.mvtec_ad(tmp_path / "data")
+    (row,), _ = run("mpdd", tmp_path / "data", tmp_path, cache)
+    path = tmp_path / "mpdd" / "results.json"
+    results = json.loads(path.read_text())
+    results["rows"][0] |= {"image_auroc": -1.0}
+    path.write_text(json.dumps(results))
+    assert run("mpdd", tmp_path / "data", tmp_path, cache, "--resume")[0][0]["image_auroc"] == -1.0
+    results["rows"][0]["code"] = "other"
+    path.write_text(json.dumps(results))
+    (again,), _ = run("mpdd", tmp_path / "data", tmp_path, cache, "--resume")
+    assert again == row
+
+
+def test_one_image_is_too_few(tmp_path, cache, capsys):
+    trees.write(tmp_path / "data" / "0.png", trees.picture(0))
+    where = "--root", tmp_path / "data", "--out", tmp_path / "out", "--cache", cache
+    assert common.main(importlib.import_module("folder").EXPERIMENT, [*map(str, where)]) == 1
+    assert "has 1 images to train on and 0 to test" in capsys.readouterr().err
+
+
 def test_half_a_data_set_is_told_of(tmp_path, cache, capsys):
     trees.mvtec_ad(tmp_path / "data", "connector")
     run("mpdd", tmp_path / "data", tmp_path, cache)
@@ -95,6 +116,8 @@ def test_the_papers_settings_of_a_category(tmp_path):
     assert common.of_category(paper, "bottle") == paper
     asked = common.parse(mvtec, ["--preset", "paper", "--image-size", "320"])
     assert common.of_category(asked, "transistor").image_size == "320"
+    fine = common.parse(mvtec, ["--preset", "fine"])
+    assert common.of_category(fine, "transistor") == fine
     resnet = common.parse(visa, ["--backbone", "resnet18"])
     assert common.of_category(resnet, "macaroni2").layer == ("layer2",)
     assert common.of_category(common.parse(visa, []), "macaroni2").layer == ()

@@ -63,9 +63,10 @@ def finished(tmp_path_factory, cache):
 def test_writes_what_it_promises(finished):
     out, done = finished
     results = json.loads((out / "results.json").read_text())
-    assert set(results) == {"experiment", "config", "environment", "rows"}
-    assert set(results["environment"]) == {"versions", "device", "git_commit"}
+    assert set(results) == {"experiment", "config", "rows"}
     (row,) = results["rows"]
+    assert set(row["environment"]) == {"versions", "device", "git_commit"}
+    assert row["settings"] == {}
     assert (row["category"], row["variant"], row["seed"]) == ("texture", "", 0)
     assert set(row) >= METRICS | {f"{name}_{kind}" for name in METRICS for kind in ("std", "final")}
     assert [entry["epoch"] for entry in row["history"]] == [1, 2, 3]

@@ -1,6 +1,8 @@
 """The store of trained models, and that training sees no test image."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,14 +44,14 @@ def test_comments_and_docstrings_change_no_key(tmp_path, monkeypatch):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / f"{name}.py").write_text(edit(text) if name == "loss" else text)
         monkeypatch.setattr(models.wtflow_jax, "__file__", str(tmp_path / "__init__.py"))
-        models.code.cache_clear()
+        models.digest_of.cache_clear()
         return models.code()
 
     plain = digest(lambda text: text)
     assert digest(lambda text: text.replace('"""Return the loss', '"""Give  the loss')) == plain
     assert digest(lambda text: "# A comment.\n" + text) == plain
     assert digest(lambda text: text.replace("jnp.square(error)", "jnp.abs(error)")) != plain
-    models.code.cache_clear()
+    models.digest_of.cache_clear()
 
 
 def splits(digest="d"):
@@ -138,6 +140,23 @@ def test_an_unfinished_model_is_gone_on_with_and_a_broken_one_is_told_of(tmp_pat
     assert common.main(mvtec.EXPERIMENT, [*arguments, "--out", str(tmp_path / "c")]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == f"error: {model / 'model.json'}: is no model; delete its directory"
+
+
+def test_one_that_is_being_trained_is_waited_for(tmp_path, monkeypatch):
+    """Two threads ask for the same model at once: it is trained once."""
+    trained = []
+
+    def train(config, name, splits, directory, progress):
+        trained.append(name)
+        time.sleep(0.2)
+        (directory / "model.json").write_text('{"environment": {}, "history": [], "norms": {}}')
+
+    monkeypatch.setattr(models, "_train", train)
+    config = replace(Config(), models=tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(models.obtain, config, "a", splits(), None) for _ in range(2)]
+        assert asked[0].result() == asked[1].result()
+    assert trained == ["a"]
 
 
 def test_flags_that_decide_nothing_exist():

@@ -3,12 +3,13 @@
 import importlib
 import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from rich.console import Console
 
 import all as every
+import common
 import document
 import paper
 import tables
@@ -119,19 +120,57 @@ def test_commands_of_runs():
 
 
 def test_verdicts():
-    entry = document.Entry("I, S-VIII, S-IX", "MVTec AD", "mvtec", "why not")
-
-    def found(rows, preset="paper"):
-        config = Config(preset=preset, data="mvtec_ad", width=768)
-        return document.verdict(entry, [document.Run("run", config, rows, {})])
-
-    assert document.verdict(entry, []) == "not run: why not"
-    assert found([row("bottle", 99.0)]) == "partly: bottle alone, width 768"
+    entry = document.ENTRIES[0]
     names = [name for name in paper.table("S-VIII") if name != "mean"]
-    close = [row(name, 99.0) | {"pixel_auroc": 98.0} for name in names]
-    assert found(close) == "reproduced"
-    assert found(close, "small").startswith("partly")
-    assert "more than 1 points off" in found([row(name, 97.0) for name in names])
+    paper_config = common.parse(importlib.import_module("mvtec").EXPERIMENT, ["--preset", "paper"])
+
+    def found(rows, entry=entry, **changes):
+        run = document.Run("run", replace(paper_config, **changes), rows)
+        return document.verdict(entry, [run])
+
+    def flat(image, pixel=98.0, variant=""):
+        return [row(name, image, variant) | {"pixel_auroc": pixel} for name in names]
+
+    assert document.verdict(entry, []) == "not run yet"
+    assert document.verdict(document.ENTRIES[1], []) == "not run: its images are not at hand"
+    assert found(flat(99.0)) == "reproduced"
+    assert found(flat(97.0)) == "run in full, up to 2.0 points off"
+    assert found(flat(99.0)[:2]) == "partly: carpet, grid alone, preset paper"
+    # Another setting than the paper's is no reproduction, nor is what it has no figure of.
+    for change in ({"epochs": 1}, {"width": 64}, {"smoke": True}, {"preset": "small"}):
+        assert found(flat(99.0), **change).startswith("partly")
+    assert found(flat(99.0), wt="whiten").startswith(("partly", "run in full; see below"))
+    tenth = next(e for e in document.ENTRIES if e.numbers == "X")
+    assert found(flat(99.05, variant="layer_norm"), tenth) == "reproduced"
+    assert found(flat(10.0, variant="layer_norm"), tenth).endswith("89.0 points off")
+    seventh = next(e for e in document.ENTRIES if e.numbers == "VII")
+    assert found([{"category": name, "variant": ""} for name in names], seventh) == (
+        "run in full; see below"
+    )
+
+
+def test_a_variant_that_lacks_a_category_has_no_mean():
+    rows = [row("a", 90.0, "one"), row("a", 95.0, "two"), row("b", 50.0, "one")]
+    table = views.by_variant(rows, "t", "variant", {})
+    assert [cells[-4:] for cells in table.rows] == [
+        ["70.00", "+0.00", "70.00", "+0.00"],
+        ["–", "–", "–", "–"],
+    ]
+
+
+def test_names_are_no_markup():
+    out = io.StringIO()
+    tables.show(tables.Table("[b]", ["a [red]"], [["[/x]"]], ["[y]"]), Console(file=out))
+    assert all(text in out.getvalue() for text in ("[b]", "a [red]", "[/x]", "[y]"))
+
+
+def test_a_smoke_run_is_not_documented(tmp_path, capsys):
+    config = json.loads(json.dumps(asdict(Config(smoke=True)), default=str))
+    (tmp_path / "results.json").write_text(
+        json.dumps({"experiment": "mvtec", "config": config, "rows": []})
+    )
+    assert document.main(add=(tmp_path,)) == 1
+    assert "a smoke run; its figures mean nothing" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_result(tmp_path, capsys):
@@ -144,7 +183,9 @@ def test_a_file_that_is_no_result(tmp_path, capsys):
 def test_all_goes_on_after_a_failure(tmp_path, capsys, monkeypatch):
     def run(experiment, arguments):
         asked.append((experiment.name, arguments))
-        return int(experiment.name == "visa")
+        if experiment.name == "visa":
+            raise MemoryError
+        return 0
 
     asked = []
     monkeypatch.setattr(every.common, "main", run)

@@ -115,7 +115,7 @@ def _key(backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int], d
 def digest(
     backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int], dense: bool = False
 ) -> str:
-    """Return 32 hexadecimal digits of everything that decides the features of images.
+    """Return a text that is the same where the features of images are.
 
     Args:
         backbone: a loaded one.
@@ -126,7 +126,7 @@ def digest(
     Raises:
         WTFlowError: an image cannot be read.
     """
-    return _name(_key(backbone, samples, size, dense))
+    return f"{VERSION}-{_name(_key(backbone, samples, size, dense))}"
 
 
 def _name(key: _Key) -> str:

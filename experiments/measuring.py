@@ -37,21 +37,21 @@ class Job(NamedTuple):
 
 def measure(job: Job) -> Row:
     """Obtain the model and return its figures, the means over the last evaluated epochs."""
+    return _measure(job)[0]
+
+
+def _measure(job: Job) -> tuple[Row, Test, models.Model]:
     with bars() as progress:
         data = job.loader.data(job.config, job.category, progress)
         model = models.obtain(job.config, job.category.name, data.splits, progress)
-        return figures(job.config, data.test, model, progress)
+        return figures(job.config, data.test, model, progress), data.test, model
 
 
 def measure_and_draw(job: Job) -> Row:
     """As ``measure``; write ``scores.npz`` and ``maps.png`` of the last epoch too."""
-    row = measure(job)
+    row, test, model = _measure(job)
     config = job.config
-    with bars() as progress:
-        data = job.loader.data(config, job.category, progress)
-        test = data.test
-        cells = models.obtain(config, job.category.name, data.splits, progress)
-        cells = cells.cells(cells.epochs()[-1]).test
+    cells = model.cells(model.epochs()[-1]).test
     prediction = detector.finish(cells, test.upsamplings[config.centres], config.top_fraction)
     job.out.mkdir(parents=True, exist_ok=True)
     np.savez(
@@ -79,7 +79,8 @@ def figures(config: Config, test: Test, model: models.Model, progress: Progress)
             progress.advance(task)
         if test.masks is None:
             warnings.warn("a defective image has no mask", metrics.UndefinedMetric, stacklevel=1)
-        reasons |= {str(w.message): None for w in caught}
+        undefined = [w for w in caught if issubclass(w.category, metrics.UndefinedMetric)]
+        reasons |= {str(w.message): None for w in undefined}
     row: Row = {"model": model.directory.name}
     for name in each[0]:
         values = [one[name] for one in each]
@@ -152,7 +153,7 @@ def _metrics(config: Config, test: Test, cells: detector.CellPrediction) -> dict
                 pixels = detector.upsample(cells.localization, upsampling)
                 other = percent(metrics.auroc(pixels, test.masks))
             found[f"pixel_auroc_{name}"] = other
-    if test.saturated:
+    if test.saturated is not None:
         found["pixel_spro"] = percent(metrics.spro(maps, test.saturated))
     return found
 
@@ -161,7 +162,7 @@ def _decide(config: Config, test: Test, cells: models.Cells) -> Row:
     """Return the threshold of held-out good images and what it does to the test images."""
     upsampling = test.upsamplings[config.centres]
     if not len(cells.validation.detection):
-        return {"threshold": None, "why": "no held-out good images; give --validation 0.1"}
+        return {"threshold": None, "why": "no held-out good images: give --validation 0.1"}
     held_out = detector.finish(cells.validation, upsampling, config.top_fraction).scores
     threshold = decision.threshold(held_out, config.false_alarms)
     found = detector.finish(cells.test, upsampling, config.top_fraction).scores > threshold.value
