@@ -23,7 +23,7 @@ import common
 NAMES = (
     *("mvtec", "visa", "loco", "mpdd", "mvtec3d", "btad", "mtd", "kolektor", "folder"),
     *("solver_steps", "ablation_width", "ablation_target", "ablation_placement", "backbones"),
-    *("loss_vs_wt", "time_law", "seeds", "improvements"),
+    *("loss_vs_wt", "time_law", "seeds", "start_radius", "improvements"),
     *("exact_field", "velocities", "held_out", "pooling", "radial", "geometry"),
 )
 

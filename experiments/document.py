@@ -89,6 +89,7 @@ ENTRIES = (
     Entry("S-XII to S-XIV", "radii on the way", "radial", GEOMETRY),
     Entry("", "time laws", "time_law"),
     Entry("", "seeds", "seeds"),
+    Entry("", "start radius", "start_radius"),
     Entry("", "improvements", "improvements"),
     Entry("", "pooling", "pooling"),
     Entry("", "BTAD", "btad", NO_DATA),

@@ -125,7 +125,12 @@ METRICS = {
 def others(rows: Rows, title: str) -> Table:
     """Return the remaining metrics, a row a category, and what the held-out threshold does."""
     metrics = {name: text for name, text in METRICS.items() if any(name in row for row in rows)}
-    columns = ["category", *metrics.values(), "false alarms", "detected", "seconds"]
+    decided = {
+        "promised": "false alarms: promised",
+        "false_alarms": "found",
+        "detected": "detected",
+    }
+    columns = ["category", *metrics.values(), *decided.values(), "seconds"]
     body = []
     for name in names(rows, "category"):
         of_name = pick(rows, category=name)
@@ -134,7 +139,7 @@ def others(rows: Rows, title: str) -> Table:
             number(float(np.mean([d[k] for d in decisions])), None, 1)
             if all(d.get(k) is not None for d in decisions)
             else NONE
-            for k in ("false_alarms", "detected")
+            for k in decided
         ]
         seconds = np.mean([sum(row["seconds"].values()) for row in of_name])
         cells = [

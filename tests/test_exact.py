@@ -84,6 +84,22 @@ def test_a_power_comes_before_the_map():
     np.testing.assert_allclose(*cells, rtol=1e-4)
 
 
+def test_a_scale_moves_the_start_and_nothing_else():
+    x = jnp.abs(MAPS)
+    asked = [replace(config(scale=s), wt="layer_norm") for s in (1.0, 2.0)]
+    plain, twice = (detector.fit(one, x) for one in asked)
+    x0 = detector.apply_wt(twice, x)
+    np.testing.assert_allclose(x0, 2 * detector.apply_wt(plain, x), rtol=1e-6)
+    # Lemma 5, and the patches of the exact field lie where the maps start.
+    norms = np.linalg.norm(np.asarray(x0).reshape(len(x0), -1), axis=1)
+    np.testing.assert_allclose(norms, 2 * np.sqrt(x0[0].size), rtol=1e-3)
+    scores = [
+        detector.predict_cells(fitted, np.asarray(x), one).localization
+        for fitted, one in zip((plain, twice), asked, strict=True)
+    ]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-4
+
+
 def test_log_density_scores_half_the_square_of_the_residual():
     """From the nearest of two patches, far apart: the rest of their mixture is nothing."""
     x = np.zeros((2, 1, 1, 4), np.float32)

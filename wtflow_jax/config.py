@@ -60,6 +60,8 @@ class Config:
     """Exponent of the features before the WT map, sign(f)·|f|^power; 0.5 shortens their tail."""
     wt: WTMapName = "layer_norm"
     """WT map on the features before coupling; none is plain rFM."""
+    scale: float = 1.0
+    """Factor on x0 after the WT map: where the data start, for layer_norm ‖x0‖ = scale·√D."""
     alpha: float = 0.1
     """whiten: weight of the covariance of all positions beside each position's own."""
     rank: int = 64
@@ -127,6 +129,7 @@ class Config:
         """Raise WTFlowError if a value is out of its range."""
         ranges = {
             "power": (0 < self.power < inf, "above 0"),
+            "scale": (0 < self.scale < inf, "above 0"),
             "alpha": (0 < self.alpha <= 1, "above 0 and at most 1"),
             "rank": (self.rank >= 1, "at least 1"),
             "patches": (self.patches >= 1, "at least 1"),

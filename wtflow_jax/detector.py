@@ -17,22 +17,34 @@ from wtflow_jax.types import Features, Params, PRNGKey, Sample, Time, VelocityFn
 BATCH = 16
 
 
+class Start(NamedTuple):
+    """How features become x0; hashable, a static argument.
+
+    Attributes:
+        wt: name of the WT map.
+        power: exponent of the features before the map.
+        scale: factor on x0 after it.
+    """
+
+    wt: str
+    power: float = 1.0
+    scale: float = 1.0
+
+
 class Detector(NamedTuple):
     """A WT map and a velocity field, fitted to one category.
 
     Attributes:
         velocity_fn: ``velocity_fn(params, t, x) -> v`` for one feature map.
         params: its parameters.
-        wt: name of the WT map.
+        start: the WT map and what goes with it.
         stats: the map's statistics, of the training features.
-        power: exponent of the features before the map.
     """
 
     velocity_fn: VelocityFn
     params: Params
-    wt: str
+    start: Start
     stats: transport.Stats
-    power: float = 1.0
 
 
 class CellPrediction(NamedTuple):
@@ -113,7 +125,8 @@ def init(config: Config, features: Features) -> tuple[Detector, train.TrainState
     _, h, w, c = features.shape
     options = {"alpha": config.alpha, "rank": config.rank} if config.wt == "whiten" else {}
     stats = transport.MAPS[config.wt].fit(transport.power(features, config.power), **options)
-    detector = Detector(_velocity(config), None, config.wt, stats, config.power)
+    start = Start(config.wt, config.power, config.scale)
+    detector = Detector(_velocity(config), None, start, stats)
     if config.velocity == "exact":
         bank = exact.bank(
             apply_wt(detector, features),
@@ -129,12 +142,13 @@ def init(config: Config, features: Features) -> tuple[Detector, train.TrainState
 
 def apply_wt(detector: Detector, features: Features) -> Features:
     """Return x0, the features after the detector's WT map."""
-    return _apply_wt(detector.wt, detector.power, detector.stats, features)
+    return _apply_wt(detector.start, detector.stats, features)
 
 
-@partial(jax.jit, static_argnames=("wt", "power"))
-def _apply_wt(wt: str, power: float, stats: transport.Stats, features: Features) -> Features:
-    return transport.MAPS[wt].apply(stats, transport.power(features, power))
+@partial(jax.jit, static_argnames="start")
+def _apply_wt(start: Start, stats: transport.Stats, features: Features) -> Features:
+    x0 = transport.MAPS[start.wt].apply(stats, transport.power(features, start.power))
+    return x0 if start.scale == 1 else start.scale * x0
 
 
 def epochs(
@@ -190,26 +204,25 @@ def fit(config: Config, features: Features) -> Detector:
 
 @partial(
     jax.jit,
-    static_argnames=("velocity_fn", "wt", "power", "solver", "steps", "residual", "score"),
+    static_argnames=("velocity_fn", "start", "solver", "steps", "residual", "score"),
     compiler_options=XLA_OPTIONS,
 )
 def _cells(
     velocity_fn: VelocityFn,
     params: Params,
-    wt: str,
-    power: float,
+    start: Start,
     stats: transport.Stats,
     features: Features,
     solver: str,
     steps: tuple[int, ...],
-    start: Float[Array, ""],
+    time: Float[Array, ""],
     residual: bool,
     score: str,
 ) -> list[Float[Array, "n h w"]]:
-    x0 = _apply_wt(wt, power, stats, features)
+    x0 = _apply_wt(start, stats, features)
     # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
-    scale = (start if residual else 1) / (1 - start)
-    carry = partial(ode.push_forward, velocity_fn, params, x0, solver=solver, start=start)
+    scale = (time if residual else 1) / (1 - time)
+    carry = partial(ode.push_forward, velocity_fn, params, x0, solver=solver, start=time)
     return [scores.cell_scores(scale * carry(steps=n), score) for n in steps]
 
 
@@ -235,8 +248,7 @@ def predict_cells(
         result = _cells(
             detector.velocity_fn,
             detector.params,
-            detector.wt,
-            detector.power,
+            detector.start,
             detector.stats,
             jnp.asarray(filled),
             config.solver,

@@ -1,0 +1,40 @@
+"""How far out the data start: is √D the place, or the map that brings them there?
+
+Claim (Sec. III-D, Fig. 5): the centripetal pull V(d) = −d grows with the radius d at which data
+start; a WT map puts them at d = √D, where transport is worst and detection best.
+
+    python experiments/start_radius.py                                      # built-in category
+    python experiments/start_radius.py --root mvtec_ad --categories bottle
+
+x0 of each map is multiplied by a factor, so that layer_norm starts at ‖x0‖ = factor·√D. Plain rFM
+starts at 0.16 to 0.18·√D on bottle and tire (ResNet-18), the paper's batch_norm at 0.22·√D (suppl.
+Table XIII). Cost: ten models a category and seed, each that of mvtec.py.
+"""
+
+import sys
+from itertools import product
+
+import common
+import tables
+import views
+from wtflow_jax.config import Config
+
+FACTORS = (0.1, 0.22, 0.5, 1.0, 2.0)
+
+
+def variants(config: Config) -> dict[str, common.Changes]:
+    """Return batch_norm and layer_norm with every factor."""
+    pairs = product(("batch_norm", "layer_norm"), FACTORS)
+    return {f"{wt} {factor:g}": {"wt": wt, "scale": factor} for wt, factor in pairs}
+
+
+def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+    """Return AUROC and loss a factor."""
+    title = f"AUROC in % by start radius: {config.backbone}"
+    return [views.by_variant(rows, title, "WT map, ‖x0‖/√D", {}, ("image_auroc_map", "loss"))]
+
+
+EXPERIMENT = common.Experiment("start_radius", __doc__ or "", show, variants)
+
+if __name__ == "__main__":
+    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
