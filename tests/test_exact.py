@@ -93,8 +93,9 @@ def test_a_scale_moves_the_start_and_nothing_else():
     # Lemma 5, and the patches of the exact field lie where the maps start.
     norms = np.linalg.norm(np.asarray(x0).reshape(len(x0), -1), axis=1)
     np.testing.assert_allclose(norms, 2 * np.sqrt(x0[0].size), rtol=1e-3)
+    unseen = np.random.default_rng(1).random(x.shape, np.float32)
     scores = [
-        detector.predict_cells(fitted, np.asarray(x), one).localization
+        detector.predict_cells(fitted, unseen, one).localization
         for fitted, one in zip((plain, twice), asked, strict=True)
     ]
     assert np.abs(scores[0] - scores[1]).max() > 1e-4
