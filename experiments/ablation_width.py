@@ -27,7 +27,8 @@ def variants(config: Config) -> dict[str, common.Changes]:
     if config.preset == "paper":
         labels = list(paper.table("IV")["image"])
     else:
-        pairs = product(("none", "batch_norm", "layer_norm"), (32, 64, 128))
+        widths = (8, 16) if config.smoke else (32, 64, 128)
+        pairs = product(("none", "batch_norm", "layer_norm"), widths)
         labels = [f"{wt} {width}" for wt, width in pairs]
     return {label: _read(*label.split()) for label in labels}
 
