@@ -8,6 +8,7 @@ import numpy as np
 import paper
 from tables import NONE, Table, difference, number
 from wtflow_jax.config import Config
+from wtflow_jax.datasets import LAYOUTS
 
 
 def best(values: Mapping[str, float | None]) -> str:
@@ -208,7 +209,7 @@ class InPaper(NamedTuple):
 
 
 def data_set(numbers: InPaper, config: Config, rows: Rows) -> list[Table]:
-    """Return the tables of a data set: AUROC of images and pixels, other metrics, the means.
+    """Return the tables of a data set: AUROC of images and pixels, other metrics; the means of all.
 
     Args:
         numbers: of the paper's tables.
@@ -225,7 +226,9 @@ def data_set(numbers: InPaper, config: Config, rows: Rows) -> list[Table]:
     kinds = [name for name in _metrics(rows) if name.startswith("image_auroc ")]
     if config.data.endswith("loco"):
         found.append(by_kind(rows, kinds, f"Image AUROC in % by kind of defect: {setting}"))
-    if numbers.means and config.root is not None:
+    published = LAYOUTS[config.data.removeprefix("tfds:")].published
+    # The paper's means are of all the categories.
+    if numbers.means and set(published) <= set(names(rows, "category")):
         found.append(means(rows, f"Means beside those of Table {numbers.means}", numbers.means))
     return found
 
@@ -258,9 +261,7 @@ def means(rows: Rows, title: str, number_in_paper: str) -> Table:
         [system, *(_figure(theirs[key].get(system)) for key in keys)] for system in theirs[keys[0]]
     ]
     body.append(["ours", *(number(mean(rows, metric)) for metric in metrics)])
-    count = len(names(rows, "category"))
-    note = f"Ours is the mean over {count} {'category' if count == 1 else 'categories'}."
-    return Table(title, ["system", *(f"{key} AUROC" for key in keys)], body, [note])
+    return Table(title, ["system", *(f"{key} AUROC" for key in keys)], body)
 
 
 def beside(rows: Rows, metric: str, title: str, theirs: PaperTable) -> Table:

@@ -15,6 +15,7 @@ import paper
 import tables
 import views
 from wtflow_jax.config import Config, variant
+from wtflow_jax.datasets import LAYOUTS
 
 SMALL = tables.Table("Title", ["name", "first", "second"], [["a", "1.00", "2.00"]], ["Note."])
 
@@ -156,6 +157,17 @@ def test_a_variant_that_lacks_a_category_has_no_mean():
         ["70.00", "+0.00", "70.00", "+0.00"],
         ["–", "–", "–", "–"],
     ]
+
+
+def test_means_are_compared_over_the_whole_data_set_alone():
+    figures = {"decision": {"why": "x"}, "seconds": {}}
+    numbers = views.InPaper(means="V")
+    for names, expected in ((["tubes"], 3), (list(LAYOUTS["mpdd"].published), 4)):
+        rows = [row(name, 94.0, **figures) for name in names]
+        shown = views.data_set(numbers, Config(data="mpdd"), rows)
+        assert len(shown) == expected
+    assert ["WT-Flow (LN)", "94.20", "98.30"] in shown[-1].rows
+    assert shown[-1].rows[-1] == ["ours", "94.00", "94.00"]
 
 
 def test_names_are_no_markup():

@@ -113,7 +113,7 @@ class UNet(nn.Module):
         y = blocks(_down(skip2), 4 * b)
         y = blocks(_up(y, skip2), 2 * b, 2 * b)
         y = blocks(_up(y, skip1), b, b)
-        # v = 0 at first: from a random last layer training is far slower (docs/results.md).
+        # v = 0 at first: from a random last layer training is far slower (docs/method.md).
         return nn.Conv(x.shape[-1], (1, 1), kernel_init=nn.initializers.zeros)(y)
 
 
