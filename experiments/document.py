@@ -10,7 +10,6 @@ results, and is copied in as it is.
 
 import importlib
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -31,9 +30,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 CLOSE = 1.0
 """Points of AUROC within which the paper's mean counts as reproduced."""
 
-NO_DATA = "its images are not at hand"
-NO_GPU = "needs a GPU, and none was at hand"
-GEOMETRY = "see [geometry.md](geometry.md)"
+NO_DATA = "not run: its images are not at hand"
+NO_GPU = "not run: needs a GPU, and none was at hand"
+GEOMETRY = "in [geometry.md](geometry.md)"
 
 
 System = Callable[[str, Config], str]
@@ -62,7 +61,7 @@ class Entry(NamedTuple):
         numbers: of the paper's tables; empty where the paper has none.
         title: what it is about.
         experiment: the file that runs it; empty where there is none.
-        why: it may not have been run.
+        why: what is said where there is no results file.
         system: what a run is compared with; None where not by means of AUROC.
     """
 
@@ -95,7 +94,7 @@ ENTRIES = (
     Entry("", "BTAD", "btad", NO_DATA),
     Entry("", "magnetic tiles", "mtd", NO_DATA),
     Entry("", "KolektorSDD", "kolektor", NO_DATA),
-    Entry("", "images of your own", "folder", "they are yours"),
+    Entry("", "images of your own", "folder", "not run: they are yours"),
     Entry("", "the exact field", "exact_field", GEOMETRY),
     Entry("", "WT maps and velocities", "velocities", GEOMETRY),
     Entry("", "held-out choices", "held_out", GEOMETRY),
@@ -142,6 +141,17 @@ def read(path: Path) -> tuple[str, Run]:
         raise WTFlowError(f"{path}: is no results file; run its experiment again") from error
 
 
+def portable(path: Path) -> str:
+    """Return a results file without the paths of the machine that wrote it."""
+    results = json.loads(path.read_text())
+    config = results["config"]
+    for flag, name in (("root", "data"), ("weights", "weights")):
+        config[flag] = name if config[flag] is not None else None
+    for flag in ("out", "models", "cache"):
+        config.pop(flag, None)
+    return json.dumps(results, indent=1)
+
+
 def command(experiment: str, config: Config) -> str:
     """Return the command line of a run, with the flags that differ from its defaults."""
     given = importlib.import_module(experiment).EXPERIMENT.given
@@ -174,7 +184,7 @@ _LOCAL = (*PATHS, "weights", "resume")
 def verdict(entry: Entry, runs: list[Run]) -> str:
     """Return whether a table was reproduced, in part, or not run."""
     if not runs:
-        return f"not run: {entry.why}" if entry.why else "not run yet"
+        return entry.why or "not run yet"
     if not entry.numbers:
         return "run"
     whole = [run for run in runs if _whole(run)]
@@ -282,7 +292,7 @@ def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
             experiment, found = read(run / "results.json")
             if found.config.smoke:
                 raise WTFlowError(f"{run}: a smoke run; its figures mean nothing")
-            shutil.copyfile(run / "results.json", directory / f"{run.name}.json")
+            models.write(directory / f"{run.name}.json", portable(run / "results.json"))
             print(f"{run}: {experiment}, copied to {directory / run.name}.json")
         text = document(directory)
     except WTFlowError as error:

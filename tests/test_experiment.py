@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from running import one_line, places, rows
+from running import one_line, rows, run
 
 import common
 import models
@@ -185,9 +185,8 @@ def test_the_preset_supplies_defaults_and_flags_win():
 
 def test_a_model_that_two_tables_need_is_trained_once(tmp_path, cache):
     out = tmp_path / "velocities"
-    flags = "--smoke", "--seeds", 1, *places(out), "--cache", cache
-    done = mvtec(*flags, file="velocities.py")
-    assert done.returncode == 0, done.stderr
+    flags = "--smoke", "--seeds", 1, "--cache", cache, "--models", tmp_path / "models"
+    assert run("velocities", *flags, "--out", out) == 0
     found = {row["variant"]: row for row in rows(out)}
     assert set(found) == {
         f"{wt} {velocity}"
@@ -195,18 +194,17 @@ def test_a_model_that_two_tables_need_is_trained_once(tmp_path, cache):
         for velocity in ("unet", "patch", "exact")
     }
     assert found["whiten exact"]["loss"] is None
-    store = tmp_path / "models"
-    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "models").rglob("*")}
     # The same model, by the main job's flags and by another experiment's.
-    flags = "--smoke", "--velocity", "patch", "--cache", cache, "--models", store
-    done = mvtec(*flags, "--wt", "whiten", "--out", tmp_path / "alone")
-    assert done.returncode == 0, done.stderr
-    assert without_variant(rows(tmp_path / "alone")[0]) == without_variant(found["whiten patch"])
-    assert mvtec(*flags, "--out", tmp_path / "loss", file="loss_vs_wt.py").returncode == 0
+    asked = "--velocity", "patch", "--wt", "whiten", "--out", tmp_path / "alone"
+    assert run("mvtec", *flags, *asked) == 0
+    alone = rows(tmp_path / "alone")[0]
+    assert figures(alone) == figures(found["whiten patch"])
+    assert run("loss_vs_wt", *flags, "--out", tmp_path / "loss") == 0
     same = [row["model"] for row in rows(tmp_path / "loss")]
-    assert same == [found[f"{wt} patch"]["model"] for wt in ("none", "batch_norm", "layer_norm")]
-    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+    assert same == [found[f"{wt} unet"]["model"] for wt in ("none", "batch_norm", "layer_norm")]
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "models").rglob("*")} == before
 
 
-def without_variant(row):
-    return {name: value for name, value in row.items() if name != "variant"}
+def figures(row):
+    return {name: value for name, value in row.items() if name not in ("variant", "settings")}

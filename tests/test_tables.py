@@ -107,6 +107,10 @@ def test_variants_bear_the_papers_names(name, number):
     assert set(paper.table(number)["image"]) <= set(variants)
 
 
+def test_the_document_is_up_to_date():
+    assert document.main(check=True) == 0
+
+
 def test_commands_of_runs():
     config = Config(preset="paper", backbone="wide_resnet50_2", width=768, epochs=100)
     config = replace(config, learning_rate=2e-4, decay_at=(0.25, 0.5, 0.75), seed=3)
@@ -174,6 +178,20 @@ def test_names_are_no_markup():
     out = io.StringIO()
     tables.show(tables.Table("[b]", ["a [red]"], [["[/x]"]], ["[y]"]), Console(file=out))
     assert all(text in out.getvalue() for text in ("[b]", "a [red]", "[/x]", "[y]"))
+
+
+def test_no_path_of_a_machine_is_kept(tmp_path):
+    config = Config(root=tmp_path, weights=str(tmp_path / "w.pth"), cache=tmp_path / "c")
+    path = tmp_path / "results.json"
+    as_json = json.loads(json.dumps(asdict(config), default=str))
+    path.write_text(json.dumps({"experiment": "mvtec", "config": as_json, "rows": []}))
+    text = document.portable(path)
+    assert str(tmp_path) not in text
+    path.write_text(text)
+    _, run = document.read(path)
+    assert (str(run.config.root), run.config.weights) == ("data", "weights")
+    for kept in (document.DOCS / "results").glob("*.json"):
+        assert '": "/' not in kept.read_text()
 
 
 def test_a_smoke_run_is_not_documented(tmp_path, capsys):
