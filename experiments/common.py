@@ -221,7 +221,7 @@ def run(experiment: Experiment, config: Config) -> Results:
     datasets.parse_size(config.image_size)
     results = _open_out(experiment.name, config)
     code = _code(experiment)
-    results["rows"] = [row for row in results["rows"] if row["code"] == code]
+    results["rows"] = [row for row in results["rows"] if row.get("code") == code]
     root, layout = config.root, config.data
     if root is None:
         root, layout = datasets.generate(config.cache / "builtin"), "mvtec_ad"
