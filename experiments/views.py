@@ -82,29 +82,25 @@ def by_category(
         of_name = pick(rows, category=name) if name != "mean" else rows
         if name == "mean":
             value, std = mean(rows, metric), None
-            final = mean(rows, f"{metric}_final") if _has(rows, f"{metric}_final") else None
+            final = mean(rows, f"{metric}_final")
             # Of the same categories, which may be a few of theirs.
             figures = {system: _mean(theirs, categories, system) for system in systems}
         else:
             value, std = over_seeds(of_name, metric)
-            final = over_seeds(of_name, f"{metric}_final")[0] if value is not None else None
+            final, _ = over_seeds(of_name, f"{metric}_final")
             figures = theirs.get(name, {})
         cells = [name, number(value, std), number(final)]
         if first:
             figure = figures.get(ours)
             cells += [_figure(figure), difference(value, figure.value if figure else None)]
         body.append(cells + [_figure(figures.get(system)) for system in others])
-    return Table(title, columns, body)
+    return Table(title, columns, body, [_spread(rows)])
 
 
 def _mean(theirs: PaperTable, categories: Sequence[str], system: str) -> paper.Figure | None:
     figures = [theirs.get(name, {}).get(system) for name in categories]
     values = [figure.value for figure in figures if figure]
     return paper.Figure(float(np.mean(values)), None) if len(values) == len(categories) else None
-
-
-def _has(rows: Rows, metric: str) -> bool:
-    return all(row.get(metric) is not None for row in rows)
 
 
 def _figure(figure: paper.Figure | None) -> str:
@@ -197,7 +193,7 @@ def by_variant(
         for value, start in zip(values, first, strict=True):
             cells += [number(value), difference(value, start)]
         body.append(cells)
-    return Table(title, columns, body)
+    return Table(title, columns, body, [_spread(rows)])
 
 
 class InPaper(NamedTuple):
@@ -223,9 +219,8 @@ def data_set(numbers: InPaper, config: Config, rows: Rows) -> list[Table]:
         by_category(rows, "pixel_auroc", f"Pixel AUROC in %: {setting}", numbers.pixel, ours),
         others(rows, f"Other metrics in %: {setting}"),
     ]
-    kinds = [name for name in _metrics(rows) if name.startswith("image_auroc ")]
     if config.data.endswith("loco"):
-        found.append(by_kind(rows, kinds, f"Image AUROC in % by kind of defect: {setting}"))
+        found.append(by_kind(rows, f"Image AUROC in % by kind of defect: {setting}"))
     published = LAYOUTS[config.data.removeprefix("tfds:")].published
     # The paper's means are of all the categories.
     if numbers.means and set(published) <= set(names(rows, "category")):
@@ -233,22 +228,25 @@ def data_set(numbers: InPaper, config: Config, rows: Rows) -> list[Table]:
     return found
 
 
-def _metrics(rows: Rows) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row if not name.endswith("_std")))
+def _spread(rows: Rows) -> str:
+    if all(row.get("loss") is None for row in rows) and len(names(rows, "seed")) == 1:
+        return "Nothing is trained: one figure."
+    if len(names(rows, "seed")) > 1:
+        return (
+            f"Mean ± std over {len(names(rows, 'seed'))} seeds, each the mean of its last epochs."
+        )
+    return "Mean ± std over the last evaluated epochs, ten at most."
 
 
-def by_kind(rows: Rows, kinds: Sequence[str], title: str) -> Table:
+def by_kind(rows: Rows, title: str) -> Table:
     """Return image AUROC of each kind of defect against all good images, a row a category."""
-    kinds = [kind for kind in kinds if not kind.endswith("_final")]
+    metrics = dict.fromkeys(name for row in rows for name in row if name.startswith("image_auroc "))
+    kinds = [name for name in metrics if not name.endswith(("_std", "_final"))]
     columns = ["category", *(kind.removeprefix("image_auroc ") for kind in kinds)]
     body = []
     for name in [*names(rows, "category"), "mean"]:
         part = rows if name == "mean" else pick(rows, category=name)
-        values = [
-            mean(part, kind) if all(row.get(kind) is not None for row in part) else None
-            for kind in kinds
-        ]
-        body.append([name, *map(number, values)])
+        body.append([name, *(number(mean(part, kind)) for kind in kinds)])
     return Table(title, columns, body)
 
 
