@@ -78,7 +78,7 @@ def by_category(
     columns += [f"paper, {name}" for name in first] + ["difference"] * bool(first) + others
     body = []
     categories = names(rows, "category")
-    for name in [*categories, "mean"]:
+    for name in [*categories, *["mean"] * (len(categories) > 1)]:
         of_name = pick(rows, category=name) if name != "mean" else rows
         if name == "mean":
             value, std = mean(rows, metric), None
