@@ -70,7 +70,6 @@ def figures(config: Config, test: Test, model: models.Model, progress: Progress)
     """Return every metric of a model in %: mean, std and last value over its last epochs."""
     epochs = model.epochs()[-min(models.LAST, config.epochs) :]
     task = progress.add_task("metrics", total=len(epochs), note="epochs")
-    reasons: dict[str, None] = {}
     each = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", metrics.UndefinedMetric)
@@ -79,8 +78,7 @@ def figures(config: Config, test: Test, model: models.Model, progress: Progress)
             progress.advance(task)
         if test.masks is None:
             warnings.warn("a defective image has no mask", metrics.UndefinedMetric, stacklevel=1)
-        undefined = [w for w in caught if issubclass(w.category, metrics.UndefinedMetric)]
-        reasons |= {str(w.message): None for w in undefined}
+    undefined = [w for w in caught if issubclass(w.category, metrics.UndefinedMetric)]
     row: Row = {"model": model.directory.name}
     for name in each[0]:
         values = [one[name] for one in each]
@@ -95,7 +93,7 @@ def figures(config: Config, test: Test, model: models.Model, progress: Progress)
     losses = [entry["loss"] for entry in history[-len(epochs) :]]
     norms = {split: np.array(norms) for split, norms in model.norms.items()}
     return row | {
-        "undefined": list(reasons),
+        "undefined": list(dict.fromkeys(str(w.message) for w in undefined)),
         "decision": _decide(config, test, model.cells(epochs[-1])),
         "loss": None if None in losses else float(np.mean(losses)),
         "x0_norm": {
