@@ -1,6 +1,5 @@
 """A category, ready for models: its images as features, and what is known of the test images."""
 
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -124,9 +123,6 @@ class Loader:
                 backbone, samples, size, config.cache, advance, dense=config.dense
             )
 
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(features.digest(backbone, part, size, config.dense).encode())
         maps = [extract(part) for part in parts[:2]]
         maps.append(extract(validation) if validation else np.zeros_like(maps[0][:0]))
         grid = features.grid(backbone, config.dense)
@@ -141,7 +137,7 @@ class Loader:
                 for name, offset in (("true", grid.offset), ("half_pixel", None))
             },
         )
-        return Data(models.Splits(maps[0], maps[1], maps[2], digest.hexdigest()), test)
+        return Data(models.Splits(maps[0], maps[1], maps[2]), test)
 
 
 def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:

@@ -1,7 +1,7 @@
 """Trained models, kept on disk: one that two tables need is trained once.
 
 A model's directory is named after everything that decides its numbers: the flags of training and
-solving, the images' contents, the backbone and the code. It holds the last checkpoints,
+solving, the features of its images and the code. It holds the last checkpoints,
 ``cells/EPOCH.npz`` with the scores of the test and validation images a cell of the feature map
 (every metric follows from them), and, once it is finished, ``model.json``. One that was interrupted
 goes on where it stopped.
@@ -48,7 +48,7 @@ ELSEWHERE = frozenset(
         *("weights", "seeds", "top_fraction", "centres", "validation", "false_alarms"),
     }
 )
-"""Flags that decide nothing about a model: the images and weights themselves are looked at."""
+"""Flags that decide nothing about a model: the features themselves are looked at."""
 CODE = (
     *("whitening", "transport", "targets", "paths", "loss", "ode", "scores"),
     *("unet", "patch", "exact", "geometry/empirical", "train", "detector"),
@@ -63,13 +63,11 @@ class Splits(NamedTuple):
         train: of the images that are trained on.
         test: of the test images.
         validation: of further good images, maybe none.
-        digest: of all the images, in their splits, and of the backbone.
     """
 
     train: FeatureMaps
     test: FeatureMaps
     validation: FeatureMaps
-    digest: str
 
 
 class Cells(NamedTuple):
@@ -148,8 +146,11 @@ def key(config: Config, splits: Splits) -> str:
         for field in fields(Config)
         if field.name not in ELSEWHERE
     }
-    text = json.dumps([flags, splits.digest, code()], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    text = json.dumps([flags, [part.shape for part in splits], code()], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode())
+    for part in splits:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()[:12]
 
 
 def _commit() -> str | None:

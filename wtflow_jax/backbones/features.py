@@ -112,23 +112,6 @@ def _key(backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int], d
     return _Key(*network, dense, size, PIL.__version__, files.hexdigest())
 
 
-def digest(
-    backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int], dense: bool = False
-) -> str:
-    """Return a text that is the same where the features of images are.
-
-    Args:
-        backbone: a loaded one.
-        samples: n images; their contents count, not their names.
-        size: (H, W) they are resized to.
-        dense: as given to ``extract``.
-
-    Raises:
-        WTFlowError: an image cannot be read.
-    """
-    return f"{VERSION}-{_name(_key(backbone, samples, size, dense))}"
-
-
 def _name(key: _Key) -> str:
     return hashlib.sha256(key.text().encode()).hexdigest()[:32]
 
