@@ -44,14 +44,16 @@ class Test(NamedTuple):
     Attributes:
         samples: the images.
         labels: whether each is defective, (n,) bool.
-        masks: their defective pixels; None where a defect has none.
-        regions: of the masks, as the metrics take them; None likewise.
+        known: whether the defective pixels of an image are known: it is good or has a mask.
+        masks: their defective pixels; None where no defect has a mask.
+        regions: of the masks of ``known`` images, as the metrics take them; None likewise.
         saturated: MVTec LOCO's regions with their saturation; None elsewhere.
         upsamplings: from cells to pixels, by the convention of cell centres.
     """
 
     samples: Sequence[Sample]
     labels: Bool[np.ndarray, " n"]
+    known: Bool[np.ndarray, " n"]
     masks: Bool[np.ndarray, "n H W"] | None
     regions: metrics.Regions | None
     saturated: Sequence[metrics.Region] | None
@@ -126,11 +128,13 @@ class Loader:
         maps = [extract(part) for part in parts[:2]]
         maps.append(extract(validation) if validation else np.zeros_like(maps[0][:0]))
         grid = features.grid(backbone, config.dense)
+        known = np.array([not sample.label or bool(sample.masks) for sample in category.test], bool)
         test = Test(
             samples=category.test,
             labels=np.array([sample.label for sample in category.test], bool),
+            known=known,
             masks=masks,
-            regions=None if masks is None else metrics.label_regions(masks),
+            regions=None if masks is None else metrics.label_regions(masks[known]),
             saturated=saturated,
             upsamplings={
                 name: scores.upsampling(size, maps[1].shape[1:3], grid.stride, offset)
@@ -142,13 +146,12 @@ class Loader:
 
 def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:
     defective = [sample for sample in category.test if sample.label]
-    if not all(sample.masks for sample in defective):
+    if defective and not any(sample.masks for sample in defective):
         return None
     masks = np.stack([datasets.read_mask(sample, size) for sample in category.test])
     if defective and not masks.any():
-        raise WTFlowError(
-            f"{defective[0].masks[0]}: neither it nor another mask marks a pixel; check them"
-        )
+        first = next(sample.masks[0] for sample in defective if sample.masks)
+        raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
     return masks
 
 

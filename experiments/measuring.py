@@ -76,8 +76,9 @@ def figures(config: Config, test: Test, model: models.Model, progress: Progress)
         for epoch in epochs:
             each.append(_metrics(config, test, model.cells(epoch).test))
             progress.advance(task)
-        if test.masks is None:
-            warnings.warn("a defective image has no mask", metrics.UndefinedMetric, stacklevel=1)
+        if unknown := int((~test.known).sum()):
+            message = f"{unknown} defective images have no mask: pixel metrics leave them out"
+            warnings.warn(message, metrics.UndefinedMetric, stacklevel=1)
     undefined = [w for w in caught if issubclass(w.category, metrics.UndefinedMetric)]
     row: Row = {"model": model.directory.name}
     for name in each[0]:
@@ -143,13 +144,15 @@ def _metrics(config: Config, test: Test, cells: detector.CellPrediction) -> dict
     if test.masks is None:
         found |= dict.fromkeys(f"pixel_{name}" for name in PIXEL)
     else:
-        pixel = metrics.pixel_metrics(maps, test.masks, test.regions)
+        # A copy only where it must be one: maps are large.
+        masks, known = test.masks, slice(None) if test.known.all() else test.known
+        pixel = metrics.pixel_metrics(maps[known], masks[known], test.regions)
         found |= {f"pixel_{name}": percent(pixel[key]) for name, key in PIXEL.items()}
         for name, upsampling in test.upsamplings.items():
             other = found["pixel_auroc"]
             if name != config.centres:
                 pixels = detector.upsample(cells.localization, upsampling)
-                other = percent(metrics.auroc(pixels, test.masks))
+                other = percent(metrics.auroc(pixels[known], masks[known]))
             found[f"pixel_auroc_{name}"] = other
     if test.saturated is not None:
         found["pixel_spro"] = percent(metrics.spro(maps, test.saturated))

@@ -133,7 +133,8 @@ def _figures(job: measuring.Job, data: loader.Data, solve: Solve, x0: Ends) -> d
     prediction = detector.finish(
         detector.CellPrediction(cells, cells), test.upsamplings[config.centres], config.top_fraction
     )
-    pixel = None if test.masks is None else metrics.auroc(prediction.maps, test.masks)
+    masks, known = test.masks, test.known
+    pixel = None if masks is None else metrics.auroc(prediction.maps[known], masks[known])
     return {
         "image_auroc": measuring.percent(metrics.auroc(prediction.scores, test.labels)),
         "pixel_auroc": measuring.percent(pixel),

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -71,12 +72,20 @@ def test_good_images_alone_are_enough(tmp_path, cache):
     assert "| data | – | – |" in text
 
 
-def test_a_defect_that_nobody_has_drawn_leaves_pixels_out(tmp_path, cache):
-    trees.folder(tmp_path / "data")
-    (row,), _ = run("folder", tmp_path / "data", tmp_path, cache)
-    assert 0 <= row["image_auroc"] <= 100
-    assert row["pixel_auroc"] is row["pixel_aupro"] is None
-    assert "a defective image has no mask" in row["undefined"]
+def test_a_defect_that_nobody_has_drawn_leaves_its_pixels_out(tmp_path, cache):
+    root = trees.folder(tmp_path / "data")
+    (some,), _ = run("folder", root, tmp_path / "some", cache)
+    assert "2 defective images have no mask: pixel metrics leave them out" in some["undefined"]
+    shutil.rmtree(root / "dent")
+    (root / "scratch" / "left" / "2.jpg").unlink()
+    (drawn,), _ = run("folder", root, tmp_path / "drawn", cache)
+    assert drawn["undefined"] == []
+    for metric in ("pixel_auroc", "pixel_ap", "pixel_f1", "pixel_aupro"):
+        assert 0 <= some[metric] == pytest.approx(drawn[metric], abs=1e-4)
+    shutil.rmtree(root / "masks")
+    (none,), _ = run("folder", root, tmp_path / "none", cache)
+    assert 0 <= none["image_auroc"] <= 100
+    assert none["pixel_auroc"] is none["pixel_aupro"] is None
 
 
 def test_rows_of_other_code_are_measured_anew(tmp_path, cache):

@@ -28,7 +28,7 @@ def save_maps(
     Args:
         path: PNG file to write.
         samples: the n test images.
-        masks: their masks; None where they are not known, and the row stays empty.
+        masks: their masks; None where none is known. A defect without a mask shows none.
         prediction: their scores and maps.
         size: (H, W).
     """
@@ -46,7 +46,7 @@ def save_maps(
     for column, i in enumerate(shown):
         axes[0, column].imshow(read_image(samples[i].path, size))
         axes[0, column].set_title(f"{samples[i].kind}\n{prediction.scores[i]:.4f}", fontsize=8)
-        if masks is not None:
+        if masks is not None and (samples[i].masks or not samples[i].label):
             axes[1, column].imshow(masks[i], cmap="gray", vmin=0, vmax=1)
         heat = axes[2, column].imshow(prediction.maps[i], cmap="inferno", vmin=low, vmax=high)
     for axis in axes.flat:
