@@ -141,8 +141,9 @@ def _code(experiment: Experiment) -> str:
     """Return a digest of the code that decides a row: another's rows are measured anew."""
     here, library = Path(__file__).parent, Path(wtflow_jax.__file__).parent
     own = inspect.getfile(inspect.unwrap(experiment.measure))
-    paths = [*sorted((library / "metrics").glob("*.py")), library / "decision.py", Path(own)]
-    paths += [here / "loader.py", here / "measuring.py"]
+    paths = [library / "decision.py", Path(own), here / "loader.py", here / "measuring.py"]
+    for package in ("backbones", "datasets", "metrics"):
+        paths += sorted((library / package).glob("*.py"))
     return hashlib.sha256((models.code() + models.digest_of(*paths)).encode()).hexdigest()[:12]
 
 
@@ -221,7 +222,20 @@ def run(experiment: Experiment, config: Config) -> Results:
     datasets.parse_size(config.image_size)
     results = _open_out(experiment.name, config)
     code = _code(experiment)
-    results["rows"] = [row for row in results["rows"] if row.get("code") == code]
+
+    def settings(label: str, category: str, seed: int) -> tuple[Config, dict[str, str]]:
+        """Return the config of a row and what is otherwise in it."""
+        own = of_category(variant(config, **variants[label], seed=seed), category)
+        values = {field.name: getattr(own, field.name) for field in fields(Config)}
+        differ = {k: str(v) for k, v in values.items() if k != "seed" and v != getattr(config, k)}
+        return own, differ
+
+    def current(row: measuring.Row) -> bool:
+        if row.get("code") != code or row["variant"] not in variants:
+            return False
+        return row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
+
+    results["rows"] = [row for row in results["rows"] if current(row)]
     root, layout = config.root, config.data
     if root is None:
         root, layout = datasets.generate(config.cache / "builtin"), "mvtec_ad"
@@ -246,17 +260,12 @@ def run(experiment: Experiment, config: Config) -> Results:
     _write(experiment, config, results)
     loader = Loader()
     for category, label, seed in todo:
-        changed = variant(config, **variants[label], seed=seed)
         out = config.out / "-".join(
             [category.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
         ).replace(" ", "_")
-        job = measuring.Job(of_category(changed, category.name), category, loader, out)
-        settings = {
-            field.name: str(value)
-            for field in fields(Config)
-            if (value := getattr(job.config, field.name)) != getattr(config, field.name)
-        }
-        row = {"category": category.name, "variant": label, "seed": seed, "settings": settings}
+        own, differ = settings(label, category.name, seed)
+        job = measuring.Job(own, category, loader, out)
+        row = {"category": category.name, "variant": label, "seed": seed, "settings": differ}
         row |= {"code": code, "environment": models.environment()}
         results["rows"].append(row | experiment.measure(job))
         _write(experiment, config, results)

@@ -187,6 +187,9 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
         return entry.why or "not run yet"
     if not entry.numbers:
         return "run"
+    runs = [run for run in runs if run.config.root is not None]
+    if not runs:
+        return "not run: the built-in category alone"
     whole = [run for run in runs if _whole(run)]
     if not whole:
         found = {name: None for run in runs for name in views.names(run.rows, "category")}

@@ -10,7 +10,7 @@ without a test image.
 Training images are left out a fifth at a time. A block of cells of one left-out map is laid over a
 random place of a second one, its area log-uniform from 0.3 to 5 % of the map, and such maps are
 told from untouched ones by the detector of the other four fifths. Cost: five models a category.
-What was found: docs/geometry.md, docs/results.md.
+What was found: docs/geometry.md and docs/results.md.
 """
 
 import sys

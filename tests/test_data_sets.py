@@ -96,10 +96,11 @@ def test_rows_of_other_code_are_measured_anew(tmp_path, cache):
     results["rows"][0] |= {"image_auroc": -1.0}
     path.write_text(json.dumps(results))
     assert run("mpdd", tmp_path / "data", tmp_path, cache, "--resume")[0][0]["image_auroc"] == -1.0
-    results["rows"][0]["code"] = "other"
-    path.write_text(json.dumps(results))
-    (again,), _ = run("mpdd", tmp_path / "data", tmp_path, cache, "--resume")
-    assert again == row
+    for key, other in (("code", "other"), ("settings", {"wt": "none"}), ("variant", "gone")):
+        changed = results | {"rows": [results["rows"][0] | {key: other}]}
+        path.write_text(json.dumps(changed))
+        (again,), _ = run("mpdd", tmp_path / "data", tmp_path, cache, "--resume")
+        assert again == row
 
 
 def test_one_image_is_too_few(tmp_path, cache, capsys):

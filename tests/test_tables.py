@@ -128,6 +128,7 @@ def test_verdicts():
     entry = document.ENTRIES[0]
     names = [name for name in paper.table("S-VIII") if name != "mean"]
     paper_config = common.parse(importlib.import_module("mvtec").EXPERIMENT, ["--preset", "paper"])
+    paper_config = replace(paper_config, root=Path("data"))
 
     def found(rows, entry=entry, **changes):
         run = document.Run("run", replace(paper_config, **changes), rows)
@@ -139,6 +140,7 @@ def test_verdicts():
     assert document.verdict(entry, []) == "not run yet"
     assert document.verdict(document.ENTRIES[1], []) == "not run: its images are not at hand"
     assert found(flat(99.0)) == "reproduced"
+    assert found(flat(99.0), root=None) == "not run: the built-in category alone"
     assert found(flat(97.0)) == "run in full, up to 2.0 points off"
     assert found(flat(99.0)[:2]) == "partly: carpet, grid alone, preset paper"
     # Another setting than the paper's is no reproduction, nor is what it has no figure of.
