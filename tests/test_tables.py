@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
