@@ -1,7 +1,7 @@
 """Several experiments one after another; called again, it goes on where it stopped.
 
     python experiments/all.py loss_vs_wt ablation_target -- --root mvtec_ad --categories bottle
-    python experiments/all.py -- --smoke                      # every one, in seconds each
+    python experiments/all.py -- --smoke                      # every one, a minute or so each
 
 What stands after ``--`` is given to each of them, which adds to ``runs/NAME`` what that lacks;
 trained models are shared. One that fails is told of and the next goes on. Exit status 1 where one
@@ -27,6 +27,9 @@ NAMES = (
     *("exact_field", "velocities", "held_out", "pooling", "radial", "geometry"),
 )
 
+OWN = ("--out", "--help")
+"""Flags of this command; it resumes by itself."""
+
 
 def main(arguments: list[str]) -> int:
     """Run what the arguments name and return the exit status."""
@@ -44,6 +47,12 @@ def main(arguments: list[str]) -> int:
         """
         return names or NAMES, out
 
+    if flags := [word for word in ours if word.startswith("--") and word not in OWN]:
+        print(
+            f"error: {flags[0]}: is no flag of all.py; give those of the experiments after --",
+            file=sys.stderr,
+        )
+        return 1
     names, out = tyro.cli(read, args=ours, description=__doc__)
     if unknown := [name for name in names if name not in NAMES]:
         print(
@@ -61,6 +70,7 @@ def main(arguments: list[str]) -> int:
             traceback.print_exc()
             status = 1
         if status == 130:
+            print("the same command goes on", file=sys.stderr)
             return status
         if status:
             failed.append(name)

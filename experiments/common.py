@@ -1,5 +1,6 @@
 """What all experiments share: flags, the loop over rows, and their files."""
 
+import errno
 import hashlib
 import inspect
 import json
@@ -76,7 +77,8 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        advice = "free or name another place by --out, --models or --cache"
+        print(f"error: {where}{error.strerror or error}; {advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
@@ -85,7 +87,7 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     for table in experiment.show(config, results["rows"]):
         tables.show(table, console)
     for reason in dict.fromkeys(r for row in results["rows"] for r in row.get("undefined", ())):
-        console.print(reason, markup=False)
+        console.print(reason, markup=False, soft_wrap=True)
     where = f"written to {config.out / 'results.json'}; models in {config.models}"
     console.print(where, soft_wrap=True, highlight=False)
     return 0
@@ -181,7 +183,7 @@ def _compare(config: Config, category: Category) -> None:
         found, expected = (" + ".join(map(str, numbers)) for numbers in (counts, published[:3]))
         print(
             f"{category.name}: {found} images (train + good + defective), published are "
-            f"{expected}: see python -m wtflow_jax.datasets check {layout} ROOT",
+            f"{expected}: see python -m wtflow_jax.datasets check {layout} {config.root}",
             file=sys.stderr,
         )
 
@@ -255,7 +257,11 @@ def run(experiment: Experiment, config: Config) -> Results:
     ]
     if not todo:
         return results
-    config.out.mkdir(parents=True, exist_ok=True)
+    # Before minutes of work: can all of it be written?
+    for directory in (config.out, config.models, config.cache / "features"):
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
     # Before the first row too: --resume compares its flags with these.
     _write(experiment, config, results)
     loader = Loader()

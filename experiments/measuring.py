@@ -15,6 +15,8 @@ from wtflow_jax.datasets import Category
 
 Row = dict[str, Any]
 
+IMAGE = ("image_auroc", "image_auroc_map", "image_ap", "image_f1")
+"""Metrics of images."""
 PIXEL = {"auroc": "auroc", "ap": "average_precision", "f1": "f1_max", "aupro": "aupro"}
 """Metrics of pixels: their names here and in ``metrics.pixel_metrics``."""
 
@@ -76,8 +78,16 @@ def figures(config: Config, test: Test, model: models.Model, progress: Progress)
         for epoch in epochs:
             each.append(_metrics(config, test, model.cells(epoch).test))
             progress.advance(task)
+        if not 0 < test.labels.sum() < len(test.labels):
+            kind = "good" if test.labels.any() else "defective"
+            message = f"no {kind} test image: there are scores and maps, and no metrics"
+            warnings.warn(message, metrics.UndefinedMetric, stacklevel=1)
         if unknown := int((~test.known).sum()):
-            message = f"{unknown} defective images have no mask: pixel metrics leave them out"
+            first = test.samples[int(np.argmin(test.known))].path
+            message = (
+                f"pixels of {unknown} defective images are not known, the first is {first}: "
+                "it has no mask, and they are left out"
+            )
             warnings.warn(message, metrics.UndefinedMetric, stacklevel=1)
     undefined = [w for w in caught if issubclass(w.category, metrics.UndefinedMetric)]
     row: Row = {"model": model.directory.name}
@@ -129,19 +139,22 @@ def _metrics(config: Config, test: Test, cells: detector.CellPrediction) -> dict
     by_map = image
     if config.steps_det != config.steps_loc:
         by_map = detector.finish(same, chosen, config.top_fraction).scores
-    f1 = metrics.f1_max(image, test.labels)
-    found: dict[str, float | None] = {
-        "image_auroc": percent(metrics.auroc(image, test.labels)),
-        "image_auroc_map": percent(metrics.auroc(by_map, test.labels)),
-        "image_ap": percent(metrics.average_precision(image, test.labels)),
-        "image_f1": None if f1 is None else 100 * f1.value,
-    }
+    found: dict[str, float | None] = dict.fromkeys(IMAGE)
+    # Which of the two is lacking is said once, by ``figures``.
+    if 0 < test.labels.sum() < len(test.labels):
+        f1 = metrics.f1_max(image, test.labels)
+        found = {
+            "image_auroc": percent(metrics.auroc(image, test.labels)),
+            "image_auroc_map": percent(metrics.auroc(by_map, test.labels)),
+            "image_ap": percent(metrics.average_precision(image, test.labels)),
+            "image_f1": None if f1 is None else 100 * f1.value,
+        }
     kinds = [sample.kind for sample in test.samples]
     for kind in sorted({kind for kind, bad in zip(kinds, test.labels, strict=True) if bad}):
         of_kind = np.array([k == kind for k in kinds])
         some = ~test.labels | of_kind
         found[f"image_auroc {kind}"] = percent(metrics.auroc(image[some], of_kind[some]))
-    if test.masks is None:
+    if test.masks is None or not test.labels[test.known].any():
         found |= dict.fromkeys(f"pixel_{name}" for name in PIXEL)
     else:
         # A copy only where it must be one: maps are large.
@@ -163,7 +176,10 @@ def _decide(config: Config, test: Test, cells: models.Cells) -> Row:
     """Return the threshold of held-out good images and what it does to the test images."""
     upsampling = test.upsamplings[config.centres]
     if not len(cells.validation.detection):
-        return {"threshold": None, "why": "no held-out good images: give --validation 0.1"}
+        why = "no held-out good images: give --validation 0.1"
+        if config.validation:
+            why = "one training image, none to hold out"
+        return {"threshold": None, "why": why}
     held_out = detector.finish(cells.validation, upsampling, config.top_fraction).scores
     threshold = decision.threshold(held_out, config.false_alarms)
     found = detector.finish(cells.test, upsampling, config.top_fraction).scores > threshold.value

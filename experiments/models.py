@@ -22,6 +22,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -98,11 +99,20 @@ class Model(NamedTuple):
 
     def cells(self, epoch: int) -> Cells:
         """Return the scores a cell after an epoch."""
-        with np.load(self.directory / "cells" / f"{epoch:04d}.npz") as file:
+        path = self.directory / "cells" / f"{epoch:04d}.npz"
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name] for name in file.files}
             parts = [
-                detector.CellPrediction(file[f"{split}_detection"], file[f"{split}_localization"])
+                detector.CellPrediction(
+                    arrays[f"{split}_detection"], arrays[f"{split}_localization"]
+                )
                 for split in Cells._fields
             ]
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise WTFlowError(
+                f"{path}: is damaged; delete {self.directory} to train it again"
+            ) from error
         return Cells(*parts)
 
     def restore(self, config: Config, splits: Splits) -> detector.Detector:

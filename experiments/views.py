@@ -119,10 +119,15 @@ METRICS = {
 }
 
 
+def _known(rows: Rows, metric: str) -> bool:
+    return any(row.get(metric) is not None for row in rows)
+
+
 def others(rows: Rows, title: str) -> Table:
     """Return the remaining metrics, a row a category, and what the held-out threshold does."""
-    metrics = {name: text for name, text in METRICS.items() if any(name in row for row in rows)}
+    metrics = {name: text for name, text in METRICS.items() if _known(rows, name)}
     decided = {
+        "threshold": "threshold",
         "promised": "false alarms: promised",
         "false_alarms": "found",
         "detected": "detected",
@@ -133,7 +138,7 @@ def others(rows: Rows, title: str) -> Table:
         of_name = pick(rows, category=name)
         decisions = [row["decision"] for row in of_name]
         found = [
-            number(float(np.mean([d[k] for d in decisions])), None, 1)
+            number(float(np.mean([d[k] for d in decisions])), None, 4 if k == "threshold" else 1)
             if all(d.get(k) is not None for d in decisions)
             else NONE
             for k in decided
@@ -215,10 +220,14 @@ def data_set(numbers: InPaper, config: Config, rows: Rows) -> list[Table]:
     ours = HEADLINE.get(config.wt, "")
     setting = f"{config.backbone}, {config.wt}, {config.velocity}"
     found = [
-        by_category(rows, "image_auroc", f"Image AUROC in %: {setting}", numbers.image, ours),
-        by_category(rows, "pixel_auroc", f"Pixel AUROC in %: {setting}", numbers.pixel, ours),
-        others(rows, f"Other metrics in %: {setting}"),
+        by_category(rows, metric, f"{what} AUROC in %: {setting}", theirs, ours)
+        for metric, what, theirs in (
+            ("image_auroc", "Image", numbers.image),
+            ("pixel_auroc", "Pixel", numbers.pixel),
+        )
+        if _known(rows, metric)
     ]
+    found.append(others(rows, f"{'Other metrics' if found else 'Results'} in %: {setting}"))
     if config.data.endswith("loco"):
         found.append(by_kind(rows, f"Image AUROC in % by kind of defect: {setting}"))
     published = LAYOUTS[config.data.removeprefix("tfds:")].published

@@ -74,13 +74,14 @@ def test_missing_extra_and_unreadable_categories(tmp_path, published, capsys, mo
     assert rows[0] == Row("cog", "", 0, 18, "missing", False)
     (torn,) = [row for row in rows if row.category == "torn"]
     assert (torn.split, torn.found, torn.published, torn.complete) == ("", None, 8, False)
-    assert "000.png: a defective image without mask: add" in torn.verdict
+    assert torn.verdict == "cannot be read"
+    assert "000.png: a defective image without mask: add" in torn.problems[0]
     own = [row for row in rows if row.category == "own"]
     assert [(row.found, row.published) for row in own] == [(4, None), (2, None), (2, None)]
     assert {(row.verdict, row.complete) for row in own} == {("extra, not published", True)}
     status, printed = run(capsys, monkeypatch, "mvtec_ad", tmp_path)
     assert status == 1
-    assert torn.verdict in printed.out
+    assert torn.problems[0] in printed.out.splitlines()
     assert printed.out.splitlines()[-1] == "MVTec AD: not complete: see cog, torn"
 
 
@@ -108,13 +109,29 @@ def test_files_that_do_not_open(tmp_path, published, name, split):
     path.write_bytes(b"<html>not found</html>")
     (broken,) = [row for row in check("mvtec_ad", tmp_path) if not row.complete]
     assert broken.split == split
-    assert f"1 files cannot be opened, the first: {path}: cannot be decoded" in broken.verdict
+    assert broken.verdict == "cannot be used: 1"
+    assert broken.problems[0].startswith(f"{path}: cannot be decoded")
     path.unlink()
     path.symlink_to("gone.png")
     rows = [row for row in check("mvtec_ad", tmp_path) if not row.complete]
     # A dangling link is not listed: an image is missing, or a defect has no mask.
     assert len(rows) == 1
-    assert "1 missing" in rows[0].verdict or "without mask" in rows[0].verdict
+    assert rows[0].verdict == "1 missing" or "without mask" in rows[0].problems[0]
+
+
+def test_one_category_and_a_file_that_is_cut_off(tmp_path, published, capsys, monkeypatch):
+    path = trees.mvtec_ad(tmp_path, "nut") / "test" / "good" / "000.png"
+    published("mvtec_ad", nut=Counts(4, 2, 2), cog=Counts(1, 1, 1))
+    told = []
+    rows = check("mvtec_ad", tmp_path, ["nut"], lambda name, total: told.append((name, total)))
+    assert all(row.complete for row in rows)
+    assert told == [("nut", 8)] * 8
+    path.write_bytes(path.read_bytes()[:-40])
+    status, printed = run(capsys, monkeypatch, "mvtec_ad", tmp_path, "--categories", "nut")
+    assert status == 1
+    assert any(line.startswith(f"{path}: cannot be dec") for line in printed.out.splitlines())
+    (unknown,) = check("mvtec_ad", tmp_path, ["not"])
+    assert unknown == Row("not", "", 0, None, "missing", False)
 
 
 @pytest.mark.parametrize(

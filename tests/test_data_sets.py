@@ -63,19 +63,23 @@ def test_good_images_alone_are_enough(tmp_path, cache):
         trees.write(tmp_path / "data" / f"{i}.png", trees.picture(i))
     (row,), text = run("folder", tmp_path / "data", tmp_path, cache, "--validation", "0.3")
     assert row["image_auroc"] is None
-    assert "AUROC is undefined: 2 good and 0 defective" in row["undefined"]
+    (told,) = row["undefined"]
+    assert told == "no defective test image: there are scores and maps, and no metrics"
     assert row["decision"]["detected"] is None
     assert row["decision"]["false_alarms"] is not None
     arrays = np.load(tmp_path / "folder" / "data" / "scores.npz")
     assert np.isfinite(arrays["score"]).all()
     assert (tmp_path / "folder" / "data" / "maps.png").exists()
-    assert "| data | – | – |" in text
+    assert "AUROC" not in text
+    assert f"| data | {row['decision']['threshold']:.4f} |" in text
 
 
 def test_a_defect_that_nobody_has_drawn_leaves_its_pixels_out(tmp_path, cache):
     root = trees.folder(tmp_path / "data")
     (some,), _ = run("folder", root, tmp_path / "some", cache)
-    assert "2 defective images have no mask: pixel metrics leave them out" in some["undefined"]
+    (told,) = some["undefined"]
+    assert "pixels of 2 defective images are not known, the first is" in told
+    assert "dent/a.TIF: it has no mask, and they are left out" in told
     shutil.rmtree(root / "dent")
     (root / "scratch" / "left" / "2.jpg").unlink()
     (drawn,), _ = run("folder", root, tmp_path / "drawn", cache)
@@ -115,7 +119,8 @@ def test_half_a_data_set_is_told_of(tmp_path, cache, capsys):
     run("mpdd", tmp_path / "data", tmp_path, cache)
     assert (
         "connector: 4 + 2 + 2 images (train + good + defective), published are 128 + 30 + 14: "
-        "see python -m wtflow_jax.datasets check mpdd ROOT\n"
+        "see python -m wtflow_jax.datasets check mpdd "
+        f"{tmp_path / 'data'}\n"
     ) in capsys.readouterr().err
 
 

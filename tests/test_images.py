@@ -7,7 +7,7 @@ from PIL import Image
 from raising import fails
 
 from wtflow_jax.datasets import Sample, parse_size, read_image, read_mask
-from wtflow_jax.datasets.images import check_header
+from wtflow_jax.datasets.images import check_sample
 
 
 def test_colour_resized_to_height_by_width(tmp_path):
@@ -213,16 +213,16 @@ def test_bytes_are_read_through_the_path(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_image(path, (64, 64)), trees.picture(9))
 
 
-def test_header_alone_is_checked(tmp_path):
+def test_a_sample_is_decoded_to_the_last_pixel(tmp_path):
     path = trees.write(tmp_path / "a.png", trees.picture(1))
-    check_header(path)
+    mask = trees.write(tmp_path / "mask.png", trees.defect(1)[1])
+    good, bad = Sample(path, 0, "good"), Sample(path, 1, "dent", (mask,))
+    check_sample(good)
+    check_sample(bad)
+    small = trees.write(tmp_path / "small.png", trees.defect(1)[1][:9])
+    with fails("small.png", "a mask of 9x", "give a mask of the image's size"):
+        check_sample(bad._replace(masks=(small,)))
     path.write_bytes(path.read_bytes()[:60])
-    check_header(path)
-    with fails("a.png", "cannot be decoded"):
-        read_image(path, (64, 64))
-    path.write_bytes(b"PK")
-    with fails(str(path), r"cannot be decoded \(no image format that Pillow knows\)", "replace"):
-        check_header(path)
-    path.unlink()
-    with fails(str(path), "no such file", "restore it"):
-        check_header(path)
+    for sample in (good, bad):
+        with fails("a.png", "cannot be decoded"):
+            check_sample(sample)

@@ -171,6 +171,13 @@ def test_folder_of_good_images_alone(tmp_path, count, tested, flat):
     assert {s.label for s in category.train + category.test} == {0}
 
 
+def test_folder_with_masks_of_no_kind(tmp_path):
+    root = trees.folder(tmp_path / "part")
+    (root / "masks" / "scratch").rename(root / "masks" / "scrach")
+    with fails("masks/scrach: masks of no kind of defect", "dent, good, masks, scratch", "name it"):
+        open_category(root, "part", "folder")
+
+
 def test_folder_without_good_images(tmp_path):
     with fails(str(tmp_path), "no good images, found nothing", f"put them in {tmp_path}/good"):
         open_category(tmp_path, tmp_path.name, "folder")

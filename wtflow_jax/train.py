@@ -88,17 +88,19 @@ def learning_rate(epoch: int, epochs: int, initial: float, decay_at: tuple[float
 def epoch_order(seed: int, epoch: int, samples: int, batch_size: int) -> Order:
     """Return an epoch's sample indices, a row a step.
 
-    Every sample comes once; the last batch is filled up from the start of the same order.
+    Every sample comes once; the last batch is filled up from the start of the same order. A batch
+    of more samples than there are is one of all.
 
     Args:
         seed: of the run.
         epoch: counted from 0.
         samples: size of the training set, at least 1.
-        batch_size: samples a step.
+        batch_size: samples a step, at most.
 
     Returns:
-        int32 (steps, batch_size).
+        int32 (steps, batch).
     """
+    batch_size = min(batch_size, samples)
     steps = -(-samples // batch_size)
     order = np.random.default_rng((seed, epoch)).permutation(samples).astype(np.int32)
     return np.resize(order, (steps, batch_size))
@@ -203,7 +205,7 @@ def train(
         key: decides the noise.
         seed: decides the order.
         epochs: length of the whole run.
-        batch_size: samples a step; fewer samples than that still train, by coming again.
+        batch_size: samples a step, at most.
         initial_rate: learning rate before the first decay.
         decay_at: fractions of the run at which it is divided by ten.
         first_epoch: how many epochs ``state`` has behind it.

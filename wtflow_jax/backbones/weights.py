@@ -136,7 +136,8 @@ def resolve(name: str, weights: str | None, cache: Path) -> Path:
     Args:
         name: the backbone.
         weights: a file, or a directory whose file that begins with the backbone's name is taken;
-            None, or a directory without one, takes the official ImageNet weights.
+            None takes the official ImageNet weights, as does for the packaged backbone a directory
+            without one.
         cache: downloads are kept in its folder ``weights``.
 
     Returns:
@@ -155,6 +156,11 @@ def resolve(name: str, weights: str | None, cache: Path) -> Path:
             )
         if fitting:
             return fitting[0]
+        if name in OFFICIAL:
+            raise WTFlowError(
+                f"{given}: no file in it begins with {name}; give --weights the path of one, "
+                "or leave it away to download it"
+            )
     elif given is not None:
         if not given.is_file():
             raise WTFlowError(f"{given}: no such weights file; --weights takes a path to one")

@@ -25,23 +25,43 @@ from wtflow_jax.errors import WTFlowError
 app = tyro.extras.SubcommandApp()
 
 
+def _bars() -> Progress:
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
 @app.command(name="check")
 def _check(
     layout: Annotated[Positional[str], arg(metavar="NAME")],
     root: Annotated[Positional[Path], arg(metavar="ROOT")],
+    categories: tuple[str, ...] = (),
 ) -> int:
-    rows = check(layout, root)
+    # What cannot be read at all is said before there are bars.
+    find(layout).categories(root)
+    tasks: dict[str, TaskID] = {}
+    with _bars() as progress:
+
+        def advance(category: str, images: int) -> None:
+            if category not in tasks:
+                tasks[category] = progress.add_task(category, total=images)
+            progress.advance(tasks[category])
+
+        rows = check(layout, root, categories, advance)
     console = Console(highlight=False)
     console.print(table(rows, find(layout).title))
+    for row in rows:
+        for problem in row.problems:
+            console.print(problem, markup=False, soft_wrap=True)
     console.print(closing(rows, find(layout)), markup=False, soft_wrap=True)
     return 0 if all(row.complete for row in rows) else 1
 
 
-_check.__doc__ = f"""Compare a data set with what was published, and open each of its files.
+_check.__doc__ = f"""Compare a data set with what was published, and decode each of its files.
 
 Args:
     layout: {", ".join(LAYOUTS)}.
     root: the directory it was unpacked into.
+    categories: which of them; left out: all.
 """
 
 
@@ -54,8 +74,7 @@ def _prepare(
 ) -> int:
     known = find(layout)
     names = dict.fromkeys(categories or known.categories(root))
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with _bars() as progress:
         for name in names:
             task = progress.add_task(name, total=None)
 

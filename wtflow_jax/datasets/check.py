@@ -1,13 +1,15 @@
-"""Is a data set here as it was published? Counts, and whether each file opens."""
+"""Is a data set here as it was published? Counts, and whether each file can be decoded."""
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.markup import escape
 from rich.table import Table
 
-from wtflow_jax.datasets.images import check_header
+from wtflow_jax.datasets.images import check_sample
 from wtflow_jax.datasets.layouts import Counts, Layout, find
 from wtflow_jax.datasets.sample import Category, Sample
 from wtflow_jax.errors import WTFlowError
@@ -23,8 +25,9 @@ class Row(NamedTuple):
         split: one of ``SPLITS``; empty where it is the whole category.
         found: images, None where the category cannot be read.
         published: images, None where nothing is published of it.
-        verdict: in words.
+        verdict: in a few words.
         complete: whether nothing is amiss.
+        problems: a line each of what cannot be used.
     """
 
     category: str
@@ -33,16 +36,26 @@ class Row(NamedTuple):
     published: int | None
     verdict: str
     complete: bool
+    problems: tuple[str, ...] = ()
 
 
-def check(layout: str, root: Path) -> list[Row]:
-    """Compares a data set with what was published, and opens each of its files.
+Advance = Callable[[str, int], None]
+"""Told of progress: ``advance(category, images in it)`` for each image."""
 
-    Only the beginning of a file is read: one that is cut short later passes.
+
+def check(
+    layout: str,
+    root: Path,
+    categories: Sequence[str] = (),
+    advance: Advance = lambda category, images: None,
+) -> list[Row]:
+    """Compares a data set with what was published, and decodes each of its files.
 
     Args:
         layout: a key of ``LAYOUTS``.
         root: the data set's directory.
+        categories: which of them; empty: all that were published or are there.
+        advance: told of each image.
 
     Returns:
         A row a split of each category; one row of a category that is missing or cannot be read.
@@ -53,18 +66,21 @@ def check(layout: str, root: Path) -> list[Row]:
     known = find(layout)
     names = known.categories(root)
     rows: list[Row] = []
-    for name in dict.fromkeys((*known.published, *names)):
+    for name in dict.fromkeys(categories or (*known.published, *names)):
         published = known.published.get(name)
         if name not in names:
-            rows.append(Row(name, "", 0, sum(published or ()), "missing", complete=False))
+            total = sum(published) if published else None
+            rows.append(Row(name, "", 0, total, "missing", complete=False))
             continue
         try:
             category = known.open_category(root, name)
         except WTFlowError as error:
             total = sum(published) if published else None
-            rows.append(Row(name, "", None, total, str(error), complete=False))
+            row = Row(name, "", None, total, "cannot be read", complete=False)
+            rows.append(row._replace(problems=(str(error),)))
             continue
-        rows += _splits(category, published, extra=bool(known.published) and published is None)
+        extra = bool(known.published) and published is None
+        rows += _splits(category, published, extra, advance)
     return rows
 
 
@@ -75,7 +91,7 @@ def table(rows: Iterable[Row], title: str) -> Table:
         shown.add_column(heading, no_wrap=True)
     for heading in ("found", "published"):
         shown.add_column(heading, justify="right")
-    shown.add_column("verdict", overflow="fold")
+    shown.add_column("verdict")
     for row in rows:
         counts = ["" if count is None else str(count) for count in (row.found, row.published)]
         # Brackets in a path are no markup.
@@ -94,7 +110,14 @@ def closing(rows: list[Row], layout: Layout) -> str:
     return f"{layout.title}: nothing is published to compare with; found {found}"
 
 
-def _splits(category: Category, published: Counts | None, extra: bool) -> Iterator[Row]:
+def _splits(
+    category: Category, published: Counts | None, extra: bool, advance: Advance
+) -> Iterator[Row]:
+    total = sum(map(len, (category.train, category.validation, category.test)))
+
+    def told() -> None:
+        advance(category.name, total)
+
     good = tuple(sample for sample in category.test if not sample.label)
     bad = tuple(sample for sample in category.test if sample.label)
     parts = (category.train, category.validation, good, bad)
@@ -109,10 +132,10 @@ def _splits(category: Category, published: Counts | None, extra: bool) -> Iterat
     for split, samples, count in zip(SPLITS, parts, expected, strict=True):
         if split == "validation" and not samples and not count:
             continue
-        broken = _broken(samples)
+        broken = _broken(samples, told)
         more = len(samples) - count if count is not None else 0
         if broken:
-            verdict = f"{len(broken)} files cannot be opened, the first: {broken[0]}"
+            verdict = f"cannot be used: {len(broken)}"
         elif more:
             verdict = f"{more} too many" if more > 0 else f"{-more} missing"
         elif extra:
@@ -120,15 +143,21 @@ def _splits(category: Category, published: Counts | None, extra: bool) -> Iterat
         else:
             verdict = "found" if count is None else "complete"
         complete = not broken and not more
-        yield Row(category.name, split, len(samples), count, verdict, complete)
+        yield Row(category.name, split, len(samples), count, verdict, complete, broken)
 
 
-def _broken(samples: Iterable[Sample]) -> list[str]:
+def _broken(samples: Iterable[Sample], told: Callable[[], None]) -> tuple[str, ...]:
+    def problem(sample: Sample) -> str | None:
+        try:
+            check_sample(sample)
+        except WTFlowError as error:
+            return str(error)
+        return None
+
     errors: list[str] = []
-    for sample in samples:
-        for path in (sample.path, *sample.masks):
-            try:
-                check_header(path)
-            except WTFlowError as error:
-                errors.append(str(error))
-    return errors
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(problem, samples):
+            told()
+            if found is not None:
+                errors.append(found)
+    return tuple(errors)

@@ -8,7 +8,7 @@ from wtflow_jax.datasets.sample import Sample
 from wtflow_jax.errors import WTFlowError
 
 GOOD = "good"
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 def categories_in(root: Path, is_category: Callable[[Path], bool], layout: str) -> tuple[str, ...]:

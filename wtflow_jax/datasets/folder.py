@@ -52,7 +52,7 @@ def open_category(root: Path, name: str) -> Category:
         Training and test samples; a defective one without mask has none.
 
     Raises:
-        WTFlowError: no such directory; another name; no good images.
+        WTFlowError: no such directory; another name; no good images; masks of no kind of defect.
     """
     choose(root, name, categories(root))
     defects = {
@@ -60,6 +60,12 @@ def open_category(root: Path, name: str) -> Category:
         for directory in directories(root)
         if directory.name not in (GOOD, MASKS) and (nested := _nested(directory))
     }
+    for directory in directories(root / MASKS) if (root / MASKS).is_dir() else ():
+        if directory.name not in defects:
+            raise WTFlowError(
+                f"{directory}: masks of no kind of defect, there is {listing(root)}: "
+                "name it as the directory of their images"
+            )
     found = _nested(root / GOOD)
     if not found and not defects:
         found = files(root)

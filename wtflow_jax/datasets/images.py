@@ -121,20 +121,19 @@ def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     return np.asarray(resized) > 0
 
 
-def check_header(path: File) -> None:
-    """Passes where a file begins as an image does; its pixels are not decoded.
+def check_sample(sample: Sample) -> None:
+    """Passes where an image and its masks can be decoded and are of one size.
 
     Args:
-        path: an image file.
+        sample: any.
 
     Raises:
-        WTFlowError: there is no such file, or no image format is known by its beginning.
+        WTFlowError: as ``read_mask``.
     """
-    try:
-        with Image.open(str(path)):
-            pass
-    except Exception as error:
-        raise _undecodable(path, error) from error
+    if not sample.masks:
+        _decode(sample.path)
+    for _ in masks_of(sample):
+        pass
 
 
 def parse_size(text: str) -> tuple[int, int]:
