@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
         """
         return names or NAMES, out
 
-    if flags := [word for word in ours if word.startswith("--") and word not in OWN]:
+    named = [word.partition("=")[0] for word in ours if word.startswith("--")]
+    if flags := [name for name in named if name not in OWN]:
         print(
             f"error: {flags[0]}: is no flag of all.py; give those of the experiments after --",
             file=sys.stderr,

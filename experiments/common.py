@@ -181,9 +181,11 @@ def _compare(config: Config, category: Category) -> None:
     counts = len(category.train), len(category.test) - defective, defective
     if published and counts != published[:3]:
         found, expected = (" + ".join(map(str, numbers)) for numbers in (counts, published[:3]))
+        # A prepared set is checked where it was prepared from.
+        root = config.root if layout == config.data else "ROOT"
         print(
             f"{category.name}: {found} images (train + good + defective), published are "
-            f"{expected}: see python -m wtflow_jax.datasets check {layout} {config.root}",
+            f"{expected}: see python -m wtflow_jax.datasets check {layout} {root}",
             file=sys.stderr,
         )
 

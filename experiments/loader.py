@@ -44,7 +44,7 @@ class Test(NamedTuple):
     Attributes:
         samples: the images.
         labels: whether each is defective, (n,) bool.
-        known: whether the defective pixels of an image are known: it is good or has a mask.
+        known: whether the defective pixels of an image are, (n,) bool.
         masks: their defective pixels; None where no defect has a mask.
         regions: of the masks of ``known`` images, as the metrics take them; None likewise.
         saturated: MVTec LOCO's regions with their saturation; None elsewhere.
@@ -128,7 +128,7 @@ class Loader:
         maps = [extract(part) for part in parts[:2]]
         maps.append(extract(validation) if validation else np.zeros_like(maps[0][:0]))
         grid = features.grid(backbone, config.dense)
-        known = np.array([not sample.label or bool(sample.masks) for sample in category.test], bool)
+        known = np.array([sample.known for sample in category.test], bool)
         test = Test(
             samples=category.test,
             labels=np.array([sample.label for sample in category.test], bool),

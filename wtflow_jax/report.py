@@ -51,10 +51,9 @@ def save_maps(
         title = f"{samples[i].kind}\nscore {prediction.scores[i]:.4f}"
         axes[0, column].set_title(title, fontsize=8)
         if masks is not None:
-            known = bool(samples[i].masks) or not samples[i].label
-            mask = masks[i] if known else np.ones(size)
+            mask = masks[i] if samples[i].known else np.ones(size)
             axes[1, column].imshow(mask, cmap="gray", vmin=0, vmax=1)
-            if not known:
+            if not samples[i].known:
                 middle = size[1] / 2, size[0] / 2
                 axes[1, column].text(*middle, "not drawn", ha="center", va="center", fontsize=8)
         heat = axes[-1, column].imshow(prediction.maps[i], cmap="inferno", vmin=low, vmax=high)

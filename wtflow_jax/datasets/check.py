@@ -68,16 +68,14 @@ def check(
     rows: list[Row] = []
     for name in dict.fromkeys(categories or (*known.published, *names)):
         published = known.published.get(name)
+        total = sum(published) if published else None
         if name not in names:
-            total = sum(published) if published else None
             rows.append(Row(name, "", 0, total, "missing", complete=False))
             continue
         try:
             category = known.open_category(root, name)
         except WTFlowError as error:
-            total = sum(published) if published else None
-            row = Row(name, "", None, total, "cannot be read", complete=False)
-            rows.append(row._replace(problems=(str(error),)))
+            rows.append(Row(name, "", None, total, "cannot be read", False, (str(error),)))
             continue
         extra = bool(known.published) and published is None
         rows += _splits(category, published, extra, advance)

@@ -34,6 +34,11 @@ class Sample(NamedTuple):
     kind: str
     masks: tuple[File, ...] = ()
 
+    @property
+    def known(self) -> bool:
+        """Whether its defective pixels are known: it is good, or has a mask."""
+        return not self.label or bool(self.masks)
+
 
 class Saturation(NamedTuple):
     """How much of a defect must be found before it counts as found whole (MVTec LOCO's sPRO).
