@@ -79,8 +79,9 @@ def figures(config: Config, test: Test, model: models.Model, progress: Progress)
             each.append(_metrics(config, test, model.cells(epoch).test))
             progress.advance(task)
         if not 0 < test.labels.sum() < len(test.labels):
-            kind = "good" if test.labels.any() else "defective"
-            message = f"no {kind} test image: there are scores and maps, and no metrics"
+            # Pixels of defective images alone have metrics: most of them are good.
+            kind, of = ("good", " of images") if test.labels.any() else ("defective", "")
+            message = f"no {kind} test image: there are scores and maps, and no metrics{of}"
             warnings.warn(message, metrics.UndefinedMetric, stacklevel=1)
         if unknown := int((~test.known).sum()):
             first = test.samples[int(np.argmin(test.known))].path
