@@ -2,8 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
-import tempfile
 import urllib.request
 from collections.abc import Callable, Iterable
 from http.client import HTTPException
@@ -15,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from wtflow_jax.atomic import replacing
 from wtflow_jax.backbones import torch_pickle
 from wtflow_jax.errors import WTFlowError
 
@@ -97,37 +96,31 @@ def _packaged_lite0() -> Path:
 
 
 def _fetch(source: Download, target: Path) -> None:
-    part = None
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with (
+            replacing(target) as part,
             urllib.request.urlopen(source.url, timeout=_TIMEOUT_SECONDS) as response,
-            tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file,
             Progress(*columns, TransferSpeedColumn(), transient=True) as progress,
         ):
-            part = Path(file.name)
             length = response.headers.get("Content-Length")
             task = progress.add_task(target.name, total=int(length) if length else None)
             digest = hashlib.sha256()
-            while chunk := response.read(_CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
-                progress.advance(task, len(chunk))
-        if not digest.hexdigest().startswith(source.sha256):
-            raise WTFlowError(
-                f"{source.url}: the download has SHA-256 {digest.hexdigest()}, expected "
-                f"{source.sha256}; try again, or give --weights PATH"
-            )
-        os.replace(part, target)
+            with part.open("wb") as file:
+                while chunk := response.read(_CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+                    progress.advance(task, len(chunk))
+            if not digest.hexdigest().startswith(source.sha256):
+                raise WTFlowError(
+                    f"{source.url}: the download has SHA-256 {digest.hexdigest()}, expected "
+                    f"{source.sha256}; try again, or give --weights PATH"
+                )
     except (OSError, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise WTFlowError(
             f"{source.url}: cannot be downloaded to {target.parent} ({reason}); give --weights PATH"
         ) from None
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
 
 
 def resolve(name: str, weights: str | None, cache: Path) -> Path:
