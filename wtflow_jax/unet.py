@@ -7,10 +7,12 @@ follows. For 1,024 channels the counts are 22.5, 87.3, 343.8 and 769.5 million p
 
 import math
 from functools import lru_cache
+from typing import TypeAlias
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from wtflow_jax.types import Params, PRNGKey, Time, VelocityFn
@@ -18,6 +20,7 @@ from wtflow_jax.types import Params, PRNGKey, Time, VelocityFn
 Map = Float[Array, "h w c"]
 Resized = Float[Array, "_ _ _"]
 TimeVector = Float[Array, " width"]
+DType: TypeAlias = DTypeLike | None
 
 
 def sinusoid(position: Float[Array, "*n"], width: int) -> Float[Array, "*n width"]:
@@ -37,14 +40,14 @@ def position_embedding(height: int, width: int, channels: int) -> Map:
     )
 
 
-def _norm(width: int) -> nn.GroupNorm:
-    # One sample at a time: all three axes are the sample's own.
+def _norm(width: int, dtype: DType) -> nn.GroupNorm:
+    # One sample at a time: all three axes are the sample's own. Sums are float32 in any case.
     groups = math.gcd(width, 32) if width >= 128 else 8
-    return nn.GroupNorm(num_groups=groups, reduction_axes=(-3, -2, -1))
+    return nn.GroupNorm(num_groups=groups, reduction_axes=(-3, -2, -1), dtype=dtype)
 
 
-def _conv(width: int, size: int) -> nn.Conv:
-    return nn.Conv(width, (size, size), padding=size // 2)
+def _conv(width: int, size: int, dtype: DType) -> nn.Conv:
+    return nn.Conv(width, (size, size), padding=size // 2, dtype=dtype)
 
 
 def _down(x: Map) -> Resized:
@@ -60,27 +63,31 @@ class TimeEmbedding(nn.Module):
     """Sinusoidal features of width B/2 at 1000·t, then an MLP B/2 → 4B → B."""
 
     width: int
+    dtype: DType = None
 
     @nn.compact
     def __call__(self, t: Time) -> TimeVector:
         """Embed a time t in [0, 1]."""
-        x = nn.silu(nn.Dense(4 * self.width)(sinusoid(1000 * t, self.width // 2)))
-        return nn.Dense(self.width)(x)
+        x = sinusoid(1000 * t, self.width // 2)
+        x = nn.silu(nn.Dense(4 * self.width, dtype=self.dtype)(x))
+        return nn.Dense(self.width, dtype=self.dtype)(x)
 
 
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions, each followed by group norm and SiLU; time enters after the first."""
 
     width: int
+    dtype: DType = None
 
     @nn.compact
     def __call__(self, x: Map, time: TimeVector) -> Resized:
         """Map (h, w, c) to (h, w, width)."""
-        y = _conv(self.width, 3)(x) + nn.Dense(self.width)(time)
-        y = nn.silu(_norm(self.width)(y))
-        y = _conv(self.width, 3)(y)
-        y = nn.silu(_norm(self.width)(y))
-        return y + (x if x.shape[-1] == self.width else _conv(self.width, 1)(x))
+        width, dtype = self.width, self.dtype
+        y = _conv(width, 3, dtype)(x) + nn.Dense(width, dtype=dtype)(time)
+        y = nn.silu(_norm(width, dtype)(y))
+        y = _conv(width, 3, dtype)(y)
+        y = nn.silu(_norm(width, dtype)(y))
+        return y + (x if x.shape[-1] == width else _conv(width, 1, dtype)(x))
 
 
 class UNet(nn.Module):
@@ -89,47 +96,51 @@ class UNet(nn.Module):
     Attributes:
         width: base width B, called NC in Table IV; a multiple of 8.
         position: whether a fixed position embedding is added after the first convolution.
+        dtype: what is computed with; None is float32. Parameters, t and v are float32 in any case.
     """
 
     width: int
     position: bool = False
+    dtype: DType = None
 
     @nn.compact
     def __call__(self, t: Time, x: Map) -> Map:
         """Return v(x, t) (h, w, c) for one feature map x (h, w, c) at a time t in [0, 1]."""
         b = self.width
-        time = TimeEmbedding(b)(t)
+        time = TimeEmbedding(b, self.dtype)(t)
 
         def blocks(y: Map, *widths: int) -> Resized:
             for width in widths:
-                y = ResidualBlock(width)(y, time)
+                y = ResidualBlock(width, self.dtype)(y, time)
             return y
 
-        y = _conv(b, 3)(x)
+        y = _conv(b, 3, self.dtype)(x)
         if self.position:
-            y = y + position_embedding(*y.shape)
+            y = y + position_embedding(*y.shape).astype(y.dtype)
         skip1 = blocks(y, 2 * b, 2 * b)
         skip2 = blocks(_down(skip1), 4 * b, 4 * b)
         y = blocks(_down(skip2), 4 * b)
         y = blocks(_up(y, skip2), 2 * b, 2 * b)
         y = blocks(_up(y, skip1), b, b)
         # v = 0 at first: from a random last layer training is far slower (docs/method.md).
-        return nn.Conv(x.shape[-1], (1, 1), kernel_init=nn.initializers.zeros)(y)
+        last = nn.Conv(x.shape[-1], (1, 1), kernel_init=nn.initializers.zeros, dtype=self.dtype)
+        return last(y).astype(x.dtype)
 
 
-def velocity(width: int, position: bool = False) -> VelocityFn:
+def velocity(width: int, position: bool = False, dtype: DType = None) -> VelocityFn:
     """Return the network as a ``velocity_fn(params, t, x) -> v``, the same object at each call.
 
     Args:
         width: base width B, a multiple of 8.
         position: whether to add the position embedding.
+        dtype: what is computed with, ``jnp.bfloat16`` on accelerators; None is float32.
     """
-    return _velocity(width, position)
+    return _velocity(width, position, dtype)
 
 
 @lru_cache
-def _velocity(width: int, position: bool) -> VelocityFn:
-    network = UNet(width, position)
+def _velocity(width: int, position: bool, dtype: DType) -> VelocityFn:
+    network = UNet(width, position, dtype)
 
     def velocity_fn(params: Params, t: Time, x: Map) -> Map:
         return network.apply(params, t, x)  # pyright: ignore[reportReturnType]
