@@ -5,10 +5,11 @@ A map is two pure functions: ``fit(features) -> stats`` on the training features
 A WT map is not a norm layer in front of the network: it moves the data themselves (Table XI).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from wtflow_jax import whitening
@@ -39,10 +40,12 @@ class WTMap(NamedTuple):
     Attributes:
         fit: training features (n, *event) -> statistics; ``whiten`` takes options.
         apply: statistics and features (n, *event) -> x0 (n, *event).
+        fit_batches: as ``fit``, of features that come in batches; None where all must be at hand.
     """
 
     fit: Fit
     apply: Apply
+    fit_batches: Callable[[Iterable[Samples]], Stats] | None = None
 
 
 def _no_stats(features: Samples) -> Stats:
@@ -56,6 +59,21 @@ def _identity(stats: Stats, features: Samples) -> Samples:
 def _channel_stats(features: Samples) -> ChannelStats:
     axes = tuple(range(features.ndim - 1))
     return ChannelStats(jnp.mean(features, axes), jnp.var(features, axes))
+
+
+def _no_stats_of_batches(batches: Iterable[Samples]) -> Stats:
+    return ()
+
+
+def _channel_stats_of_batches(batches: Iterable[Samples]) -> ChannelStats:
+    """Merge means and sums of squares in float64 (Chan, Golub, LeVeque, 1979)."""
+    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    for batch in batches:
+        rows = np.asarray(batch, np.float64).reshape(-1, batch.shape[-1])
+        shift, n = rows.mean(0) - mean, count + len(rows)
+        squares = squares + len(rows) * rows.var(0) + shift**2 * count * len(rows) / n
+        count, mean = n, mean + shift * len(rows) / n
+    return ChannelStats(*(jnp.asarray(part, jnp.float32) for part in (mean, squares / count)))
 
 
 def _batch_norm(stats: Stats, features: Samples) -> Samples:
@@ -83,9 +101,9 @@ def power(features: Samples, exponent: float) -> Samples:
 
 
 MAPS = {
-    "none": WTMap(_no_stats, _identity),
-    "batch_norm": WTMap(_channel_stats, _batch_norm),
-    "layer_norm": WTMap(_no_stats, _layer_norm),
+    "none": WTMap(_no_stats, _identity, _no_stats_of_batches),
+    "batch_norm": WTMap(_channel_stats, _batch_norm, _channel_stats_of_batches),
+    "layer_norm": WTMap(_no_stats, _layer_norm, _no_stats_of_batches),
     "whiten": WTMap(whitening.fit, whitening.apply),
 }
 """By name.

@@ -4,10 +4,11 @@ Sizes: n samples, h × w cells of a feature map, c channels; d (or ``*event``) t
 sample. Maps are channels-last. Everything is float32 unless said otherwise.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from jaxtyping import Array, Float, Key
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
 
 Params: TypeAlias = Any
 """A pytree of arrays: a network's weights, or the data of a closed-form field."""
@@ -20,3 +21,24 @@ PRNGKey: TypeAlias = Key[Array, ""]
 
 VelocityFn: TypeAlias = Callable[[Params, Time, Sample], Sample]
 """``velocity_fn(params, t, x) -> v`` for ONE sample; batches by ``jax.vmap`` over x (and t)."""
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """Feature maps that are not in memory, ``stream.Shards`` for one.
+
+    Attributes:
+        shape: (n, h, w, c).
+        digest: the same where the maps are.
+    """
+
+    shape: tuple[int, ...]
+    digest: str
+
+    def read(self, index: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k h w c"]:
+        """Return some maps."""
+        ...
+
+    def batches(self, order: Int[np.ndarray, "steps b"]) -> Iterator[Float[np.ndarray, "b h w c"]]:
+        """Return the maps of each row of an order, in turn."""
+        ...

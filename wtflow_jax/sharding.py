@@ -1,0 +1,146 @@
+"""Several devices: where the parts of training live, and JAX's own GSPMD does the rest.
+
+A mesh has two axes. A batch is split over both; parameters and optimizer state are split over
+``model`` alone (fully sharded data parallelism) and copied along ``data``. Parameters are gathered
+where they are used, and their gradients scattered again.
+"""
+
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from wtflow_jax.errors import WTFlowError
+
+AXES = ("data", "model")
+LEAVE_SECONDS = 10
+"""How long a process that failed waits for the others before it ends them."""
+
+Tree = TypeVar("Tree")
+
+
+class Layout(NamedTuple):
+    """A mesh, or one device; hashable, a static argument.
+
+    Attributes:
+        mesh: with the axes ``AXES``; None for one device, where nothing is split.
+    """
+
+    mesh: Mesh | None = None
+
+    @property
+    def devices(self) -> int:
+        """Return how many devices there are."""
+        return 1 if self.mesh is None else self.mesh.size
+
+    def shardings(self, tree: Any) -> Any:
+        """Return where each array of a state is kept: its largest axis that divides is split.
+
+        Raises:
+            ValueError: one device has no shardings.
+        """
+        if self.mesh is None:
+            raise ValueError("one device has no shardings")
+        mesh, parts = self.mesh, self.mesh.shape["model"]
+
+        def of(leaf: Any) -> NamedSharding:
+            whole = [i for i, n in enumerate(leaf.shape) if n % parts == 0]
+            if parts == 1 or not whole:
+                return NamedSharding(mesh, PartitionSpec())
+            axis = max(whole, key=lambda i: leaf.shape[i])
+            return NamedSharding(mesh, PartitionSpec(*[None] * axis, "model"))
+
+        return jax.tree.map(of, tree)
+
+    def keep(self, tree: Tree) -> Tree:
+        """Say, within a jitted function, that a state is split as ``shardings`` has it."""
+        if self.mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, self.shardings(tree))
+
+    def gather(self, tree: Tree) -> Tree:
+        """Say, within a jitted function, that every device has the whole of it."""
+        if self.mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+    def split(self, batch: Tree) -> Tree:
+        """Say, within a jitted function, that a batch is split over all devices."""
+        if self.mesh is None:
+            return batch
+        return jax.lax.with_sharding_constraint(
+            batch, NamedSharding(self.mesh, PartitionSpec(AXES))
+        )
+
+    def replicate(self, tree: Any) -> Any:
+        """Return host arrays, the same in every process, as arrays that every device holds."""
+        if self.mesh is None:
+            return jax.tree.map(jax.numpy.asarray, tree)
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+    def local(self, tree: Any) -> Any:
+        """Return a state whole, on one device of this process; every process must call it."""
+        if self.mesh is None:
+            return tree
+        whole = jax.jit(lambda x: x, out_shardings=NamedSharding(self.mesh, PartitionSpec()))(tree)
+        return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf.addressable_data(0)), whole)
+
+
+LOCAL = Layout()
+
+
+def first() -> bool:
+    """Return whether this is the process that writes and scores."""
+    return jax.process_index() == 0
+
+
+def meet(where: str) -> None:
+    """Wait until every process is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)
+
+
+def layout(data: int, model: int) -> Layout:
+    """Return a mesh of all devices.
+
+    Args:
+        data: devices along which the state is copied.
+        model: devices over which it is split.
+
+    Raises:
+        WTFlowError: their product is not the number of devices.
+    """
+    if data * model == 1 == jax.process_count():
+        return LOCAL
+    devices = jax.devices()
+    if data * model != len(devices):
+        raise WTFlowError(
+            f"--mesh {data} {model}: takes {data * model} devices, there are {len(devices)}"
+        )
+    return Layout(Mesh(np.array(devices).reshape(data, model), AXES))
+
+
+def connect(coordinator: str, processes: int, process: int) -> None:
+    """Join the processes of a run; before JAX touches a device.
+
+    Args:
+        coordinator: host:port of process 0, the same in all; "auto" asks SLURM, Open MPI or
+            Kubernetes for all three.
+        processes: how many there are.
+        process: which one this is, from 0.
+
+    Raises:
+        WTFlowError: they do not meet.
+    """
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize(shutdown_timeout_seconds=LEAVE_SECONDS)
+        else:
+            jax.distributed.initialize(
+                coordinator, processes, process, shutdown_timeout_seconds=LEAVE_SECONDS
+            )
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise WTFlowError(f"--coordinator {coordinator}: cannot be joined ({reason})") from error
