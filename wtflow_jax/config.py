@@ -14,6 +14,7 @@ SolverName = Literal["euler", "heun", "midpoint", "tsit5", "dopri5"]
 BackboneName = Literal["resnet18", "resnet34", "wide_resnet50_2", "efficientnet_lite0"]
 TimeLawName = Literal["uniform", "logit_normal", "beta", "stratified"]
 ScoreName = Literal["density", "log_density"]
+PrecisionName = Literal["float32", "bfloat16"]
 PresetName = Literal["small", "paper", "fine"]
 
 
@@ -125,6 +126,19 @@ class Config:
     seeds: int = 1
     """How many seeds to run, from --seed on."""
 
+    precision: PrecisionName = "float32"
+    """What the network computes with; weights and optimizer state are float32 in any case."""
+    resident: float = 0.5
+    """Share of memory that training features may take; more are streamed from the cache's disk."""
+    mesh: tuple[int, int] = (1, 1)
+    """Devices that train: along how many the batch alone is split, and over how many the state."""
+    coordinator: str | None = None
+    """host:port of process 0 where several processes train; auto asks SLURM or Open MPI."""
+    processes: int = 1
+    """How many processes there are."""
+    process: int = 0
+    """Which one this is, from 0."""
+
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
         ranges = {
@@ -147,6 +161,9 @@ class Config:
             "decay_at": (all(0 <= at <= 1 for at in self.decay_at), "fractions between 0 and 1"),
             "validation": (0 <= self.validation < 1, "at least 0 and below 1"),
             "false_alarms": (0 < self.false_alarms < 1, "above 0 and below 1"),
+            "resident": (0 <= self.resident <= 1, "at least 0 and at most 1"),
+            "mesh": (min(self.mesh) >= 1, "at least 1 1"),
+            "process": (0 <= self.process < self.processes, "at least 0 and below --processes"),
             "seeds": (self.seeds >= 1, "at least 1"),
             "seed": (0 <= self.seed < 2**31, "at least 0 and below 2147483648"),
         }

@@ -7,14 +7,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from wtflow_jax import exact, ode, patch, paths, scores, targets, train, transport, unet
+from wtflow_jax import exact, ode, patch, paths, scores, sharding, targets, train, transport, unet
 from wtflow_jax.compilation import RUN_ONCE, XLA_OPTIONS
 from wtflow_jax.config import Config
-from wtflow_jax.types import Features, Params, PRNGKey, Sample, Time, VelocityFn
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.types import Features, Params, PRNGKey, Sample, Stored, Time, VelocityFn
 
 BATCH = 16
+IN_MEMORY = "needs all training features in memory; give fewer images, or another one"
 
 
 class Start(NamedTuple):
@@ -48,7 +50,7 @@ class Detector(NamedTuple):
 
 
 class CellPrediction(NamedTuple):
-    """Mean scores a cell, before upsampling.
+    """Mean scores a cell, before upsampling; on the host.
 
     Attributes:
         detection: (n, h, w), after ``steps_det`` steps: for the image score.
@@ -89,7 +91,8 @@ def behind_norm(velocity_fn: VelocityFn) -> VelocityFn:
 def _velocity(config: Config) -> VelocityFn:
     if config.velocity == "exact":
         return exact.velocity(config.neighbourhood)
-    velocity_fn = NETWORKS[config.velocity].velocity(config.width, config.position)
+    dtype = None if config.precision == "float32" else jnp.dtype(config.precision)
+    velocity_fn = NETWORKS[config.velocity].velocity(config.width, config.position, dtype)
     return behind_norm(velocity_fn) if config.input_norm else velocity_fn
 
 
@@ -101,17 +104,35 @@ def objective(config: Config) -> train.Objective:
         targets.TARGETS[config.target],
         paths.TIME_LAWS[config.time_law],
         config.weight_decay,
+        sharding.layout(*config.mesh),
     )
 
 
-@partial(jax.jit, static_argnums=(0, 2, 3, 4), compiler_options=RUN_ONCE)
+@partial(jax.jit, static_argnums=(0, 2, 3, 4, 5), compiler_options=RUN_ONCE)
 def _init(
-    network: str, key: PRNGKey, shape: tuple[int, int, int], width: int, position: bool
+    network: str,
+    key: PRNGKey,
+    shape: tuple[int, int, int],
+    width: int,
+    position: bool,
+    layout: sharding.Layout,
 ) -> Params:
-    return NETWORKS[network].init(key, shape, width, position)
+    return layout.keep(NETWORKS[network].init(key, shape, width, position))
 
 
-def init(config: Config, features: Features) -> tuple[Detector, train.TrainState | None]:
+def _statistics(config: Config, features: Features | Stored) -> transport.Stats:
+    the_map = transport.MAPS[config.wt]
+    options = {"alpha": config.alpha, "rank": config.rank} if config.wt == "whiten" else {}
+    if not isinstance(features, Stored):
+        return the_map.fit(transport.power(features, config.power), **options)
+    if the_map.fit_batches is None:
+        raise WTFlowError(f"--wt {config.wt}: {IN_MEMORY}")
+    rows = np.array_split(np.arange(features.shape[0]), -(-features.shape[0] // BATCH))
+    maps = (jnp.asarray(features.read(row)) for row in rows)
+    return the_map.fit_batches(transport.power(batch, config.power) for batch in maps)
+
+
+def init(config: Config, features: Features | Stored) -> tuple[Detector, train.TrainState | None]:
     """Fit the WT map, and draw initial parameters or keep the patches of the exact field.
 
     Args:
@@ -120,14 +141,18 @@ def init(config: Config, features: Features) -> tuple[Detector, train.TrainState
 
     Returns:
         A detector and the state to train it from; None where there is nothing to train.
+
+    Raises:
+        WTFlowError: features that are not in memory, and a config that needs them there.
     """
     key, _ = jax.random.split(jax.random.key(config.seed))
     _, h, w, c = features.shape
-    options = {"alpha": config.alpha, "rank": config.rank} if config.wt == "whiten" else {}
-    stats = transport.MAPS[config.wt].fit(transport.power(features, config.power), **options)
+    stats = _statistics(config, features)
     start = Start(config.wt, config.power, config.scale)
     detector = Detector(_velocity(config), None, start, stats)
     if config.velocity == "exact":
+        if isinstance(features, Stored):
+            raise WTFlowError(f"--velocity exact: {IN_MEMORY}")
         bank = exact.bank(
             apply_wt(detector, features),
             key,
@@ -136,8 +161,17 @@ def init(config: Config, features: Features) -> tuple[Detector, train.TrainState
             neighbourhood=config.neighbourhood,
         )
         return detector._replace(params=bank), None
-    params = _init(config.velocity, key, (h, w, c), config.width, config.position)
+    layout = objective(config).layout
+    params = _init(config.velocity, key, (h, w, c), config.width, config.position, layout)
     return detector._replace(params=params), train.init_state(objective(config), params)
+
+
+def local(config: Config, detector: Detector) -> Detector:
+    """Return a detector whole on one device of this process; every process must call it."""
+    layout = objective(config).layout
+    return detector._replace(
+        params=layout.local(detector.params), stats=layout.local(detector.stats)
+    )
 
 
 def apply_wt(detector: Detector, features: Features) -> Features:
@@ -155,7 +189,7 @@ def epochs(
     config: Config,
     detector: Detector,
     state: train.TrainState,
-    features: Features,
+    features: Features | Stored,
     *,
     first_epoch: int = 0,
     advance: train.Advance = train.silent,
@@ -172,11 +206,28 @@ def epochs(
 
     Yields:
         The detector and the epoch's outcome; the next epoch reuses their memory.
+
+    Raises:
+        WTFlowError: a batch cannot be split over the devices.
     """
+    goal = objective(config)
+    batch = min(config.batch_size, features.shape[0])
+    if batch % goal.layout.devices:
+        raise WTFlowError(
+            f"--batch-size {config.batch_size}: {batch} images a step are no multiple of the "
+            f"{goal.layout.devices} devices of --mesh"
+        )
+
+    def stream(maps: Stored) -> train.Streamed:
+        def batches(order: train.Order) -> Iterator[Features]:
+            return (apply_wt(detector, goal.layout.replicate(x)) for x in maps.batches(order))
+
+        return train.Streamed(maps.shape[0], batches)
+
     for epoch in train.train(
-        objective(config),
+        goal,
         state,
-        apply_wt(detector, features),
+        stream(features) if isinstance(features, Stored) else apply_wt(detector, features),
         key=jax.random.split(jax.random.key(config.seed))[1],
         seed=config.seed,
         epochs=config.epochs,
@@ -202,34 +253,74 @@ def fit(config: Config, features: Features) -> Detector:
     return detector
 
 
-@partial(
-    jax.jit,
-    static_argnames=("velocity_fn", "start", "solver", "steps", "residual", "score"),
-    compiler_options=XLA_OPTIONS,
-)
-def _cells(
-    velocity_fn: VelocityFn,
-    params: Params,
-    start: Start,
-    stats: transport.Stats,
-    features: Features,
-    solver: str,
-    steps: tuple[int, ...],
-    time: Float[Array, ""],
-    residual: bool,
-    score: str,
-) -> list[Float[Array, "n h w"]]:
-    x0 = _apply_wt(start, stats, features)
+class Inference(NamedTuple):
+    """What inference does, of a config's flags; hashable, a static argument.
+
+    Attributes:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one feature map.
+        start: the WT map and what goes with it.
+        solver: a name in ``ode.SOLVERS``.
+        steps: its steps, detection and localization.
+        time: T in [0, 1), where transport starts.
+        residual: whether the residual at T is scored.
+        score: a name in ``scores.SCORES``.
+    """
+
+    velocity_fn: VelocityFn
+    start: Start
+    solver: str
+    steps: tuple[int, int]
+    time: float
+    residual: bool
+    score: str
+
+
+def inference(detector: Detector, config: Config) -> Inference:
+    """Return what a config asks of a detector."""
+    return Inference(
+        detector.velocity_fn,
+        detector.start,
+        config.solver,
+        (config.steps_det, config.steps_loc),
+        config.start,
+        config.residual,
+        config.score,
+    )
+
+
+def cells(
+    how: Inference, params: Params, stats: transport.Stats, features: Features
+) -> tuple[scores.CellScores, scores.CellScores]:
+    """Push features through the flow and score each cell (Algorithm 1, sampling; Eq. 2); pure.
+
+    Args:
+        how: what is done.
+        params: of the velocity field.
+        stats: of the WT map.
+        features: (n, h, w, c), before the WT map.
+
+    Returns:
+        (n, h, w) for detection and for localization, the same where their steps are.
+    """
+    x0 = _apply_wt(how.start, stats, features)
+    time = jnp.float32(how.time)
     # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
-    scale = (time if residual else 1) / (1 - time)
-    carry = partial(ode.push_forward, velocity_fn, params, x0, solver=solver, start=time)
-    return [scores.cell_scores(scale * carry(steps=n), score) for n in steps]
+    scale = (time if how.residual else 1) / (1 - time)
+    carry = partial(ode.push_forward, how.velocity_fn, params, x0, solver=how.solver, start=time)
+    found = {
+        n: scores.cell_scores(scale * carry(steps=n), how.score) for n in sorted(set(how.steps))
+    }
+    detection, localization = how.steps
+    return found[detection], found[localization]
+
+
+_cells = jax.jit(cells, static_argnames="how", compiler_options=XLA_OPTIONS)
 
 
 def predict_cells(
     detector: Detector, features: Float[np.ndarray, "n h w c"], config: Config
 ) -> CellPrediction:
-    """Push features through the flow and score each cell (Algorithm 1, sampling; Eq. 2).
+    """Score the cells of any number of feature maps, a batch at a time; see ``cells``.
 
     Args:
         detector: a fitted one.
@@ -237,30 +328,17 @@ def predict_cells(
         config: solver, steps, start, residual and score.
 
     Returns:
-        Two maps a sample, the same where ``steps_det`` equals ``steps_loc``.
+        Two maps a sample on the host, the same where ``steps_det`` equals ``steps_loc``.
     """
-    steps = tuple(sorted({config.steps_det, config.steps_loc}))
-    parts: dict[int, list[np.ndarray]] = {n: [] for n in steps}
+    how = inference(detector, config)
+    parts = []
     for start in range(0, len(features), BATCH):
         batch = features[start : start + BATCH]
         # One shape, one trace: the last batch is filled up with copies of its first sample.
         filled = np.concatenate([batch, np.repeat(batch[:1], BATCH - len(batch), axis=0)])
-        result = _cells(
-            detector.velocity_fn,
-            detector.params,
-            detector.start,
-            detector.stats,
-            jnp.asarray(filled),
-            config.solver,
-            steps,
-            jnp.float32(config.start),
-            config.residual,
-            config.score,
-        )
-        for n, cells in zip(steps, result, strict=True):
-            parts[n].append(np.asarray(cells)[: len(batch)])
-    by_steps = {n: np.concatenate(part) for n, part in parts.items()}
-    return CellPrediction(by_steps[config.steps_det], by_steps[config.steps_loc])
+        found = _cells(how, detector.params, detector.stats, jnp.asarray(filled))
+        parts.append([np.asarray(part)[: len(batch)] for part in found])
+    return CellPrediction(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def upsample(

@@ -48,6 +48,19 @@ def _field(velocity_fn: VelocityFn) -> Callable[[Array, State, Params], State]:
     return lambda t, x, params: velocity_fn(params, t, x)
 
 
+class _StepTo(diffrax.StepTo):
+    """Steps that need no check: Diffrax's call back to the host, and such a program is not kept.
+
+    Neither JAX's compilation cache nor ``jax.export`` takes it.
+    """
+
+    def wrap(self, direction: Any) -> "_StepTo":
+        return self
+
+    def init(self, *arguments: Any, **named: Any) -> Any:
+        return self.ts[1], 2
+
+
 def _solve(
     field: Callable[[Array, State, Params], State],
     params: Params,
@@ -67,8 +80,10 @@ def _solve(
         args=params,
         saveat=save,
         # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
-        stepsize_controller=diffrax.StepTo(jnp.linspace(start, 1.0, steps + 1)),
+        stepsize_controller=_StepTo(jnp.linspace(start, 1.0, steps + 1)),
         max_steps=steps,
+        # Equal steps do not fail, and to be able to raise costs a call back to the host.
+        throw=False,
     )
     return solution.ys
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from wtflow_jax import loss, paths, targets
+from wtflow_jax import loss, paths, sharding, targets
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.types import Params, PRNGKey, Samples, VelocityFn
 
@@ -39,12 +39,14 @@ class Objective(NamedTuple):
         target: where x1 comes from.
         time_law: how t is drawn.
         weight_decay: AdamW's decoupled decay, on every parameter.
+        layout: the devices.
     """
 
     velocity_fn: VelocityFn
     target: targets.Target = targets.gaussian
     time_law: paths.TimeLaw = paths.uniform_time
     weight_decay: float = 0.1
+    layout: sharding.Layout = sharding.LOCAL
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -70,7 +72,12 @@ class Epoch(NamedTuple):
 
 def init_state(objective: Objective, params: Params) -> TrainState:
     """Return the state before the first step."""
-    return TrainState(params, objective.optimizer.init(params))
+    return _init_state(objective, params)
+
+
+@partial(jax.jit, static_argnums=0)
+def _init_state(objective: Objective, params: Params) -> TrainState:
+    return objective.layout.keep(TrainState(params, objective.optimizer.init(params)))
 
 
 def learning_rate(epoch: int, epochs: int, initial: float, decay_at: tuple[float, ...]) -> float:
@@ -131,10 +138,10 @@ def _step(
     def batch_loss(params: Params) -> Float[Array, ""]:
         return loss.rfm_loss(
             objective.velocity_fn,
-            params,
-            x0,
+            objective.layout.gather(params),
+            objective.layout.split(x0),
             key,
-            index=index,
+            index=objective.layout.split(index),
             target=objective.target,
             time_law=objective.time_law,
         )
@@ -142,7 +149,8 @@ def _step(
     value, gradient = jax.value_and_grad(batch_loss)(state.params)
     updates, moments = objective.optimizer.update(gradient, state.moments, state.params)
     updates = jax.tree.map(lambda update: -rate * update, updates)
-    return TrainState(optax.apply_updates(state.params, updates), moments), value
+    state = TrainState(optax.apply_updates(state.params, updates), moments)
+    return objective.layout.keep(state), value
 
 
 # Jitted apart: options are refused on a jit within a jit, and ``steps`` loops over the bare one.
@@ -178,10 +186,62 @@ def steps(
     return jax.lax.fori_loop(first, last, body, (state, jnp.zeros(())))
 
 
-def train(
+class Streamed(NamedTuple):
+    """Training data that do not fit on the device.
+
+    Attributes:
+        samples: how many there are.
+        batches: x0 (b, *event) of each row of an epoch's order, in turn.
+    """
+
+    samples: int
+    batches: Callable[[Order], Iterator[Samples]]
+
+
+Steps: TypeAlias = Iterator[tuple[TrainState, float, int]]
+"""The state, the sum of the losses and the number of steps since the last time."""
+
+_take = jax.jit(lambda features, index: features[index])
+
+
+def _one_by_one(
+    objective: Objective,
+    state: TrainState,
+    batches: Iterator[Samples],
+    order: Order,
+    key: PRNGKey,
+    rate: np.float32,
+) -> Steps:
+    for index, batch in zip(order, batches, strict=True):
+        state, value = step(objective, state, batch, index, key, rate)
+        yield state, float(value), 1
+
+
+def _in_loops(
     objective: Objective,
     state: TrainState,
     features: Samples,
+    order: Order,
+    key: PRNGKey,
+    rate: np.float32,
+) -> Steps:
+    # Doubled while a full call stays under a second: signals are heard between calls.
+    length, done = 1, 0
+    while done < len(order):
+        start = time.perf_counter()
+        last = min(done + length, len(order))
+        bounds = np.int32(done), np.int32(last)
+        state, value = steps(objective, state, features, order, *bounds, key, rate)
+        yield state, float(value), last - done
+        done = last
+        if time.perf_counter() - start < 1:
+            length *= 2
+
+
+def train(
+    objective: Objective,
+    state: TrainState,
+    features: Samples | Streamed,
     *,
     key: PRNGKey,
     seed: int,
@@ -201,7 +261,7 @@ def train(
     Args:
         objective: what is trained.
         state: before the first epoch; donated.
-        features: x0 (n, *event) after the WT map, on the device.
+        features: x0 (n, *event) after the WT map, on the device, or batches of it from elsewhere.
         key: decides the noise.
         seed: decides the order.
         epochs: length of the whole run.
@@ -216,28 +276,24 @@ def train(
     Yields:
         An ``Epoch`` each.
     """
-    on_device = jax.default_backend() != "cpu" if on_device is None else on_device
-    # Doubled while a full call stays under a second: signals are heard between calls.
-    length = 1
+    samples = features.samples if isinstance(features, Streamed) else features.shape[0]
+    if on_device is None:
+        on_device = jax.default_backend() != "cpu"
     for epoch in range(first_epoch, epochs):
         start = time.perf_counter()
-        order = epoch_order(seed, epoch, features.shape[0], batch_size)
+        order = epoch_order(seed, epoch, samples, batch_size)
         epoch_key = jax.random.fold_in(key, epoch)
-        rate = jnp.float32(learning_rate(epoch, epochs, initial_rate, decay_at))
+        rate = np.float32(learning_rate(epoch, epochs, initial_rate, decay_at))
+        if isinstance(features, Streamed):
+            taken = _one_by_one(objective, state, features.batches(order), order, epoch_key, rate)
+        elif on_device:
+            taken = _in_loops(objective, state, features, order, epoch_key, rate)
+        else:
+            each = (_take(features, index) for index in order)
+            taken = _one_by_one(objective, state, each, order, epoch_key, rate)
         total, done = 0.0, 0
-        while done < len(order):
-            call = time.perf_counter()
-            last = min(done + length, len(order))
-            if on_device:
-                bounds = jnp.int32(done), jnp.int32(last)
-                state, value = steps(
-                    objective, state, features, jnp.asarray(order), *bounds, epoch_key, rate
-                )
-            else:
-                index = jnp.asarray(order[done])
-                state, value = step(objective, state, features[index], index, epoch_key, rate)
-            total, taken, done = total + float(value), last - done, last
-            advance(taken, total / done)
-            if on_device and taken == length and time.perf_counter() - call < 1:
-                length *= 2
+        for reached, value, count in taken:
+            state = reached
+            total, done = total + value, done + count
+            advance(count, total / done)
         yield Epoch(epoch + 1, state, total / len(order), time.perf_counter() - start)

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +17,18 @@ from jaxtyping import Array, Float, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from wtflow_jax.backbones import Backbone, Grid, normalise
+from wtflow_jax.atomic import replacing
+from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.datasets import Sample, read_image
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.types import Params, Stored
 
 VERSION = "1"
 """Raised whenever the same images would give other numbers."""
 BATCH = 8
+SHARD = 1024
+"""Images a file where features are streamed."""
 
 Advance = Callable[[int], None]
 
@@ -55,10 +57,17 @@ def grid(backbone: Backbone, dense: bool = False) -> Grid:
     return Grid((1 if dense else 2) * coarsest.stride, coarsest.offset)
 
 
-@partial(jax.jit, static_argnames=("apply", "dense"), compiler_options=XLA_OPTIONS)
-def _pooled(
-    apply: Callable, params: dict, images: UInt8[Array, "n H W 3"], dense: bool
+def pooled(
+    apply: ApplyFn, params: Params, images: UInt8[Array, "n H W 3"], dense: bool = False
 ) -> Float[Array, "n h w c"]:
+    """Return the pooled features of decoded images; pure.
+
+    Args:
+        apply: the backbone's.
+        params: its weights.
+        images: uint8 RGB.
+        dense: as given to ``extract``.
+    """
     maps = list(apply(params, normalise(images)))
     cells = min(x.shape[1] * x.shape[2] for x in maps)
     for i, x in enumerate(maps):
@@ -66,6 +75,9 @@ def _pooled(
             x = pool(x)
         maps[i] = pool(x, 1 if dense else 2)
     return jnp.concatenate(maps, axis=-1)
+
+
+_pooled = jax.jit(pooled, static_argnames=("apply", "dense"), compiler_options=XLA_OPTIONS)
 
 
 def _batches(
@@ -137,15 +149,8 @@ def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"]:
 
 
 def _save(path: Path, features: Float[np.ndarray, "n h w c"], key: _Key) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(descriptor)
-    try:
-        save_file({"features": features}, temporary, {"version": VERSION, "key": key.text()})
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as part:
+        save_file({"features": features}, part, {"version": VERSION, "key": key.text()})
 
 
 def extract(
@@ -185,7 +190,74 @@ def extract(
         features = _load(path, key)
         advance(len(samples))
         return features
-    parts = []
+    features = np.concatenate(list(_computed(backbone, samples, size, dense, advance)))
+    _save(path, features, key)
+    return features
+
+
+def extract_shards(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    size: tuple[int, int],
+    cache: Path,
+    advance: Advance = lambda images: None,
+    *,
+    dense: bool = False,
+) -> Stored:
+    """Return the pooled features of more images than fit into memory, kept as shards on disk.
+
+    As ``extract``; what was interrupted goes on with the shard it was at. The extra ``large`` is
+    needed.
+
+    Args:
+        backbone: a loaded one.
+        samples: n images.
+        size: (H, W) they are resized to.
+        cache: directory that holds ``features/``.
+        advance: called with the number of images done since the last call.
+        dense: as in ``extract``.
+
+    Raises:
+        WTFlowError: as ``extract``; the extra is not installed.
+    """
+    try:
+        from wtflow_jax import stream
+    except ImportError as error:
+        raise WTFlowError(
+            f"{len(samples)} images: their features do not fit into memory, and to stream them "
+            f"{error.name} is not installed; pip install 'wtflow-jax[large]'"
+        ) from error
+    key = _key(backbone, samples, size, dense)
+
+    def shards() -> Iterator[tuple[str, Iterable[Float[np.ndarray, "k h w c"]]]]:
+        for first in range(0, len(samples), SHARD):
+            part = samples[first : first + SHARD]
+            name = f"{first // SHARD:05d}.array_record"
+            yield name, _computed(backbone, part, size, dense, advance)
+
+    return stream.write(cache / "features" / f"{VERSION}-{_name(key)}", shards())
+
+
+def bytes_of(backbone: Backbone, images: int, size: tuple[int, int], dense: bool = False) -> int:
+    """Return how many bytes the pooled features of images take.
+
+    Args:
+        backbone: a loaded one.
+        images: how many.
+        size: (H, W) they are resized to.
+        dense: as in ``extract``.
+    """
+    stride = grid(backbone, dense).stride
+    return 4 * images * sum(backbone.channels) * (size[0] // stride) * (size[1] // stride)
+
+
+def _computed(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    size: tuple[int, int],
+    dense: bool,
+    advance: Advance,
+) -> Iterator[Float[np.ndarray, "b h w c"]]:
     for batch, images in _batches(samples, size):
         part = np.asarray(_pooled(backbone.apply, backbone.params, images, dense))[: len(batch)]
         finite = np.isfinite(part).all(axis=(1, 2, 3))
@@ -194,8 +266,5 @@ def extract(
             raise WTFlowError(
                 f"{image}: {backbone.name} gives NaN or infinite features; check its --weights"
             )
-        parts.append(part)
+        yield part
         advance(len(batch))
-    features = np.concatenate(parts)
-    _save(path, features, key)
-    return features
