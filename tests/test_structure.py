@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
 LEVELS = [
-    {"errors", "types", "compilation"},
+    {"errors", "types", "compilation", "atomic"},
     {
         "whitening",
         "transport",
@@ -23,12 +23,13 @@ LEVELS = [
         "decision",
         "geometry",
     },
-    {"config", "unet", "exact", "datasets", "backbones"},
+    {"config", "unet", "exact", "datasets", "stream", "sharding", "plan"},
+    {"backbones"},
     {"patch"},
     {"train"},
     {"checkpoint"},
     {"detector"},
-    {"report"},
+    {"pipeline", "report"},
 ]
 
 

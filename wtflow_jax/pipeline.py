@@ -1,0 +1,99 @@
+"""From images to scores in one compiled function: what a camera or a long list of files needs."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from wtflow_jax import detector as detectors
+from wtflow_jax import scores
+from wtflow_jax.backbones import Backbone, features
+from wtflow_jax.compilation import XLA_OPTIONS
+from wtflow_jax.config import Config
+from wtflow_jax.detector import Detector, Prediction
+from wtflow_jax.errors import WTFlowError
+
+
+class Pipeline(NamedTuple):
+    """A detector with its backbone, compiled for batches of one size.
+
+    Attributes:
+        compiled: ``compiled(arrays, images) -> (scores, maps)``.
+        arrays: weights, statistics and interpolation, on the device.
+        shape: of a batch of images, (b, H, W, 3).
+    """
+
+    compiled: Callable[[Any, Any], tuple[Any, Any]]
+    arrays: Any
+    shape: tuple[int, int, int, int]
+
+    def __call__(self, images: UInt8[np.ndarray, "n H W 3"]) -> Prediction:
+        """Score images.
+
+        Args:
+            images: n ≥ 1 of them, uint8 RGB, as ``datasets.read_image`` returns them; the last
+                batch is filled up.
+
+        Raises:
+            WTFlowError: there is none, or they have another size.
+        """
+        size, *expected = self.shape
+        if not len(images) or images.shape[1:] != tuple(expected):
+            raise WTFlowError(f"images {images.shape}: give at least one of {tuple(expected)}")
+        parts = []
+        for i in range(0, len(images), size):
+            batch = images[i : i + size]
+            filled = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)])
+            found = self.compiled(self.arrays, filled)
+            parts.append([np.asarray(part)[: len(batch)] for part in found])
+        return Prediction(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def compile(
+    backbone: Backbone,
+    detector: Detector,
+    config: Config,
+    size: tuple[int, int],
+    *,
+    batch: int = 1,
+) -> Pipeline:
+    """Compile the way from images to scores, ahead of time.
+
+    Normalisation, backbone, pooling, WT map, transport, scores, upsampling and image score are one
+    function of uint8 images; decoding and resizing stay with ``datasets.read_image``. With
+    ``compilation.keep`` the next process loads what this one compiled.
+
+    Args:
+        backbone: a loaded one.
+        detector: fitted on its features.
+        config: solver, steps, score, pooling and the convention of cell centres.
+        size: (H, W) of the images.
+        batch: images a call.
+    """
+    how = detectors.inference(detector, config)
+    dense, fraction = config.dense, config.top_fraction
+
+    def run(arrays: Any, images: Any) -> tuple[Any, Any]:
+        weights, params, stats, upsampling = arrays
+        maps = features.pooled(backbone.apply, weights, images, dense)
+        # Upsampled twice in words; where steps are the same, XLA finds that it is once.
+        found = detectors.cells(how, params, stats, maps)
+        detection, localization = (scores.upsample(cells, upsampling) for cells in found)
+        return scores.image_scores(detection, fraction), localization
+
+    shape = batch, *size, 3
+    images = jax.ShapeDtypeStruct(shape, jnp.uint8)
+    cells = jax.eval_shape(
+        lambda weights, x: features.pooled(backbone.apply, weights, x, dense),
+        backbone.params,
+        images,
+    ).shape[1:3]
+    grid = features.grid(backbone, dense)
+    offset = grid.offset if config.centres == "true" else None
+    upsampling = scores.upsampling(size, cells, grid.stride, offset)
+    arrays = jax.device_put((backbone.params, detector.params, detector.stats, upsampling))
+    compiled = jax.jit(run, compiler_options=XLA_OPTIONS).lower(arrays, images).compile()
+    return Pipeline(compiled, arrays, shape)
