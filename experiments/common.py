@@ -21,7 +21,7 @@ import tables
 import views
 import wtflow_jax
 from loader import Loader
-from wtflow_jax import datasets
+from wtflow_jax import datasets, sharding
 from wtflow_jax.config import Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError
@@ -67,6 +67,8 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     """Run an experiment from the command line and return its exit status."""
     try:
         config = parse(experiment, arguments)
+        if config.coordinator is not None:
+            sharding.connect(config.coordinator, config.processes, config.process)
         results = run(experiment, config)
     except WTFlowError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,18 +85,19 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    console = Console()
+    console = Console(quiet=not sharding.first())
     for table in experiment.show(config, results["rows"]):
         tables.show(table, console)
     for reason in dict.fromkeys(r for row in results["rows"] for r in row.get("undefined", ())):
         console.print(reason, markup=False, soft_wrap=True)
     where = f"written to {config.out / 'results.json'}; models in {config.models}"
     console.print(where, soft_wrap=True, highlight=False)
+    sharding.meet("done")
     return 0
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    elsewhere = ("resume", "cache", "out", "models")
+    elsewhere = {"resume", "cache", "out", "models"} | models.LAYOUT
     return {k: v for k, v in config.items() if k not in elsewhere}
 
 
@@ -210,6 +213,13 @@ def of_category(config: Config, name: str) -> Config:
     return replace(config, **settings)
 
 
+def check(experiment: Experiment, config: Config) -> None:
+    """Raise WTFlowError if a flag of a row is out of its range."""
+    for changes in experiment.variants(config).values():
+        variant(config, **changes).check()
+    datasets.parse_size(config.image_size)
+
+
 def run(experiment: Experiment, config: Config) -> Results:
     """Go through the rows, writing ``results.json`` and ``table.md`` after each.
 
@@ -221,10 +231,10 @@ def run(experiment: Experiment, config: Config) -> Results:
     """
     seeds = range(config.seed, config.seed + config.seeds)
     variants = experiment.variants(config)
-    for changes in variants.values():
-        variant(config, **changes).check()
-    datasets.parse_size(config.image_size)
+    check(experiment, config)
     results = _open_out(experiment.name, config)
+    # Before another process of the run writes there.
+    sharding.meet("opened")
     code = _code(experiment)
 
     def settings(label: str, category: str, seed: int) -> tuple[Config, dict[str, str]]:
@@ -278,6 +288,20 @@ def run(experiment: Experiment, config: Config) -> Results:
         results["rows"].append(row | experiment.measure(job))
         _write(experiment, config, results)
     return results
+
+
+def merge(experiment: Experiment, config: Config, rows: views.Rows) -> None:
+    """Add rows that were measured elsewhere to the results in ``config.out``.
+
+    Raises:
+        WTFlowError: the directory holds something else.
+    """
+    results = _open_out(experiment.name, replace(config, resume=True))
+    names = ("category", "variant", "seed")
+    here = {tuple(row[name] for name in names) for row in results["rows"]}
+    results["rows"] += [row for row in rows if tuple(row[name] for name in names) not in here]
+    config.out.mkdir(parents=True, exist_ok=True)
+    _write(experiment, config, results)
 
 
 def _write(experiment: Experiment, config: Config, results: Results) -> None:

@@ -141,7 +141,8 @@ def run(job: measuring.Job) -> dict[str, Any]:
         fitted, loss = model.restore(config, splits), model.history[-1]["loss"]
         task = progress.add_task(f"{name}: geometry", total=3, note="start")
         x0, test = (
-            detector.apply_wt(fitted, jnp.asarray(part)) for part in (splits.train, splits.test)
+            detector.apply_wt(fitted, jnp.asarray(part))
+            for part in (splits.in_memory(), splits.test)
         )
         field = fitted.velocity_fn, fitted.params
         entry: dict[str, Any] = {"loss": loss, "start": at_the_start(*field, x0, angle_key)}

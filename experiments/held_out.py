@@ -62,7 +62,7 @@ def run(job: measuring.Job) -> dict[str, Any]:
     with loader.bars() as progress:
         splits, test_images = job.loader.data(config, job.category, progress)
         loader.both_kinds(test_images, name)
-        train, test, labels = splits.train, splits.test, test_images.labels
+        train, test, labels = splits.in_memory(), splits.test, test_images.labels
         if len(train) < 2 * whitening.FOLDS:
             raise WTFlowError(
                 f"{name}: {len(train)} training images; "

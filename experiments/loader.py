@@ -1,9 +1,11 @@
 """A category, ready for models: its images as features, and what is known of the test images."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool
 from rich.console import Console
@@ -119,14 +121,19 @@ class Loader:
         total = sum(map(len, parts))
         task = progress.add_task(f"{category.name}: features", total=total, note="images")
 
-        def extract(samples: Sequence[Sample]) -> models.FeatureMaps:
+        def extract(samples: Sequence[Sample], by: Callable) -> Any:
             advance = partial(progress.advance, task)
-            return features.extract(
-                backbone, samples, size, config.cache, advance, dense=config.dense
-            )
+            return by(backbone, samples, size, config.cache, advance, dense=config.dense)
 
-        maps = [extract(part) for part in parts[:2]]
-        maps.append(extract(validation) if validation else np.zeros_like(maps[0][:0]))
+        room = config.resident * _memory()
+        needed = features.bytes_of(backbone, len(train), size, config.dense)
+        if needed > room:
+            progress.update(task, note=f"images, {needed / 1e9:.3g} GB are streamed from disk")
+            first = extract(train, features.extract_shards)
+        else:
+            first = extract(train, features.extract)
+        tested = extract(category.test, features.extract)
+        held = extract(validation, features.extract) if validation else np.zeros_like(tested[:0])
         grid = features.grid(backbone, config.dense)
         known = np.array([sample.known for sample in category.test], bool)
         test = Test(
@@ -137,11 +144,17 @@ class Loader:
             regions=None if masks is None else metrics.label_regions(masks[known]),
             saturated=saturated,
             upsamplings={
-                name: scores.upsampling(size, maps[1].shape[1:3], grid.stride, offset)
+                name: scores.upsampling(size, tested.shape[1:3], grid.stride, offset)
                 for name, offset in (("true", grid.offset), ("half_pixel", None))
             },
         )
-        return Data(models.Splits(maps[0], maps[1], maps[2]), test)
+        return Data(models.Splits(first, tested, held), test)
+
+
+def _memory() -> float:
+    """Return the bytes of the device that trains; of this machine where that is a CPU."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:

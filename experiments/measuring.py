@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 import models
 from loader import Loader, Test, bars
-from wtflow_jax import decision, detector, metrics, report
+from wtflow_jax import decision, detector, metrics, report, sharding
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category
 
@@ -52,6 +52,8 @@ def _measure(job: Job) -> tuple[Row, Test, models.Model]:
 def measure_and_draw(job: Job) -> Row:
     """As ``measure``; write ``scores.npz`` and ``maps.png`` of the last epoch too."""
     row, test, model = _measure(job)
+    if not sharding.first():
+        return row
     config = job.config
     cells = model.cells(model.epochs()[-1]).test
     prediction = detector.finish(cells, test.upsamplings[config.centres], config.top_fraction)

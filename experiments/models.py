@@ -31,10 +31,12 @@ from jaxtyping import Float
 from rich.progress import Progress
 
 import wtflow_jax
-from wtflow_jax import detector
+from wtflow_jax import detector, sharding
+from wtflow_jax.atomic import replacing
 from wtflow_jax.checkpoint import Checkpoints, History
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.types import Stored
 
 FeatureMaps = Float[np.ndarray, "n h w c"]
 
@@ -43,16 +45,19 @@ LAST = 10
 SAVE_SECONDS = 60
 """Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
 
+LAYOUT = frozenset({"mesh", "coordinator", "processes", "process", "resident"})
+"""Flags that say where a run takes place: another goes on but for the order of sums."""
 ELSEWHERE = frozenset(
     {
         *("root", "data", "categories", "out", "models", "cache", "preset", "resume", "smoke"),
         *("weights", "seeds", "top_fraction", "centres", "validation", "false_alarms"),
     }
+    | LAYOUT
 )
 """Flags that decide nothing about a model: the features themselves are looked at."""
 CODE = (
     *("whitening", "transport", "targets", "paths", "loss", "ode", "scores"),
-    *("unet", "patch", "exact", "geometry/empirical", "train", "detector"),
+    *("unet", "patch", "exact", "geometry/empirical", "sharding", "train", "detector"),
 )
 """Modules of the library that decide what a model's numbers are."""
 
@@ -61,14 +66,27 @@ class Splits(NamedTuple):
     """Features of one category.
 
     Attributes:
-        train: of the images that are trained on.
+        train: of the images that are trained on; not in memory where they are too many.
         test: of the test images.
         validation: of further good images, maybe none.
     """
 
-    train: FeatureMaps
+    train: FeatureMaps | Stored
     test: FeatureMaps
     validation: FeatureMaps
+
+    def in_memory(self) -> FeatureMaps:
+        """Return the training features as one array.
+
+        Raises:
+            WTFlowError: they are streamed.
+        """
+        if isinstance(self.train, Stored):
+            raise WTFlowError(
+                f"{self.train.shape[0]} training images: this experiment needs their features in "
+                "memory; give a higher --resident or fewer images"
+            )
+        return self.train
 
 
 class Cells(NamedTuple):
@@ -117,7 +135,10 @@ class Model(NamedTuple):
 
     def restore(self, config: Config, splits: Splits) -> detector.Detector:
         """Return the detector after the last epoch."""
-        fitted, state = detector.init(config, jnp.asarray(splits.train))
+        features = splits.train
+        if not isinstance(features, Stored):
+            features = jnp.asarray(features)
+        fitted, state = detector.init(config, features)
         if state is None:
             return fitted
         with Checkpoints(self.directory / "checkpoint") as checkpoints:
@@ -159,7 +180,8 @@ def key(config: Config, splits: Splits) -> str:
     text = json.dumps([flags, [part.shape for part in splits], code()], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode())
     for part in splits:
-        digest.update(np.ascontiguousarray(part).data)
+        stored = isinstance(part, Stored)
+        digest.update(part.digest.encode() if stored else np.ascontiguousarray(part).data)
     return digest.hexdigest()[:12]
 
 
@@ -186,10 +208,10 @@ def environment() -> dict[str, Any]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    """Write a file that is there whole or not at all; only the first process does."""
+    if sharding.first():
+        with replacing(path) as part:
+            part.write_text(text)
 
 
 def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Model:
@@ -206,12 +228,12 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
     """
     directory = config.models / f"{name}-{config.wt}-{config.velocity}-{key(config, splits)}"
     path = directory / "model.json"
-    if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        with _alone(directory):
-            # Whoever held the lock may have finished it.
-            if not path.exists():
-                _train(config, name, splits, directory, progress)
+    directory.mkdir(parents=True, exist_ok=True)
+    # Within the lock, so that all processes of a run see the same.
+    with _alone(directory):
+        if not path.exists():
+            _train(config, name, splits, directory, progress)
+        sharding.meet(f"{directory.name}: finished")
     try:
         kept = json.loads(path.read_text())
         return Model(directory, kept["environment"], kept["history"], kept["norms"])
@@ -221,10 +243,15 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Let one process at a time train a model; the lock of one that is killed is taken off."""
+    """Let one run at a time train a model; the lock of one that is killed is taken off.
+
+    Of several processes that train together the first holds it.
+    """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if sharding.first():
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        sharding.meet(f"{directory.name}: locked")
         yield
     finally:
         os.close(descriptor)
@@ -237,7 +264,8 @@ def _evaluated(config: Config, epoch: int) -> bool:
 
 def _train(config: Config, name: str, splits: Splits, directory: Path, progress: Progress) -> None:
     start = time.perf_counter()
-    x = jnp.asarray(splits.train)
+    layout = detector.objective(config).layout
+    x = splits.train if isinstance(splits.train, Stored) else layout.replicate(splits.train)
     fitted, state = detector.init(config, x)
     history: History = []
     if state is None:
@@ -246,7 +274,7 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
         history[0]["seconds_evaluate"] = _score(config, fitted, splits, directory, 0)
         _finish(config, fitted, splits, directory, history)
         return
-    steps = -(-len(x) // config.batch_size)
+    steps = -(-x.shape[0] // config.batch_size)
     with Checkpoints(directory / "checkpoint") as checkpoints:
         if found := checkpoints.restore(state):
             state, history = found
@@ -274,19 +302,22 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
                 )
             entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
             if evaluate := _evaluated(config, epoch.number):
-                seconds = _score(config, fitted, splits, directory, epoch.number)
+                whole = detector.local(config, fitted)
+                seconds = _score(config, whole, splits, directory, epoch.number)
                 entry["seconds_evaluate"] = seconds
             history.append(entry)
             if evaluate or time.monotonic() - saved > SAVE_SECONDS:
                 checkpoints.save(epoch.state, history)
                 saved = time.monotonic()
-    _finish(config, fitted, splits, directory, history)
+    _finish(config, detector.local(config, fitted), splits, directory, history)
 
 
 def _score(
     config: Config, fitted: detector.Detector, splits: Splits, directory: Path, epoch: int
 ) -> float:
-    """Write the scores a cell; the seconds it took."""
+    """Write the scores a cell, in the first process; the seconds it took."""
+    if not sharding.first():
+        return 0.0
     start = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     for split in Cells._fields:
@@ -300,23 +331,25 @@ def _score(
                 f"{directory.name}: training diverged, scores are NaN; give a lower --learning-rate"
             )
         arrays |= {f"{split}_{kind}": part for kind, part in cells._asdict().items()}
-    path = directory / "cells" / f"{epoch:04d}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with replacing(directory / "cells" / f"{epoch:04d}.npz") as part, part.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-    os.replace(part, path)
     return time.perf_counter() - start
 
 
 def _finish(
     config: Config, fitted: detector.Detector, splits: Splits, directory: Path, history: History
 ) -> None:
-    def norms(maps: FeatureMaps) -> list[float]:
-        if not len(maps):
-            return []
-        x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(maps)))
-        return np.linalg.norm(x0.reshape(len(x0), -1), axis=1).tolist()
+    if not sharding.first():
+        return
+
+    def norms(maps: FeatureMaps | Stored) -> list[float]:
+        found: list[float] = []
+        for first in range(0, maps.shape[0], detector.BATCH):
+            index = np.arange(first, min(first + detector.BATCH, maps.shape[0]))
+            batch = maps.read(index) if isinstance(maps, Stored) else maps[index]
+            x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(batch)))
+            found += np.linalg.norm(x0.reshape(len(x0), -1), axis=1).tolist()
+        return found
 
     kept = {
         "config": {field.name: getattr(config, field.name) for field in fields(Config)},

@@ -87,13 +87,14 @@ def run(job: measuring.Job) -> dict[str, Any]:
     config, name = job.config, job.category.name
     with loader.bars() as progress:
         data = job.loader.data(config, job.category, progress)
-        if len(data.splits.train) < 2 * FOLDS:
+        train = data.splits.in_memory()
+        if len(train) < 2 * FOLDS:
             raise WTFlowError(
-                f"{name}: {len(data.splits.train)} training images; "
+                f"{name}: {len(train)} training images; "
                 f"give at least {2 * FOLDS} to leave a fifth of them out"
             )
         upsampling = data.test.upsamplings[config.centres]
-        return {"pooling": pooling(config, data.splits.train, upsampling, name, progress)}
+        return {"pooling": pooling(config, train, upsampling, name, progress)}
 
 
 def show(config: Config, rows: views.Rows) -> list[tables.Table]:

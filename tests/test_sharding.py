@@ -1,0 +1,144 @@
+"""Training over several processes of this machine: the same losses, and checkpoints that move."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import trees
+from jax.sharding import PartitionSpec
+
+import common
+from wtflow_jax import sharding
+from wtflow_jax.errors import WTFlowError
+
+
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def together(directory, mesh, epochs=4, velocity="patch"):
+    """Train with a process a device; what the first found, and that all found the same."""
+    count, at = mesh[0] * mesh[1], port()
+    running = []
+    for process in range(count):
+        asked = {
+            "port": at,
+            "processes": count,
+            "process": process,
+            "mesh": mesh,
+            "velocity": velocity,
+            "directory": str(directory),
+            "epochs": epochs,
+        }
+        command = [sys.executable, str(Path(__file__).with_name("together.py")), json.dumps(asked)]
+        # One thread each: two cores are shared by all.
+        environment = os.environ | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        running.append(subprocess.Popen(command, env=environment, **pipes))
+    ended = [(process, *process.communicate(timeout=600)) for process in running]
+    for process, _, told in ended:
+        assert process.returncode == 0, told
+    found = [json.loads(out.splitlines()[-1]) for _, out, _ in ended]
+    assert all(one == found[0] for one in found)
+    assert found[0]["devices"] == count
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return together(tmp_path_factory.mktemp("alone"), (1, 1))
+
+
+@pytest.mark.parametrize("mesh", [(2, 1), (1, 2), (2, 2)])
+def test_losses_are_those_of_one_process(mesh, alone, tmp_path):
+    found = together(tmp_path, mesh)
+    np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
+    assert found["sum"] == pytest.approx(alone["sum"], rel=1e-5)
+    assert found["share"] == pytest.approx(1 / mesh[1], rel=0.05)
+
+
+def test_the_unet_too(tmp_path):
+    alone = together(tmp_path / "one", (1, 1), 2, "unet")
+    found = together(tmp_path / "two", (1, 2), 2, "unet")
+    np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((1, 2), (1, 1)), ((1, 1), (2, 1)), ((2, 1), (1, 2))]
+)
+def test_a_checkpoint_goes_to_another_layout(before, after, alone, tmp_path):
+    half = together(tmp_path, before, epochs=2)
+    assert len(half["losses"]) == 2
+    found = together(tmp_path, after)
+    assert found["losses"][:2] == half["losses"]
+    np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
+
+
+def test_an_experiment_in_two_processes(tmp_path):
+    """One table, written by the first; one process alone finds it finished."""
+    trees.mvtec_ad(tmp_path / "data", train=8)
+    script = Path(common.__file__).with_name("mvtec.py")
+    at = port()
+
+    def start(out, *flags):
+        places = {"root": "data", "cache": "cache", "models": f"{out}-models", "out": out}
+        where = [part for key, name in places.items() for part in (f"--{key}", tmp_path / name)]
+        command = [sys.executable, script, *where, "--smoke", "--velocity", "patch", *flags]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(list(map(str, command)), **pipes)
+
+    def end(process):
+        out, told = process.communicate(timeout=600)
+        assert process.returncode == 0, told
+        return out
+
+    def row(out):
+        (found,) = json.loads((tmp_path / out / "results.json").read_text())["rows"]
+        return {k: v for k, v in found.items() if k.startswith(("image", "pixel", "loss"))}
+
+    end(start("one"))
+    mesh = "--mesh", 1, 2, "--coordinator", f"127.0.0.1:{at}", "--processes", 2
+    told = [end(p) for p in [start("two", *mesh, "--process", i) for i in range(2)]]
+    assert "written to" in told[0]
+    assert "written to" not in told[1]
+    one, two = row("one"), row("two")
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, rtol=1e-3, err_msg=name)
+    # The same flags on one device: nothing is left to do.
+    assert "written to" in end(start("two", "--resume"))
+
+
+def test_the_largest_axis_that_divides_is_split():
+    mesh = jax.sharding.AbstractMesh((1, 4), sharding.AXES)
+    layout = sharding.Layout(mesh)
+    tree = {"a": jnp.zeros((3, 3, 8, 16)), "b": jnp.zeros(6), "c": jnp.zeros((12, 4))}
+    specs = {name: found.spec for name, found in layout.shardings(tree).items()}
+    assert specs == {
+        "a": PartitionSpec(None, None, None, "model"),
+        "b": PartitionSpec(),
+        "c": PartitionSpec("model"),
+    }
+
+
+def test_devices_that_are_not_there():
+    with pytest.raises(WTFlowError, match=r"--mesh 2 3: takes 6 devices, there are 1"):
+        sharding.layout(2, 3)
+    assert sharding.layout(1, 1) == sharding.LOCAL
+
+
+def test_processes_that_do_not_meet():
+    command = "from wtflow_jax import sharding\nsharding.connect('auto', 1, 0)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert "--coordinator auto: cannot be joined (coordinator_address should be defined.)" in (
+        done.stderr
+    )
