@@ -1,0 +1,199 @@
+"""An experiment's categories and seeds as jobs: on this machine, on its GPUs, or as a SLURM array.
+
+    python experiments/sweep.py mvtec -- --root mvtec_ad --seeds 3
+    python experiments/sweep.py mvtec --jobs 4 --gpus 4 -- --root mvtec_ad
+    python experiments/sweep.py mvtec --cluster slurm --jobs 15 --partition gpu -- --root mvtec_ad
+
+A job is one category with one seed: ``experiments/NAME.py`` with --categories, --seed and the flags
+after ``--``, run by submitit. When all are done their rows become one results.json and one table in
+``runs/NAME``. Trained models are shared, so a job that failed or was pre-empted goes on from its
+last checkpoint when the same command is given again, and what is finished is not done twice.
+"""
+
+import importlib
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import submitit
+import tyro
+from rich.progress import Progress
+
+import common
+from all import NAMES
+from loader import bars
+from wtflow_jax import datasets
+from wtflow_jax.config import Config
+from wtflow_jax.errors import WTFlowError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which jobs, and how they are run."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """The experiment."""
+    cluster: Literal["local", "slurm"] = "local"
+    """Where: processes of this machine, or SLURM."""
+    jobs: int = 1
+    """At once, at most."""
+    gpus: int = 0
+    """GPUs of this machine, dealt out to its jobs; with SLURM, of a job."""
+    cpus: int = 2
+    """SLURM: cores of a job."""
+    hours: float = 24.0
+    """A job is ended after so long."""
+    partition: str | None = None
+    """SLURM's."""
+    out: Path = Path("runs")
+    """Directory that gets a directory for the experiment and one for its jobs."""
+
+
+Part = tuple[str, int]
+"""A category and a seed."""
+
+
+def parts(config: Config) -> list[Part]:
+    """Return the jobs of a config.
+
+    Raises:
+        WTFlowError: no data set.
+    """
+    root, layout = config.root, config.data
+    if root is None:
+        root, layout = datasets.generate(config.cache / "builtin"), "mvtec_ad"
+    names = config.categories or datasets.categories(root, layout)
+    return [
+        (name, seed) for name in names for seed in range(config.seed, config.seed + config.seeds)
+    ]
+
+
+def _directory(settings: Settings, part: Part) -> Path:
+    return settings.out / f"{settings.name}-jobs" / f"{part[0]}-{part[1]}"
+
+
+def _command(settings: Settings, part: Part, flags: list[str]) -> list[str]:
+    name, seed = part
+    own = ["--categories", name, "--seed", str(seed), "--seeds", "1", "--resume"]
+    script = Path(__file__).with_name(f"{settings.name}.py")
+    # The last of a flag counts.
+    out = ["--out", str(_directory(settings, part))]
+    return [sys.executable, str(script), *flags, *own, *out]
+
+
+def _executor(settings: Settings) -> submitit.AutoExecutor:
+    logs = settings.out / f"{settings.name}-jobs" / "logs"
+    executor = submitit.AutoExecutor(folder=logs, cluster=settings.cluster)
+    executor.update_parameters(timeout_min=round(60 * settings.hours), name=settings.name)
+    if settings.cluster == "slurm":
+        executor.update_parameters(
+            cpus_per_task=settings.cpus,
+            gpus_per_node=settings.gpus,
+            slurm_array_parallelism=settings.jobs,
+            slurm_partition=settings.partition,
+        )
+    return executor
+
+
+def _submit(settings: Settings, commands: list[list[str]]) -> list[submitit.Job]:
+    executor = _executor(settings)
+    with executor.batch():
+        return [executor.submit(submitit.helpers.CommandFunction(c)) for c in commands]
+
+
+def _run_here(
+    settings: Settings, commands: dict[Part, list[str]], progress: Progress, task: Any
+) -> dict[Part, submitit.Job]:
+    """Keep ``jobs`` of them running, each with a GPU of its own where there are some."""
+    executor, waiting = _executor(settings), list(commands)
+    running: dict[int, Part] = {}
+    found: dict[Part, submitit.Job] = {}
+    while waiting or running:
+        for slot in range(settings.jobs):
+            if slot not in running and waiting:
+                part = waiting.pop(0)
+                if settings.gpus:
+                    gpu = slot % settings.gpus
+                    executor.update_parameters(gpus_per_node=1, local_visible_gpus=(gpu,))
+                call = submitit.helpers.CommandFunction(commands[part])
+                running[slot], found[part] = part, executor.submit(call)
+        for slot, part in list(running.items()):
+            if found[part].done():
+                del running[slot]
+                progress.advance(task)
+        time.sleep(0.2)
+    return found
+
+
+def _rows(settings: Settings, part: Part) -> list[dict[str, Any]]:
+    path = _directory(settings, part) / "results.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def _reason(job: submitit.Job) -> str:
+    """Return the last line that a job has written to its log."""
+    lines = (job.stderr() or job.stdout() or "").strip().splitlines()
+    told = [line for line in lines if line.startswith("error: ")]
+    return (told or lines or [f"see {job.paths.stderr}"])[-1]
+
+
+def sweep(settings: Settings, flags: list[str]) -> int:
+    """Run the jobs, put their rows together and return the exit status.
+
+    Args:
+        settings: how.
+        flags: of the experiment, the same for all jobs.
+
+    Raises:
+        WTFlowError: bad flags, before a job is started.
+    """
+    if settings.name not in NAMES:
+        raise WTFlowError(f"{settings.name}: no experiment; choose from {', '.join(NAMES)}")
+    if settings.jobs < 1:
+        raise WTFlowError(f"--jobs {settings.jobs}: give at least 1")
+    experiment = importlib.import_module(settings.name).EXPERIMENT
+    config = replace(common.parse(experiment, flags), out=settings.out / settings.name)
+    common.check(experiment, config)
+    commands = {part: _command(settings, part, flags) for part in parts(config)}
+    with bars() as progress:
+        note = f"{settings.jobs} at once, logs in {settings.out / (settings.name + '-jobs')}"
+        task = progress.add_task(settings.name, total=len(commands), note=note)
+        if settings.cluster == "local":
+            jobs = _run_here(settings, commands, progress, task)
+        else:
+            jobs = dict(zip(commands, _submit(settings, list(commands.values())), strict=True))
+            for _ in submitit.helpers.as_completed(list(jobs.values())):
+                progress.advance(task)
+    common.merge(experiment, config, [row for part in commands for row in _rows(settings, part)])
+    failed = {part: job for part, job in jobs.items() if job.exception() is not None}
+    for (name, seed), job in failed.items():
+        print(f"{name}, seed {seed}: {_reason(job)}", file=sys.stderr)
+    if failed:
+        print(
+            f"error: {len(failed)} of {len(jobs)} jobs failed, as told above; "
+            "the same command goes on with them",
+            file=sys.stderr,
+        )
+        return 1
+    return common.main(experiment, [*flags, "--out", str(config.out), "--resume"])
+
+
+def main(arguments: list[str]) -> int:
+    """Read the flags, sweep and return the exit status."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    settings = tyro.cli(Settings, args=arguments[:at], description=__doc__)
+    try:
+        return sweep(settings, arguments[at + 1 :])
+    except WTFlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

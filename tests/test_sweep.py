@@ -1,0 +1,73 @@
+"""Sweeps: an experiment's jobs in processes of their own, together one table."""
+
+import json
+
+import pytest
+import trees
+
+import sweep
+
+
+def read(out):
+    return json.loads((out / "mvtec" / "results.json").read_text())["rows"]
+
+
+@pytest.fixture
+def flags(tmp_path):
+    for name in ("bolt", "cap"):
+        trees.mvtec_ad(tmp_path / "data", name, train=4)
+    where = {"root": "data", "cache": "cache", "models": "models"}
+    places = [part for key, name in where.items() for part in (f"--{key}", str(tmp_path / name))]
+    return [*places, "--smoke", "--velocity", "patch"]
+
+
+def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
+    out = tmp_path / "runs"
+    command = ["mvtec", "--jobs", "2", "--out", str(out), "--", *flags, "--seeds", "1"]
+    broken = tmp_path / "data" / "cap" / "train" / "good" / "000.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:40])
+    assert sweep.main(command) == 1
+    told = capsys.readouterr().err
+    assert f"cap, seed 0: error: {broken}" in told
+    assert "error: 1 of 2 jobs failed" in told
+    (row,) = read(out)
+    assert (row["category"], row["seed"]) == ("bolt", 0)
+
+    broken.write_bytes(whole)
+    models = {path: path.stat().st_mtime for path in (tmp_path / "models").glob("*/model.json")}
+    assert len(models) == 1
+    assert sweep.main(command) == 0
+    rows = read(out)
+    assert [row["category"] for row in rows] == ["bolt", "cap"]
+    assert rows[0] == row
+    assert all(path.stat().st_mtime == then for path, then in models.items())
+    assert "cap" in capsys.readouterr().out
+
+
+def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
+    """There is no SLURM here; what it would be given is looked at."""
+    monkeypatch.setattr(sweep.submitit.slurm.slurm.shutil, "which", lambda name: f"/bin/{name}")
+    settings = sweep.Settings(
+        "mvtec", cluster="slurm", jobs=15, gpus=1, partition="gpu", out=tmp_path
+    )
+    executor = sweep._executor(settings)
+    text = executor._executor._make_submission_file_text("true", "x")
+    for line in ("--gpus-per-node=1", "--partition=gpu", "--cpus-per-task=2", "--time=1440"):
+        assert f"#SBATCH {line}" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["mvtek"], "error: mvtek: no experiment; choose from mvtec"),
+        (["mvtec", "--jobs", "0"], "error: --jobs 0: give at least 1"),
+        (["mvtec", "--", "--root", "nowhere"], "error: nowhere: "),
+        (["mvtec", "--", "--width", "9"], "error: --width 9"),
+    ],
+    ids=str,
+)
+def test_bad_flags_start_nothing(command, message, tmp_path, capsys):
+    assert sweep.main([command[0], "--out", str(tmp_path / "runs"), *command[1:]]) == 1
+    assert capsys.readouterr().err.startswith(message)
+    assert not (tmp_path / "runs").exists()
