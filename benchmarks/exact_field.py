@@ -23,7 +23,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from unet import measure
+import peers
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def work(settings: Settings) -> None:
     for t in settings.times:
         data, x = inputs(settings, t)
         call = prepare(data, t, x)
-        seconds.append(measure(call, settings.repeats))
+        seconds.append(peers.median_seconds(call, settings.repeats))
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         expected, found = direct(data, t, x[:32]), call()[:32]
         scale = np.maximum(np.linalg.norm(expected, axis=1), np.linalg.norm(x[:32], axis=1))

@@ -1,0 +1,80 @@
+"""Does taking features cost less than in torch, by the same backbone on the same images?
+
+    python benchmarks/features.py --weights resnet18.safetensors --peer-python peer/bin/python
+
+Decoded images of 512² to the pooled features of ResNet-18's layer3, beside torchvision's in torch
+eager and ``torch.compile``. Ours folds batch norm into the convolutions when it loads, torch runs
+it.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+import peers
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is timed."""
+
+    peer_python: str = sys.executable
+    """Python of the environment that has torchvision and anomalib."""
+    weights: str | None = None
+    """Of our ResNet-18; left out: a download. The peers' are random, which changes no time."""
+    size: int = 512
+    """Height and width of the images."""
+    batches: tuple[int, ...] = (1, 8)
+    """Images a call."""
+    rounds: int = 3
+    """Rounds of all peers."""
+    repeats: int = 8
+    """Timed calls a round, after two that are not."""
+    json: Path | None = None
+    """Where to write the figures."""
+    worker: bool = False
+    """Used by the benchmark itself: be the one that is ours."""
+
+
+def ours(settings: Settings) -> peers.Figures:
+    """Time this library."""
+    import jax
+
+    from wtflow_jax import backbones
+    from wtflow_jax.backbones import features
+    from wtflow_jax.compilation import XLA_OPTIONS
+    from wtflow_jax.config import CACHE
+
+    backbone = backbones.load("resnet18", weights=settings.weights, cache=CACHE)
+    pooled = jax.jit(features.pooled, static_argnames="apply", compiler_options=XLA_OPTIONS)
+    figures = {}
+    for batch in settings.batches:
+        shape = batch, settings.size, settings.size, 3
+        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        call = lambda: np.asarray(pooled(backbone.apply, backbone.params, images))  # noqa: B023, E731
+        figures[f"batch {batch}"] = peers.median_seconds(call, settings.repeats)
+    return figures
+
+
+def main(settings: Settings) -> None:
+    if settings.worker:
+        print(json.dumps(ours(settings)))
+        return
+    script = str(Path(__file__).with_name("torch_peers.py"))
+    numbers = settings.size, 0, settings.repeats, *settings.batches
+    commands = {"ours": [sys.executable, __file__, *sys.argv[1:], "--worker"]} | {
+        name: [settings.peer_python, script, peer, *map(str, numbers)]
+        for name, peer in (("torch eager", "features"), ("torch.compile", "compiled"))
+    }
+    found = peers.in_turn(commands, settings.rounds)
+    labels = {f"batch {n}": f"features, batch {n}" for n in settings.batches}
+    title = f"ResNet-18, layer3, {settings.size}²: ms a call"
+    peers.show(*peers.ratios(found, "ours", labels, title), settings.json)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

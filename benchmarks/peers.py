@@ -1,0 +1,88 @@
+"""What every benchmark shares: peers in processes of their own, in turn, and their ratio."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+Figures = dict[str, float]
+
+
+def median_seconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
+    """Return the median time of a call that waits for its result."""
+    seconds = []
+    for i in range(repeats + warm_up):
+        start = time.perf_counter()
+        call()
+        if i >= warm_up:
+            seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds))
+
+
+def in_turn(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Figures]]:
+    """Run the peers one after the other, so that none disturbs another, each once a round.
+
+    Args:
+        commands: of each peer; the last line it prints are its figures.
+        rounds: how often.
+    """
+    found: dict[str, list[Figures]] = {peer: [] for peer in commands}
+    for _ in range(rounds):
+        for peer, command in commands.items():
+            found[peer].append(run(command))
+    return found
+
+
+def run(command: Sequence[str]) -> Figures:
+    """Run a worker and return the figures on the last line it prints."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def ratios(
+    found: dict[str, list[Figures]], ours: str, labels: dict[str, str], title: str
+) -> tuple[Table, dict[str, Any]]:
+    """Return a table of medians in ms and of ours over each peer's, and the same as data.
+
+    Args:
+        found: of ``rounds``.
+        ours: the peer that is this library.
+        labels: of the figures that are compared, by their names.
+        title: of the table.
+    """
+    table = Table(title=title, caption=f"medians of {len(found[ours])} rounds")
+    table.add_column("")
+    table.add_column("peer")
+    for column in ("ours, ms", "the peer's", "ratio", "each round"):
+        table.add_column(column, justify="right")
+    data: dict[str, Any] = {}
+    for key, label in labels.items():
+        mine = np.array([figures[key] for figures in found[ours]])
+        data[key] = {"ours": float(np.median(mine))}
+        for peer, figures in found.items():
+            if peer == ours or key not in figures[0]:
+                continue
+            theirs = np.array([one[key] for one in figures])
+            ratio = float(np.median(mine) / np.median(theirs))
+            data[key][peer] = {
+                "seconds": float(np.median(theirs)),
+                "ratio": ratio,
+                "ratios": (mine / theirs).tolist(),
+            }
+            each = " ".join(f"{r:.2f}" for r in mine / theirs)
+            times = f"{1e3 * np.median(mine):.1f}", f"{1e3 * np.median(theirs):.1f}"
+            table.add_row(label, peer, *times, f"{ratio:.2f}", each)
+    return table, data
+
+
+def show(table: Table, data: Any, path: Path | None) -> None:
+    """Print a table, and write the same as JSON where a path is given."""
+    Console().print(table)
+    if path is not None:
+        path.write_text(json.dumps(data, indent=1))

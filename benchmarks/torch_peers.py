@@ -1,0 +1,108 @@
+"""A model of anomalib, or torchvision's ResNet-18, timed on decoded images: a peer's process.
+
+    python benchmarks/torch_peers.py NAME SIZE IMAGES REPEATS BATCH...
+
+Needs torch, torchvision and anomalib 2.7. Weights are random, banks and statistics are as large as
+those of a fitted model. Run by image_to_score.py and features.py.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+# A torchvision built for CUDA finds none of its operators beside a torch for CPUs, and does not
+# import without these two, which no model here calls.
+if not hasattr(torch.ops.torchvision, "nms"):
+    LIBRARY = torch.library.Library("torchvision", "DEF")
+    for NAME in ("nms", "qnms"):
+        LIBRARY.define(f"{NAME}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+import torchvision
+from anomalib.models.image.fastflow.torch_model import FastflowModel
+from anomalib.models.image.padim.torch_model import PadimModel
+from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST = 4e9
+"""Bytes of a distance matrix that still fits."""
+
+
+def fastflow(size: int, images: int) -> torch.nn.Module:
+    return FastflowModel((size, size), "resnet18", pre_trained=False)
+
+
+def patchcore(size: int, images: int) -> torch.nn.Module:
+    model = PatchcoreModel(("layer2", "layer3"), "resnet18", pre_trained=False)
+    model.memory_bank = torch.randn(images * (size // 8) ** 2 // 10, 128 + 256)
+    return model
+
+
+def padim(size: int, images: int) -> torch.nn.Module:
+    model = PadimModel("resnet18", pre_trained=False)
+    cells, features = (size // 4) ** 2, len(model.idx)
+    model.gaussian.mean = torch.randn(features, cells)
+    model.gaussian.inv_covariance = torch.eye(features).repeat(cells, 1, 1)
+    return model
+
+
+class Features(torch.nn.Module):
+    """The pooled features of layer3."""
+
+    def __init__(self) -> None:
+        """Cut torchvision's ResNet-18 behind layer3."""
+        super().__init__()
+        net = torchvision.models.resnet18(weights=None)
+        self.body = torch.nn.Sequential(*list(net.children())[:7])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, 3, h, w) to (n, 256, h / 32, w / 32)."""
+        return F.avg_pool2d(self.body(x), 3, 2, 1)
+
+
+def features(size: int, images: int) -> torch.nn.Module:
+    return Features()
+
+
+def compiled(size: int, images: int) -> torch.nn.Module:
+    return torch.compile(Features())  # pyright: ignore[reportReturnType]
+
+
+def main() -> None:
+    name, size, images, repeats, *batches = sys.argv[1:]
+    model = globals()[name](int(size), int(images)).eval()
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (MEAN, STD))
+    found = {}
+    for batch in map(int, batches):
+        # PatchCore takes all distances of a batch at once.
+        distances = 4 * batch * (int(size) // 8) ** 2 * len(getattr(model, "memory_bank", ()))
+        if name == "patchcore" and distances > LARGEST:
+            continue
+        shape = batch, int(size), int(size), 3
+        pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+        def call(pictures: np.ndarray = pictures) -> None:
+            x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+            result = model((x - mean) / std)
+            # On a CPU nothing is left to wait for.
+            if isinstance(result, torch.Tensor):
+                result.numpy()
+            else:
+                result.anomaly_map.numpy()
+
+        seconds = []
+        with torch.inference_mode():
+            for i in range(int(repeats) + 2):
+                start = time.perf_counter()
+                call()
+                if i >= 2:
+                    seconds.append(time.perf_counter() - start)
+        found[f"batch {batch}"] = float(np.median(seconds))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
