@@ -1,29 +1,33 @@
-"""Does the exact field cost less than a brute-force one in torch, and is it right?
+"""Does the exact field cost less than its peers, and is it right?
 
     python benchmarks/exact_field.py                       # 12,000 patches of 256 channels
     python benchmarks/exact_field.py --patches 50000
 
-One call answers the 256 positions of a map. The peer is the direct formula in torch, float32: all
-distances by one matrix product, softmax, one more product. Each round times both, one process after
-the other. Errors are ‖u − ū‖/max(‖ū‖, ‖x‖), the largest of 32 positions on the path, ū in float64
-by direct differences in numpy; the memory is the peak of our process above what it had imported.
+One call answers the 256 positions of a map. The peers, in float32: the direct formula in torch (all
+distances by one matrix product, softmax, one more product), and the same weights on the 100 nearest
+rows alone, which scikit-learn and faiss (where faiss-cpu is installed) search exhaustively. Their
+indices are built before the clock starts. Errors are ‖u − ū‖/max(‖ū‖, ‖x‖), the largest of 32
+positions on the path, ū in float64 by direct differences in numpy; the memory is the peak of our
+process above what it had imported.
 """
 
+import importlib.util
 import json
 import resource
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 import peers
+
+NEAREST = 100
+"""Rows that a neighbour search keeps."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,12 @@ class Settings:
     times: tuple[float, ...] = (0.001, 0.01, 0.05, 0.3, 1.0)
     """Times t."""
     rounds: int = 3
-    """Rounds of both peers."""
+    """Rounds of all."""
     repeats: int = 10
     """Timed calls a round, after two that are not."""
     json: Path | None = None
     """Where to write the figures."""
-    worker: Literal["jax", "torch"] | None = None
+    worker: str | None = None
     """Used by the benchmark itself: be one of the peers."""
 
 
@@ -58,39 +62,67 @@ def inputs(settings: Settings, t: float) -> tuple[np.ndarray, np.ndarray]:
     return data, x.astype(np.float32)
 
 
-def jax_field() -> Callable[[np.ndarray, float, np.ndarray], Callable[[], np.ndarray]]:
-    """Return this library's field as a function of the inputs that returns the call to time."""
+Call = Callable[[], np.ndarray]
+
+
+def ours(data: np.ndarray, t: float, x: np.ndarray) -> Call:
+    """Return this library's field as a call to time."""
     import jax
     import jax.numpy as jnp
 
     from wtflow_jax.geometry.empirical import empirical_velocity
 
     batched = jax.jit(jax.vmap(empirical_velocity, (None, None, 0)))
-
-    def prepare(data: np.ndarray, t: float, x: np.ndarray) -> Callable[[], np.ndarray]:
-        arguments = jnp.asarray(data), jnp.float32(t), jnp.asarray(x)
-        return lambda: np.asarray(batched(*arguments))
-
-    return prepare
+    arguments = jnp.asarray(data), jnp.float32(t), jnp.asarray(x)
+    return lambda: np.asarray(batched(*arguments))
 
 
-def torch_field() -> Callable[[np.ndarray, float, np.ndarray], Callable[[], np.ndarray]]:
-    """Return the peer in the same form."""
+def in_torch(data: np.ndarray, t: float, x: np.ndarray) -> Call:
+    """Return the direct formula."""
     import torch
 
-    def prepare(data: np.ndarray, t: float, x: np.ndarray) -> Callable[[], np.ndarray]:
-        rows, points = torch.from_numpy(data), torch.from_numpy(x)
+    rows, points = torch.from_numpy(data), torch.from_numpy(x)
 
-        def call() -> np.ndarray:
-            with torch.no_grad():
-                squares = points.square().sum(1, keepdim=True) - 2 * (1 - t) * points @ rows.T
-                squares += (1 - t) ** 2 * rows.square().sum(1)
-                mean = torch.softmax(-squares / (2 * t * t), dim=1) @ rows
-                return ((points - mean) / t).numpy()
+    def call() -> np.ndarray:
+        with torch.no_grad():
+            squares = points.square().sum(1, keepdim=True) - 2 * (1 - t) * points @ rows.T
+            squares += (1 - t) ** 2 * rows.square().sum(1)
+            mean = torch.softmax(-squares / (2 * t * t), dim=1) @ rows
+            return ((points - mean) / t).numpy()
 
-        return call
+    return call
 
-    return prepare
+
+def _of_nearest(search: Callable, data: np.ndarray, t: float, x: np.ndarray) -> Call:
+    """Return the field of the nearest rows; ``search`` gives squared distances and indices."""
+
+    def call() -> np.ndarray:
+        squares, index = search(x)
+        weights = np.exp((squares.min(1, keepdims=True) - squares) / (2 * t * t))
+        mean = np.einsum("qk,qkc->qc", weights, data[index]) / weights.sum(1, keepdims=True)
+        return (x - mean) / t
+
+    return call
+
+
+def in_scikit_learn(data: np.ndarray, t: float, x: np.ndarray) -> Call:
+    """Return the field of the nearest rows, searched by scikit-learn."""
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=NEAREST, algorithm="brute", metric="sqeuclidean")
+    return _of_nearest(index.fit(np.float32(1 - t) * data).kneighbors, data, t, x)
+
+
+def in_faiss(data: np.ndarray, t: float, x: np.ndarray) -> Call:
+    """Return the field of the nearest rows, searched by faiss."""
+    import faiss  # pyright: ignore[reportMissingImports]
+
+    index = faiss.IndexFlatL2(data.shape[1])
+    index.add(np.float32(1 - t) * data)
+    return _of_nearest(lambda x: index.search(x, NEAREST), data, t, x)
+
+
+FIELDS = {"ours": ours, "torch": in_torch, "scikit-learn": in_scikit_learn, "faiss": in_faiss}
 
 
 def direct(data: np.ndarray, t: float, x: np.ndarray) -> np.ndarray:
@@ -104,61 +136,55 @@ def direct(data: np.ndarray, t: float, x: np.ndarray) -> np.ndarray:
     return np.stack(out)
 
 
-def work(settings: Settings) -> None:
-    """Be one of the peers: print a line of JSON."""
-    prepare = jax_field() if settings.worker == "jax" else torch_field()
+def work(settings: Settings) -> peers.Figures:
+    """Be one of the peers."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds, errors, peaks = [], [], []
+    found: peers.Figures = {}
     for t in settings.times:
         data, x = inputs(settings, t)
-        call = prepare(data, t, x)
-        seconds.append(peers.median_seconds(call, settings.repeats))
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        expected, found = direct(data, t, x[:32]), call()[:32]
+        call = FIELDS[settings.worker or "ours"](data, t, x)
+        found[f"t = {t:g}"] = peers.median_seconds(call, settings.repeats)
+        # Only the first: later ones have seen the reference in float64.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found.setdefault("gigabytes", (peak - before) / 2**20)
+        expected, answer = direct(data, t, x[:32]), call()[:32]
         scale = np.maximum(np.linalg.norm(expected, axis=1), np.linalg.norm(x[:32], axis=1))
-        errors.append(float(np.max(np.linalg.norm(found - expected, axis=1) / scale)))
-    # The first: later ones have seen the reference in float64.
-    gigabytes = (peaks[0] - before) / 2**20
-    print(json.dumps({"seconds": seconds, "errors": errors, "gigabytes": gigabytes}))
+        error = np.max(np.linalg.norm(answer - expected, axis=1) / scale)
+        found[f"error at t = {t:g}"] = float(error)
+    return found
+
+
+def errors(found: dict[str, list[peers.Figures]], settings: Settings) -> tuple[Table, Any]:
+    """Return the errors of all, which no round changes."""
+    table = Table(title="largest error, relative to ‖ū‖ or ‖x‖")
+    for heading in ("t", *found):
+        table.add_column(heading, justify="right")
+    for t in settings.times:
+        row = [figures[0][f"error at t = {t:g}"] for figures in found.values()]
+        table.add_row(f"{t:g}", *(f"{error:.1e}" for error in row))
+    names = [f"error at t = {t:g}" for t in settings.times]
+    data = {peer: {name: figures[0][name] for name in names} for peer, figures in found.items()}
+    return table, data
 
 
 def main(settings: Settings) -> None:
-    if settings.worker:
-        work(settings)
-        return
-    rounds = []
-    for _ in range(settings.rounds):
-        results = {}
-        for worker in ("jax", "torch"):
-            command = [sys.executable, __file__, *sys.argv[1:], "--worker", worker]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            results[worker] = json.loads(done.stdout.splitlines()[-1])
-        rounds.append(results)
-    title = f"{settings.positions} positions against {settings.patches} × {settings.channels}"
-    table = Table(title=title)
-    for heading in ("t", "ours, ms", "torch, ms", "ratio", "rounds", "our error", "torch's"):
-        table.add_column(heading, justify="right")
-    for i, t in enumerate(settings.times):
-        ours, theirs = (
-            np.array([r[w]["seconds"][i] for r in rounds]) * 1e3 for w in ("jax", "torch")
-        )
-        ratios = ours / theirs
-        errors = [rounds[0][w]["errors"][i] for w in ("jax", "torch")]
-        table.add_row(
-            f"{t:g}",
-            f"{np.median(ours):.1f}",
-            f"{np.median(theirs):.1f}",
-            f"{np.median(ratios):.2f}",
-            " ".join(f"{ratio:.2f}" for ratio in ratios),
-            *(f"{error:.1e}" for error in errors),
-        )
-    table.caption = f"peak memory of ours: {rounds[0]['jax']['gigabytes']:.2f} GB"
-    Console().print(table)
-    if settings.json:
-        settings.json.write_text(
-            json.dumps({"settings": asdict(settings), "rounds": rounds}, indent=2, default=str)
-        )
+    """Run the rounds and print the tables."""
+    names = [name for name in FIELDS if name != "faiss" or importlib.util.find_spec("faiss")]
+    if "faiss" not in names:
+        print("faiss-cpu is not installed: left out")
+    commands = {name: [sys.executable, __file__, *sys.argv[1:], "--worker", name] for name in names}
+    found = peers.in_turn(commands, settings.rounds)
+    title = f"{settings.positions} positions against {settings.patches} × {settings.channels}: ms"
+    labels = {f"t = {t:g}": f"t = {t:g}" for t in settings.times}
+    table, data = peers.ratios(found, "ours", labels, title)
+    table.caption = f"{table.caption}; peak of ours {found['ours'][0]['gigabytes']:.2f} GB"
+    peers.show(table, data, settings.json)
+    peers.show(*errors(found, settings), None)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    asked = tyro.cli(Settings, description=__doc__)
+    if asked.worker is None:
+        main(asked)
+    else:
+        print(json.dumps(work(asked)))

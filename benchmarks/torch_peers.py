@@ -1,18 +1,22 @@
 """A model of anomalib, or torchvision's ResNet-18, timed on decoded images: a peer's process.
 
     python benchmarks/torch_peers.py NAME SIZE IMAGES REPEATS BATCH...
+    python benchmarks/torch_peers.py job CATEGORY SIZE
 
 Needs torch, torchvision and anomalib 2.7. Weights are random, banks and statistics are as large as
-those of a fitted model. Run by image_to_score.py and features.py.
+those of a fitted model. ``job`` fits PaDiM on the training images of a directory in MVTec AD's
+layout and scores its test images. Run by image_to_score.py, features.py and main_job.py.
 """
 
 import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 # A torchvision built for CUDA finds none of its operators beside a torch for CPUs, and does not
 # import without these two, which no model here calls.
@@ -71,7 +75,34 @@ def compiled(size: int, images: int) -> torch.nn.Module:
     return torch.compile(Features())  # pyright: ignore[reportReturnType]
 
 
+def read(paths: list[Path], size: int) -> torch.Tensor:
+    """Return images as uint8 (n, 3, size, size)."""
+    images = [Image.open(path).convert("RGB").resize((size, size)) for path in paths]
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+
+
+def job(category: Path, size: int) -> None:
+    """Fit PaDiM and score the test images; everything but the process's start is timed outside."""
+    model = PadimModel("resnet18", pre_trained=False).train()
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (MEAN, STD))
+    images = 0
+    for split in ("train", "test"):
+        paths = sorted((category / split).glob("*/*.png"))
+        for first in range(0, len(paths), 8):
+            batch = read(paths[first : first + 8], size).float() / 255
+            with torch.inference_mode():
+                model((batch - mean) / std)
+        if split == "train":
+            model.fit()
+            model.eval()
+        images += len(paths)
+    print(json.dumps({"images": images}))
+
+
 def main() -> None:
+    if sys.argv[1] == "job":
+        job(Path(sys.argv[2]), int(sys.argv[3]))
+        return
     name, size, images, repeats, *batches = sys.argv[1:]
     model = globals()[name](int(size), int(images)).eval()
     mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (MEAN, STD))
