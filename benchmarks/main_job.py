@@ -6,8 +6,8 @@
 Ours is ``experiments/mvtec.py`` on one category with nothing cached: features, training, ten
 evaluations of 20 Euler steps, all metrics and pictures. PaDiM, which trains nothing, fits its
 Gaussians to the same images and scores the same test images; its weights are random, which changes
-no time. FastFlow, which trains on whole images, and PatchCore, whose coreset picks 85,600 of 856,000
-patches one at a time, are left out.
+no time. FastFlow, which trains on whole images, and PatchCore, whose coreset picks 85,600 of
+856,000 patches one at a time, are left out.
 """
 
 import json
