@@ -87,7 +87,7 @@ def job(category: Path, size: int) -> None:
     mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (MEAN, STD))
     images = 0
     for split in ("train", "test"):
-        paths = sorted((category / split).glob("*/*.png"))
+        paths = sorted(p for p in (category / split).glob("*/*") if p.suffix in (".png", ".jpg"))
         for first in range(0, len(paths), 8):
             batch = read(paths[first : first + 8], size).float() / 255
             with torch.inference_mode():
