@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from jaxtyping import Float
 from rich.table import Table
 
 import peers
@@ -95,6 +96,14 @@ def measure(settings: Settings) -> peers.Figures:
     return figures
 
 
+def fitted(y: Float[np.ndarray, " points"]) -> float:
+    """Return the exponent of figures at doubled quantities; 0 where they stay within a tenth."""
+    if np.ptp(y) < 0.1 * y[0]:
+        return 0.0
+    growing = np.log2(np.diff(y).clip(1e-9))
+    return float(np.polyfit(np.arange(len(growing)), growing, 1)[0])
+
+
 def main(settings: Settings) -> None:
     if settings.worker:
         print(json.dumps(measure(settings)))
@@ -111,9 +120,7 @@ def main(settings: Settings) -> None:
         data[name] = {"values": values}
         for what in told:
             y = np.array([figures[what] for figures in found])
-            # Differences leave out what does not grow.
-            growing = np.log2(np.diff(y).clip(1e-9))
-            exponent = float(np.polyfit(np.arange(len(growing)), growing, 1)[0])
+            exponent = fitted(y)
             data[name][what] = {"figures": y.tolist(), "exponent": exponent}
             scale, unit = (1e-9, "GB") if what == "memory" else (1, "s")
             ends = (f"{scale * value:.3g} {unit}" for value in (y[0], y[-1]))
