@@ -4,8 +4,8 @@
     python experiments/sweep.py mvtec --jobs 4 --gpus 4 -- --root mvtec_ad
     python experiments/sweep.py mvtec --cluster slurm --jobs 15 --partition gpu -- --root mvtec_ad
 
-A job is one category with one seed: ``experiments/NAME.py`` with --categories, --seed and the flags
-after ``--``, run by submitit. When all are done their rows become one results.json and one table in
+A job is one category with one seed: the experiment with --categories, --seed and the flags after
+``--``, run by submitit. When all are done their rows become one results.json and one table in
 ``runs/NAME``. Trained models are shared, so a job that failed or was pre-empted goes on from its
 last checkpoint when the same command is given again, and what is finished is not done twice.
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import cloudpickle
 import submitit
 import tyro
 from rich.progress import Progress
@@ -28,6 +29,9 @@ from loader import bars
 from wtflow_jax import datasets
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
+
+# A job's process does not find this module by its name.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,24 @@ def _directory(settings: Settings, part: Part) -> Path:
     return settings.out / f"{settings.name}-jobs" / f"{part[0]}-{part[1]}"
 
 
-def _command(settings: Settings, part: Part, flags: list[str]) -> list[str]:
+def _flags(settings: Settings, part: Part, flags: list[str]) -> list[str]:
     name, seed = part
     own = ["--categories", name, "--seed", str(seed), "--seeds", "1", "--resume"]
-    script = Path(__file__).with_name(f"{settings.name}.py")
     # The last of a flag counts.
-    out = ["--out", str(_directory(settings, part))]
-    return [sys.executable, str(script), *flags, *own, *out]
+    return [*flags, *own, "--out", str(_directory(settings, part))]
+
+
+def run_job(experiments: str, name: str, flags: list[str]) -> None:
+    """Run an experiment in the process of a job, which gets this function by value.
+
+    Raises:
+        RuntimeError: it failed, as its log says.
+    """
+    sys.path.insert(0, experiments)
+    experiment = importlib.import_module(name).EXPERIMENT
+    status = importlib.import_module("common").main(experiment, flags)
+    if status:
+        raise RuntimeError(f"exit status {status}")
 
 
 def _executor(settings: Settings) -> submitit.AutoExecutor:
@@ -98,33 +113,39 @@ def _executor(settings: Settings) -> submitit.AutoExecutor:
     return executor
 
 
-def _submit(settings: Settings, commands: list[list[str]]) -> list[submitit.Job]:
-    executor = _executor(settings)
-    with executor.batch():
-        return [executor.submit(submitit.helpers.CommandFunction(c)) for c in commands]
+def _start(
+    executor: submitit.AutoExecutor, settings: Settings, part: Part, flags: list[str]
+) -> submitit.Job:
+    here = str(Path(__file__).parent)
+    return executor.submit(run_job, here, settings.name, _flags(settings, part, flags))
 
 
 def _run_here(
-    settings: Settings, commands: dict[Part, list[str]], progress: Progress, task: Any
+    settings: Settings, asked: list[Part], flags: list[str], progress: Progress, task: Any
 ) -> dict[Part, submitit.Job]:
     """Keep ``jobs`` of them running, each with a GPU of its own where there are some."""
-    executor, waiting = _executor(settings), list(commands)
+    executor, waiting = _executor(settings), list(asked)
     running: dict[int, Part] = {}
     found: dict[Part, submitit.Job] = {}
-    while waiting or running:
-        for slot in range(settings.jobs):
-            if slot not in running and waiting:
-                part = waiting.pop(0)
-                if settings.gpus:
-                    gpu = slot % settings.gpus
-                    executor.update_parameters(gpus_per_node=1, local_visible_gpus=(gpu,))
-                call = submitit.helpers.CommandFunction(commands[part])
-                running[slot], found[part] = part, executor.submit(call)
-        for slot, part in list(running.items()):
-            if found[part].done():
-                del running[slot]
-                progress.advance(task)
-        time.sleep(0.2)
+    try:
+        while waiting or running:
+            for slot in range(settings.jobs):
+                if slot not in running and waiting:
+                    part = waiting.pop(0)
+                    if settings.gpus:
+                        gpu = slot % settings.gpus
+                        executor.update_parameters(gpus_per_node=1, local_visible_gpus=(gpu,))
+                    running[slot] = part
+                    found[part] = _start(executor, settings, part, flags)
+            for slot, part in list(running.items()):
+                if found[part].done():
+                    del running[slot]
+                    progress.advance(task)
+            time.sleep(0.2)
+    finally:
+        # Of one that was stopped; its jobs would go on without it.
+        for part in running.values():
+            found[part].cancel()
     return found
 
 
@@ -157,17 +178,19 @@ def sweep(settings: Settings, flags: list[str]) -> int:
     experiment = importlib.import_module(settings.name).EXPERIMENT
     config = replace(common.parse(experiment, flags), out=settings.out / settings.name)
     common.check(experiment, config)
-    commands = {part: _command(settings, part, flags) for part in parts(config)}
+    asked = parts(config)
     with bars() as progress:
         note = f"{settings.jobs} at once, logs in {settings.out / (settings.name + '-jobs')}"
-        task = progress.add_task(settings.name, total=len(commands), note=note)
+        task = progress.add_task(settings.name, total=len(asked), note=note)
         if settings.cluster == "local":
-            jobs = _run_here(settings, commands, progress, task)
+            jobs = _run_here(settings, asked, flags, progress, task)
         else:
-            jobs = dict(zip(commands, _submit(settings, list(commands.values())), strict=True))
+            executor = _executor(settings)
+            with executor.batch():
+                jobs = {part: _start(executor, settings, part, flags) for part in asked}
             for _ in submitit.helpers.as_completed(list(jobs.values())):
                 progress.advance(task)
-    common.merge(experiment, config, [row for part in commands for row in _rows(settings, part)])
+    common.merge(experiment, config, [row for part in asked for row in _rows(settings, part)])
     failed = {part: job for part, job in jobs.items() if job.exception() is not None}
     for (name, seed), job in failed.items():
         print(f"{name}, seed {seed}: {_reason(job)}", file=sys.stderr)

@@ -1,6 +1,11 @@
 """Sweeps: an experiment's jobs in processes of their own, together one table."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import trees
@@ -71,3 +76,35 @@ def test_bad_flags_start_nothing(command, message, tmp_path, capsys):
     assert sweep.main([command[0], "--out", str(tmp_path / "runs"), *command[1:]]) == 1
     assert capsys.readouterr().err.startswith(message)
     assert not (tmp_path / "runs").exists()
+
+
+def test_who_stops_a_sweep_stops_its_jobs(flags, tmp_path):
+    script = Path(sweep.__file__)
+    command = [sys.executable, script, "mvtec", "--jobs", "2", "--out", tmp_path / "runs", "--"]
+    command += [*flags, "--epochs", "100000"]
+    running = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "models").glob("*/checkpoint"))) < 2:
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    # submitit adds a traceback of its own.
+    assert "\nstopped; the same command goes on\n" in told
+
+    def alive():
+        names = Path("/proc").glob("[0-9]*/cmdline")
+        return [path for path in names if str(tmp_path / "runs").encode() in read_or_empty(path)]
+
+    while alive():
+        assert time.monotonic() < deadline, "a job goes on"
+        time.sleep(0.2)
+
+
+def read_or_empty(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
