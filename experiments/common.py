@@ -298,8 +298,9 @@ def merge(experiment: Experiment, config: Config, rows: views.Rows) -> None:
     """
     results = _open_out(experiment.name, replace(config, resume=True))
     names = ("category", "variant", "seed")
-    here = {tuple(row[name] for name in names) for row in results["rows"]}
-    results["rows"] += [row for row in rows if tuple(row[name] for name in names) not in here]
+    # What is new takes the place of what other code had measured.
+    both = {tuple(row[name] for name in names): row for row in [*results["rows"], *rows]}
+    results["rows"] = list(both.values())
     config.out.mkdir(parents=True, exist_ok=True)
     _write(experiment, config, results)
 

@@ -46,7 +46,10 @@ SAVE_SECONDS = 60
 """Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
 
 LAYOUT = frozenset({"mesh", "coordinator", "processes", "process", "resident"})
-"""Flags that say where a run takes place: another goes on but for the order of sums."""
+"""Flags that say where a run takes place: another goes on but for the order of sums.
+
+Streamed features are named apart, so a model of theirs is trained anew where they are resident.
+"""
 ELSEWHERE = frozenset(
     {
         *("root", "data", "categories", "out", "models", "cache", "preset", "resume", "smoke"),

@@ -12,6 +12,7 @@ last checkpoint when the same command is given again, and what is finished is no
 
 import importlib
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -45,7 +46,7 @@ class Settings:
     jobs: int = 1
     """At once, at most."""
     gpus: int = 0
-    """GPUs of this machine, dealt out to its jobs; with SLURM, of a job."""
+    """GPUs of this machine, one a job; 0 leaves all to each. With SLURM, of a job."""
     cpus: int = 2
     """SLURM: cores of a job."""
     hours: float = 24.0
@@ -56,6 +57,7 @@ class Settings:
     """Directory that gets a directory for the experiment and one for its jobs."""
 
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 Part = tuple[str, int]
 """A category and a seed."""
 
@@ -86,12 +88,24 @@ def _flags(settings: Settings, part: Part, flags: list[str]) -> list[str]:
     return [*flags, *own, "--out", str(_directory(settings, part))]
 
 
-def run_job(experiments: str, name: str, flags: list[str]) -> None:
+def run_job(
+    experiments: str, name: str, flags: list[str], environment: dict[str, str | None]
+) -> None:
     """Run an experiment in the process of a job, which gets this function by value.
+
+    Args:
+        experiments: directory of the experiments.
+        name: of one.
+        flags: its own.
+        environment: variables to set; None unsets.
 
     Raises:
         RuntimeError: it failed, as its log says.
     """
+    for variable, value in environment.items():
+        os.environ.pop(variable, None)
+        if value is not None:
+            os.environ[variable] = value
     sys.path.insert(0, experiments)
     experiment = importlib.import_module(name).EXPERIMENT
     status = importlib.import_module("common").main(experiment, flags)
@@ -116,8 +130,12 @@ def _executor(settings: Settings) -> submitit.AutoExecutor:
 def _start(
     executor: submitit.AutoExecutor, settings: Settings, part: Part, flags: list[str]
 ) -> submitit.Job:
-    here = str(Path(__file__).parent)
-    return executor.submit(run_job, here, settings.name, _flags(settings, part, flags))
+    here, environment = str(Path(__file__).parent), {}
+    if settings.cluster == "local" and not settings.gpus:
+        # submitit hides all GPUs of a job that asks for none.
+        environment[VISIBLE] = os.environ.get(VISIBLE)
+    own = _flags(settings, part, flags)
+    return executor.submit(run_job, here, settings.name, own, environment)
 
 
 def _run_here(
@@ -175,10 +193,14 @@ def sweep(settings: Settings, flags: list[str]) -> int:
         raise WTFlowError(f"{settings.name}: no experiment; choose from {', '.join(NAMES)}")
     if settings.jobs < 1:
         raise WTFlowError(f"--jobs {settings.jobs}: give at least 1")
+    if settings.cluster == "local" and 0 < settings.gpus < settings.jobs:
+        raise WTFlowError(f"--jobs {settings.jobs}: give at most --gpus {settings.gpus}")
     experiment = importlib.import_module(settings.name).EXPERIMENT
     config = replace(common.parse(experiment, flags), out=settings.out / settings.name)
     common.check(experiment, config)
     asked = parts(config)
+    # Before minutes of work: was it begun with other flags?
+    common.merge(experiment, config, [])
     with bars() as progress:
         note = f"{settings.jobs} at once, logs in {settings.out / (settings.name + '-jobs')}"
         task = progress.add_task(settings.name, total=len(asked), note=note)

@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_said():
         return dict(zip(*(column.cells for column in shown.columns), strict=True))["memory"]
 
     assert memory().endswith("features on the device")
-    assert "features streamed from disk at " in memory(images=10**6)
+    assert "features streamed from disk, " in memory(images=10**6)
     assert "too much" in memory(width=4096)
 
 

@@ -48,6 +48,8 @@ def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     assert rows[0] == row
     assert all(path.stat().st_mtime == then for path, then in models.items())
     assert "cap" in capsys.readouterr().out
+    assert sweep.main([*command, "--batch-size", "3"]) == 1
+    assert "was run with batch_size = " in capsys.readouterr().err
 
 
 def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
@@ -67,6 +69,7 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
     [
         (["mvtek"], "error: mvtek: no experiment; choose from mvtec"),
         (["mvtec", "--jobs", "0"], "error: --jobs 0: give at least 1"),
+        (["mvtec", "--jobs", "3", "--gpus", "2"], "error: --jobs 3: give at most --gpus 2"),
         (["mvtec", "--", "--root", "nowhere"], "error: nowhere: "),
         (["mvtec", "--", "--width", "9"], "error: --width 9"),
     ],

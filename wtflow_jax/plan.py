@@ -129,6 +129,10 @@ class Device(NamedTuple):
     link: float
 
 
+NODE = 8
+"""Devices that are linked to one another."""
+NETWORK = 50e9
+"""Bytes a second and device between nodes: 400 Gbit/s."""
 DEVICES = {
     "rtx3090": Device({"float32": 35.6e12, "bfloat16": 71e12}, 936e9, 24e9, 32e9),
     "a100": Device({"float32": 156e12, "bfloat16": 312e12}, 2.04e12, 80e9, 300e9),
@@ -189,13 +193,14 @@ class Plan(NamedTuple):
         forward_flops: of one velocity for one map.
         step_flops: of a training step, all devices.
         state_bytes: parameters and AdamW's two moments: the arguments and results of a step.
-        gradient_bytes: and, where parameters are split, those gathered for computing.
+        gradient_bytes: and of parameters that are gathered or cast for computing.
         activation_bytes: kept for the gradients.
-        feature_bytes: of all training images, once.
+        feature_bytes: of all training images, once; x0 takes as much again while they train.
         moved_bytes: what a step must read and write at least.
         sent_bytes: to other devices in a step.
-        step_seconds: computing or moving, whichever is longer, and sending.
-        bound: which of the two it is.
+        step_seconds: computing or moving, whichever is longer, and sending; not what features take
+            from disk and to the devices.
+        bound: which of the three takes longest.
         one_step_seconds: inference of one map by one Euler step.
         epoch_seconds: all steps of an epoch.
     """
@@ -229,7 +234,11 @@ def plan(settings: Settings) -> Plan:
     step_flops = asked.batch * (3 * net.flops - net.convolutions[FIRST].flops)
     step_flops += 14 * net.parameters
     parameters = FLOAT * net.parameters / asked.model
-    gathered = size * net.parameters if asked.model > 1 else 0
+    # Parameters are gathered, and gradients summed, whole and in float32; bfloat16 is a copy more.
+    split = asked.model > 1
+    gathered = FLOAT * net.parameters if split else 0
+    gathered += size * net.parameters if size < FLOAT else 0
+    gradients = FLOAT * net.parameters
     kept = 2 * net.normed + sum(
         layer.before * layer.height * layer.width for layer in net.convolutions
     )
@@ -237,29 +246,27 @@ def plan(settings: Settings) -> Plan:
     # Parameters and moments in and out, gradients out and in, parameters once more for the
     # gradients; activations out and in.
     moved = 9 * parameters + 2 * gathered + 2 * activations
-    sent = 0.0
-    if asked.devices > asked.model:
-        sent += 2 * parameters
-    if asked.model > 1:
-        sent += (2 * size + FLOAT) * net.parameters * (1 - 1 / asked.model)
+    sent = FLOAT * net.parameters * (2 * (1 - 1 / asked.devices) + (1 - 1 / asked.model))
     peak = asked.efficiency * device.peak[asked.precision]
     computing = step_flops / asked.devices / peak
     moving = moved / device.bandwidth
-    seconds = max(computing, moving) + sent / device.link
+    sending = sent / (device.link if asked.devices <= NODE else NETWORK)
+    seconds = max(computing, moving) + sending
+    bound = max((computing, "computing"), (moving, "memory"), (sending, "sending"))[1]
     steps = math.ceil(asked.images / asked.batch)
     return Plan(
         parameters=net.parameters,
         forward_flops=net.flops,
         step_flops=step_flops,
         state_bytes=3 * parameters,
-        gradient_bytes=parameters + gathered,
+        gradient_bytes=gradients + gathered,
         activation_bytes=activations,
         feature_bytes=FLOAT * asked.images * asked.channels * math.prod(asked.cells),
         moved_bytes=moved,
         sent_bytes=sent,
         step_seconds=seconds,
-        bound="computing" if computing > moving else "memory",
-        one_step_seconds=max(net.flops / peak, size * net.parameters / device.bandwidth),
+        bound=bound,
+        one_step_seconds=max(net.flops / peak, FLOAT * net.parameters / device.bandwidth),
         epoch_seconds=steps * seconds,
     )
 
@@ -287,12 +294,12 @@ def table(settings: Settings) -> Table:
     asked, found = settings, plan(settings)
     device = DEVICES[asked.device]
     total = found.state_bytes + found.gradient_bytes + found.activation_bytes
-    resident = total + found.feature_bytes
+    resident = total + 2 * found.feature_bytes
     if resident <= device.memory:
         where = "features on the device"
     elif total <= device.memory:
         rate = _units(found.feature_bytes / found.epoch_seconds, "B/s")
-        where = f"features streamed from disk at {rate} in all"
+        where = f"features streamed from disk, {rate} by every process"
     else:
         where = "too much: raise --model, or lower --batch or --width"
     shown = Table(

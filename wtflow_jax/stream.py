@@ -79,7 +79,7 @@ def write(directory: Path, shards: Iterable[tuple[str, Iterable[Maps]]]) -> Shar
     names, total, shape, digest = [], 0, (), hashlib.sha256()
     for name, maps in shards:
         path, count = directory / name, directory / f"{name}.json"
-        if not count.is_file():
+        if not (path.is_file() and count.is_file()):
             with replacing(path) as part:
                 found = _record(part, maps)
             _write(count, found)
