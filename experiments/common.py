@@ -68,6 +68,9 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     try:
         config = parse(experiment, arguments)
         if config.coordinator is not None:
+            # What is wrong in one process alone would leave the others waiting for it.
+            check(experiment, config)
+            print(f"{config.coordinator}: waiting for all processes to join", file=sys.stderr)
             sharding.connect(config.coordinator, config.processes, config.process)
         results = run(experiment, config)
     except WTFlowError as error:

@@ -57,6 +57,7 @@ class Settings:
     """Directory that gets a directory for the experiment and one for its jobs."""
 
 
+MINUTE = 1 / 60
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 Part = tuple[str, int]
 """A category and a seed."""
@@ -115,7 +116,10 @@ def run_job(
 
 def _executor(settings: Settings) -> submitit.AutoExecutor:
     logs = settings.out / f"{settings.name}-jobs" / "logs"
-    executor = submitit.AutoExecutor(folder=logs, cluster=settings.cluster)
+    try:
+        executor = submitit.AutoExecutor(folder=logs, cluster=settings.cluster)
+    except RuntimeError as error:
+        raise WTFlowError(f"--cluster {settings.cluster}: {error}") from error
     executor.update_parameters(timeout_min=round(60 * settings.hours), name=settings.name)
     if settings.cluster == "slurm":
         executor.update_parameters(
@@ -127,13 +131,27 @@ def _executor(settings: Settings) -> submitit.AutoExecutor:
     return executor
 
 
+def devices(settings: Settings, slot: int) -> dict[str, str | None]:
+    """Return which of the GPUs that this process sees a job does; SLURM says so itself.
+
+    Args:
+        settings: the sweep's.
+        slot: place of the job among those that run at once, from 0.
+    """
+    if settings.cluster == "slurm":
+        return {}
+    seen = os.environ.get(VISIBLE)
+    if not settings.gpus:
+        # submitit hides all GPUs of a local job.
+        return {VISIBLE: seen}
+    names = seen.split(",") if seen else [str(i) for i in range(settings.gpus)]
+    return {VISIBLE: names[slot]}
+
+
 def _start(
-    executor: submitit.AutoExecutor, settings: Settings, part: Part, flags: list[str]
+    executor: submitit.AutoExecutor, settings: Settings, part: Part, flags: list[str], slot: int = 0
 ) -> submitit.Job:
-    here, environment = str(Path(__file__).parent), {}
-    if settings.cluster == "local" and not settings.gpus:
-        # submitit hides all GPUs of a job that asks for none.
-        environment[VISIBLE] = os.environ.get(VISIBLE)
+    here, environment = str(Path(__file__).parent), devices(settings, slot)
     own = _flags(settings, part, flags)
     return executor.submit(run_job, here, settings.name, own, environment)
 
@@ -149,12 +167,8 @@ def _run_here(
         while waiting or running:
             for slot in range(settings.jobs):
                 if slot not in running and waiting:
-                    part = waiting.pop(0)
-                    if settings.gpus:
-                        gpu = slot % settings.gpus
-                        executor.update_parameters(gpus_per_node=1, local_visible_gpus=(gpu,))
-                    running[slot] = part
-                    found[part] = _start(executor, settings, part, flags)
+                    part = running[slot] = waiting.pop(0)
+                    found[part] = _start(executor, settings, part, flags, slot)
             for slot, part in list(running.items()):
                 if found[part].done():
                     del running[slot]
@@ -193,11 +207,20 @@ def sweep(settings: Settings, flags: list[str]) -> int:
         raise WTFlowError(f"{settings.name}: no experiment; choose from {', '.join(NAMES)}")
     if settings.jobs < 1:
         raise WTFlowError(f"--jobs {settings.jobs}: give at least 1")
-    if settings.cluster == "local" and 0 < settings.gpus < settings.jobs:
-        raise WTFlowError(f"--jobs {settings.jobs}: give at most --gpus {settings.gpus}")
+    if settings.gpus < 0:
+        raise WTFlowError(f"--gpus {settings.gpus}: give at least 0")
+    if settings.hours < MINUTE:
+        raise WTFlowError(f"--hours {settings.hours:g}: give at least a minute, {MINUTE:.3f}")
+    if settings.cluster == "local" and settings.gpus:
+        seen = os.environ.get(VISIBLE)
+        here = settings.gpus if not seen else min(settings.gpus, len(seen.split(",")))
+        if settings.jobs > here:
+            raise WTFlowError(f"--jobs {settings.jobs}: give at most {here}, a GPU each")
     experiment = importlib.import_module(settings.name).EXPERIMENT
     config = replace(common.parse(experiment, flags), out=settings.out / settings.name)
     common.check(experiment, config)
+    if config.coordinator is not None:
+        raise WTFlowError("--coordinator: a job is one process; leave it out of a sweep")
     asked = parts(config)
     # Before minutes of work: was it begun with other flags?
     common.merge(experiment, config, [])

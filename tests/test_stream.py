@@ -58,6 +58,23 @@ def test_what_was_interrupted_goes_on(tmp_path):
         stream.Shards(tmp_path)
 
 
+def test_a_damaged_shard_is_told_and_a_missing_one_written_again(tmp_path):
+    stream.write(tmp_path, shards())
+    shard = tmp_path / "1.array_record"
+    whole = shard.read_bytes()
+    cut, flipped = whole[:-100], bytes([*whole[:40], *(b ^ 255 for b in whole[40:90]), *whole[90:]])
+    for damaged in (cut, flipped):
+        shard.write_bytes(damaged)
+        with pytest.raises(WTFlowError, match="a shard is damaged; delete the directory"):
+            stream.Shards(tmp_path).read(np.arange(11))
+        with pytest.raises(WTFlowError, match="a shard is damaged; delete the directory"):
+            list(stream.Shards(tmp_path).batches(np.arange(11)[:, None]))
+    shard.unlink()
+    asked = []
+    np.testing.assert_array_equal(stream.write(tmp_path, shards(asked)).read(np.arange(11)), MAPS)
+    assert asked == [4]
+
+
 @pytest.mark.parametrize("wt", ["none", "layer_norm", "batch_norm"])
 def test_training_is_that_of_features_in_memory(tmp_path, wt):
     config = Config(width=8, epochs=2, batch_size=4, wt=wt)

@@ -28,7 +28,9 @@ def flags(tmp_path):
 
 def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     out = tmp_path / "runs"
-    command = ["mvtec", "--jobs", "2", "--out", str(out), "--", *flags, "--seeds", "1"]
+    # A GPU each, which these jobs, on a CPU, have no use for.
+    command = ["mvtec", "--jobs", "2", "--gpus", "2", "--out", str(out)]
+    command += ["--", *flags, "--seeds", "1"]
     broken = tmp_path / "data" / "cap" / "train" / "good" / "000.png"
     whole = broken.read_bytes()
     broken.write_bytes(whole[:40])
@@ -52,6 +54,33 @@ def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     assert "was run with batch_size = " in capsys.readouterr().err
 
 
+def test_a_job_sees_the_gpus_it_is_given(monkeypatch, tmp_path):
+    """What jobs see, in a process like theirs."""
+    (tmp_path / "common.py").write_text("main = lambda experiment, flags: experiment(flags)")
+    (tmp_path / "told.py").write_text(
+        "import os, pathlib\n"
+        "def EXPERIMENT(flags):\n"
+        "    pathlib.Path(flags[0]).write_text(str(os.environ.get('CUDA_VISIBLE_DEVICES')))\n"
+    )
+    found = []
+    for seen, gpus, slot in ((None, 0, 0), ("2,5", 0, 0), (None, 3, 2), ("2,5", 2, 1)):
+        monkeypatch.delenv(sweep.VISIBLE, raising=False)
+        if seen is not None:
+            monkeypatch.setenv(sweep.VISIBLE, seen)
+        settings = sweep.Settings("told", gpus=gpus, out=tmp_path / "runs")
+        executor = sweep._executor(settings)
+        arguments = [str(tmp_path / "answer")], sweep.devices(settings, slot)
+        executor.submit(sweep.run_job, str(tmp_path), "told", *arguments).result()
+        found.append((tmp_path / "answer").read_text())
+    assert found == ["None", "2,5", "2", "5"]
+
+
+def test_no_slurm_is_one_line(tmp_path, capsys):
+    command = ["mvtec", "--cluster", "slurm", "--out", str(tmp_path / "runs"), "--", "--smoke"]
+    assert sweep.main([*command, "--cache", str(tmp_path / "cache")]) == 1
+    assert 'error: --cluster slurm: Could not detect "srun"' in capsys.readouterr().err
+
+
 def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
     """There is no SLURM here; what it would be given is looked at."""
     monkeypatch.setattr(sweep.submitit.slurm.slurm.shutil, "which", lambda name: f"/bin/{name}")
@@ -69,7 +98,10 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
     [
         (["mvtek"], "error: mvtek: no experiment; choose from mvtec"),
         (["mvtec", "--jobs", "0"], "error: --jobs 0: give at least 1"),
-        (["mvtec", "--jobs", "3", "--gpus", "2"], "error: --jobs 3: give at most --gpus 2"),
+        (["mvtec", "--jobs", "3", "--gpus", "2"], "error: --jobs 3: give at most 2, a GPU each"),
+        (["mvtec", "--gpus", "-1"], "error: --gpus -1: give at least 0"),
+        (["mvtec", "--hours", "0"], "error: --hours 0: give at least a minute"),
+        (["mvtec", "--", "--coordinator", "a:1"], "error: --coordinator: a job is one process"),
         (["mvtec", "--", "--root", "nowhere"], "error: nowhere: "),
         (["mvtec", "--", "--width", "9"], "error: --width 9"),
     ],

@@ -162,6 +162,11 @@ class Config:
             "validation": (0 <= self.validation < 1, "at least 0 and below 1"),
             "false_alarms": (0 < self.false_alarms < 1, "above 0 and below 1"),
             "resident": (0 <= self.resident <= 1, "at least 0 and at most 1"),
+            "coordinator": (_address(self.coordinator), "host:port, or auto"),
+            "processes": (
+                self.processes == 1 or (self.processes > 1 and self.coordinator is not None),
+                "1, or more with --coordinator",
+            ),
             "mesh": (min(self.mesh) >= 1, "at least 1 1"),
             "process": (0 <= self.process < self.processes, "at least 0 and below --processes"),
             "seeds": (self.seeds >= 1, "at least 1"),
@@ -170,7 +175,9 @@ class Config:
         for name, (holds, allowed) in ranges.items():
             if not holds:
                 flag = "--" + name.replace("_", "-")
-                raise WTFlowError(f"{flag} {getattr(self, name)}: give {allowed}")
+                value = getattr(self, name)
+                shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+                raise WTFlowError(f"{flag} {shown}: give {allowed}")
         if self.neighbourhood is not None and self.neighbourhood < 0:
             raise WTFlowError(f"--neighbourhood {self.neighbourhood}: give at least 0")
         if self.neighbourhood is not None and self.coreset:
@@ -186,6 +193,13 @@ class Config:
                 f"--target {self.target}: its exact field has no closed form; "
                 "give --target gaussian, or another --velocity"
             )
+
+
+def _address(coordinator: str | None) -> bool:
+    if coordinator in (None, "auto"):
+        return True
+    host, _, port = coordinator.rpartition(":")
+    return bool(host) and port.isdecimal() and 0 < int(port) < 2**16
 
 
 def defaults(given: Config) -> Config:

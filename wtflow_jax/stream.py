@@ -1,5 +1,6 @@
 """Feature sets larger than memory: shards on disk, read by grain ahead of the device."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -35,7 +36,7 @@ class Shards:
         """Open what ``write`` has written.
 
         Raises:
-            WTFlowError: a shard is missing or the index cannot be read.
+            WTFlowError: a shard is missing or damaged, or the index cannot be read.
         """
         self.directory = directory
         try:
@@ -44,19 +45,27 @@ class Shards:
             self.digest: str = index["digest"]
             paths = [directory / name for name in index["shards"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WTFlowError(f"{directory / INDEX}: is no index of shards; delete it") from error
+            raise WTFlowError(
+                f"{directory / INDEX}: is no index of shards; delete {directory}"
+            ) from error
         for path in paths:
             if not path.is_file():
-                raise WTFlowError(f"{path}: is missing; delete {directory / INDEX}")
-        self._source = grain.sources.ArrayRecordDataSource([os.fspath(path) for path in paths])
+                raise WTFlowError(f"{path}: is missing; delete {directory}")
+        with self._damage_told():
+            self._source = grain.sources.ArrayRecordDataSource([os.fspath(path) for path in paths])
 
     def __len__(self) -> int:
         """Return n."""
         return self.shape[0]
 
     def read(self, index: Int[np.ndarray, " k"]) -> Maps:
-        """Return some maps, float32 (k, h, w, c)."""
-        records = [self._source[int(i)] for i in index]
+        """Return some maps, float32 (k, h, w, c).
+
+        Raises:
+            WTFlowError: a shard is damaged.
+        """
+        with self._damage_told():
+            records = [self._source[int(i)] for i in index]
         return np.stack([np.frombuffer(r, np.float32).reshape(self.shape[1:]) for r in records])
 
     def batches(self, order: Int[np.ndarray, "steps b"]) -> Iterator[Maps]:
@@ -64,6 +73,15 @@ class Shards:
         rows = grain.MapDataset.source(list(order)).map(self.read)
         options = grain.ReadOptions(num_threads=os.cpu_count() or 1, prefetch_buffer_size=PREFETCH)
         return iter(rows.to_iter_dataset(options))
+
+    @contextlib.contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise WTFlowError(
+                f"{self.directory}: a shard is damaged; delete the directory"
+            ) from error
 
 
 def write(directory: Path, shards: Iterable[tuple[str, Iterable[Maps]]]) -> Shards:
