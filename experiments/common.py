@@ -72,6 +72,7 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
             check(experiment, config)
             print(f"{config.coordinator}: waiting for all processes to join", file=sys.stderr)
             sharding.connect(config.coordinator, config.processes, config.process)
+            sharding.agree({k: v for k, v in asdict(config).items() if k != "process"})
         results = run(experiment, config)
     except WTFlowError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -236,6 +237,8 @@ def run(experiment: Experiment, config: Config) -> Results:
     variants = experiment.variants(config)
     check(experiment, config)
     results = _open_out(experiment.name, config)
+    # Before minutes of work: are there as many devices?
+    sharding.layout(*config.mesh)
     # Before another process of the run writes there.
     sharding.meet("opened")
     code = _code(experiment)

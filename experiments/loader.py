@@ -1,5 +1,6 @@
 """A category, ready for models: its images as features, and what is known of the test images."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +20,7 @@ from rich.progress import (
 )
 
 import models
-from wtflow_jax import backbones, datasets, metrics, scores
+from wtflow_jax import backbones, datasets, metrics, scores, sharding
 from wtflow_jax.backbones import features
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category, Sample
@@ -125,15 +126,16 @@ class Loader:
             advance = partial(progress.advance, task)
             return by(backbone, samples, size, config.cache, advance, dense=config.dense)
 
-        room = config.resident * _memory()
-        needed = features.bytes_of(backbone, len(train), size, config.dense)
-        if needed > room:
-            progress.update(task, note=f"images, {needed / 1e9:.3g} GB are streamed from disk")
-            first = extract(train, features.extract_shards)
-        else:
-            first = extract(train, features.extract)
-        tested = extract(category.test, features.extract)
-        held = extract(validation, features.extract) if validation else np.zeros_like(tested[:0])
+        # Training holds them before and after the WT map, 4 bytes a number.
+        needed = 8 * len(train) * math.prod(features.shape(backbone, size, config.dense))
+        fits = needed <= config.resident * _memory()
+        if not fits:
+            progress.update(task, note="images, streamed from disk")
+        with sharding.turns(f"{category.name}: features"):
+            first = extract(train, features.extract if fits else features.extract_shards)
+            tested = extract(category.test, features.extract)
+            none = np.zeros_like(tested[:0])
+            held = extract(validation, features.extract) if validation else none
         grid = features.grid(backbone, config.dense)
         known = np.array([sample.known for sample in category.test], bool)
         test = Test(
@@ -152,9 +154,10 @@ class Loader:
 
 
 def _memory() -> float:
-    """Return the bytes of the device that trains; of this machine where that is a CPU."""
+    """Return the bytes of the device that trains or of this machine, whichever has less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(machine, stats.get("bytes_limit", machine))
 
 
 def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:

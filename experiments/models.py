@@ -46,10 +46,7 @@ SAVE_SECONDS = 60
 """Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
 
 LAYOUT = frozenset({"mesh", "coordinator", "processes", "process", "resident"})
-"""Flags that say where a run takes place: another goes on but for the order of sums.
-
-Streamed features are named apart, so a model of theirs is trained anew where they are resident.
-"""
+"""Flags that say where a run takes place: another goes on but for the order of sums."""
 ELSEWHERE = frozenset(
     {
         *("root", "data", "categories", "out", "models", "cache", "preset", "resume", "smoke"),
@@ -183,8 +180,7 @@ def key(config: Config, splits: Splits) -> str:
     text = json.dumps([flags, [part.shape for part in splits], code()], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode())
     for part in splits:
-        stored = isinstance(part, Stored)
-        digest.update(part.digest.encode() if stored else np.ascontiguousarray(part).data)
+        digest.update(_digest(part).encode())
     return digest.hexdigest()[:12]
 
 
@@ -196,6 +192,13 @@ def _commit() -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
+
+
+def _digest(maps: FeatureMaps | Stored) -> str:
+    """Return the same for features in memory and on disk."""
+    if isinstance(maps, Stored):
+        return maps.digest
+    return hashlib.sha256(np.ascontiguousarray(maps, np.float32).data).hexdigest()
 
 
 def environment() -> dict[str, Any]:

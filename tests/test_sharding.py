@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -25,7 +27,7 @@ def port():
         return free.getsockname()[1]
 
 
-def together(directory, mesh, epochs=4, velocity="patch"):
+def together(directory, mesh, epochs=4, velocity="patch", streamed=False):
     """Train with a process a device; what the first found, and that all found the same."""
     count, at = mesh[0] * mesh[1], port()
     running = []
@@ -38,6 +40,7 @@ def together(directory, mesh, epochs=4, velocity="patch"):
             "velocity": velocity,
             "directory": str(directory),
             "epochs": epochs,
+            "streamed": streamed,
         }
         command = [sys.executable, str(Path(__file__).with_name("together.py")), json.dumps(asked)]
         # One thread each: two cores are shared by all.
@@ -64,6 +67,12 @@ def test_losses_are_those_of_one_process(mesh, alone, tmp_path):
     np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
     assert found["sum"] == pytest.approx(alone["sum"], rel=1e-5)
     assert found["share"] == pytest.approx(1 / mesh[1], rel=0.05)
+
+
+@pytest.mark.parametrize("mesh", [(1, 2), (2, 2)])
+def test_each_process_reads_its_part_of_a_batch(mesh, alone, tmp_path):
+    found = together(tmp_path, mesh, streamed=True)
+    np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
 
 
 def test_the_unet_too(tmp_path):
@@ -116,6 +125,51 @@ def test_an_experiment_in_two_processes(tmp_path):
         np.testing.assert_allclose(two[name], value, rtol=1e-3, err_msg=name)
     # The same flags on one device: nothing is left to do.
     assert "written to" in end(start("two", "--resume"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "other"), [("--models", "a", "b"), ("--steps-det", "1", "2")]
+)
+def test_processes_that_were_given_different_flags(flag, value, other, tmp_path):
+    script, at = Path(common.__file__).with_name("mvtec.py"), f"127.0.0.1:{port()}"
+    flags = ["--smoke", "--cache", "c", "--mesh", "1", "2", "--coordinator", at, "--processes", "2"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(script), *flags, "--process", str(i), flag, (value, other)[i]],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    for process in running:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert f"error: {flag}: not the same in all processes; give all the same\n" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_several_processes_ends_by_sigterm(tmp_path):
+    trees.mvtec_ad(tmp_path / "data", train=8)
+    script, at = Path(common.__file__).with_name("mvtec.py"), f"127.0.0.1:{port()}"
+    flags = ["--root", "data", "--cache", "c", "--smoke", "--velocity", "patch"]
+    flags += ["--epochs", "100000", "--mesh", "1", "2", "--coordinator", at, "--processes", "2"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(script), *flags, "--process", str(i)],
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+        )
+        for i in range(2)
+    ]
+    while not list(tmp_path.glob("runs/models/*/checkpoint")):
+        time.sleep(0.2)
+        assert all(process.poll() is None for process in running)
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    for process in running:
+        process.communicate(timeout=60)
+        assert process.returncode != 0
 
 
 def test_the_largest_axis_that_divides_is_split():

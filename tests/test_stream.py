@@ -1,5 +1,6 @@
 """Features on disk: the same training as from memory."""
 
+import hashlib
 import json
 
 import jax
@@ -30,8 +31,9 @@ def shards(asked=None):
 
 
 def test_what_was_written_is_read(tmp_path):
-    found = stream.write(tmp_path, shards())
-    assert (len(found), found.shape) == (11, MAPS.shape)
+    found = stream.write(tmp_path, MAPS.shape[1:], shards())
+    assert found.shape == MAPS.shape
+    assert found.digest == hashlib.sha256(MAPS.tobytes()).hexdigest()
     np.testing.assert_array_equal(found.read(np.array([10, 0, 4])), MAPS[[10, 0, 4]])
     order = np.array([[3, 1], [10, 10], [0, 7]])
     for batch, row in zip(found.batches(order), order, strict=True):
@@ -46,20 +48,20 @@ def test_what_was_interrupted_goes_on(tmp_path):
             yield name, maps
 
     with pytest.raises(KeyboardInterrupt):
-        stream.write(tmp_path, torn())
+        stream.write(tmp_path, MAPS.shape[1:], torn())
     with pytest.raises(WTFlowError, match="is no index of shards"):
         stream.Shards(tmp_path)
     asked = []
-    found = stream.write(tmp_path, shards(asked))
+    found = stream.write(tmp_path, MAPS.shape[1:], shards(asked))
     assert asked == [4, 8]
     np.testing.assert_array_equal(found.read(np.arange(11)), MAPS)
-    (tmp_path / "1.array_record").unlink()
-    with pytest.raises(WTFlowError, match=r"1\.array_record: is missing"):
-        stream.Shards(tmp_path)
+    # Finished: nothing is asked for.
+    stream.write(tmp_path, MAPS.shape[1:], shards(asked))
+    assert asked == [4, 8]
 
 
 def test_a_damaged_shard_is_told_and_a_missing_one_written_again(tmp_path):
-    stream.write(tmp_path, shards())
+    stream.write(tmp_path, MAPS.shape[1:], shards())
     shard = tmp_path / "1.array_record"
     whole = shard.read_bytes()
     cut, flipped = whole[:-100], bytes([*whole[:40], *(b ^ 255 for b in whole[40:90]), *whole[90:]])
@@ -70,15 +72,20 @@ def test_a_damaged_shard_is_told_and_a_missing_one_written_again(tmp_path):
         with pytest.raises(WTFlowError, match="a shard is damaged; delete the directory"):
             list(stream.Shards(tmp_path).batches(np.arange(11)[:, None]))
     shard.unlink()
+    with pytest.raises(WTFlowError, match=r"1\.array_record: is missing; delete .*shards\.json"):
+        stream.Shards(tmp_path)
+    (tmp_path / stream.INDEX).unlink()
     asked = []
-    np.testing.assert_array_equal(stream.write(tmp_path, shards(asked)).read(np.arange(11)), MAPS)
+    np.testing.assert_array_equal(
+        stream.write(tmp_path, MAPS.shape[1:], shards(asked)).read(np.arange(11)), MAPS
+    )
     assert asked == [4]
 
 
 @pytest.mark.parametrize("wt", ["none", "layer_norm", "batch_norm"])
 def test_training_is_that_of_features_in_memory(tmp_path, wt):
     config = Config(width=8, epochs=2, batch_size=4, wt=wt)
-    stored = stream.write(tmp_path, shards())
+    stored = stream.write(tmp_path, MAPS.shape[1:], shards())
     runs = []
     for features in (jnp.asarray(MAPS), stored):
         fitted, state = detector.init(config, features)
@@ -91,7 +98,7 @@ def test_training_is_that_of_features_in_memory(tmp_path, wt):
 
 
 def test_what_needs_all_features_says_so(tmp_path):
-    stored = stream.write(tmp_path, shards())
+    stored = stream.write(tmp_path, MAPS.shape[1:], shards())
     with pytest.raises(WTFlowError, match="--wt whiten: needs all training features"):
         detector.init(Config(wt="whiten"), stored)
     with pytest.raises(WTFlowError, match="--velocity exact: needs all training features"):
@@ -103,14 +110,17 @@ def test_an_experiment_streams_what_does_not_fit(tmp_path, capsys):
     rows = {}
     for resident in ("1", "0"):
         where = "--root", tmp_path / "data", "--cache", tmp_path / f"cache{resident}"
-        where += "--out", tmp_path / resident, "--models", tmp_path / f"models{resident}"
+        where += "--out", tmp_path / resident, "--models", tmp_path / "models" / resident
         flags = "--smoke", "--velocity", "patch", "--resident", resident
         assert common.main(mvtec.EXPERIMENT, [*map(str, where), *flags]) == 0
         (row,) = json.loads((tmp_path / resident / "results.json").read_text())["rows"]
         rows[resident] = {k: v for k, v in row.items() if k.startswith(("image", "pixel", "x0"))}
         told = capsys.readouterr().err
-        assert ("are streamed from disk" in told) == (resident == "0")
+        assert ("streamed from disk" in told) == (resident == "0")
     assert rows["0"] == rows["1"]
+    # And so is the model's name: where one is there, it serves both.
+    names = [[path.name for path in (tmp_path / "models" / run).iterdir()] for run in rows]
+    assert names[0] == names[1]
     assert len(list((tmp_path / "cache0" / "features").glob("*/*.array_record"))) == 1
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wtflow_jax import detector, sharding
+from wtflow_jax import detector, sharding, stream
 from wtflow_jax.checkpoint import Checkpoints
 from wtflow_jax.config import Config
 
@@ -26,6 +26,7 @@ def main(
     velocity: str,
     directory: str,
     epochs: int,
+    streamed: bool = False,
 ) -> None:
     if processes > 1:
         sharding.connect(f"127.0.0.1:{port}", processes, process)
@@ -35,9 +36,13 @@ def main(
     x = np.random.default_rng(0).normal(1, 2, (24, 8, 8, 16)).astype(np.float32)
     layout = detector.objective(config).layout
     features = layout.replicate(x)
+    if streamed:
+        with sharding.turns("written"):
+            parts = [("0", [x[:10]]), ("1", [x[10:]])]
+            features = stream.write(Path(directory) / "shards", x.shape[1:], parts)
     fitted, state = detector.init(config, features)
     history = []
-    with Checkpoints(Path(directory)) as checkpoints:
+    with Checkpoints(Path(directory) / "checkpoint") as checkpoints:
         if found := checkpoints.restore(state):
             state, history = found
         run = detector.epochs(config, fitted, state, features, first_epoch=len(history))

@@ -1,7 +1,7 @@
 """One frozen config: every choice the paper makes or ablates is a value here."""
 
 from dataclasses import dataclass, fields, replace
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,7 +129,7 @@ class Config:
     precision: PrecisionName = "float32"
     """What the network computes with; weights and optimizer state are float32 in any case."""
     resident: float = 0.5
-    """Share of memory that training features may take; more are streamed from the cache's disk."""
+    """Share of memory for training features, before and after the WT map; more are streamed."""
     mesh: tuple[int, int] = (1, 1)
     """Devices that train: along how many the batch alone is split, and over how many the state."""
     coordinator: str | None = None
@@ -178,6 +178,11 @@ class Config:
                 value = getattr(self, name)
                 shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
                 raise WTFlowError(f"{flag} {shown}: give {allowed}")
+        if self.batch_size % prod(self.mesh):
+            raise WTFlowError(
+                f"--batch-size {self.batch_size}: give a multiple of the {prod(self.mesh)} devices "
+                "of --mesh"
+            )
         if self.neighbourhood is not None and self.neighbourhood < 0:
             raise WTFlowError(f"--neighbourhood {self.neighbourhood}: give at least 0")
         if self.neighbourhood is not None and self.coreset:

@@ -16,7 +16,9 @@ from wtflow_jax.errors import WTFlowError
 from wtflow_jax.types import Features, Params, PRNGKey, Sample, Stored, Time, VelocityFn
 
 BATCH = 16
-IN_MEMORY = "needs all training features in memory; give fewer images, or another one"
+IN_MEMORY = (
+    "needs all training features in memory; give a higher --resident, fewer images, or another one"
+)
 
 
 class Start(NamedTuple):
@@ -129,7 +131,8 @@ def _statistics(config: Config, features: Features | Stored) -> transport.Stats:
         raise WTFlowError(f"--wt {config.wt}: {IN_MEMORY}")
     rows = np.array_split(np.arange(features.shape[0]), -(-features.shape[0] // BATCH))
     maps = (jnp.asarray(features.read(row)) for row in rows)
-    return the_map.fit_batches(transport.power(batch, config.power) for batch in maps)
+    stats = the_map.fit_batches(transport.power(batch, config.power) for batch in maps)
+    return objective(config).layout.replicate(stats)
 
 
 def init(config: Config, features: Features | Stored) -> tuple[Detector, train.TrainState | None]:
@@ -214,13 +217,14 @@ def epochs(
     batch = min(config.batch_size, features.shape[0])
     if batch % goal.layout.devices:
         raise WTFlowError(
-            f"--batch-size {config.batch_size}: {batch} images a step are no multiple of the "
-            f"{goal.layout.devices} devices of --mesh"
+            f"{batch} training images, all of them a step: no multiple of the "
+            f"{goal.layout.devices} devices of --mesh; give a smaller --batch-size"
         )
 
     def stream(maps: Stored) -> train.Streamed:
         def batches(order: train.Order) -> Iterator[Features]:
-            return (apply_wt(detector, goal.layout.replicate(x)) for x in maps.batches(order))
+            read = maps.batches(order[:, goal.layout.rows(batch)])
+            return (apply_wt(detector, goal.layout.assemble(rows, batch)) for rows in read)
 
         return train.Streamed(maps.shape[0], batches)
 

@@ -299,7 +299,7 @@ def table(settings: Settings) -> Table:
         where = "features on the device"
     elif total <= device.memory:
         rate = _units(found.feature_bytes / found.epoch_seconds, "B/s")
-        where = f"features streamed from disk, {rate} by every process"
+        where = f"features streamed from disk, {rate} in all"
     else:
         where = "too much: raise --model, or lower --batch or --width"
     shown = Table(

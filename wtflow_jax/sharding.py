@@ -2,9 +2,13 @@
 
 A mesh has two axes. A batch is split over both; parameters and optimizer state are split over
 ``model`` alone (fully sharded data parallelism) and copied along ``data``. Parameters are gathered
-where they are used, and their gradients scattered again.
+where they are used, all of them at once, and gradients are summed whole before each device takes
+its part.
 """
 
+import contextlib
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -74,8 +78,26 @@ class Layout(NamedTuple):
             batch, NamedSharding(self.mesh, PartitionSpec(AXES))
         )
 
+    def rows(self, batch: int) -> slice:
+        """Return which samples of a batch the devices of this process take, one after another."""
+        if self.mesh is None:
+            return slice(0, batch)
+        parts = NamedSharding(self.mesh, PartitionSpec(AXES)).addressable_devices_indices_map(
+            (batch,)
+        )
+        bounds = [part[0].indices(batch) for part in parts.values() if part is not None]
+        return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
+
+    def assemble(self, rows: np.ndarray, batch: int) -> jax.Array:
+        """Return a batch split over all devices, of the rows that this process takes."""
+        if self.mesh is None:
+            return jax.numpy.asarray(rows)
+        sharding = NamedSharding(self.mesh, PartitionSpec(AXES))
+        shape = batch, *rows.shape[1:]
+        return jax.make_array_from_process_local_data(sharding, rows, shape)
+
     def replicate(self, tree: Any) -> Any:
-        """Return host arrays, the same in every process, as arrays that every device holds."""
+        """Return arrays, the same in every process or split over all, as every device's own."""
         if self.mesh is None:
             return jax.tree.map(jax.numpy.asarray, tree)
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
@@ -84,8 +106,7 @@ class Layout(NamedTuple):
         """Return a state whole, on one device of this process; every process must call it."""
         if self.mesh is None:
             return tree
-        whole = jax.jit(lambda x: x, out_shardings=NamedSharding(self.mesh, PartitionSpec()))(tree)
-        return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf.addressable_data(0)), whole)
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0), self.replicate(tree))
 
 
 LOCAL = Layout()
@@ -100,6 +121,36 @@ def meet(where: str) -> None:
     """Wait until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
+
+
+@contextlib.contextmanager
+def turns(where: str) -> Iterator[None]:
+    """Let the first process go ahead, and the others find what it has done."""
+    if not first():
+        meet(where)
+    yield
+    if first():
+        meet(where)
+
+
+def agree(flags: Mapping[str, object]) -> None:
+    """Compare what the processes of a run were given.
+
+    Args:
+        flags: by name; the same names in all processes.
+
+    Raises:
+        WTFlowError: in all of them, where one was given something else.
+    """
+    digests = [zlib.crc32(repr(value).encode()) for value in flags.values()]
+    found = multihost_utils.process_allgather(np.array(digests, np.uint32))
+    names = [
+        f"--{name.replace('_', '-')}"
+        for name, column in zip(flags, found.reshape(-1, len(flags)).T, strict=True)
+        if len(set(column)) > 1
+    ]
+    if names:
+        raise WTFlowError(f"{', '.join(names)}: not the same in all processes; give all the same")
 
 
 def layout(data: int, model: int) -> Layout:
@@ -134,6 +185,8 @@ def connect(coordinator: str, processes: int, process: int) -> None:
     Raises:
         WTFlowError: they do not meet.
     """
+    # It would keep a run from ending by SIGTERM.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         if coordinator == "auto":
             jax.distributed.initialize(shutdown_timeout_seconds=LEAVE_SECONDS)

@@ -29,7 +29,7 @@ class Shards:
     Attributes:
         directory: where they are.
         shape: (n, h, w, c).
-        digest: SHA-256 of the maps.
+        digest: SHA-256 of the maps, one after another.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -45,18 +45,12 @@ class Shards:
             self.digest: str = index["digest"]
             paths = [directory / name for name in index["shards"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WTFlowError(
-                f"{directory / INDEX}: is no index of shards; delete {directory}"
-            ) from error
+            raise WTFlowError(f"{directory / INDEX}: is no index of shards; delete it") from error
         for path in paths:
             if not path.is_file():
-                raise WTFlowError(f"{path}: is missing; delete {directory}")
-        with self._damage_told():
+                raise WTFlowError(f"{path}: is missing; delete {directory / INDEX}")
+        with _damage_told(self.directory):
             self._source = grain.sources.ArrayRecordDataSource([os.fspath(path) for path in paths])
-
-    def __len__(self) -> int:
-        """Return n."""
-        return self.shape[0]
 
     def read(self, index: Int[np.ndarray, " k"]) -> Maps:
         """Return some maps, float32 (k, h, w, c).
@@ -64,68 +58,68 @@ class Shards:
         Raises:
             WTFlowError: a shard is damaged.
         """
-        with self._damage_told():
+        with _damage_told(self.directory):
             records = [self._source[int(i)] for i in index]
         return np.stack([np.frombuffer(r, np.float32).reshape(self.shape[1:]) for r in records])
 
     def batches(self, order: Int[np.ndarray, "steps b"]) -> Iterator[Maps]:
         """Return the maps of each row of an order, read ahead in threads."""
         rows = grain.MapDataset.source(list(order)).map(self.read)
-        options = grain.ReadOptions(num_threads=os.cpu_count() or 1, prefetch_buffer_size=PREFETCH)
+        threads = min(os.cpu_count() or 1, PREFETCH)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCH)
         return iter(rows.to_iter_dataset(options))
 
-    @contextlib.contextmanager
-    def _damage_told(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            raise WTFlowError(
-                f"{self.directory}: a shard is damaged; delete the directory"
-            ) from error
 
-
-def write(directory: Path, shards: Iterable[tuple[str, Iterable[Maps]]]) -> Shards:
-    """Write shards that are not there yet, and open them all.
+def write(
+    directory: Path, shape: tuple[int, int, int], shards: Iterable[tuple[str, Iterable[Maps]]]
+) -> Shards:
+    """Write the shards that are not there yet, and open them all.
 
     A shard appears complete or not at all, and the index last, so that what was interrupted goes on
     with the shard it was at.
 
     Args:
         directory: where they go.
+        shape: (h, w, c) of a map.
         shards: file name and maps of each; the maps of one that is there are not asked for.
+
+    Raises:
+        WTFlowError: a shard that is there is damaged.
     """
-    names, total, shape, digest = [], 0, (), hashlib.sha256()
+    index = directory / INDEX
+    if index.is_file():
+        return Shards(directory)
+    names, count, digest = [], 0, hashlib.sha256()
     for name, maps in shards:
-        path, count = directory / name, directory / f"{name}.json"
-        if not (path.is_file() and count.is_file()):
+        path = directory / name
+        if not path.is_file():
             with replacing(path) as part:
-                found = _record(part, maps)
-            _write(count, found)
-        entry = json.loads(count.read_text())
+                _record(part, maps)
+        with _damage_told(directory):
+            source: Any = grain.sources.ArrayRecordDataSource([os.fspath(path)])
+            for i in range(len(source)):
+                digest.update(source[i])
         names.append(name)
-        total, shape = total + entry["count"], entry["shape"]
-        digest.update(entry["digest"].encode())
-    index = {"shape": [total, *shape], "shards": names, "digest": digest.hexdigest()}
-    _write(directory / INDEX, index)
+        count += len(source)
+    with replacing(index) as part:
+        entry = {"shape": [count, *shape], "shards": names, "digest": digest.hexdigest()}
+        part.write_text(json.dumps(entry))
     return Shards(directory)
 
 
-def _record(path: Path, maps: Iterable[Maps]) -> dict[str, Any]:
-    """Write one shard; what the index says of it."""
+def _record(path: Path, maps: Iterable[Maps]) -> None:
     writer = ArrayRecordWriter(os.fspath(path), "group_size:1")
-    count, shape, digest = 0, (), hashlib.sha256()
     try:
         for batch in maps:
             for one in np.asarray(batch, np.float32):
-                record = one.tobytes()
-                writer.write(record)
-                digest.update(record)
-                count, shape = count + 1, one.shape
+                writer.write(one.tobytes())
     finally:
         writer.close()
-    return {"count": count, "shape": shape, "digest": digest.hexdigest()}
 
 
-def _write(path: Path, content: object) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(content))
+@contextlib.contextmanager
+def _damage_told(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise WTFlowError(f"{directory}: a shard is damaged; delete the directory") from error

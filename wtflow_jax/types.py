@@ -29,7 +29,7 @@ class Stored(Protocol):
 
     Attributes:
         shape: (n, h, w, c).
-        digest: the same where the maps are.
+        digest: SHA-256 of the maps, float32 in C order, one after another.
     """
 
     shape: tuple[int, ...]

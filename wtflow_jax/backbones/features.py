@@ -228,27 +228,31 @@ def extract_shards(
             f"{error.name} is not installed; pip install 'wtflow-jax[large]'"
         ) from error
     key = _key(backbone, samples, size, dense)
+    directory = cache / "features" / f"{VERSION}-{SHARD}-{_name(key)}"
+    if (directory / stream.INDEX).is_file():
+        advance(len(samples))
 
     def shards() -> Iterator[tuple[str, Iterable[Float[np.ndarray, "k h w c"]]]]:
         for first in range(0, len(samples), SHARD):
             part = samples[first : first + SHARD]
             name = f"{first // SHARD:05d}.array_record"
+            if (directory / name).is_file():
+                advance(len(part))
             yield name, _computed(backbone, part, size, dense, advance)
 
-    return stream.write(cache / "features" / f"{VERSION}-{_name(key)}", shards())
+    return stream.write(directory, shape(backbone, size, dense), shards())
 
 
-def bytes_of(backbone: Backbone, images: int, size: tuple[int, int], dense: bool = False) -> int:
-    """Return how many bytes the pooled features of images take.
+def shape(backbone: Backbone, size: tuple[int, int], dense: bool = False) -> tuple[int, int, int]:
+    """Return (h, w, c) of an image's pooled features.
 
     Args:
         backbone: a loaded one.
-        images: how many.
-        size: (H, W) they are resized to.
+        size: (H, W) it is resized to.
         dense: as in ``extract``.
     """
     stride = grid(backbone, dense).stride
-    return 4 * images * sum(backbone.channels) * (size[0] // stride) * (size[1] // stride)
+    return size[0] // stride, size[1] // stride, sum(backbone.channels)
 
 
 def _computed(
