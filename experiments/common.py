@@ -224,6 +224,24 @@ def check(experiment: Experiment, config: Config) -> None:
     datasets.parse_size(config.image_size)
 
 
+def categories(config: Config) -> list[Category]:
+    """Return the categories of a run, those of the built-in data where there is no root.
+
+    Raises:
+        WTFlowError: the data cannot be used, or one is not there.
+    """
+    root, layout = config.root, config.data
+    if root is None:
+        root, layout = datasets.generate(config.cache / "builtin"), "mvtec_ad"
+    names = dict.fromkeys(config.categories or datasets.categories(root, layout))
+    if config.root is None and not set(names) <= set(built_in := datasets.categories(root)):
+        raise WTFlowError(
+            f"--categories {' '.join(names)}: without --root there is only {' '.join(built_in)}; "
+            "give --root"
+        )
+    return [_open_category(replace(config, data=layout), root, name) for name in names]
+
+
 def run(experiment: Experiment, config: Config) -> Results:
     """Go through the rows, writing ``results.json`` and ``table.md`` after each.
 
@@ -256,19 +274,11 @@ def run(experiment: Experiment, config: Config) -> Results:
         return row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
 
     results["rows"] = [row for row in results["rows"] if current(row)]
-    root, layout = config.root, config.data
-    if root is None:
-        root, layout = datasets.generate(config.cache / "builtin"), "mvtec_ad"
-    names = dict.fromkeys(config.categories or datasets.categories(root, layout))
-    if config.root is None and not set(names) <= set(built_in := datasets.categories(root)):
-        raise WTFlowError(
-            f"--categories {' '.join(names)}: without --root there is only {' '.join(built_in)}; "
-            "give --root"
-        )
-    categories = [_open_category(replace(config, data=layout), root, name) for name in names]
+    with sharding.turns("categories"):
+        opened = categories(config)
     todo = [
         (category, label, seed)
-        for category in categories
+        for category in opened
         for label in variants
         for seed in seeds
         if not views.pick(results["rows"], category=category.name, variant=label, seed=seed)

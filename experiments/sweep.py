@@ -10,11 +10,13 @@ A job is one category with one seed: the experiment with --categories, --seed an
 last checkpoint when the same command is given again, and what is finished is not done twice.
 """
 
+import contextlib
 import importlib
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,8 +29,6 @@ from rich.progress import Progress
 import common
 from all import NAMES
 from loader import bars
-from wtflow_jax import datasets
-from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 
 # A job's process does not find this module by its name.
@@ -61,21 +61,6 @@ MINUTE = 1 / 60
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 Part = tuple[str, int]
 """A category and a seed."""
-
-
-def parts(config: Config) -> list[Part]:
-    """Return the jobs of a config.
-
-    Raises:
-        WTFlowError: no data set.
-    """
-    root, layout = config.root, config.data
-    if root is None:
-        root, layout = datasets.generate(config.cache / "builtin"), "mvtec_ad"
-    names = config.categories or datasets.categories(root, layout)
-    return [
-        (name, seed) for name in names for seed in range(config.seed, config.seed + config.seeds)
-    ]
 
 
 def _directory(settings: Settings, part: Part) -> Path:
@@ -161,24 +146,44 @@ def _run_here(
 ) -> dict[Part, submitit.Job]:
     """Keep ``jobs`` of them running, each with a GPU of its own where there are some."""
     executor, waiting = _executor(settings), list(asked)
-    running: dict[int, Part] = {}
+    running: dict[int, submitit.Job] = {}
     found: dict[Part, submitit.Job] = {}
-    try:
+    with _ended_with_us(found):
         while waiting or running:
             for slot in range(settings.jobs):
                 if slot not in running and waiting:
-                    part = running[slot] = waiting.pop(0)
-                    found[part] = _start(executor, settings, part, flags, slot)
-            for slot, part in list(running.items()):
-                if found[part].done():
+                    part = waiting.pop(0)
+                    running[slot] = found[part] = _start(executor, settings, part, flags, slot)
+            for slot, job in list(running.items()):
+                if job.done():
                     del running[slot]
                     progress.advance(task)
             time.sleep(0.2)
-    finally:
-        # Of one that was stopped; its jobs would go on without it.
-        for part in running.values():
-            found[part].cancel()
     return found
+
+
+def _run_on_slurm(
+    settings: Settings, asked: list[Part], flags: list[str], progress: Progress, task: Any
+) -> dict[Part, submitit.Job]:
+    """Submit them all as one array, of which SLURM runs ``jobs`` at once."""
+    executor = _executor(settings)
+    with executor.batch():
+        found = {part: _start(executor, settings, part, flags) for part in asked}
+    with _ended_with_us(found):
+        for _ in submitit.helpers.as_completed(list(found.values())):
+            progress.advance(task)
+    return found
+
+
+@contextlib.contextmanager
+def _ended_with_us(jobs: dict[Part, submitit.Job]) -> Iterator[None]:
+    """Cancel what would go on without a sweep that was stopped."""
+    try:
+        yield
+    finally:
+        for job in jobs.values():
+            if not job.done():
+                job.cancel()
 
 
 def _rows(settings: Settings, part: Part) -> list[dict[str, Any]]:
@@ -219,22 +224,19 @@ def sweep(settings: Settings, flags: list[str]) -> int:
     experiment = importlib.import_module(settings.name).EXPERIMENT
     config = replace(common.parse(experiment, flags), out=settings.out / settings.name)
     common.check(experiment, config)
+    if any(flag.partition("=")[0] == "--out" for flag in flags):
+        raise WTFlowError("--out: is the sweep's own; give it before the --")
     if config.coordinator is not None:
         raise WTFlowError("--coordinator: a job is one process; leave it out of a sweep")
-    asked = parts(config)
+    seeds = range(config.seed, config.seed + config.seeds)
+    asked = [(category.name, seed) for category in common.categories(config) for seed in seeds]
     # Before minutes of work: was it begun with other flags?
     common.merge(experiment, config, [])
     with bars() as progress:
         note = f"{settings.jobs} at once, logs in {settings.out / (settings.name + '-jobs')}"
         task = progress.add_task(settings.name, total=len(asked), note=note)
-        if settings.cluster == "local":
-            jobs = _run_here(settings, asked, flags, progress, task)
-        else:
-            executor = _executor(settings)
-            with executor.batch():
-                jobs = {part: _start(executor, settings, part, flags) for part in asked}
-            for _ in submitit.helpers.as_completed(list(jobs.values())):
-                progress.advance(task)
+        run = _run_here if settings.cluster == "local" else _run_on_slurm
+        jobs = run(settings, asked, flags, progress, task)
     common.merge(experiment, config, [row for part in asked for row in _rows(settings, part)])
     failed = {part: job for part, job in jobs.items() if job.exception() is not None}
     for (name, seed), job in failed.items():

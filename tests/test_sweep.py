@@ -100,6 +100,8 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
         (["mvtec", "--jobs", "0"], "error: --jobs 0: give at least 1"),
         (["mvtec", "--jobs", "3", "--gpus", "2"], "error: --jobs 3: give at most 2, a GPU each"),
         (["mvtec", "--gpus", "-1"], "error: --gpus -1: give at least 0"),
+        (["mvtec", "--", "--out", "there"], "error: --out: is the sweep's own; give it before the"),
+        (["mvtec", "--", "--categories", "nut"], "error: --categories nut: without --root there"),
         (["mvtec", "--hours", "0"], "error: --hours 0: give at least a minute"),
         (["mvtec", "--", "--coordinator", "a:1"], "error: --coordinator: a job is one process"),
         (["mvtec", "--", "--root", "nowhere"], "error: nowhere: "),
@@ -108,7 +110,8 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
     ids=str,
 )
 def test_bad_flags_start_nothing(command, message, tmp_path, capsys):
-    assert sweep.main([command[0], "--out", str(tmp_path / "runs"), *command[1:]]) == 1
+    cache = ["--cache", str(tmp_path / "cache")] if "--" in command else []
+    assert sweep.main([command[0], "--out", str(tmp_path / "runs"), *command[1:], *cache]) == 1
     assert capsys.readouterr().err.startswith(message)
     assert not (tmp_path / "runs").exists()
 
