@@ -3,7 +3,9 @@
 Everything follows from formulas of the U-Net's layers, which tests hold against XLA: parameters
 exactly, floating-point operations against the cost analysis of the unoptimised program, bytes
 against its memory analysis. Seconds are a roofline: the longer of computing at ``efficiency`` of
-the peak and of moving the bytes that every step must move.
+the peak (float32 as TF32 where there are units for it) and of moving the bytes that every step
+must move. ``--batch`` is an experiment's ``--batch-size``, ``--devices 8 --model 2`` its ``--mesh 4
+2``.
 """
 
 import math
@@ -194,7 +196,7 @@ class Plan(NamedTuple):
         step_flops: of a training step, all devices.
         state_bytes: parameters and AdamW's two moments: the arguments and results of a step.
         gradient_bytes: and of parameters that are gathered or cast for computing.
-        activation_bytes: kept for the gradients.
+        activation_bytes: kept for the gradients, and both ends of the path.
         feature_bytes: of all training images, once; x0 takes as much again while they train.
         moved_bytes: what a step must read and write at least.
         sent_bytes: to other devices in a step.
@@ -234,15 +236,16 @@ def plan(settings: Settings) -> Plan:
     step_flops = asked.batch * (3 * net.flops - net.convolutions[FIRST].flops)
     step_flops += 14 * net.parameters
     parameters = FLOAT * net.parameters / asked.model
-    # Parameters are gathered, and gradients summed, whole and in float32; bfloat16 is a copy more.
-    split = asked.model > 1
-    gathered = FLOAT * net.parameters if split else 0
+    # Gradients are held whole and in float32, and beside them the gathered parameters or, where
+    # there are none to gather, their own sums over devices; bfloat16 is a copy more.
+    gathered = FLOAT * net.parameters if asked.devices > 1 else 0
     gathered += size * net.parameters if size < FLOAT else 0
-    gradients = FLOAT * net.parameters
     kept = 2 * net.normed + sum(
         layer.before * layer.height * layer.width for layer in net.convolutions
     )
-    activations = share * size * kept
+    # x0, x1, x_t, v and the error of v are float32.
+    ends = 5 * FLOAT * asked.channels * math.prod(asked.cells)
+    activations = share * (size * kept + ends)
     # Parameters and moments in and out, gradients out and in, parameters once more for the
     # gradients; activations out and in.
     moved = 9 * parameters + 2 * gathered + 2 * activations
@@ -259,7 +262,7 @@ def plan(settings: Settings) -> Plan:
         forward_flops=net.flops,
         step_flops=step_flops,
         state_bytes=3 * parameters,
-        gradient_bytes=gradients + gathered,
+        gradient_bytes=FLOAT * net.parameters + gathered,
         activation_bytes=activations,
         feature_bytes=FLOAT * asked.images * asked.channels * math.prod(asked.cells),
         moved_bytes=moved,
@@ -301,7 +304,7 @@ def table(settings: Settings) -> Table:
         rate = _units(found.feature_bytes / found.epoch_seconds, "B/s")
         where = f"features streamed from disk, {rate} in all"
     else:
-        where = "too much: raise --model, or lower --batch or --width"
+        where = "too much: lower --width or --batch, or raise --devices and --model"
     shown = Table(
         title=f"{asked.images:,} images, width {asked.width}, {asked.devices} × {asked.device}, "
         f"{asked.precision}",
@@ -316,7 +319,10 @@ def table(settings: Settings) -> Table:
         ("gradients, gathered parameters", _units(found.gradient_bytes, "B")),
         ("activations", _units(found.activation_bytes, "B")),
         ("features", _units(found.feature_bytes, "B")),
-        ("memory", f"{_units(device.memory, 'B')}: {where}"),
+        (
+            "memory",
+            f"{_units(total, 'B')} without features, of {_units(device.memory, 'B')}: {where}",
+        ),
         (
             "moved, sent a step",
             f"{_units(found.moved_bytes, 'B')}, {_units(found.sent_bytes, 'B')}",
