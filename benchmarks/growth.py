@@ -67,7 +67,7 @@ def measure(settings: Settings) -> peers.Figures:
     import jax
     import jax.numpy as jnp
 
-    from wtflow_jax import detector
+    from wtflow_jax import detector, inference
     from wtflow_jax.config import Config
 
     point = settings.start
@@ -90,7 +90,7 @@ def measure(settings: Settings) -> peers.Figures:
     for _ in range(settings.repeats + 1):
         epoch()
     figures = {"epoch": float(np.median(seconds[1:]))}
-    call = lambda: detector.predict_cells(fitted, features[:16], config)  # noqa: E731
+    call = lambda: inference.predict_cells(fitted, features[:16], config)  # noqa: E731
     figures["inference"] = peers.median_seconds(call, settings.repeats, warm_up=1)
     figures["memory"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return figures

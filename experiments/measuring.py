@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 import models
 from loader import Loader, Test, bars
-from wtflow_jax import decision, detector, metrics, report, sharding
+from wtflow_jax import decision, inference, metrics, report, sharding
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category
 
@@ -56,7 +56,7 @@ def measure_and_draw(job: Job) -> Row:
         return row
     config = job.config
     cells = model.cells(model.epochs()[-1]).test
-    prediction = detector.finish(cells, test.upsamplings[config.centres], config.top_fraction)
+    prediction = inference.finish(cells, test.upsamplings[config.centres], config.top_fraction)
     job.out.mkdir(parents=True, exist_ok=True)
     np.savez(
         job.out / "scores.npz",
@@ -133,15 +133,17 @@ def percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _metrics(config: Config, test: Test, cells: detector.CellPrediction) -> dict[str, float | None]:
+def _metrics(
+    config: Config, test: Test, cells: inference.CellPrediction
+) -> dict[str, float | None]:
     """Return the metrics of one epoch in %."""
     chosen = test.upsamplings[config.centres]
-    image, maps = detector.finish(cells, chosen, config.top_fraction)
+    image, maps = inference.finish(cells, chosen, config.top_fraction)
     # The score of the map that is shown, where images are scored after other steps.
     same = cells._replace(detection=cells.localization)
     by_map = image
     if config.steps_det != config.steps_loc:
-        by_map = detector.finish(same, chosen, config.top_fraction).scores
+        by_map = inference.finish(same, chosen, config.top_fraction).scores
     found: dict[str, float | None] = dict.fromkeys(IMAGE)
     # Which of the two is lacking is said once, by ``figures``.
     if 0 < test.labels.sum() < len(test.labels):
@@ -167,7 +169,7 @@ def _metrics(config: Config, test: Test, cells: detector.CellPrediction) -> dict
         for name, upsampling in test.upsamplings.items():
             other = found["pixel_auroc"]
             if name != config.centres:
-                pixels = detector.upsample(cells.localization, upsampling)
+                pixels = inference.upsample(cells.localization, upsampling)
                 other = percent(metrics.auroc(pixels[known], masks[known]))
             found[f"pixel_auroc_{name}"] = other
     if test.saturated is not None:
@@ -183,9 +185,9 @@ def _decide(config: Config, test: Test, cells: models.Cells) -> Row:
         if config.validation:
             why = "one training image, none to hold out"
         return {"threshold": None, "why": why}
-    held_out = detector.finish(cells.validation, upsampling, config.top_fraction).scores
+    held_out = inference.finish(cells.validation, upsampling, config.top_fraction).scores
     threshold = decision.threshold(held_out, config.false_alarms)
-    found = detector.finish(cells.test, upsampling, config.top_fraction).scores > threshold.value
+    found = inference.finish(cells.test, upsampling, config.top_fraction).scores > threshold.value
     return {
         "threshold": threshold.value,
         "promised": percent(threshold.rate),

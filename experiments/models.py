@@ -31,7 +31,7 @@ from jaxtyping import Float
 from rich.progress import Progress
 
 import wtflow_jax
-from wtflow_jax import detector, sharding
+from wtflow_jax import detector, inference, sharding
 from wtflow_jax.atomic import replacing
 from wtflow_jax.checkpoint import Checkpoints, History
 from wtflow_jax.config import Config
@@ -57,7 +57,7 @@ ELSEWHERE = frozenset(
 """Flags that decide nothing about a model: the features themselves are looked at."""
 CODE = (
     *("whitening", "transport", "targets", "paths", "loss", "ode", "scores"),
-    *("unet", "patch", "exact", "geometry/empirical", "sharding", "train", "detector"),
+    *("unet", "patch", "exact", "geometry/empirical", "sharding", "train", "detector", "inference"),
 )
 """Modules of the library that decide what a model's numbers are."""
 
@@ -92,8 +92,8 @@ class Splits(NamedTuple):
 class Cells(NamedTuple):
     """Scores a cell of the feature map, by split."""
 
-    test: detector.CellPrediction
-    validation: detector.CellPrediction
+    test: inference.CellPrediction
+    validation: inference.CellPrediction
 
 
 class Model(NamedTuple):
@@ -122,7 +122,7 @@ class Model(NamedTuple):
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}
             parts = [
-                detector.CellPrediction(
+                inference.CellPrediction(
                     arrays[f"{split}_detection"], arrays[f"{split}_localization"]
                 )
                 for split in Cells._fields
@@ -329,9 +329,9 @@ def _score(
     for split in Cells._fields:
         maps = getattr(splits, split)
         none = np.zeros((0, *maps.shape[1:3]), np.float32)
-        cells = detector.CellPrediction(none, none)
+        cells = inference.CellPrediction(none, none)
         if len(maps):
-            cells = detector.predict_cells(fitted, maps, config)
+            cells = inference.predict_cells(fitted, maps, config)
         if not all(np.isfinite(part).all() for part in cells):
             raise WTFlowError(
                 f"{directory.name}: training diverged, scores are NaN; give a lower --learning-rate"

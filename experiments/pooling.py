@@ -26,7 +26,7 @@ import loader
 import measuring
 import tables
 import views
-from wtflow_jax import detector, metrics, scores
+from wtflow_jax import detector, inference, metrics, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 
@@ -70,9 +70,9 @@ def pooling(
         fitted = detector.fit(config, jnp.asarray(train[~left_out]))
         held = train[left_out]
         for found, maps in [(good, held)] + [(bad, paste(held, rng)) for _ in range(ROUNDS)]:
-            cells = detector.predict_cells(fitted, maps, config)
+            cells = inference.predict_cells(fitted, maps, config)
             for fraction in FRACTIONS:
-                found[fraction].append(detector.finish(cells, upsampling, fraction).scores)
+                found[fraction].append(inference.finish(cells, upsampling, fraction).scores)
         progress.advance(task)
     areas = {}
     for fraction in FRACTIONS:

@@ -32,7 +32,7 @@ import models
 import paper
 import tables
 import views
-from wtflow_jax import detector, metrics, ode, scores
+from wtflow_jax import detector, inference, metrics, ode, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 
@@ -130,8 +130,10 @@ def _figures(job: measuring.Job, data: loader.Data, solve: Solve, x0: Ends) -> d
     config, test = job.config, data.test
     ends, evaluations, seconds = over_images(solve, x0)
     cells = np.asarray(_cells(ends, config.score))
-    prediction = detector.finish(
-        detector.CellPrediction(cells, cells), test.upsamplings[config.centres], config.top_fraction
+    prediction = inference.finish(
+        inference.CellPrediction(cells, cells),
+        test.upsamplings[config.centres],
+        config.top_fraction,
     )
     masks, known = test.masks, test.known
     pixel = None if masks is None else metrics.auroc(prediction.maps[known], masks[known])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax import detector, exact, patch
+from wtflow_jax import detector, exact, inference, patch
 from wtflow_jax.config import Config, defaults, variant
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.empirical import empirical_velocity
@@ -65,10 +65,10 @@ def config(**changes):
 def test_one_step_scores_the_denoising_residual():
     """x0 − E[x0 | x_T]: nothing on the data, the distance to the nearest patch off them."""
     fitted = detector.fit(config(), MAPS)
-    good = detector.predict_cells(fitted, np.asarray(MAPS), config()).localization
+    good = inference.predict_cells(fitted, np.asarray(MAPS), config()).localization
     np.testing.assert_allclose(good, 1 - 1 / np.sqrt(2 * np.pi), atol=1e-3)
     far = np.asarray(MAPS[:1]) + 9.0
-    assert (detector.predict_cells(fitted, far, config()).localization > 0.9).all()
+    assert (inference.predict_cells(fitted, far, config()).localization > 0.9).all()
 
 
 def test_a_power_comes_before_the_map():
@@ -78,8 +78,8 @@ def test_a_power_comes_before_the_map():
     plain = detector.fit(config(), jnp.sqrt(x))
     np.testing.assert_allclose(detector.apply_wt(fitted, x), detector.apply_wt(plain, jnp.sqrt(x)))
     cells = [
-        detector.predict_cells(fitted, np.asarray(x) + 1, rooted).localization,
-        detector.predict_cells(plain, np.sqrt(np.asarray(x) + 1), config()).localization,
+        inference.predict_cells(fitted, np.asarray(x) + 1, rooted).localization,
+        inference.predict_cells(plain, np.sqrt(np.asarray(x) + 1), config()).localization,
     ]
     np.testing.assert_allclose(*cells, rtol=1e-4)
 
@@ -95,7 +95,7 @@ def test_a_scale_moves_the_start_and_nothing_else():
     np.testing.assert_allclose(norms, 2 * np.sqrt(x0[0].size), rtol=1e-3)
     unseen = np.random.default_rng(1).random(x.shape, np.float32)
     scores = [
-        detector.predict_cells(fitted, unseen, one).localization
+        inference.predict_cells(fitted, unseen, one).localization
         for fitted, one in zip((plain, twice), asked, strict=True)
     ]
     assert np.abs(scores[0] - scores[1]).max() > 1e-4
@@ -107,7 +107,7 @@ def test_log_density_scores_half_the_square_of_the_residual():
     x[1] = 100
     asked = config(score="log_density")
     fitted = detector.fit(asked, jnp.asarray(x))
-    cells = detector.predict_cells(fitted, x + 3, asked).localization
+    cells = inference.predict_cells(fitted, x + 3, asked).localization
     # x0 − E[x0 | x_T] = 3 in each channel; x_T is (1 − T)·x0.
     np.testing.assert_allclose(cells, np.full((2, 1, 1), 4.5), rtol=1e-3)
 

@@ -23,8 +23,8 @@ from wtflow_jax.config import Config
 HARMLESS = {"types", "errors", "config", "compilation"}
 
 
-def test_the_code_that_decides_is_all_that_a_detector_imports():
-    seen, todo = set(), ["detector"]
+def test_the_code_that_decides_is_all_that_inference_imports():
+    seen, todo = set(), ["inference"]
     while todo:
         name = todo.pop()
         if name not in seen:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import trees
 
-from wtflow_jax import backbones, datasets, detector, pipeline, scores
+from wtflow_jax import backbones, datasets, detector, inference, pipeline, scores
 from wtflow_jax.backbones import features
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -56,7 +56,7 @@ def test_scores_are_those_of_the_parts(flags, lite0, samples, tmp_path):
     grid = features.grid(lite0, config.dense)
     offset = grid.offset if config.centres == "true" else None
     upsampling = scores.upsampling(SIZE, maps.shape[1:3], grid.stride, offset)
-    expected = detector.predict(found, maps, config, upsampling)
+    expected = inference.predict(found, maps, config, upsampling)
     images = np.stack([datasets.read_image(sample.path, SIZE) for sample in samples])
     # Batches that are filled up, and one that is not full.
     for batch in (2, 8):

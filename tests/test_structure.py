@@ -29,6 +29,7 @@ LEVELS = [
     {"train"},
     {"checkpoint"},
     {"detector"},
+    {"inference"},
     {"pipeline", "report"},
 ]
 

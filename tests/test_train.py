@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import tree
 
-from wtflow_jax import detector, scores, targets, train
+from wtflow_jax import detector, inference, scores, targets, train
 from wtflow_jax.checkpoint import Checkpoints
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -157,8 +157,8 @@ def fitted():
 def test_predictions_do_not_depend_on_the_batch(fitted):
     fitted, x = fitted
     many = np.concatenate([x, x, x])
-    together = detector.predict_cells(fitted, many, CONFIG)
-    alone = detector.predict_cells(fitted, many[7:8], CONFIG)
+    together = inference.predict_cells(fitted, many, CONFIG)
+    alone = inference.predict_cells(fitted, many[7:8], CONFIG)
     np.testing.assert_allclose(together.detection[7], alone.detection[0], atol=1e-5)
     assert together.localization.shape == (18, 4, 4)
     assert np.abs(together.detection - together.localization).max() > 1e-4
@@ -167,11 +167,11 @@ def test_predictions_do_not_depend_on_the_batch(fitted):
 def test_predicting_is_cells_then_the_image(fitted):
     fitted, x = fitted
     upsampling = scores.upsampling((128, 96), (4, 4), 32, 0.0)
-    whole = detector.predict(fitted, x, CONFIG, upsampling)
+    whole = inference.predict(fitted, x, CONFIG, upsampling)
     assert whole.scores.shape == (6,)
     assert whole.maps.shape == (6, 128, 96)
     # At a cell's centre the map is the cell; the image score is the mean of the top pixels.
-    cells = detector.predict_cells(fitted, x, CONFIG)
+    cells = inference.predict_cells(fitted, x, CONFIG)
     np.testing.assert_allclose(whole.maps[:, 64, 32], cells.localization[:, 2, 1], atol=1e-6)
     assert (whole.scores <= cells.detection.max((1, 2)) + 1e-6).all()
     assert (whole.scores >= cells.detection.mean((1, 2))).all()

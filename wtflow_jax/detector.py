@@ -1,4 +1,4 @@
-"""The whole method for one category: features in, image scores and anomaly maps out."""
+"""What is fitted to one category: a WT map and a velocity field (Algorithm 1, training)."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -7,10 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
-from wtflow_jax import exact, ode, patch, paths, scores, sharding, targets, train, transport, unet
-from wtflow_jax.compilation import RUN_ONCE, XLA_OPTIONS
+from wtflow_jax import exact, patch, paths, sharding, targets, train, transport, unet
+from wtflow_jax.compilation import RUN_ONCE
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.types import Features, Params, PRNGKey, Sample, Stored, Time, VelocityFn
@@ -49,30 +48,6 @@ class Detector(NamedTuple):
     params: Params
     start: Start
     stats: transport.Stats
-
-
-class CellPrediction(NamedTuple):
-    """Mean scores a cell, before upsampling; on the host.
-
-    Attributes:
-        detection: (n, h, w), after ``steps_det`` steps: for the image score.
-        localization: (n, h, w), after ``steps_loc`` steps: for the anomaly map.
-    """
-
-    detection: Float[np.ndarray, "n h w"]
-    localization: Float[np.ndarray, "n h w"]
-
-
-class Prediction(NamedTuple):
-    """Scores of images, higher means more anomalous.
-
-    Attributes:
-        scores: (n,) image scores; by Eq. 2 in [0.6011, 1), by log-density from 0 on.
-        maps: (n, H, W) anomaly maps at image size, on the same scale.
-    """
-
-    scores: Float[np.ndarray, " n"]
-    maps: Float[np.ndarray, "n H W"]
 
 
 NETWORKS = {"unet": unet, "patch": patch}
@@ -179,11 +154,12 @@ def local(config: Config, detector: Detector) -> Detector:
 
 def apply_wt(detector: Detector, features: Features) -> Features:
     """Return x0, the features after the detector's WT map."""
-    return _apply_wt(detector.start, detector.stats, features)
+    return to_x0(detector.start, detector.stats, features)
 
 
 @partial(jax.jit, static_argnames="start")
-def _apply_wt(start: Start, stats: transport.Stats, features: Features) -> Features:
+def to_x0(start: Start, stats: transport.Stats, features: Features) -> Features:
+    """Return x0 of a map and its statistics alone; pure, see ``apply_wt``."""
     x0 = transport.MAPS[start.wt].apply(stats, transport.power(features, start.power))
     return x0 if start.scale == 1 else start.scale * x0
 
@@ -255,127 +231,3 @@ def fit(config: Config, features: Features) -> Detector:
     if state is not None:
         *_, (detector, _) = epochs(config, detector, state, features)
     return detector
-
-
-class Inference(NamedTuple):
-    """What inference does, of a config's flags; hashable, a static argument.
-
-    Attributes:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one feature map.
-        start: the WT map and what goes with it.
-        solver: a name in ``ode.SOLVERS``.
-        steps: its steps, detection and localization.
-        time: T in [0, 1), where transport starts.
-        residual: whether the residual at T is scored.
-        score: a name in ``scores.SCORES``.
-    """
-
-    velocity_fn: VelocityFn
-    start: Start
-    solver: str
-    steps: tuple[int, int]
-    time: float
-    residual: bool
-    score: str
-
-
-def inference(detector: Detector, config: Config) -> Inference:
-    """Return what a config asks of a detector."""
-    return Inference(
-        detector.velocity_fn,
-        detector.start,
-        config.solver,
-        (config.steps_det, config.steps_loc),
-        config.start,
-        config.residual,
-        config.score,
-    )
-
-
-def cells(
-    how: Inference, params: Params, stats: transport.Stats, features: Features
-) -> tuple[scores.CellScores, scores.CellScores]:
-    """Push features through the flow and score each cell (Algorithm 1, sampling; Eq. 2); pure.
-
-    Args:
-        how: what is done.
-        params: of the velocity field.
-        stats: of the WT map.
-        features: (n, h, w, c), before the WT map.
-
-    Returns:
-        (n, h, w) for detection and for localization, the same where their steps are.
-    """
-    x0 = _apply_wt(how.start, stats, features)
-    time = jnp.float32(how.time)
-    # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
-    scale = (time if how.residual else 1) / (1 - time)
-    carry = partial(ode.push_forward, how.velocity_fn, params, x0, solver=how.solver, start=time)
-    found = {
-        n: scores.cell_scores(scale * carry(steps=n), how.score) for n in sorted(set(how.steps))
-    }
-    detection, localization = how.steps
-    return found[detection], found[localization]
-
-
-_cells = jax.jit(cells, static_argnames="how", compiler_options=XLA_OPTIONS)
-
-
-def predict_cells(
-    detector: Detector, features: Float[np.ndarray, "n h w c"], config: Config
-) -> CellPrediction:
-    """Score the cells of any number of feature maps, a batch at a time; see ``cells``.
-
-    Args:
-        detector: a fitted one.
-        features: (n, h, w, c), before the WT map.
-        config: solver, steps, start, residual and score.
-
-    Returns:
-        Two maps a sample on the host, the same where ``steps_det`` equals ``steps_loc``.
-    """
-    how = inference(detector, config)
-    parts = []
-    for start in range(0, len(features), BATCH):
-        batch = features[start : start + BATCH]
-        # One shape, one trace: the last batch is filled up with copies of its first sample.
-        filled = np.concatenate([batch, np.repeat(batch[:1], BATCH - len(batch), axis=0)])
-        found = _cells(how, detector.params, detector.stats, jnp.asarray(filled))
-        parts.append([np.asarray(part)[: len(batch)] for part in found])
-    return CellPrediction(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-
-def upsample(
-    cells: Float[np.ndarray, "n h w"], upsampling: scores.Upsampling
-) -> Float[np.ndarray, "n H W"]:
-    """Upsample maps to the image, a batch at a time; returned to the host."""
-    batches = [cells[i : i + BATCH] for i in range(0, len(cells), BATCH)]
-    return np.concatenate([np.asarray(_upsample(batch, upsampling)) for batch in batches])
-
-
-_upsample = jax.jit(scores.upsample)
-_image_scores = jax.jit(scores.image_scores, static_argnames="top_fraction")
-
-
-def finish(cells: CellPrediction, upsampling: scores.Upsampling, top_fraction: float) -> Prediction:
-    """Upsample cell scores to the image and take image scores (Sec. V-A).
-
-    Args:
-        cells: of n samples.
-        upsampling: where the cells sit in the image.
-        top_fraction: the share of pixels whose mean is the image score.
-    """
-    batches = [cells.detection[i : i + BATCH] for i in range(0, len(cells.detection), BATCH)]
-    image = [_image_scores(_upsample(batch, upsampling), top_fraction) for batch in batches]
-    return Prediction(np.concatenate(image), upsample(cells.localization, upsampling))
-
-
-def predict(
-    detector: Detector,
-    features: Float[np.ndarray, "n h w c"],
-    config: Config,
-    upsampling: scores.Upsampling,
-) -> Prediction:
-    """Score images by their features: ``predict_cells``, then ``finish``."""
-    cells = predict_cells(detector, features, config)
-    return finish(cells, upsampling, config.top_fraction)

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from wtflow_jax import detector as detectors
-from wtflow_jax import scores
+from wtflow_jax import inference, scores
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.config import Config
-from wtflow_jax.detector import Detector, Prediction
+from wtflow_jax.detector import Detector
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.inference import Prediction
 
 
 class Pipeline(NamedTuple):
@@ -73,14 +73,14 @@ def compile(
         size: (H, W) of the images.
         batch: images a call.
     """
-    how = detectors.inference(detector, config)
+    how = inference.settings(detector, config)
     dense, fraction = config.dense, config.top_fraction
 
     def run(arrays: Any, images: Any) -> tuple[Any, Any]:
         weights, params, stats, upsampling = arrays
         maps = features.pooled(backbone.apply, weights, images, dense)
         # Upsampled twice in words; where steps are the same, XLA finds that it is once.
-        found = detectors.cells(how, params, stats, maps)
+        found = inference.cells(how, params, stats, maps)
         detection, localization = (scores.upsample(cells, upsampling) for cells in found)
         return scores.image_scores(detection, fraction), localization
 

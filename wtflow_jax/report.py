@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 
 from wtflow_jax.datasets import Sample, read_image
-from wtflow_jax.detector import Prediction
+from wtflow_jax.inference import Prediction
 
 PER_KIND = 2
 

@@ -1,6 +1,7 @@
 """Training: AdamW on the rFM loss, features resident on the device (Sec. V-A)."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -212,8 +213,14 @@ def _one_by_one(
     key: PRNGKey,
     rate: np.float32,
 ) -> Steps:
+    # A loss is waited for when the next step is under way, so that a batch is read beside one.
+    losses: deque[Array] = deque()
     for index, batch in zip(order, batches, strict=True):
         state, value = step(objective, state, batch, index, key, rate)
+        losses.append(value)
+        if len(losses) > 1:
+            yield state, float(losses.popleft()), 1
+    for value in losses:
         yield state, float(value), 1
 
 
