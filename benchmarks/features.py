@@ -9,8 +9,6 @@ it.
 
 import json
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tyro
@@ -18,29 +16,7 @@ import tyro
 import peers
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is timed."""
-
-    peer_python: str = sys.executable
-    """Python of the environment that has torchvision and anomalib."""
-    weights: str | None = None
-    """Of our ResNet-18; left out: a download. The peers' are random, which changes no time."""
-    size: int = 512
-    """Height and width of the images."""
-    batches: tuple[int, ...] = (1, 8)
-    """Images a call."""
-    rounds: int = 3
-    """Rounds of all peers."""
-    repeats: int = 8
-    """Timed calls a round, after two that are not."""
-    json: Path | None = None
-    """Where to write the figures."""
-    worker: bool = False
-    """Used by the benchmark itself: be the one that is ours."""
-
-
-def ours(settings: Settings) -> peers.Figures:
+def ours(settings: peers.OnImages) -> peers.Figures:
     """Time this library."""
     import jax
 
@@ -60,16 +36,12 @@ def ours(settings: Settings) -> peers.Figures:
     return figures
 
 
-def main(settings: Settings) -> None:
+def main(settings: peers.OnImages) -> None:
     if settings.worker:
         print(json.dumps(ours(settings)))
         return
-    script = str(Path(__file__).with_name("torch_peers.py"))
-    numbers = settings.size, 0, settings.repeats, *settings.batches
-    commands = {"ours": [sys.executable, __file__, *sys.argv[1:], "--worker"]} | {
-        name: [settings.peer_python, script, peer, *map(str, numbers)]
-        for name, peer in (("torch eager", "features"), ("torch.compile", "compiled"))
-    }
+    torch = settings.in_torch({"torch eager": "features", "torch.compile": "compiled"})
+    commands = {"ours": [sys.executable, __file__, *sys.argv[1:], "--worker"], **torch}
     found = peers.in_turn(commands, settings.rounds)
     labels = {f"batch {n}": f"features, batch {n}" for n in settings.batches}
     title = f"ResNet-18, layer3, {settings.size}²: ms a call"
@@ -77,4 +49,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    main(tyro.cli(peers.OnImages, description=__doc__))

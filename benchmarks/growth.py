@@ -3,8 +3,8 @@
     python benchmarks/growth.py
 
 Each quantity is doubled four times, the others stay; every point is a process of its own, and its
-peak of memory counts what is imported too. The exponent is fitted to the differences from one point
-to the next, so that what does not grow does not count: 1 is proportional, 2 is quadratic.
+peak of memory counts what is imported too. The exponent p is fitted as a + b·n^p, where
+a is what does not grow: 1 is proportional, 2 is quadratic.
 """
 
 import json
@@ -19,6 +19,7 @@ import numpy as np
 import tyro
 from jaxtyping import Float
 from rich.table import Table
+from scipy.optimize import curve_fit
 
 import peers
 
@@ -96,12 +97,14 @@ def measure(settings: Settings) -> peers.Figures:
     return figures
 
 
-def fitted(y: Float[np.ndarray, " points"]) -> float:
-    """Return the exponent of figures at doubled quantities; 0 where they stay within a tenth."""
+def fitted(n: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> float:
+    """Return p of y = a + b·n^p, the closest relative to y; 0 where y stays within a tenth."""
     if np.ptp(y) < 0.1 * y[0]:
         return 0.0
-    growing = np.log2(np.diff(y).clip(1e-9))
-    return float(np.polyfit(np.arange(len(growing)), growing, 1)[0])
+    curve = lambda n, a, b, p: a + b * n**p  # noqa: E731
+    guess, bounds = (y[0] / 2, y[0] / 2, 1), (0, (np.inf, np.inf, 4))
+    found, _ = curve_fit(curve, n / n[0], y, guess, sigma=y, bounds=bounds)
+    return float(found[2])
 
 
 def main(settings: Settings) -> None:
@@ -120,7 +123,7 @@ def main(settings: Settings) -> None:
         data[name] = {"values": values}
         for what in told:
             y = np.array([figures[what] for figures in found])
-            exponent = fitted(y)
+            exponent = fitted(np.array(values, float), y)
             data[name][what] = {"figures": y.tolist(), "exponent": exponent}
             scale, unit = (1e-9, "GB") if what == "memory" else (1, "s")
             ends = (f"{scale * value:.3g} {unit}" for value in (y[0], y[-1]))

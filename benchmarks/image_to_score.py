@@ -13,10 +13,10 @@ in an environment of its own, whose Python ``--peer-python`` names.
 
 import json
 import sys
-import time
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -27,57 +27,62 @@ Peer = Literal["fastflow", "patchcore", "padim"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(peers.OnImages):
     """What is timed."""
 
     peers: tuple[Peer, ...] = ("fastflow", "patchcore", "padim")
     """Models of anomalib."""
-    peer_python: str = sys.executable
-    """Python of the environment that has anomalib."""
-    weights: str | None = None
-    """Of our ResNet-18; left out: a download. The peers' are random, which changes no time."""
-    size: int = 512
-    """Height and width of the images."""
     width: int = 64
     """Of our network."""
     batches: tuple[int, ...] = (1, 16)
     """Images a call."""
     images: int = 209
     """Training images of the memory bank: bottle's number."""
-    rounds: int = 3
-    """Rounds of all peers."""
-    repeats: int = 10
-    """Timed calls a round, after two that are not."""
-    json: Path | None = None
-    """Where to write the figures."""
-    worker: bool = False
-    """Used by the benchmark itself: be the one that is ours."""
+    model: Path = Path("model.npz")
+    """Used by the benchmark itself: the weights of our network."""
+
+
+def config_of(settings: Settings) -> Any:
+    """Return the config of what is timed."""
+    from wtflow_jax.config import Config
+
+    return Config(backbone="resnet18", width=settings.width, steps_det=1)
+
+
+def draw(settings: Settings) -> None:
+    """Write the weights of a network, as one that was trained would have left them."""
+    import jax
+    from flax.traverse_util import flatten_dict
+
+    from wtflow_jax import detector
+
+    cells = settings.size // 32
+    fitted, _ = detector.init(config_of(settings), jax.numpy.zeros((2, cells, cells, 256)))
+    np.savez(settings.model, **flatten_dict(fitted.params, sep="/"))  # pyright: ignore[reportArgumentType]
 
 
 def ours(settings: Settings) -> peers.Figures:
     """Time this library, and the first score of this process."""
-    started = time.perf_counter()
-    import jax
+    from flax.traverse_util import unflatten_dict
 
     from wtflow_jax import backbones, compilation, detector, pipeline
-    from wtflow_jax.config import CACHE, Config
+    from wtflow_jax.config import CACHE
 
     compilation.keep(CACHE / "compiled")
-    config = Config(backbone="resnet18", width=settings.width, steps_det=1)
+    config = config_of(settings)
     backbone = backbones.load("resnet18", weights=settings.weights, cache=CACHE)
     size = settings.size, settings.size
-    cells = settings.size // 32
-    features = np.random.default_rng(0).standard_normal((2, cells, cells, 256), np.float32)
-    fitted, _ = detector.init(config, jax.numpy.asarray(features))
+    with np.load(settings.model) as file:
+        params = unflatten_dict(dict(file), sep="/")
+    velocity_fn = detector.objective(config).velocity_fn
+    fitted = detector.Detector(velocity_fn, params, detector.Start(config.wt), ())
     figures = {}
     for batch in settings.batches:
-        begun = time.perf_counter()
         scorer = pipeline.compile(backbone, fitted, config, size, batch=batch)
         shape = batch, *size, 3
         images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         scorer(images)
-        figures[f"compile {batch}"] = time.perf_counter() - begun
-        figures.setdefault("first score", time.perf_counter() - started)
+        figures.setdefault("first score", peers.age())
         call = lambda: scorer(images)  # noqa: B023, E731
         figures[f"batch {batch}"] = peers.median_seconds(call, settings.repeats)
     return figures
@@ -87,12 +92,12 @@ def main(settings: Settings) -> None:
     if settings.worker:
         print(json.dumps(ours(settings)))
         return
-    script = str(Path(__file__).with_name("torch_peers.py"))
-    numbers = settings.size, settings.images, settings.repeats, *settings.batches
-    commands = {"ours": [sys.executable, __file__, *sys.argv[1:], "--worker"]} | {
-        name: [settings.peer_python, script, name, *map(str, numbers)] for name in settings.peers
-    }
-    found = peers.in_turn(commands, settings.rounds)
+    torch = settings.in_torch({name: name for name in settings.peers}, settings.images)
+    with tempfile.TemporaryDirectory() as directory:
+        model = Path(directory, "model.npz")
+        draw(replace(settings, model=model))
+        own = [sys.executable, __file__, *sys.argv[1:], "--model", str(model), "--worker"]
+        found = peers.in_turn({"ours": own, **torch}, settings.rounds)
     labels = {f"batch {n}": f"images to scores, batch {n}" for n in settings.batches}
     title = f"ResNet-18, {settings.size}²: ms a call"
     table, data = peers.ratios(found, "ours", labels, title)

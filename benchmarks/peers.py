@@ -1,9 +1,12 @@
 """What every benchmark shares: peers in processes of their own, in turn, and their ratio."""
 
 import json
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,39 @@ from rich.console import Console
 from rich.table import Table
 
 Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class OnImages:
+    """What is timed on decoded images, beside models in torch."""
+
+    peer_python: str = sys.executable
+    """Python of the environment that has torchvision and anomalib."""
+    weights: str | None = None
+    """Of our ResNet-18; left out: a download. The peers' are random, which changes no time."""
+    size: int = 512
+    """Height and width of the images."""
+    batches: tuple[int, ...] = (1, 8)
+    """Images a call."""
+    rounds: int = 3
+    """Rounds of all peers."""
+    repeats: int = 10
+    """Timed calls a round, after two that are not."""
+    json: Path | None = None
+    """Where to write the figures."""
+    worker: bool = False
+    """Used by the benchmark itself: be the one that is ours."""
+
+    def in_torch(self, names: Mapping[str, str], images: int = 0) -> dict[str, list[str]]:
+        """Return the commands of peers, by what a table calls them.
+
+        Args:
+            names: of the peers in torch_peers.py.
+            images: that a memory bank is as large as.
+        """
+        script = str(Path(__file__).with_name("torch_peers.py"))
+        rest = [str(number) for number in (self.size, images, self.repeats, *self.batches)]
+        return {label: [self.peer_python, script, name, *rest] for label, name in names.items()}
 
 
 def median_seconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
@@ -23,6 +59,12 @@ def median_seconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -
         if i >= warm_up:
             seconds.append(time.perf_counter() - start)
     return float(np.median(seconds))
+
+
+def age() -> float:
+    """Return the seconds since this process began, its interpreter's start included (Linux)."""
+    ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def in_turn(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Figures]]:

@@ -16,19 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-
-# A torchvision built for CUDA finds none of its operators beside a torch for CPUs, and does not
-# import without these two, which no model here calls.
-if not hasattr(torch.ops.torchvision, "nms"):
-    LIBRARY = torch.library.Library("torchvision", "DEF")
-    for NAME in ("nms", "qnms"):
-        LIBRARY.define(f"{NAME}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
 import torchvision
 from anomalib.models.image.fastflow.torch_model import FastflowModel
 from anomalib.models.image.padim.torch_model import PadimModel
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+from PIL import Image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST = 4e9
@@ -72,7 +64,7 @@ def features(size: int, images: int) -> torch.nn.Module:
 
 
 def compiled(size: int, images: int) -> torch.nn.Module:
-    return torch.compile(Features())  # pyright: ignore[reportReturnType]
+    return torch.compile(Features(), dynamic=False)  # pyright: ignore[reportReturnType]
 
 
 def read(paths: list[Path], size: int) -> torch.Tensor:

@@ -154,6 +154,20 @@ def fitted():
     return detector.fit(CONFIG, jnp.asarray(x)), x
 
 
+@pytest.mark.parametrize("velocity", ["unet", "patch"])
+def test_weights_rounded_once_are_those_rounded_at_each_call(velocity):
+    config = Config(velocity=velocity, width=8, epochs=2, batch_size=4, precision="bfloat16")
+    x = jax.random.normal(jax.random.key(0), (6, 4, 4, 16))
+    fitted = detector.fit(config, x)
+    rounded = inference.rounded(fitted.params, config)
+    assert {leaf.dtype for leaf in jax.tree.leaves(rounded) if leaf.ndim > 1} == {jnp.bfloat16}
+    how = inference.settings(fitted, config)
+    each, once = (inference.cells(how, p, fitted.stats, x)[0] for p in (fitted.params, rounded))
+    np.testing.assert_array_equal(each, once)
+    plain = dataclasses.replace(config, precision="float32")
+    assert inference.rounded(fitted.params, plain) is fitted.params
+
+
 def test_predictions_do_not_depend_on_the_batch(fitted):
     fitted, x = fitted
     many = np.concatenate([x, x, x])

@@ -74,6 +74,17 @@ def settings(detector: Detector, config: Config) -> Settings:
     )
 
 
+def rounded(params: Params, config: Config) -> Params:
+    """Return parameters as the network computes with them, which changes no score.
+
+    Under bfloat16 its matrices are rounded here, once, in place of at each call: half the bytes.
+    """
+    if config.precision == "float32" or config.velocity == "exact":
+        return params
+    dtype = jnp.dtype(config.precision)
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, params)
+
+
 def cells(
     how: Settings, params: Params, stats: transport.Stats, features: Features
 ) -> tuple[scores.CellScores, scores.CellScores]:
@@ -117,12 +128,13 @@ def predict_cells(
         Two maps a sample on the host, the same where ``steps_det`` equals ``steps_loc``.
     """
     how = settings(detector, config)
+    params = rounded(detector.params, config)
     parts = []
     for start in range(0, len(features), BATCH):
         batch = features[start : start + BATCH]
         # One shape, one trace: the last batch is filled up with copies of its first sample.
         filled = np.concatenate([batch, np.repeat(batch[:1], BATCH - len(batch), axis=0)])
-        found = _cells(how, detector.params, detector.stats, jnp.asarray(filled))
+        found = _cells(how, params, detector.stats, jnp.asarray(filled))
         parts.append([np.asarray(part)[: len(batch)] for part in found])
     return CellPrediction(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 

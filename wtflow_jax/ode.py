@@ -48,6 +48,11 @@ def _field(velocity_fn: VelocityFn) -> Callable[[Array, State, Params], State]:
     return lambda t, x, params: velocity_fn(params, t, x)
 
 
+def _term(field: Callable[[Array, State, Params], State]) -> diffrax.ODETerm:
+    # Diffrax asks for it at several places; its own jit traces it once for all of them.
+    return diffrax.ODETerm(jax.jit(lambda t, x, params: field(jnp.asarray(t), x, params)))
+
+
 class _StepTo(diffrax.StepTo):
     """Steps that need no check: Diffrax's call back to the host, and such a program is not kept.
 
@@ -71,7 +76,7 @@ def _solve(
     start: float | Array = 0.0,
 ) -> State:
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: field(jnp.asarray(t), y, args)),
+        _term(field),
         SOLVERS[solver](),
         t0=start,
         t1=1.0,
@@ -160,7 +165,7 @@ def push_forward_adaptive(
 
     def one(x: Sample) -> tuple[Sample, Array]:
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, args: velocity_fn(args, jnp.asarray(t), y)),
+            _term(_field(velocity_fn)),
             SOLVERS[solver](),
             t0=start,
             t1=1.0,

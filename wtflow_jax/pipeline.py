@@ -94,6 +94,7 @@ def compile(
     grid = features.grid(backbone, dense)
     offset = grid.offset if config.centres == "true" else None
     upsampling = scores.upsampling(size, cells, grid.stride, offset)
-    arrays = jax.device_put((backbone.params, detector.params, detector.stats, upsampling))
+    params = inference.rounded(detector.params, config)
+    arrays = jax.device_put((backbone.params, params, detector.stats, upsampling))
     compiled = jax.jit(run, compiler_options=XLA_OPTIONS).lower(arrays, images).compile()
     return Pipeline(compiled, arrays, shape)

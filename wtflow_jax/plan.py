@@ -269,7 +269,7 @@ def plan(settings: Settings) -> Plan:
         sent_bytes=sent,
         step_seconds=seconds,
         bound=bound,
-        one_step_seconds=max(net.flops / peak, FLOAT * net.parameters / device.bandwidth),
+        one_step_seconds=max(net.flops / peak, size * net.parameters / device.bandwidth),
         epoch_seconds=steps * seconds,
     )
 
@@ -338,7 +338,9 @@ def table(settings: Settings) -> Table:
 
 if __name__ == "__main__":
     try:
-        Console(highlight=False).print(table(tyro.cli(Settings, description=__doc__)))
+        Console(highlight=False).print(
+            table(tyro.cli(Settings, prog="python -m wtflow_jax.plan", description=__doc__))
+        )
     except WTFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
