@@ -8,7 +8,7 @@ distances by one matrix product, softmax, one more product), and the same weight
 rows alone, which scikit-learn and faiss (where faiss-cpu is installed) search exhaustively. Indices
 and squared lengths of rows are found before the clock starts. Errors are ‖u − ū‖/max(‖ū‖, ‖x‖), the
 largest of 32 positions on the path, ū in float64 by direct differences in numpy; the memory is the
-peak of our process above what it had imported.
+peak of our process above what it had imported and been given.
 """
 
 import importlib.util
@@ -139,11 +139,11 @@ def direct(data: np.ndarray, t: float, x: np.ndarray) -> np.ndarray:
 
 def work(settings: Settings) -> peers.Figures:
     """Be one of the peers."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found: peers.Figures = {}
     for t in settings.times:
         data, x = inputs(settings, t)
         call = FIELDS[settings.worker or "ours"](data, t, x)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found[f"t = {t:g}"] = peers.median_seconds(call, settings.repeats)
         # Only the first: later ones have seen the reference in float64.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -68,8 +68,9 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     try:
         config = parse(experiment, arguments)
         if config.coordinator is not None:
-            # What is wrong in one process alone would leave the others waiting for it.
-            check(experiment, config)
+            # The others wait for a process that does not join: what else is wrong is told later.
+            place = ("coordinator", "processes", "process")
+            Config(**{name: getattr(config, name) for name in place}).check()
             print(f"{config.coordinator}: waiting for all processes to join", file=sys.stderr)
             sharding.connect(config.coordinator, config.processes, config.process)
             sharding.agree({k: v for k, v in asdict(config).items() if k != "process"})

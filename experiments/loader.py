@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from rich.progress import (
 )
 
 import models
-from wtflow_jax import backbones, datasets, metrics, scores, sharding
+from wtflow_jax import backbones, datasets, detector, metrics, scores, sharding
 from wtflow_jax.backbones import features
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category, Sample
@@ -128,8 +129,9 @@ class Loader:
 
         # Training holds them before and after the WT map, 4 bytes a number.
         needed = 8 * len(train) * math.prod(features.shape(backbone, size, config.dense))
-        fits = needed <= config.resident * _memory()
+        fits = sharding.as_the_first(needed <= config.resident * _memory())
         if not fits:
+            detector.refuse_stored(config)
             progress.update(task, note="images, streamed from disk")
         with sharding.turns(f"{category.name}: features"):
             first = extract(train, features.extract if fits else features.extract_shards)
@@ -154,10 +156,19 @@ class Loader:
 
 
 def _memory() -> float:
-    """Return the bytes of the device that trains or of this machine, whichever has less."""
+    """Return the bytes of the device that trains, or that this process may take, the fewer."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     stats = jax.local_devices()[0].memory_stats() or {}
-    return min(machine, stats.get("bytes_limit", machine))
+    return min(machine, _allowed(machine), stats.get("bytes_limit", machine))
+
+
+def _allowed(otherwise: int) -> int:
+    """Return what a container or a batch system allows (cgroup v2), where it says so."""
+    try:
+        _, _, group = Path("/proc/self/cgroup").read_text().strip().rpartition("::")
+        return int(Path(f"/sys/fs/cgroup{group}/memory.max").read_text())
+    except (OSError, ValueError):
+        return otherwise
 
 
 def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:

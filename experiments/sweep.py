@@ -2,7 +2,8 @@
 
     python experiments/sweep.py mvtec -- --root mvtec_ad --seeds 3
     python experiments/sweep.py mvtec --jobs 4 --gpus 4 -- --root mvtec_ad
-    python experiments/sweep.py mvtec --cluster slurm --jobs 15 --partition gpu -- --root mvtec_ad
+    python experiments/sweep.py mvtec --cluster slurm --jobs 15 --gpus 1 --partition gpu -- \\
+        --root mvtec_ad
 
 A job is one category with one seed: the experiment with --categories, --seed and the flags after
 ``--``, run by submitit. When all are done their rows become one results.json and one table in
@@ -13,7 +14,9 @@ last checkpoint when the same command is given again, and what is finished is no
 import contextlib
 import importlib
 import json
+import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -21,8 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import cloudpickle
-import submitit
+import jax
 import tyro
 from rich.progress import Progress
 
@@ -30,6 +32,12 @@ import common
 from all import NAMES
 from loader import bars
 from wtflow_jax.errors import WTFlowError
+
+try:
+    import cloudpickle
+    import submitit
+except ImportError as missing:
+    sys.exit(f"error: {missing.name} is not installed; pip install -e '.[sweep]'")
 
 # A job's process does not find this module by its name.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -109,7 +117,7 @@ def _executor(settings: Settings) -> submitit.AutoExecutor:
     if settings.cluster == "slurm":
         executor.update_parameters(
             cpus_per_task=settings.cpus,
-            gpus_per_node=settings.gpus,
+            gpus_per_node=settings.gpus or None,
             slurm_array_parallelism=settings.jobs,
             slurm_partition=settings.partition,
         )
@@ -125,12 +133,17 @@ def devices(settings: Settings, slot: int) -> dict[str, str | None]:
     """
     if settings.cluster == "slurm":
         return {}
-    seen = os.environ.get(VISIBLE)
     if not settings.gpus:
         # submitit hides all GPUs of a local job.
-        return {VISIBLE: seen}
-    names = seen.split(",") if seen else [str(i) for i in range(settings.gpus)]
-    return {VISIBLE: names[slot]}
+        return {VISIBLE: os.environ.get(VISIBLE)}
+    return {VISIBLE: _visible(settings)[slot]}
+
+
+def _visible(settings: Settings) -> list[str]:
+    """Return the names of the first --gpus GPUs that this process sees."""
+    seen = os.environ.get(VISIBLE)
+    names = map(str, range(settings.gpus)) if seen is None else filter(None, seen.split(","))
+    return list(names)[: settings.gpus]
 
 
 def _start(
@@ -214,11 +227,10 @@ def sweep(settings: Settings, flags: list[str]) -> int:
         raise WTFlowError(f"--jobs {settings.jobs}: give at least 1")
     if settings.gpus < 0:
         raise WTFlowError(f"--gpus {settings.gpus}: give at least 0")
-    if settings.hours < MINUTE:
+    if not MINUTE <= settings.hours < math.inf:
         raise WTFlowError(f"--hours {settings.hours:g}: give at least a minute, {MINUTE:.3f}")
     if settings.cluster == "local" and settings.gpus:
-        seen = os.environ.get(VISIBLE)
-        here = settings.gpus if not seen else min(settings.gpus, len(seen.split(",")))
+        here = len(_visible(settings))
         if settings.jobs > here:
             raise WTFlowError(f"--jobs {settings.jobs}: give at most {here}, a GPU each")
     experiment = importlib.import_module(settings.name).EXPERIMENT
@@ -272,4 +284,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # Jobs take the accelerators, and they end with the sweep however it is stopped.
+    jax.config.update("jax_platforms", "cpu")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

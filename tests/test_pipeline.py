@@ -75,6 +75,8 @@ def test_images_of_another_size(lite0):
     for shape in ((1, 32, 32, 3), (0, *SIZE, 3)):
         with pytest.raises(WTFlowError, match=r"give at least one of \(64, 96, 3\)"):
             scorer(np.zeros(shape, np.uint8))
+    with pytest.raises(WTFlowError, match=r"float32: give at least one of \(64, 96, 3\), uint8"):
+        scorer(np.zeros((1, *SIZE, 3), np.float32))
 
 
 CAMERA = """

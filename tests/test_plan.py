@@ -119,6 +119,7 @@ def test_more_devices_take_less_each():
         (["--devices", "4", "--model", "3"], "--model 3: does not divide --devices 4"),
         (["--devices", "3"], "--batch 8: is no multiple of --devices 3"),
         (["--cells", "0", "4"], "--cells 0 4: give at least 1 1"),
+        (["--resident", "2"], "--resident 2.0: give at least 0 and at most 1"),
         (["--efficiency", "2"], "--efficiency 2.0: give above 0 and at most 1"),
     ],
 )
@@ -135,7 +136,12 @@ def test_what_does_not_fit_is_said():
 
     assert memory().endswith("features on the device")
     assert "features streamed from disk, " in memory(images=10**6)
-    assert "too much" in memory(width=4096)
+    # Half of the device's memory, as an experiment has it: 80 GB hold them twice all the same.
+    assert "features streamed from disk, " in memory(images=25_000)
+    assert "features on the device" in memory(images=25_000, resident=0.8)
+    assert memory(width=1536).endswith("features on the device")
+    assert memory(width=2048).endswith("raise --devices and --model")
+    assert memory(width=4096).endswith("on any number of devices: lower --width")
 
 
 def test_bad_width():

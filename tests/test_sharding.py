@@ -128,7 +128,9 @@ def test_an_experiment_in_two_processes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "other"), [("--models", "a", "b"), ("--steps-det", "1", "2")]
+    ("flag", "value", "other"),
+    # The last is out of its range, which the process by itself would not join with.
+    [("--models", "a", "b"), ("--steps-det", "1", "2"), ("--width", "8", "9")],
 )
 def test_processes_that_were_given_different_flags(flag, value, other, tmp_path):
     script, at = Path(common.__file__).with_name("mvtec.py"), f"127.0.0.1:{port()}"
@@ -147,6 +149,36 @@ def test_processes_that_were_given_different_flags(flag, value, other, tmp_path)
         assert process.returncode == 1
         assert f"error: {flag}: not the same in all processes; give all the same\n" in told
     assert not list(tmp_path.iterdir())
+
+
+def test_an_experiment_on_several_devices_of_one_process(tmp_path):
+    """Model parameters in two parts, batches in four: the losses of one device."""
+    trees.mvtec_ad(tmp_path / "data", train=8)
+    script = Path(common.__file__).with_name("mvtec.py")
+    losses = []
+    for name, devices, mesh in (("one", "1", ["1", "1"]), ("four", "4", ["2", "2"])):
+        flags = [
+            "--root",
+            "data",
+            "--cache",
+            "c",
+            "--smoke",
+            "--out",
+            name,
+            "--models",
+            f"{name}-m",
+        ]
+        done = subprocess.run(
+            [sys.executable, str(script), *flags, "--mesh", *mesh],
+            cwd=tmp_path,
+            env=os.environ | {"JAX_NUM_CPU_DEVICES": devices},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        (row,) = json.loads((tmp_path / name / "results.json").read_text())["rows"]
+        losses.append([epoch["loss"] for epoch in row["history"]])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
 
 def test_a_run_of_several_processes_ends_by_sigterm(tmp_path):

@@ -124,6 +124,17 @@ def test_an_experiment_streams_what_does_not_fit(tmp_path, capsys):
     assert len(list((tmp_path / "cache0" / "features").glob("*/*.array_record"))) == 1
 
 
+@pytest.mark.parametrize("flags", [("--wt", "whiten"), ("--velocity", "exact")], ids=" ".join)
+def test_what_cannot_be_streamed_is_told_before_features_are_taken(flags, tmp_path, capsys):
+    trees.mvtec_ad(tmp_path / "data", train=8)
+    where = "--root", tmp_path / "data", "--cache", tmp_path / "cache", "--out", tmp_path / "out"
+    flags = *flags, "--smoke", "--resident", "0", "--models", tmp_path / "models"
+    assert common.main(mvtec.EXPERIMENT, [*map(str, (*where, *flags))]) == 1
+    told = capsys.readouterr().err
+    assert f"error: {flags[0]} {flags[1]}: needs all training features in memory" in told
+    assert not list((tmp_path / "cache").rglob("*.array_record"))
+
+
 def test_an_experiment_that_needs_all_of_them_says_so(tmp_path, capsys):
     import pooling
 

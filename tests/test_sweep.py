@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,12 @@ def test_a_job_sees_the_gpus_it_is_given(monkeypatch, tmp_path):
     assert found == ["None", "2,5", "2", "5"]
 
 
+def test_hidden_gpus_are_none(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv(sweep.VISIBLE, "")
+    assert sweep.main(["mvtec", "--gpus", "2", "--out", str(tmp_path / "runs"), "--"]) == 1
+    assert "error: --jobs 1: give at most 0, a GPU each" in capsys.readouterr().err
+
+
 def test_no_slurm_is_one_line(tmp_path, capsys):
     command = ["mvtec", "--cluster", "slurm", "--out", str(tmp_path / "runs"), "--", "--smoke"]
     assert sweep.main([*command, "--cache", str(tmp_path / "cache")]) == 1
@@ -91,6 +98,8 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
     text = executor._executor._make_submission_file_text("true", "x")
     for line in ("--gpus-per-node=1", "--partition=gpu", "--cpus-per-task=2", "--time=1440"):
         assert f"#SBATCH {line}" in text
+    without = sweep._executor(replace(settings, gpus=0))
+    assert "gpus" not in without._executor._make_submission_file_text("true", "x")
 
 
 @pytest.mark.parametrize(
@@ -102,6 +111,7 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
         (["mvtec", "--gpus", "-1"], "error: --gpus -1: give at least 0"),
         (["mvtec", "--", "--out", "there"], "error: --out: is the sweep's own; give it before the"),
         (["mvtec", "--", "--categories", "nut"], "error: --categories nut: without --root there"),
+        (["mvtec", "--hours", "inf"], "error: --hours inf: give at least a minute"),
         (["mvtec", "--hours", "0"], "error: --hours 0: give at least a minute"),
         (["mvtec", "--", "--coordinator", "a:1"], "error: --coordinator: a job is one process"),
         (["mvtec", "--", "--root", "nowhere"], "error: nowhere: "),
@@ -117,7 +127,8 @@ def test_bad_flags_start_nothing(command, message, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_who_stops_a_sweep_stops_its_jobs(flags, tmp_path):
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=lambda by: by.name)
+def test_who_stops_a_sweep_stops_its_jobs(by, flags, tmp_path):
     script = Path(sweep.__file__)
     command = [sys.executable, script, "mvtec", "--jobs", "2", "--out", tmp_path / "runs", "--"]
     command += [*flags, "--epochs", "100000"]
@@ -127,7 +138,7 @@ def test_who_stops_a_sweep_stops_its_jobs(flags, tmp_path):
         assert time.monotonic() < deadline
         assert running.poll() is None
         time.sleep(0.2)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(by)
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130
     # submitit adds a traceback of its own.

@@ -133,7 +133,7 @@ class Config:
     mesh: tuple[int, int] = (1, 1)
     """Devices that train: along how many the batch alone is split, and over how many the state."""
     coordinator: str | None = None
-    """host:port of process 0 where several processes train; auto asks SLURM or Open MPI."""
+    """host:port of process 0 where several train; auto asks SLURM, Open MPI or Kubernetes."""
     processes: int = 1
     """How many processes there are."""
     process: int = 0

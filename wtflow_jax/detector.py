@@ -97,13 +97,20 @@ def _init(
     return layout.keep(NETWORKS[network].init(key, shape, width, position))
 
 
+def refuse_stored(config: Config) -> None:
+    """Raise WTFlowError where a config needs all training features in memory."""
+    if config.velocity == "exact":
+        raise WTFlowError(f"--velocity exact: {IN_MEMORY}")
+    if transport.MAPS[config.wt].fit_batches is None:
+        raise WTFlowError(f"--wt {config.wt}: {IN_MEMORY}")
+
+
 def _statistics(config: Config, features: Features | Stored) -> transport.Stats:
     the_map = transport.MAPS[config.wt]
     options = {"alpha": config.alpha, "rank": config.rank} if config.wt == "whiten" else {}
     if not isinstance(features, Stored):
         return the_map.fit(transport.power(features, config.power), **options)
-    if the_map.fit_batches is None:
-        raise WTFlowError(f"--wt {config.wt}: {IN_MEMORY}")
+    assert the_map.fit_batches is not None
     rows = np.array_split(np.arange(features.shape[0]), -(-features.shape[0] // BATCH))
     maps = (jnp.asarray(features.read(row)) for row in rows)
     stats = the_map.fit_batches(transport.power(batch, config.power) for batch in maps)
@@ -123,14 +130,15 @@ def init(config: Config, features: Features | Stored) -> tuple[Detector, train.T
     Raises:
         WTFlowError: features that are not in memory, and a config that needs them there.
     """
+    if isinstance(features, Stored):
+        refuse_stored(config)
     key, _ = jax.random.split(jax.random.key(config.seed))
     _, h, w, c = features.shape
     stats = _statistics(config, features)
     start = Start(config.wt, config.power, config.scale)
     detector = Detector(_velocity(config), None, start, stats)
     if config.velocity == "exact":
-        if isinstance(features, Stored):
-            raise WTFlowError(f"--velocity exact: {IN_MEMORY}")
+        assert not isinstance(features, Stored)
         bank = exact.bank(
             apply_wt(detector, features),
             key,
@@ -190,11 +198,11 @@ def epochs(
         WTFlowError: a batch cannot be split over the devices.
     """
     goal = objective(config)
-    batch = min(config.batch_size, features.shape[0])
-    if batch % goal.layout.devices:
+    batch, devices = min(config.batch_size, features.shape[0]), goal.layout.devices
+    if batch % devices:
         raise WTFlowError(
-            f"{batch} training images, all of them a step: no multiple of the "
-            f"{goal.layout.devices} devices of --mesh; give a smaller --batch-size"
+            f"{batch} images a step, {features.shape[0]} to train on: no multiple of the {devices} "
+            f"devices of --mesh; give fewer devices, or a --batch-size of {devices} or a multiple"
         )
 
     def stream(maps: Stored) -> train.Streamed:

@@ -31,7 +31,7 @@ class Prediction(NamedTuple):
     """Scores of images, higher means more anomalous.
 
     Attributes:
-        scores: (n,) image scores; by Eq. 2 in [0.6011, 1), by log-density from 0 on.
+        scores: (n,) image scores; by Eq. 2 in [0.6011, 1], by log-density from 0 on.
         maps: (n, H, W) anomaly maps at image size, on the same scale.
     """
 
@@ -117,7 +117,7 @@ _cells = jax.jit(cells, static_argnames="how", compiler_options=XLA_OPTIONS)
 def predict_cells(
     detector: Detector, features: Float[np.ndarray, "n h w c"], config: Config
 ) -> CellPrediction:
-    """Score the cells of any number of feature maps, a batch at a time; see ``cells``.
+    """Score the cells of one or more feature maps, a batch at a time; see ``cells``.
 
     Args:
         detector: a fitted one.

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
 
 from wtflow_jax import inference, scores
 from wtflow_jax.backbones import Backbone, features
@@ -30,19 +29,20 @@ class Pipeline(NamedTuple):
     arrays: Any
     shape: tuple[int, int, int, int]
 
-    def __call__(self, images: UInt8[np.ndarray, "n H W 3"]) -> Prediction:
+    def __call__(self, images: np.ndarray) -> Prediction:
         """Score images.
 
         Args:
-            images: n ≥ 1 of them, uint8 RGB, as ``datasets.read_image`` returns them; the last
+            images: uint8 RGB (n, H, W, 3), n ≥ 1, as ``datasets.read_image`` returns them; the last
                 batch is filled up.
 
         Raises:
-            WTFlowError: there is none, or they have another size.
+            WTFlowError: there is none, or they have another size or type.
         """
         size, *expected = self.shape
-        if not len(images) or images.shape[1:] != tuple(expected):
-            raise WTFlowError(f"images {images.shape}: give at least one of {tuple(expected)}")
+        if not len(images) or (*images.shape[1:], images.dtype) != (*expected, np.uint8):
+            found = f"{images.shape} {images.dtype}"
+            raise WTFlowError(f"images {found}: give at least one of {tuple(expected)}, uint8")
         parts = []
         for i in range(0, len(images), size):
             batch = images[i : i + size]

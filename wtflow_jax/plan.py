@@ -4,8 +4,8 @@ Everything follows from formulas of the U-Net's layers, which tests hold against
 exactly, floating-point operations against the cost analysis of the unoptimised program, bytes
 against its memory analysis. Seconds are a roofline: the longer of computing at ``efficiency`` of
 the peak (float32 as TF32 where there are units for it) and of moving the bytes that every step
-must move. ``--batch`` is an experiment's ``--batch-size``, ``--devices 8 --model 2`` its ``--mesh 4
-2``.
+must move, and after it sending what other devices need. ``--batch`` is an experiment's
+``--batch-size``, ``--devices 8 --model 2`` its ``--mesh 4 2``.
 """
 
 import math
@@ -169,6 +169,8 @@ class Settings:
     """What is computed with."""
     efficiency: float = 0.5
     """Share of the peak that computing reaches."""
+    resident: float = 0.5
+    """Share of a device's memory for features, before and after the WT map; more are streamed."""
 
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
@@ -183,6 +185,8 @@ class Settings:
             raise WTFlowError(f"--model {self.model}: does not divide --devices {self.devices}")
         if self.batch % self.devices:
             raise WTFlowError(f"--batch {self.batch}: is no multiple of --devices {self.devices}")
+        if not 0 <= self.resident <= 1:
+            raise WTFlowError(f"--resident {self.resident}: give at least 0 and at most 1")
         if not 0 < self.efficiency <= 1:
             raise WTFlowError(f"--efficiency {self.efficiency}: give above 0 and at most 1")
 
@@ -200,6 +204,9 @@ class Plan(NamedTuple):
         feature_bytes: of all training images, once; x0 takes as much again while they train.
         moved_bytes: what a step must read and write at least.
         sent_bytes: to other devices in a step.
+        computing_seconds: a step's operations.
+        moving_seconds: ``moved_bytes`` from and to the device's memory.
+        sending_seconds: ``sent_bytes``.
         step_seconds: computing or moving, whichever is longer, and sending; not what features take
             from disk and to the devices.
         bound: which of the three takes longest.
@@ -216,6 +223,9 @@ class Plan(NamedTuple):
     feature_bytes: float
     moved_bytes: float
     sent_bytes: float
+    computing_seconds: float
+    moving_seconds: float
+    sending_seconds: float
     step_seconds: float
     bound: str
     one_step_seconds: float
@@ -246,9 +256,9 @@ def plan(settings: Settings) -> Plan:
     # x0, x1, x_t, v and the error of v are float32.
     ends = 5 * FLOAT * asked.channels * math.prod(asked.cells)
     activations = share * (size * kept + ends)
-    # Parameters and moments in and out, gradients out and in, parameters once more for the
-    # gradients; activations out and in.
-    moved = 9 * parameters + 2 * gathered + 2 * activations
+    # Parameters and moments in and out, parameters once more for the gradients; whole gradients and
+    # what is gathered out and in, activations too.
+    moved = 7 * parameters + 2 * FLOAT * net.parameters + 2 * gathered + 2 * activations
     sent = FLOAT * net.parameters * (2 * (1 - 1 / asked.devices) + (1 - 1 / asked.model))
     peak = asked.efficiency * device.peak[asked.precision]
     computing = step_flops / asked.devices / peak
@@ -267,6 +277,9 @@ def plan(settings: Settings) -> Plan:
         feature_bytes=FLOAT * asked.images * asked.channels * math.prod(asked.cells),
         moved_bytes=moved,
         sent_bytes=sent,
+        computing_seconds=computing,
+        moving_seconds=moving,
+        sending_seconds=sending,
         step_seconds=seconds,
         bound=bound,
         one_step_seconds=max(net.flops / peak, size * net.parameters / device.bandwidth),
@@ -297,12 +310,14 @@ def table(settings: Settings) -> Table:
     asked, found = settings, plan(settings)
     device = DEVICES[asked.device]
     total = found.state_bytes + found.gradient_bytes + found.activation_bytes
-    resident = total + 2 * found.feature_bytes
-    if resident <= device.memory:
+    held = 2 * found.feature_bytes
+    if held <= min(asked.resident * device.memory, device.memory - total):
         where = "features on the device"
     elif total <= device.memory:
         rate = _units(found.feature_bytes / found.epoch_seconds, "B/s")
         where = f"features streamed from disk, {rate} in all"
+    elif found.gradient_bytes > device.memory:
+        where = "too much on any number of devices: lower --width"
     else:
         where = "too much: lower --width or --batch, or raise --devices and --model"
     shown = Table(
@@ -326,6 +341,17 @@ def table(settings: Settings) -> Table:
         (
             "moved, sent a step",
             f"{_units(found.moved_bytes, 'B')}, {_units(found.sent_bytes, 'B')}",
+        ),
+        (
+            "computing, moving, sending",
+            ", ".join(
+                _duration(seconds)
+                for seconds in (
+                    found.computing_seconds,
+                    found.moving_seconds,
+                    found.sending_seconds,
+                )
+            ),
         ),
         ("a training step takes", f"{_duration(found.step_seconds)}, bound by {found.bound}"),
         ("an epoch", _duration(found.epoch_seconds)),

@@ -133,6 +133,13 @@ def turns(where: str) -> Iterator[None]:
         meet(where)
 
 
+def as_the_first(value: bool) -> bool:
+    """Return what the first process found."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.array(value)))
+
+
 def agree(flags: Mapping[str, object]) -> None:
     """Compare what the processes of a run were given.
 
