@@ -37,7 +37,9 @@ try:
     import cloudpickle
     import submitit
 except ImportError as missing:
-    sys.exit(f"error: {missing.name} is not installed; pip install -e '.[sweep]'")
+    sys.exit(
+        f"error: {missing.name} is not installed; pip install -e '.[sweep]' -c constraints.txt"
+    )
 
 # A job's process does not find this module by its name.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -16,7 +16,7 @@ from wtflow_jax.types import Features, Params, PRNGKey, Sample, Stored, Time, Ve
 
 BATCH = 16
 IN_MEMORY = (
-    "needs all training features in memory; give a higher --resident, fewer images, or another one"
+    "needs all training features in memory; give a higher --resident, fewer images, or another"
 )
 
 
@@ -100,9 +100,9 @@ def _init(
 def refuse_stored(config: Config) -> None:
     """Raise WTFlowError where a config needs all training features in memory."""
     if config.velocity == "exact":
-        raise WTFlowError(f"--velocity exact: {IN_MEMORY}")
+        raise WTFlowError(f"--velocity exact: {IN_MEMORY} --velocity")
     if transport.MAPS[config.wt].fit_batches is None:
-        raise WTFlowError(f"--wt {config.wt}: {IN_MEMORY}")
+        raise WTFlowError(f"--wt {config.wt}: {IN_MEMORY} --wt")
 
 
 def _statistics(config: Config, features: Features | Stored) -> transport.Stats:

@@ -8,11 +8,12 @@ kept to its ``rank`` first ones, so the memory is about c² + h·w·c·rank numb
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from threadpoolctl import threadpool_limits
 
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.types import Samples
@@ -146,7 +147,21 @@ def fit(features: Samples, *, alpha: float = 0.1, rank: int = 64) -> Whitening:
     Raises:
         WTFlowError: fewer than two samples.
     """
-    return _fit(jnp.asarray(features), jnp.float32(alpha), *_rank_and_folds(features, rank))
+    return _on_one_thread(_fit, features, alpha, rank)
+
+
+def _on_one_thread(function: Callable, features: Samples, alpha: float, rank: int) -> Any:
+    """Call a function of features, α, rank and folds, and wait for what it returns.
+
+    LAPACK is SciPy's, whose threads wait for one another in thousands of small eigenvalue problems:
+    that takes up to four times as long, more where other programs run.
+    """
+    # Loaded by JAX when it first calls it, which would be too late to be limited.
+    import scipy.linalg  # noqa: F401
+
+    asked = _rank_and_folds(features, rank)
+    with threadpool_limits(1, user_api="blas"):
+        return jax.block_until_ready(function(jnp.asarray(features), jnp.float32(alpha), *asked))
 
 
 def _rank_and_folds(features: Samples, rank: int) -> tuple[int, int]:
@@ -205,4 +220,4 @@ def held_out_log_likelihood(
     Raises:
         WTFlowError: fewer than two samples.
     """
-    return _held_out(jnp.asarray(features), jnp.float32(alpha), *_rank_and_folds(features, rank))
+    return _on_one_thread(_held_out, features, alpha, rank)
