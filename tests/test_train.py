@@ -160,7 +160,9 @@ def test_weights_rounded_once_are_those_rounded_at_each_call(velocity):
     x = jax.random.normal(jax.random.key(0), (6, 4, 4, 16))
     fitted = detector.fit(config, x)
     rounded = inference.rounded(fitted.params, config)
-    assert {leaf.dtype for leaf in jax.tree.leaves(rounded) if leaf.ndim > 1} == {jnp.bfloat16}
+    assert {leaf.dtype for leaf in jax.tree.leaves(rounded) if leaf.ndim > 1} == {
+        jnp.dtype("bfloat16")
+    }
     how = inference.settings(fitted, config)
     each, once = (inference.cells(how, p, fitted.stats, x)[0] for p in (fitted.params, rounded))
     np.testing.assert_array_equal(each, once)
