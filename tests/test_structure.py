@@ -30,7 +30,12 @@ LEVELS = [
     {"checkpoint"},
     {"detector"},
     {"inference"},
-    {"pipeline", "report"},
+    {"pipeline", "report", "framing", "files"},
+    {"model"},
+    {"fitting", "predicting"},
+    {"writing"},
+    {"cli"},
+    {"__main__"},
 ]
 
 

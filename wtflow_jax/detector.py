@@ -152,6 +152,11 @@ def init(config: Config, features: Features | Stored) -> tuple[Detector, train.T
     return detector._replace(params=params), train.init_state(objective(config), params)
 
 
+def restored(config: Config, params: Params, stats: transport.Stats) -> Detector:
+    """Return the detector that a config fitted, of its parameters and statistics."""
+    return Detector(_velocity(config), params, Start(config.wt, config.power, config.scale), stats)
+
+
 def local(config: Config, detector: Detector) -> Detector:
     """Return a detector whole on one device of this process; every process must call it."""
     layout = objective(config).layout

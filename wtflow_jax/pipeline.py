@@ -52,6 +52,14 @@ class Pipeline(NamedTuple):
         return Prediction(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
+def upsampling(backbone: Backbone, config: Config, size: tuple[int, int]) -> scores.Upsampling:
+    """Return where the cells of a map sit in images of a size (H, W)."""
+    grid = features.grid(backbone, config.dense)
+    offset = grid.offset if config.centres == "true" else None
+    cells = features.shape(backbone, size, config.dense)[:2]
+    return scores.upsampling(size, cells, grid.stride, offset)
+
+
 def compile(
     backbone: Backbone,
     detector: Detector,
@@ -77,24 +85,17 @@ def compile(
     dense, fraction = config.dense, config.top_fraction
 
     def run(arrays: Any, images: Any) -> tuple[Any, Any]:
-        weights, params, stats, upsampling = arrays
+        weights, params, stats, where = arrays
         maps = features.pooled(backbone.apply, weights, images, dense)
         # Upsampled twice in words; where steps are the same, XLA finds that it is once.
         found = inference.cells(how, params, stats, maps)
-        detection, localization = (scores.upsample(cells, upsampling) for cells in found)
+        detection, localization = (scores.upsample(cells, where) for cells in found)
         return scores.image_scores(detection, fraction), localization
 
     shape = batch, *size, 3
     images = jax.ShapeDtypeStruct(shape, jnp.uint8)
-    cells = jax.eval_shape(
-        lambda weights, x: features.pooled(backbone.apply, weights, x, dense),
-        backbone.params,
-        images,
-    ).shape[1:3]
-    grid = features.grid(backbone, dense)
-    offset = grid.offset if config.centres == "true" else None
-    upsampling = scores.upsampling(size, cells, grid.stride, offset)
     params = inference.rounded(detector.params, config)
-    arrays = jax.device_put((backbone.params, params, detector.stats, upsampling))
+    where = upsampling(backbone, config, size)
+    arrays = jax.device_put((backbone.params, params, detector.stats, where))
     compiled = jax.jit(run, compiler_options=XLA_OPTIONS).lower(arrays, images).compile()
     return Pipeline(compiled, arrays, shape)

@@ -137,12 +137,29 @@ def load(
     state = weight_files.load_state(path)
     if name == "efficientnet_lite0":
         params = efficientnet_lite.from_state(state, path)
+    else:
+        params = resnet.from_state(name, state, path)
+    return assemble(name, layers, params, weight_files.file_digest(path))
+
+
+def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) -> Backbone:
+    """Return a backbone of parameters that are at hand.
+
+    Args:
+        name: one of ``NAMES``.
+        layers: of ``parse_layers``.
+        params: as ``load`` finds them.
+        digest: of the file they were read from.
+
+    Raises:
+        WTFlowError: an unknown name.
+    """
+    _check_name(name)
+    if name == "efficientnet_lite0":
         channels = tuple(efficientnet_lite.BLOCKS[block].after for block in layers)
         grids = tuple(Grid(*efficientnet_lite.grid(block)) for block in layers)
     else:
-        params = resnet.from_state(name, state, path)
         channels = tuple(resnet.ARCHITECTURES[name].channels[stage - 1] for stage in layers)
         grids = tuple(Grid(resnet.STRIDES[stage], 0.0) for stage in layers)
     params = jax.tree.map(jnp.asarray, params)
-    digest = weight_files.file_digest(path)
     return Backbone(name, layers, _apply(name, layers), params, digest, channels, grids)

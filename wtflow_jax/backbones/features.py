@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -241,6 +242,23 @@ def extract_shards(
             yield name, _computed(backbone, part, size, dense, advance)
 
     return stream.write(directory, shape(backbone, size, dense), shards())
+
+
+def batched(
+    backbone: Backbone, images: Iterable[UInt8[np.ndarray, "H W 3"]], dense: bool = False
+) -> Iterator[Float[np.ndarray, "b h w c"]]:
+    """Yield the pooled features of decoded images of one size, a few at a time.
+
+    Args:
+        backbone: a loaded one.
+        images: uint8 RGB.
+        dense: as in ``extract``.
+    """
+    waiting = iter(images)
+    while batch := list(islice(waiting, BATCH)):
+        # One shape, one trace: the last batch is filled up.
+        filled = np.stack(batch + batch[:1] * (BATCH - len(batch)))
+        yield np.asarray(_pooled(backbone.apply, backbone.params, filled, dense))[: len(batch)]
 
 
 def shape(backbone: Backbone, size: tuple[int, int], dense: bool = False) -> tuple[int, int, int]:

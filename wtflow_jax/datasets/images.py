@@ -33,9 +33,17 @@ def read_image(path: File, size: tuple[int, int]) -> NDArray[np.uint8]:
     Raises:
         WTFlowError: the file cannot be decoded, or holds values that have no 8-bit reading.
     """
-    image = _to_rgb(path, _decode(path))
     height, width = size
-    return np.array(image.resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(open_image(path).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def open_image(path: File) -> Image.Image:
+    """Decodes an image, see ``read_image``; RGB, as large as it is stored.
+
+    Raises:
+        WTFlowError: as ``read_image``.
+    """
+    return _to_rgb(path, _decode(path))
 
 
 def read_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -1,0 +1,148 @@
+"""The command wtflow: good images in, decisions out."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import trees
+from PIL import Image
+
+from wtflow_jax import cli, model, predicting
+
+
+def noisy(seed, defect=False):
+    """A picture with some grain; a defective one has a bright rectangle."""
+    pixels = trees.picture(0).astype(int)
+    pixels += np.random.default_rng(seed).integers(-12, 13, pixels.shape)
+    if defect:
+        pixels[10:40, 20:50] = 255
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Twelve good images, three of them nested, and a model of them."""
+    place = tmp_path_factory.mktemp("wtflow")
+    for i in range(12):
+        trees.write(place / "good" / ("more" if i < 3 else "") / f"{i:02d}.png", noisy(i))
+    for i in range(4):
+        trees.write(place / "new" / f"good{i}.png", noisy(100 + i))
+        trees.write(place / "new" / f"bad{i}.png", noisy(200 + i, defect=True))
+    assert run("fit", place / "good", "--out", place / "model", "--image-size", "64") == 0
+    return place
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def table(directory):
+    with (directory / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_from_good_images_to_decisions_in_two_commands(place, tmp_path, capsys):
+    assert run("predict", place / "model", place / "new", "--out", tmp_path / "found") == 0
+    assert "8 images, " in capsys.readouterr().out
+    rows = table(tmp_path / "found")
+    assert list(rows[0]) == ["path", "score", "threshold", "decision", "map", "error"]
+    assert [row["path"] for row in rows] == [str(p) for p in sorted((place / "new").iterdir())]
+    lines = (tmp_path / "found" / "predictions.jsonl").read_text().splitlines()
+    for row, line in zip(rows, map(json.loads, lines), strict=True):
+        assert {k: str(v) if v is not None else "" for k, v in line.items()} == row
+        bad = "bad" in row["path"]
+        assert (float(row["score"]) > float(row["threshold"])) == (row["decision"] == "defective")
+        if bad:
+            assert row["decision"] == "defective"
+        with Image.open(tmp_path / "found" / row["map"]) as picture:
+            assert (picture.size, picture.mode) == ((64, 64), "RGB")
+
+
+def test_what_is_loaded_scores_bit_for_bit_as_what_was_fitted(place):
+    loaded = model.load(place / "model")
+    again = model.load(place / "model")
+    paths = sorted((place / "new").iterdir())
+    first, second = (list(predicting.predict(m, paths)) for m in (loaded, again))
+    for a, b in zip(first, second, strict=True):
+        assert a.score == b.score
+        np.testing.assert_array_equal(a.map, b.map)
+
+
+def test_a_bad_image_is_told_in_its_row_and_the_rest_go_on(place, tmp_path, capsys):
+    for name in ("a.png", "c.png"):
+        trees.write(tmp_path / "new" / name, noisy(300))
+    (tmp_path / "new" / "b.png").write_bytes(b"rubbish")
+    assert run("predict", place / "model", tmp_path / "new", "--out", tmp_path / "found") == 3
+    rows = table(tmp_path / "found")
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert rows[1]["error"].startswith(f"{tmp_path / 'new' / 'b.png'}: cannot be decoded")
+    assert (rows[1]["score"], rows[1]["decision"], rows[1]["map"]) == ("", "", "")
+    assert "3 images, " in (told := capsys.readouterr().out)
+    assert "1 not scored" in told
+
+
+def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
+    found = tmp_path / "found"
+    assert run("predict", place / "model", place / "new", "--out", found) == 0
+    lines = (found / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (found / "predictions.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
+    again = "predict", place / "model", place / "new", "--out", found
+    assert run(*again) == 1
+    assert run(*again, "--resume") == 0
+    for row, line in zip(table(found), map(json.loads, lines), strict=True):
+        assert row["path"] == line["path"]
+        # Among other images of a batch the last digits may be others.
+        assert float(row["score"]) == pytest.approx(line["score"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["fit", "{place}/new/good0.png", "--out", "m"], "error: 1 good image: nothing to compare"),
+        (["fit", "nowhere", "--out", "m"], "error: nowhere: no such file or directory"),
+        (["fit", "{place}/new", "--out", "m", "--false-alarms", "0"], "error: --false-alarms 0: "),
+        (["fit", "{place}/new", "--out", "m", "--image-size", "65"], "error: image size '65': "),
+        (["fit", "{place}/new", "--out", "m", "--overlap", "600"], "error: --overlap 600: give"),
+        (["fit", "{place}/new", "--out", "{place}/new"], "error: {place}/new: holds other files"),
+        (["predict", "nowhere", "{place}/new", "--out", "f"], "error: nowhere: is no model"),
+        (["predict", "{place}/model", "nowhere", "--out", "f"], "error: nowhere: no such file"),
+        (["predict", "{place}/model", "{place}/new", "--out", "{place}"], "error: {place}: is not"),
+        (["info", "{place}/new"], "error: {place}/new: is no model"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    command, message, place, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(*(part.format(place=place) for part in command)) == 1
+    told = capsys.readouterr().err
+    assert told.splitlines()[-1].startswith(message.format(place=place))
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_is_told_of(place, capsys):
+    assert run("info", place / "model") == 0
+    told = capsys.readouterr().out
+    assert "12 good images, scaled into 64x64 pixels" in told
+    # A rate of 1 % takes 99 images: the best that twelve can promise is 1/13.
+    assert "7.7% are expected" in told
+    assert "it takes 99 images" in told
+
+
+def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
+    for name, damage in (
+        ("model.json", lambda text: text[:-30]),
+        ("model.json", lambda text: text.replace(b'"format": 1', b'"format": 99')),
+        ("model.json", lambda text: text.replace(b'"whiten"', b'"batch_norm"')),
+        ("model.safetensors", lambda text: text[:-8]),
+    ):
+        shutil.rmtree(tmp_path / "model", ignore_errors=True)
+        shutil.copytree(place / "model", tmp_path / "model")
+        path = tmp_path / "model" / name
+        path.write_bytes(damage(path.read_bytes()))
+        assert run("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told.startswith(f"error: {path}")

@@ -1,0 +1,51 @@
+"""Which image files a command line means."""
+
+import glob
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from wtflow_jax.datasets.files import EXTENSIONS, directories, files, is_image
+from wtflow_jax.errors import WTFlowError
+
+STDIN = "-"
+
+
+def find(arguments: Sequence[str]) -> Iterator[Path]:
+    """Yield image files in order, each as its argument gives it.
+
+    Args:
+        arguments: directories, of which all images in them and below are meant; files; patterns
+            with *, ? or [...], ** for directories at any depth; "-" for a list of paths on
+            standard input, one a line.
+
+    Raises:
+        WTFlowError: nothing of the name, or no image in it.
+    """
+    for argument in arguments:
+        if argument == STDIN:
+            yield from (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
+            continue
+        path = Path(argument)
+        if path.is_dir():
+            found = below(path)
+        elif path.is_file():
+            found = iter([path])
+        elif glob.has_magic(argument):
+            names = sorted(glob.iglob(argument, recursive=True))
+            found = (Path(name) for name in names if is_image(Path(name), EXTENSIONS))
+        else:
+            raise WTFlowError(f"{argument}: no such file or directory")
+        first = next(found, None)
+        if first is None:
+            endings = ", ".join(sorted(ending[1:] for ending in EXTENSIONS))
+            raise WTFlowError(f"{argument}: no image in it ({endings})")
+        yield first
+        yield from found
+
+
+def below(directory: Path) -> Iterator[Path]:
+    """Yield the images of a directory and then those below it, by name; hidden ones left out."""
+    yield from files(directory)
+    for inner in directories(directory):
+        yield from below(inner)

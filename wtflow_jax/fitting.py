@@ -1,0 +1,238 @@
+"""From a list of good images to a model with a threshold: what ``wtflow fit`` does."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+import wtflow_jax
+from wtflow_jax import decision, detector, inference, pipeline, scores
+from wtflow_jax.backbones import Backbone, features
+from wtflow_jax.config import BackboneName, Config, PresetName, VelocityName, defaults
+from wtflow_jax.datasets import open_image, parse_size
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.framing import Framing, framed, size_for
+from wtflow_jax.model import Model
+
+FOLDS = 5
+"""Parts that good images are split into; each is scored by a model of the others."""
+SAMPLE = 32
+"""Images whose aspects are looked at."""
+LEAST = 2
+"""Good images without which there is nothing to compare with."""
+PACKAGES = ("jax", "jaxlib", "flax", "diffrax", "numpy", "pillow")
+
+Advance = Callable[[str, int, int], None]
+"""Told of progress: ``advance(what is done, so much more of it, of how much in all)``."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def settings(
+    paths: Sequence[Path],
+    *,
+    preset: PresetName = "small",
+    velocity: VelocityName = "exact",
+    backbone: BackboneName = "efficientnet_lite0",
+    image_size: str | None = None,
+    overlap: int | None = None,
+    seed: int = 0,
+) -> tuple[Config, Framing]:
+    """Return what a model for these images is, of the few things that are asked.
+
+    The WT map is ``whiten``. A side S in place of HxW gives windows of about S² pixels in the
+    median aspect of the images, or S × S where they are cut.
+
+    Args:
+        paths: of the good images.
+        preset: defaults of everything else.
+        velocity: the exact field of the images, or a network.
+        backbone: feature extractor.
+        image_size: HxW or S, multiples of 32; None takes the preset's S.
+        overlap: pixels by which windows overlap; None shows each image whole.
+        seed: of the run.
+
+    Raises:
+        WTFlowError: a size or overlap that cannot be, or an image that cannot be opened.
+    """
+    config = defaults(Config(preset=preset, velocity=velocity, wt="whiten", backbone=backbone))
+    config = replace(config, seed=seed, image_size=image_size or config.image_size)
+    config.check()
+    size = parse_size(config.image_size)
+    if overlap is None and "x" not in config.image_size.lower() and paths:
+        # Of large folders some tell as much as all.
+        some = paths[:: max(1, len(paths) // SAMPLE)][:SAMPLE]
+        aspects = [image.height / image.width for image in map(open_image, some)]
+        size = size_for(size[0] * size[1], float(np.median(aspects)))
+    if overlap is not None and not 0 <= overlap < min(size):
+        raise WTFlowError(f"--overlap {overlap}: give at least 0 and less than {min(size)}")
+    return config, Framing(size, overlap)
+
+
+class Windows(NamedTuple):
+    """Features of all windows of some images.
+
+    Attributes:
+        maps: (k, h, w, c), before the WT map.
+        owner: index of each window's image, ascending (k,).
+        fingerprint: SHA-256 over the images' files, independent of their order and names.
+    """
+
+    maps: Float[np.ndarray, "k h w c"]
+    owner: Int[np.ndarray, " k"]
+    fingerprint: str
+
+
+def take(
+    paths: Sequence[Path],
+    backbone: Backbone,
+    framing: Framing,
+    dense: bool,
+    advance: Advance = silent,
+) -> Windows:
+    """Return the features of all windows of some images.
+
+    Args:
+        paths: of images.
+        backbone: a loaded one.
+        framing: how images are shown.
+        dense: whether the last pool moves by one cell instead of two.
+        advance: told of progress.
+
+    Raises:
+        WTFlowError: an image cannot be decoded.
+    """
+    parts: list[np.ndarray] = []
+    owner: list[int] = []
+    files = []
+
+    def windows() -> Iterator[np.ndarray]:
+        for i, (path, found) in enumerate(framed(paths, framing)):
+            if isinstance(found, WTFlowError):
+                raise found
+            files.append(hashlib.sha256(path.read_bytes()).hexdigest())
+            owner.extend([i] * len(found.windows))
+            advance("features", 1, len(paths))
+            yield from found.windows
+
+    for batch in features.batched(backbone, windows(), dense):
+        parts.append(batch)
+    digest = hashlib.sha256("".join(sorted(files)).encode()).hexdigest()
+    return Windows(np.concatenate(parts), np.array(owner), digest)
+
+
+def image_scores(
+    found: inference.Prediction, owner: Int[np.ndarray, " k"]
+) -> Float[np.ndarray, " n"]:
+    """Return the score of each image: that of its highest window."""
+    starts = np.flatnonzero(np.diff(owner, prepend=owner[0] - 1))
+    return np.maximum.reduceat(found.scores, starts)
+
+
+class HeldOut(NamedTuple):
+    """Good images as models see them that were fitted without them.
+
+    Attributes:
+        scores: of the images (n,).
+        low: the lowest score of a pixel.
+    """
+
+    scores: Float[np.ndarray, " n"]
+    low: float
+
+
+def cross_fit(
+    windows: Windows,
+    config: Config,
+    where: scores.Upsampling,
+    folds: int = FOLDS,
+    advance: Advance = silent,
+) -> HeldOut:
+    """Score each image by a model that was fitted on the others.
+
+    Args:
+        windows: of all good images, two images at least.
+        config: of the model.
+        where: cells sit in a window.
+        folds: parts, at most as many as images; a whole image is in one of them.
+        advance: told of progress.
+    """
+    count = int(windows.owner[-1]) + 1
+    folds = min(folds, count)
+    part = np.random.default_rng(config.seed).permutation(count) % folds
+    found, low = np.zeros(count, np.float32), math.inf
+    for fold in range(folds):
+        held = part[windows.owner] == fold
+        fitted = detector.fit(config, jnp.asarray(windows.maps[~held]))
+        predicted = inference.predict(fitted, windows.maps[held], config, where)
+        found[part == fold] = image_scores(predicted, windows.owner[held])
+        low = min(low, float(predicted.maps.min()))
+        advance("held-out scores", 1, folds)
+    return HeldOut(found, low)
+
+
+def fit(
+    paths: Sequence[Path],
+    backbone: Backbone,
+    framing: Framing,
+    config: Config,
+    *,
+    rate: float = 0.01,
+    advance: Advance = silent,
+) -> Model:
+    """Fit a model on good images and set its threshold by scores of images left out.
+
+    The threshold is that of ``decision.threshold`` on the scores of ``cross_fit``. These are
+    scores of models that saw fewer images than the one that is returned, which knows more kinds of
+    good image: the rate of false alarms is rather lower than told. The middle of the colour scale
+    is the threshold.
+
+    Args:
+        paths: of good images.
+        backbone: a loaded one.
+        framing: how images are shown.
+        config: of the model.
+        rate: wanted share of false alarms among good images, in (0, 1).
+        advance: told of progress.
+
+    Raises:
+        WTFlowError: fewer images than ``LEAST``, or one that cannot be decoded.
+    """
+    if len(paths) < LEAST:
+        raise WTFlowError(
+            f"{len(paths)} good image: nothing to compare it with, and no score but its own to "
+            f"set a threshold by; give at least {LEAST}, better 20 or more"
+        )
+    windows = take(paths, backbone, framing, config.dense, advance)
+    where = pipeline.upsampling(backbone, config, framing.size)
+    held_out = cross_fit(windows, config, where, advance=advance)
+    threshold = decision.threshold(held_out.scores, rate)
+    fitted = detector.fit(config, jnp.asarray(windows.maps))
+    advance("model", 1, 1)
+    high = held_out.low + 2 * (threshold.value - held_out.low)
+    training = {
+        "images": len(paths),
+        "windows": len(windows.owner),
+        "fingerprint": windows.fingerprint,
+        "held_out": held_out.scores.tolist(),
+        "wanted_rate": rate,
+    }
+    return Model(
+        config=config,
+        framing=framing,
+        backbone=backbone,
+        detector=fitted,
+        threshold=threshold,
+        colours=(held_out.low, high),
+        training=training,
+        versions={"wtflow_jax": wtflow_jax.__version__, **{p: version(p) for p in PACKAGES}},
+    )

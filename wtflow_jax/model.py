@@ -1,0 +1,218 @@
+"""A fitted model as one directory: tensors in safetensors, everything else as JSON.
+
+Nothing in it is executed when it is loaded, and it needs nothing else: the backbone's weights are
+among its tensors.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from wtflow_jax import backbones, detector, transport, whitening
+from wtflow_jax.backbones import Backbone
+from wtflow_jax.config import Config
+from wtflow_jax.decision import Threshold
+from wtflow_jax.detector import Detector
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.framing import Framing
+
+FORMAT = 1
+"""Raised whenever a model of before could not be read, or would give other scores."""
+DESCRIPTION, TENSORS = "model.json", "model.safetensors"
+STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
+
+
+class Model(NamedTuple):
+    """All that scores an image.
+
+    Attributes:
+        config: flags of fitting and scoring.
+        framing: how images of any size are shown.
+        backbone: a loaded one.
+        detector: fitted on its features.
+        threshold: above which an image is called defective.
+        colours: scores of a pixel at the two ends of the colour scale of all pictures.
+        training: what it was fitted on: number of images, their fingerprint, held-out scores.
+        versions: of the packages that fitted it.
+    """
+
+    config: Config
+    framing: Framing
+    backbone: Backbone
+    detector: Detector
+    threshold: Threshold
+    colours: tuple[float, float]
+    training: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """Return the arrays of nested dicts, lists and named tuples by their paths, ``a/0/b``."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in leaves
+    }
+
+
+def nested(arrays: Mapping[str, Any]) -> Any:
+    """Return nested dicts and lists of arrays by their paths; named tuples become dicts."""
+    if set(arrays) == {""}:
+        return arrays[""]
+    parts: dict[str, dict[str, Any]] = {}
+    for path, array in arrays.items():
+        first, _, rest = path.partition("/")
+        parts.setdefault(first, {})[rest] = array
+    built = {name: nested(below) for name, below in parts.items()}
+    if built and all(name.isdecimal() for name in built):
+        return [built[str(i)] for i in range(len(built))]
+    return built
+
+
+def save(model: Model, directory: Path) -> None:
+    """Write a model; its directory appears whole or not at all.
+
+    Args:
+        model: a fitted one.
+        directory: must not exist, or be an older model, which is replaced.
+
+    Raises:
+        WTFlowError: something else is there.
+    """
+    check_free(directory)
+    description = {
+        "format": FORMAT,
+        "config": {field.name: getattr(model.config, field.name) for field in fields(Config)},
+        "framing": model.framing._asdict(),
+        "backbone": {
+            "name": model.backbone.name,
+            "layers": model.backbone.layers,
+            "digest": model.backbone.digest,
+        },
+        "threshold": model.threshold._asdict(),
+        "colours": model.colours,
+        "training": dict(model.training),
+        "versions": dict(model.versions),
+    }
+    arrays = flatten(
+        {
+            "backbone": model.backbone.params,
+            "params": model.detector.params,
+            "stats": model.detector.stats,
+        }
+    )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    part = directory.with_name(f"{directory.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.mkdir()
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, part / TENSORS)
+        (part / DESCRIPTION).write_text(json.dumps(description, indent=1, default=str))
+        if directory.exists():
+            old = directory.with_name(f"{directory.name}.{uuid.uuid4().hex}.old")
+            os.replace(directory, old)
+            os.replace(part, directory)
+            shutil.rmtree(old)
+        else:
+            os.replace(part, directory)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def check_free(directory: Path) -> None:
+    """Raise WTFlowError where a model cannot be written: something else is there."""
+    if directory.is_dir():
+        names = {path.name for path in directory.iterdir()}
+        if names <= {DESCRIPTION, TENSORS}:
+            return
+        raise WTFlowError(f"{directory}: holds other files; give another --out")
+    if directory.exists():
+        raise WTFlowError(f"{directory}: is a file; give a directory as --out")
+
+
+def load(directory: Path) -> Model:
+    """Read a model.
+
+    Raises:
+        WTFlowError: it is none, is damaged, or was written by another version of the format.
+    """
+    description = _description(directory)
+    arrays = _tensors(directory)
+    try:
+        config = _config(description["config"])
+        tree = nested(arrays)
+        named = description["backbone"]
+        backbone = backbones.assemble(
+            named["name"],
+            tuple(named["layers"]),
+            jax.tree.map(jnp.asarray, tree["backbone"]),
+            named["digest"],
+        )
+        stats = tree.get("stats", ())
+        if config.wt in STATS:
+            stats = STATS[config.wt](**{name: jnp.asarray(array) for name, array in stats.items()})
+        params = jax.tree.map(jnp.asarray, tree["params"])
+        framing = description["framing"]
+        return Model(
+            config=config,
+            framing=Framing(tuple(framing["size"]), framing["overlap"]),
+            backbone=backbone,
+            detector=detector.restored(config, params, stats),
+            threshold=Threshold(**description["threshold"]),
+            colours=tuple(description["colours"]),
+            training=description["training"],
+            versions=description["versions"],
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise WTFlowError(
+            f"{directory / DESCRIPTION}: does not fit its tensors ({error}); fit the model again"
+        ) from error
+
+
+def _description(directory: Path) -> dict[str, Any]:
+    path = directory / DESCRIPTION
+    if not path.is_file():
+        raise WTFlowError(f"{directory}: is no model, {DESCRIPTION} is not there; see wtflow fit")
+    try:
+        description = json.loads(path.read_text())
+        found = description["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
+    if found != FORMAT:
+        raise WTFlowError(f"{path}: has format {found}, this is {FORMAT}; fit the model again")
+    return description
+
+
+def _tensors(directory: Path) -> dict[str, np.ndarray]:
+    path = directory / TENSORS
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise WTFlowError(f"{path}: {name} is no finite numbers; fit the model again")
+    return arrays
+
+
+def _config(kept: Mapping[str, Any]) -> Config:
+    """Return a config of its JSON: lists were tuples, and paths are strings."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()
+    }
+    for name in ("out", "models", "cache"):
+        values[name] = Path(values[name])
+    config = Config(**values)
+    config.check()
+    return config

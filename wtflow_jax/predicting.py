@@ -1,0 +1,92 @@
+"""Scores of any number of image files, in constant memory: what ``wtflow predict`` does."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from wtflow_jax import framing, pipeline
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.framing import Framed
+from wtflow_jax.model import Model
+
+BATCH = 8
+"""Windows a call of the compiled function."""
+
+
+class Scored(NamedTuple):
+    """What is found of an image file.
+
+    Attributes:
+        path: as it was given.
+        error: why it could not be scored; None where it could.
+        score: of the image, higher is more anomalous; None with an error.
+        defective: whether that is above the model's threshold.
+        map: of the anomaly, float32 (h, w); None with an error.
+        pixels: the image at the map's size, uint8 RGB (h, w, 3).
+    """
+
+    path: Path
+    error: str | None = None
+    score: float | None = None
+    defective: bool | None = None
+    map: Float[np.ndarray, "h w"] | None = None
+    pixels: UInt8[np.ndarray, "h w 3"] | None = None
+
+
+def compile(model: Model, batch: int = BATCH) -> pipeline.Pipeline:
+    """Compile the way from windows to scores; see ``pipeline.compile``."""
+    return pipeline.compile(
+        model.backbone, model.detector, model.config, model.framing.size, batch=batch
+    )
+
+
+def predict(
+    model: Model, paths: Iterable[Path], scorer: pipeline.Pipeline | None = None
+) -> Iterator[Scored]:
+    """Score image files one after another, a few in memory at a time.
+
+    An image of several windows has the score of its highest one.
+
+    Args:
+        model: a fitted or loaded one.
+        paths: of images, any iterable; it is read as far ahead as images are decoded.
+        scorer: of ``compile``; compiled here where it is left out.
+    """
+    scorer = scorer or compile(model)
+    waiting: list[tuple[Path, Framed | WTFlowError]] = []
+    count = 0
+    for path, found in framing.framed(paths, model.framing):
+        waiting.append((path, found))
+        if isinstance(found, Framed):
+            count += len(found.windows)
+        if count >= scorer.shape[0]:
+            yield from _scored(model, scorer, waiting)
+            waiting, count = [], 0
+    yield from _scored(model, scorer, waiting)
+
+
+def _scored(
+    model: Model, scorer: pipeline.Pipeline, waiting: list[tuple[Path, Framed | WTFlowError]]
+) -> Iterator[Scored]:
+    windows = [found.windows for _, found in waiting if isinstance(found, Framed)]
+    parts = iter(())
+    if windows:
+        ends = np.cumsum([len(part) for part in windows])[:-1]
+        found = scorer(np.concatenate(windows))
+        parts = zip(np.split(found.scores, ends), np.split(found.maps, ends), strict=True)
+    for path, image in waiting:
+        if isinstance(image, WTFlowError):
+            yield Scored(path, str(image))
+            continue
+        scores, maps = next(parts)
+        score = float(scores.max())
+        yield Scored(
+            path,
+            score=score,
+            defective=score > model.threshold.value,
+            map=framing.join(image, maps, model.framing),
+            pixels=framing.whole(image, model.framing),
+        )

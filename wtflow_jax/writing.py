@@ -1,0 +1,147 @@
+"""Results of many images, written as they come: one row each, whole or not at all."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from wtflow_jax.atomic import replacing
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.predicting import Scored
+
+COLUMNS = ("path", "score", "threshold", "decision", "map", "error")
+GOOD, DEFECTIVE = "good", "defective"
+TABLE, LINES, MAPS = "predictions.csv", "predictions.jsonl", "maps"
+STRENGTH = 0.6
+"""Share of the colour where the map is at the top of the scale."""
+
+Kind = Literal["overlay", "16bit", "none"]
+
+
+def scaled(
+    values: Float[np.ndarray, "h w"], colours: tuple[float, float]
+) -> Float[np.ndarray, "h w"]:
+    """Return scores of pixels on the model's scale, 0 to 1; what is beyond is cut off."""
+    low, high = colours
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def overlay(
+    pixels: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay colours over an image, the stronger the higher.
+
+    Args:
+        pixels: the image.
+        values: of ``scaled``.
+    """
+    colour = matplotlib.colormaps["inferno"](values)[..., :3]
+    strength = STRENGTH * values[..., None]
+    mixed = (1 - strength) * pixels / 255 + strength * colour
+    return np.round(255 * mixed).astype(np.uint8)
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([row[name] for name in COLUMNS])
+    return text.getvalue()
+
+
+class Results:
+    """A directory of results; a context manager that closes its files.
+
+    A row is written after its map and in one piece, first as JSON, then to the table. Of what was
+    interrupted the last line may be a part, which ``resume`` cuts off.
+
+    Attributes:
+        done: paths that have a row.
+        rows: how many there are.
+        defective: how many of them say so.
+    """
+
+    def __init__(
+        self, directory: Path, kind: Kind, colours: tuple[float, float], resume: bool = False
+    ) -> None:
+        """Open a directory, which is made where it does not exist.
+
+        Args:
+            directory: where results go.
+            kind: of the maps that are written.
+            colours: the model's scale.
+            resume: whether to go on with rows that are there.
+
+        Raises:
+            WTFlowError: it holds something else, or rows that cannot be read.
+        """
+        self.directory, self.kind, self.colours = directory, kind, colours
+        if directory.exists() and not directory.is_dir():
+            raise WTFlowError(f"{directory}: is a file; give a directory as --out")
+        if not resume and directory.is_dir() and any(directory.iterdir()):
+            raise WTFlowError(f"{directory}: is not empty; give --resume, or another --out")
+        rows = _read(directory / LINES) if resume else []
+        with replacing(directory / LINES) as part:
+            part.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        with replacing(directory / TABLE) as part:
+            part.write_text(",".join(COLUMNS) + "\n" + "".join(map(_text, rows)))
+        self.done = {Path(row["path"]) for row in rows}
+        self.rows = len(rows)
+        self.defective = sum(row["decision"] == DEFECTIVE for row in rows)
+        self._lines = (directory / LINES).open("a")
+        self._table = (directory / TABLE).open("a")
+
+    def __enter__(self) -> "Results":
+        """Return self."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the files."""
+        self._lines.close()
+        self._table.close()
+
+    def add(self, found: Scored, threshold: float) -> None:
+        """Write what is found of an image."""
+        row = dict.fromkeys(COLUMNS) | {"path": str(found.path), "error": found.error}
+        if found.score is not None:
+            row |= {"score": found.score, "threshold": threshold, "map": self._map(found)}
+            row["decision"] = DEFECTIVE if found.defective else GOOD
+        for file, text in ((self._lines, json.dumps(row) + "\n"), (self._table, _text(row))):
+            file.write(text)
+            file.flush()
+        self.rows += 1
+        self.defective += bool(found.defective)
+
+    def _map(self, found: Scored) -> str | None:
+        if self.kind == "none" or found.map is None or found.pixels is None:
+            return None
+        values = scaled(found.map, self.colours)
+        if self.kind == "16bit":
+            picture = Image.fromarray(np.round(65535 * values).astype(np.uint16))
+        else:
+            picture = Image.fromarray(overlay(found.pixels, values))
+        # The path as it was given, without what would lead out of the directory.
+        parts = [part for part in found.path.parts if part not in (found.path.anchor, "..")]
+        name = Path(MAPS, *parts[:-1], f"{parts[-1]}.png")
+        with replacing(self.directory / name) as part:
+            picture.save(part, "PNG", compress_level=1)
+        return name.as_posix()
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file that may end within a line."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    whole, _, _ = text.rpartition("\n")
+    try:
+        rows = [json.loads(line) for line in whole.splitlines()]
+        return [{name: row[name] for name in COLUMNS} for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WTFlowError(f"{path}: is not of wtflow predict; give another --out") from error
