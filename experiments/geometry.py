@@ -32,6 +32,7 @@ from wtflow_jax.geometry.empirical import empirical_velocity
 from wtflow_jax.geometry.field_error import field_error
 from wtflow_jax.geometry.lipschitz import lipschitz_bound, lipschitz_profile
 from wtflow_jax.geometry.ot_angle import ot_angle
+from wtflow_jax.progress import bars
 from wtflow_jax.types import Features, Params, VelocityFn
 
 TIMES = (0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
@@ -133,7 +134,7 @@ def run(job: measuring.Job) -> dict[str, Any]:
     if config.target != "gaussian":
         raise WTFlowError(f"--target {config.target}: the exact field has gaussian; give that")
     angle_key, time_key, likelihood_key = jax.random.split(jax.random.key(config.seed), 3)
-    with loader.bars() as progress:
+    with bars() as progress:
         splits, test_images = job.loader.data(config, job.category, progress)
         loader.both_kinds(test_images, name)
         labels = test_images.labels

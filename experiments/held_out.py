@@ -28,6 +28,7 @@ import views
 from wtflow_jax import detector, transport, whitening
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.progress import bars
 
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 RANKS = (8, 32, 64, 128)
@@ -59,7 +60,7 @@ def run(job: measuring.Job) -> dict[str, Any]:
     config, name = job.config, job.category.name
     if config.wt != "whiten":
         raise WTFlowError(f"--wt {config.wt}: held_out.py questions whiten; leave --wt away")
-    with loader.bars() as progress:
+    with bars() as progress:
         splits, test_images = job.loader.data(config, job.category, progress)
         loader.both_kinds(test_images, name)
         train, test, labels = splits.in_memory(), splits.test, test_images.labels

@@ -10,15 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Bool
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
 import models
 from wtflow_jax import backbones, datasets, detector, metrics, scores, sharding
@@ -27,19 +19,6 @@ from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.datasets.split import hold_out
 from wtflow_jax.errors import WTFlowError
-
-
-def bars() -> Progress:
-    """Return progress bars on standard error; each has a ``note``."""
-    return Progress(
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
 
 
 class Test(NamedTuple):

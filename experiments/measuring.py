@@ -8,10 +8,11 @@ import numpy as np
 from rich.progress import Progress
 
 import models
-from loader import Loader, Test, bars
+from loader import Loader, Test
 from wtflow_jax import decision, inference, metrics, report, sharding
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category
+from wtflow_jax.progress import bars
 
 Row = dict[str, Any]
 

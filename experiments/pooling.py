@@ -22,13 +22,13 @@ from jaxtyping import Float
 from rich.progress import Progress
 
 import common
-import loader
 import measuring
 import tables
 import views
 from wtflow_jax import detector, inference, metrics, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.progress import bars
 
 FOLDS = 5
 FRACTIONS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0)
@@ -85,7 +85,7 @@ def pooling(
 def run(job: measuring.Job) -> dict[str, Any]:
     """Leave out, paste and score; the row's entry."""
     config, name = job.config, job.category.name
-    with loader.bars() as progress:
+    with bars() as progress:
         data = job.loader.data(config, job.category, progress)
         train = data.splits.in_memory()
         if len(train) < 2 * FOLDS:

@@ -32,6 +32,7 @@ from wtflow_jax import detector
 from wtflow_jax.config import Config, variant
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.radial import radial_profile
+from wtflow_jax.progress import bars
 
 MAPS = ("none", "batch_norm", "layer_norm")
 IN_PAPER = {"none": "S-XII", "batch_norm": "S-XIII", "layer_norm": "S-XIV"}
@@ -74,7 +75,7 @@ def run(job: measuring.Job) -> dict[str, Any]:
         raise WTFlowError("--velocity exact: singular at t = 0, where radial.py starts; give unet")
     if config.start:
         raise WTFlowError(f"--start {config.start}: radial.py starts at t = 0; give --start 0")
-    with loader.bars() as progress:
+    with bars() as progress:
         data = job.loader.data(config, job.category, progress)
         loader.both_kinds(data.test, name)
         labels, test_features = data.test.labels, data.splits.test

@@ -35,6 +35,7 @@ import views
 from wtflow_jax import detector, inference, metrics, ode, scores
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.progress import bars
 
 STEPS = {
     "euler": (1, 2, 5, 10, 20, 50, 100, 200, 400),
@@ -99,7 +100,7 @@ def run(job: measuring.Job) -> dict[str, Any]:
         raise WTFlowError("--velocity exact: singular at t = 0, where solves start; give unet")
     if config.start:
         raise WTFlowError(f"--start {config.start}: solves start at t = 0; give --start 0")
-    with loader.bars() as progress:
+    with bars() as progress:
         data = job.loader.data(config, job.category, progress)
         model = models.obtain(config, job.category.name, data.splits, progress)
         fitted = model.restore(config, data.splits)

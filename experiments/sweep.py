@@ -30,8 +30,8 @@ from rich.progress import Progress
 
 import common
 from all import NAMES
-from loader import bars
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.progress import bars
 
 try:
     import cloudpickle

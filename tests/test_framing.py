@@ -7,7 +7,7 @@ import pytest
 import trees
 from PIL import Image
 
-from wtflow_jax import datasets, framing
+from wtflow_jax import datasets, framing, threads
 from wtflow_jax.framing import Framing
 
 
@@ -92,5 +92,5 @@ def test_what_cannot_be_decoded_comes_in_its_turn(tmp_path):
         assert path == paths[i]
         assert isinstance(found, Exception) == (i == 30)
         # Not more at a time than are decoded ahead.
-        assert len(taken) <= i + 1 + framing.AHEAD
+        assert len(taken) <= i + 1 + threads.AHEAD
     assert i == 39

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
 LEVELS = [
-    {"errors", "types", "compilation", "atomic"},
+    {"errors", "types", "compilation", "atomic", "progress", "threads"},
     {
         "whitening",
         "transport",

@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all."""
+"""Files and directories that are there whole or not at all."""
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,3 +23,24 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """Give an empty directory of this process's own, and call it ``path`` once it is filled.
+
+    Args:
+        path: a directory of the name is replaced, or stays as it is where filling fails.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = f"{path.name}.{uuid.uuid4().hex}"
+    part, old = path.with_name(f"{name}.part"), path.with_name(f"{name}.old")
+    try:
+        part.mkdir()
+        yield part
+        if path.exists():
+            os.replace(path, old)
+        os.replace(part, path)
+    finally:
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)

@@ -7,27 +7,18 @@ Exit status: 0 where all went well, 1 where the input is bad (one line says what
 do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted.
 """
 
-import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from wtflow_jax.config import CACHE, BackboneName
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.progress import bars
 
 if TYPE_CHECKING:
     from wtflow_jax.model import Model
@@ -92,19 +83,6 @@ class Info:
     """Directory that fit has written."""
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield progress
-
-
 def fit(asked: Fit) -> int:
     """Fit a model and write it."""
     from wtflow_jax import backbones, fitting, model
@@ -126,12 +104,12 @@ def fit(asked: Fit) -> int:
     backbone = backbones.load(
         config.backbone, layer=config.layer, weights=asked.weights, cache=asked.cache
     )
-    with _progress() as progress:
+    with bars() as progress:
         tasks = {}
 
         def advance(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
+                tasks[what] = progress.add_task(what, total=total, note="")
             progress.advance(tasks[what], done)
 
         fitted = fitting.fit(
@@ -178,8 +156,8 @@ def predict(asked: Predict) -> int:
     with writing.Results(asked.out, asked.maps, loaded.colours, asked.resume) as results:
         paths = (path for path in given if path not in results.done)
         scorer = predicting.compile(loaded, asked.batch)
-        with _progress() as progress:
-            task = progress.add_task("images", total=None)
+        with bars() as progress:
+            task = progress.add_task("images", total=None, note="")
             for found in predicting.predict(loaded, paths, scorer):
                 results.add(found, loaded.threshold.value)
                 failed += found.error is not None

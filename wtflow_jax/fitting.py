@@ -84,7 +84,7 @@ class Windows(NamedTuple):
     Attributes:
         maps: (k, h, w, c), before the WT map.
         owner: index of each window's image, ascending (k,).
-        fingerprint: SHA-256 over the images' files, independent of their order and names.
+        fingerprint: SHA-256 over the windows, independent of the images' order and names.
     """
 
     maps: Float[np.ndarray, "k h w c"]
@@ -113,20 +113,20 @@ def take(
     """
     parts: list[np.ndarray] = []
     owner: list[int] = []
-    files = []
+    digests: list[str] = []
 
-    def windows() -> Iterator[np.ndarray]:
+    def windows() -> Iterator[tuple[Path, np.ndarray]]:
         for i, (path, found) in enumerate(framed(paths, framing)):
             if isinstance(found, WTFlowError):
                 raise found
-            files.append(hashlib.sha256(path.read_bytes()).hexdigest())
+            digests.append(hashlib.sha256(found.windows.tobytes()).hexdigest())
             owner.extend([i] * len(found.windows))
             advance("features", 1, len(paths))
-            yield from found.windows
+            yield from ((path, window) for window in found.windows)
 
     for batch in features.batched(backbone, windows(), dense):
         parts.append(batch)
-    digest = hashlib.sha256("".join(sorted(files)).encode()).hexdigest()
+    digest = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     return Windows(np.concatenate(parts), np.array(owner), digest)
 
 

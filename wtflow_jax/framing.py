@@ -7,8 +7,6 @@ overlap, and where they do their maps are blended.
 
 import math
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +17,7 @@ from PIL import Image
 from wtflow_jax.datasets import open_image
 from wtflow_jax.datasets.images import MULTIPLE
 from wtflow_jax.errors import WTFlowError
-
-AHEAD = 16
-"""Images decoded before they are asked for."""
+from wtflow_jax.threads import ahead
 
 Size = tuple[int, int]
 
@@ -158,16 +154,10 @@ def framed(paths: Iterable[Path], framing: Framing) -> Iterator[tuple[Path, Fram
         framing: how they are shown.
     """
 
-    def one(path: Path) -> Framed | WTFlowError:
+    def one(path: Path) -> tuple[Path, Framed | WTFlowError]:
         try:
-            return frame(open_image(path), framing)
+            return path, frame(open_image(path), framing)
         except WTFlowError as error:
-            return error
+            return path, error
 
-    with ThreadPoolExecutor() as pool:
-        waiting = iter(paths)
-        ahead = [(path, pool.submit(one, path)) for path in islice(waiting, AHEAD)]
-        while ahead:
-            path, found = ahead.pop(0)
-            ahead += [(path, pool.submit(one, path)) for path in islice(waiting, 1)]
-            yield path, found.result()
+    return ahead(one, paths)

@@ -5,9 +5,6 @@ among its tensors.
 """
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from wtflow_jax import backbones, detector, transport, whitening
+from wtflow_jax.atomic import replacing_directory
 from wtflow_jax.backbones import Backbone
 from wtflow_jax.config import Config
 from wtflow_jax.decision import Threshold
@@ -112,21 +110,9 @@ def save(model: Model, directory: Path) -> None:
             "stats": model.detector.stats,
         }
     )
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    part = directory.with_name(f"{directory.name}.{uuid.uuid4().hex}.part")
-    try:
-        part.mkdir()
+    with replacing_directory(directory) as part:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, part / TENSORS)
         (part / DESCRIPTION).write_text(json.dumps(description, indent=1, default=str))
-        if directory.exists():
-            old = directory.with_name(f"{directory.name}.{uuid.uuid4().hex}.old")
-            os.replace(directory, old)
-            os.replace(part, directory)
-            shutil.rmtree(old)
-        else:
-            os.replace(part, directory)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def check_free(directory: Path) -> None:

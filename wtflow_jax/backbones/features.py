@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +20,9 @@ from wtflow_jax.atomic import replacing
 from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.datasets import Sample, read_image
+from wtflow_jax.datasets.sample import File
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.threads import ahead
 from wtflow_jax.types import Params, Stored
 
 VERSION = "1"
@@ -79,24 +79,6 @@ def pooled(
 
 
 _pooled = jax.jit(pooled, static_argnames=("apply", "dense"), compiler_options=XLA_OPTIONS)
-
-
-def _batches(
-    samples: Sequence[Sample], size: tuple[int, int]
-) -> Iterator[tuple[Sequence[Sample], UInt8[np.ndarray, "b H W 3"]]]:
-    """Decode in threads, one batch ahead of the backbone."""
-    batches = [samples[i : i + BATCH] for i in range(0, len(samples), BATCH)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool_:
-
-        def submit(batch: Sequence[Sample]) -> list:
-            return [pool_.submit(read_image, sample.path, size) for sample in batch]
-
-        ahead = submit(batches[0])
-        for i, batch in enumerate(batches):
-            current, ahead = ahead, submit(batches[i + 1]) if i + 1 < len(batches) else []
-            images = [future.result() for future in current]
-            # One shape, one trace: the last batch is filled up.
-            yield batch, np.stack(images + images[:1] * (BATCH - len(images)))
 
 
 class _Key(NamedTuple):
@@ -245,20 +227,33 @@ def extract_shards(
 
 
 def batched(
-    backbone: Backbone, images: Iterable[UInt8[np.ndarray, "H W 3"]], dense: bool = False
+    backbone: Backbone,
+    images: Iterable[tuple[File, UInt8[np.ndarray, "H W 3"]]],
+    dense: bool = False,
 ) -> Iterator[Float[np.ndarray, "b h w c"]]:
     """Yield the pooled features of decoded images of one size, a few at a time.
 
     Args:
         backbone: a loaded one.
-        images: uint8 RGB.
+        images: where each is from, for messages, and uint8 RGB.
         dense: as in ``extract``.
+
+    Raises:
+        WTFlowError: an image gives a feature that is not finite.
     """
     waiting = iter(images)
     while batch := list(islice(waiting, BATCH)):
+        pixels = [image for _, image in batch]
         # One shape, one trace: the last batch is filled up.
-        filled = np.stack(batch + batch[:1] * (BATCH - len(batch)))
-        yield np.asarray(_pooled(backbone.apply, backbone.params, filled, dense))[: len(batch)]
+        filled = np.stack(pixels + pixels[:1] * (BATCH - len(batch)))
+        part = np.asarray(_pooled(backbone.apply, backbone.params, filled, dense))[: len(batch)]
+        finite = np.isfinite(part).all(axis=(1, 2, 3))
+        if not finite.all():
+            raise WTFlowError(
+                f"{batch[int(np.argmin(finite))][0]}: {backbone.name} gives NaN or infinite "
+                "features; check its --weights"
+            )
+        yield part
 
 
 def shape(backbone: Backbone, size: tuple[int, int], dense: bool = False) -> tuple[int, int, int]:
@@ -280,13 +275,9 @@ def _computed(
     dense: bool,
     advance: Advance,
 ) -> Iterator[Float[np.ndarray, "b h w c"]]:
-    for batch, images in _batches(samples, size):
-        part = np.asarray(_pooled(backbone.apply, backbone.params, images, dense))[: len(batch)]
-        finite = np.isfinite(part).all(axis=(1, 2, 3))
-        if not finite.all():
-            image = batch[int(np.argmin(finite))].path
-            raise WTFlowError(
-                f"{image}: {backbone.name} gives NaN or infinite features; check its --weights"
-            )
+    def read(sample: Sample) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
+        return sample.path, read_image(sample.path, size)
+
+    for part in batched(backbone, ahead(read, samples), dense):
         yield part
-        advance(len(batch))
+        advance(len(part))

@@ -1,0 +1,29 @@
+"""Work that is done a little ahead of being asked for: decoding beside the backbone."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+AHEAD = 16
+"""Items taken before they are asked for."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Call a function of each item in threads, ``AHEAD`` of them; results come in order.
+
+    Args:
+        function: what it raises is raised in its item's turn.
+        items: no more are taken at a time than are worked on.
+    """
+    waiting = iter(items)
+    with ThreadPoolExecutor() as pool:
+        running = deque(pool.submit(function, item) for item in islice(waiting, AHEAD))
+        while running:
+            first = running.popleft()
+            running.extend(pool.submit(function, item) for item in islice(waiting, 1))
+            yield first.result()
