@@ -17,8 +17,8 @@ from itertools import product
 
 import common
 import paper
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config
 
 

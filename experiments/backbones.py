@@ -18,8 +18,8 @@ from typing import get_args
 
 import common
 import paper
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import BackboneName, Config
 
 

@@ -17,11 +17,10 @@ from rich.console import Console
 import measuring
 import models
 import paper
-import tables
 import views
 import wtflow_jax
 from loader import Loader
-from wtflow_jax import datasets, sharding
+from wtflow_jax import datasets, sharding, tables
 from wtflow_jax.config import Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError
@@ -151,7 +150,13 @@ def _code(experiment: Experiment) -> str:
     """Return a digest of the code that decides a row: another's rows are measured anew."""
     here, library = Path(__file__).parent, Path(wtflow_jax.__file__).parent
     own = inspect.getfile(inspect.unwrap(experiment.measure))
-    paths = [library / "decision.py", Path(own), here / "loader.py", here / "measuring.py"]
+    paths = [
+        library / "decision.py",
+        library / "figures.py",
+        Path(own),
+        here / "loader.py",
+        here / "measuring.py",
+    ]
     for package in ("backbones", "datasets", "metrics"):
         paths += sorted((library / package).glob("*.py"))
     return hashlib.sha256((models.code() + models.digest_of(*paths)).encode()).hexdigest()[:12]
@@ -323,7 +328,8 @@ def merge(experiment: Experiment, config: Config, rows: views.Rows) -> None:
 
 
 def _write(experiment: Experiment, config: Config, results: Results) -> None:
+    shown = experiment.show(config, results["rows"]) if results["rows"] else []
+    results["tables"] = [table._asdict() for table in shown]
     models.write(config.out / "results.json", json.dumps(results, indent=1))
-    if results["rows"]:
-        parts = map(tables.markdown, experiment.show(config, results["rows"]))
-        models.write(config.out / "table.md", "\n".join(parts))
+    if shown:
+        models.write(config.out / "table.md", "\n".join(map(tables.markdown, shown)))

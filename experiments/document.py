@@ -20,8 +20,8 @@ import tyro
 
 import models
 import paper
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config, defaults
 from wtflow_jax.datasets import LAYOUTS
 from wtflow_jax.errors import WTFlowError

@@ -23,9 +23,8 @@ import common
 import loader
 import measuring
 import models
-import tables
 import views
-from wtflow_jax import detector, metrics, ode, scores
+from wtflow_jax import detector, figures, metrics, ode, scores, tables
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.empirical import empirical_velocity
@@ -115,12 +114,12 @@ def likelihood(
     proxy = np.asarray(scores.density_proxy(jnp.asarray(ends))).reshape(len(x0), -1).mean(1)
     gaussian = np.linalg.norm(ends.reshape(len(x0), -1), axis=1)
     return {
-        "negative log-likelihood": measuring.percent(metrics.auroc(-log_p, labels)),
-        "log-volume change alone": measuring.percent(
+        "negative log-likelihood": figures.percent(metrics.auroc(-log_p, labels)),
+        "log-volume change alone": figures.percent(
             metrics.auroc(-(log_p + gaussian**2 / 2), labels)
         ),
-        "‖x̂1‖": measuring.percent(metrics.auroc(gaussian, labels)),
-        "mean density proxy": measuring.percent(metrics.auroc(proxy, labels)),
+        "‖x̂1‖": figures.percent(metrics.auroc(gaussian, labels)),
+        "mean density proxy": figures.percent(metrics.auroc(proxy, labels)),
         "bits per element, good": float(-log_p[~labels].mean() / np.log(2) / ends[0].size),
         "bits per element, defective": float(-log_p[labels].mean() / np.log(2) / ends[0].size),
     }

@@ -23,9 +23,8 @@ from scipy.stats import kurtosis
 import common
 import loader
 import measuring
-import tables
 import views
-from wtflow_jax import detector, transport, whitening
+from wtflow_jax import detector, tables, transport, whitening
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.progress import bars

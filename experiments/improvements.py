@@ -16,8 +16,8 @@ more.
 import sys
 
 import common
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config
 
 STAGES = {"efficientnet_lite0": ("block4", "block7")}

@@ -13,8 +13,8 @@ import sys
 
 import common
 import paper
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config
 
 MAPS = ("none", "batch_norm", "layer_norm")

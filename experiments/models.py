@@ -36,12 +36,15 @@ from wtflow_jax.atomic import replacing
 from wtflow_jax.checkpoint import Checkpoints, History
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.geometry.radial import Radii
 from wtflow_jax.types import Stored
 
 FeatureMaps = Float[np.ndarray, "n h w c"]
 
 LAST = 10
 """Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
+FOLLOWED = 32
+"""Test images whose radius is followed."""
 SAVE_SECONDS = 60
 """Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
 
@@ -104,12 +107,14 @@ class Model(NamedTuple):
         environment: what its numbers depend on beside the config.
         history: an entry an epoch, with its loss and seconds.
         norms: ‖x0‖ of each image, by split (Lemmas 5 and 6).
+        radii: of some test images on their way.
     """
 
     directory: Path
     environment: dict[str, Any]
     history: History
     norms: dict[str, list[float]]
+    radii: Radii
 
     def epochs(self) -> list[int]:
         """Return the epochs that were evaluated, ascending; 0 alone where nothing is trained."""
@@ -242,7 +247,10 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
         sharding.meet(f"{directory.name}: finished")
     try:
         kept = json.loads(path.read_text())
-        return Model(directory, kept["environment"], kept["history"], kept["norms"])
+        found = kept["radii"]
+        of, values = (np.array(found[name]) for name in ("of", "values"))
+        radii = Radii(of, values, found["start"], found["root_d"])
+        return Model(directory, kept["environment"], kept["history"], kept["norms"], radii)
     except (ValueError, KeyError, TypeError) as error:
         raise WTFlowError(f"{path}: is no model; delete its directory") from error
 
@@ -357,10 +365,14 @@ def _finish(
             found += np.linalg.norm(x0.reshape(len(x0), -1), axis=1).tolist()
         return found
 
+    # Test images are sorted by kind: evenly spaced ones are of all kinds.
+    some = np.unique(np.linspace(0, len(splits.test) - 1, FOLLOWED).round().astype(int))
+    radii = inference.radii(fitted, splits.test[some], some, config)
     kept = {
         "config": {field.name: getattr(config, field.name) for field in fields(Config)},
         "environment": environment(),
         "history": history,
         "norms": {split: norms(getattr(splits, split)) for split in ("train", *Cells._fields)},
+        "radii": {k: np.asarray(v).tolist() for k, v in radii._asdict().items()},
     }
     write(directory / "model.json", json.dumps(kept, indent=1, default=str))

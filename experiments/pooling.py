@@ -23,9 +23,8 @@ from rich.progress import Progress
 
 import common
 import measuring
-import tables
 import views
-from wtflow_jax import detector, inference, metrics, scores
+from wtflow_jax import detector, figures, inference, metrics, scores, tables
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.progress import bars
@@ -78,7 +77,7 @@ def pooling(
     for fraction in FRACTIONS:
         values = [np.concatenate(found[fraction]) for found in (good, bad)]
         labels = np.repeat([False, True], [len(part) for part in values])
-        areas[str(fraction)] = measuring.percent(metrics.auroc(np.concatenate(values), labels))
+        areas[str(fraction)] = figures.percent(metrics.auroc(np.concatenate(values), labels))
     return areas
 
 

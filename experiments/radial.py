@@ -26,9 +26,8 @@ import loader
 import measuring
 import models
 import paper
-import tables
 import views
-from wtflow_jax import detector
+from wtflow_jax import detector, tables
 from wtflow_jax.config import Config, variant
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.radial import radial_profile

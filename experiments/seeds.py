@@ -16,8 +16,8 @@ import numpy as np
 from scipy import stats
 
 import common
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config
 
 

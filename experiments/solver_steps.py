@@ -30,9 +30,8 @@ import loader
 import measuring
 import models
 import paper
-import tables
 import views
-from wtflow_jax import detector, inference, metrics, ode, scores
+from wtflow_jax import detector, figures, inference, metrics, ode, scores, tables
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.progress import bars
@@ -139,8 +138,8 @@ def _figures(job: measuring.Job, data: loader.Data, solve: Solve, x0: Ends) -> d
     masks, known = test.masks, test.known
     pixel = None if masks is None else metrics.auroc(prediction.maps[known], masks[known])
     return {
-        "image_auroc": measuring.percent(metrics.auroc(prediction.scores, test.labels)),
-        "pixel_auroc": measuring.percent(pixel),
+        "image_auroc": figures.percent(metrics.auroc(prediction.scores, test.labels)),
+        "pixel_auroc": figures.percent(pixel),
         "evaluations": evaluations,
         "seconds": seconds,
         "ends": ends,

@@ -15,8 +15,8 @@ import sys
 from itertools import product
 
 import common
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config
 
 FACTORS = (0.1, 0.22, 0.5, 1.0, 2.0)

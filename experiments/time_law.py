@@ -16,8 +16,8 @@ import sys
 from typing import get_args
 
 import common
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config, TimeLawName
 
 

@@ -18,8 +18,8 @@ from itertools import product
 from typing import get_args
 
 import common
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config, VelocityName, WTMapName
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import paper
-from tables import NONE, Table, difference, number
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import LAYOUTS
+from wtflow_jax.tables import NONE, Table, difference, number
 
 
 def best(values: Mapping[str, float | None]) -> str:

@@ -13,8 +13,8 @@ import all as every
 import common
 import document
 import paper
-import tables
 import views
+from wtflow_jax import tables
 from wtflow_jax.config import Config, variant
 from wtflow_jax.datasets import LAYOUTS
 

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from wtflow_jax import ode, scores, transport
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.config import Config
 from wtflow_jax.detector import BATCH, Detector, Start, to_x0
+from wtflow_jax.geometry.radial import Radii, radial_profile
 from wtflow_jax.types import Features, Params, VelocityFn
 
 
@@ -145,6 +146,30 @@ def upsample(
     """Upsample maps to the image, a batch at a time; returned to the host."""
     batches = [cells[i : i + BATCH] for i in range(0, len(cells), BATCH)]
     return np.concatenate([np.asarray(_upsample(batch, upsampling)) for batch in batches])
+
+
+RADII_STEPS = 20
+
+
+def radii(
+    detector: Detector,
+    features: Float[np.ndarray, "m h w c"],
+    of: Int[np.ndarray, " m"],
+    config: Config,
+) -> Radii:
+    """Follow some images from ``config.start`` to t = 1 in Euler steps (suppl. Tables XII to XIV).
+
+    Args:
+        detector: a fitted one.
+        features: before the WT map.
+        of: the images' indices, which are kept beside their radii.
+        config: of the detector.
+    """
+    x0 = to_x0(detector.start, detector.stats, jnp.asarray(features))
+    values = radial_profile(
+        detector.velocity_fn, detector.params, x0, steps=RADII_STEPS, start=config.start
+    )
+    return Radii(of, np.asarray(values), config.start, float(np.sqrt(x0[0].size)))
 
 
 _upsample = jax.jit(scores.upsample)

@@ -1,15 +1,33 @@
 """How far from the origin samples are on the way (Observations 1, 2; suppl. Tables XII-XIV)."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from wtflow_jax import ode
 from wtflow_jax.types import Params, Sample, Samples, VelocityFn
 
 BATCH = 16
+
+
+class Radii(NamedTuple):
+    """How far from the origin some images are on their way.
+
+    Attributes:
+        of: their indices (m,).
+        values: ‖x_t‖ at equal steps from ``start`` to 1, (m, k).
+        start: T, where transport starts.
+        root_d: √D, the radius of the Gaussian annulus.
+    """
+
+    of: Int[np.ndarray, " m"]
+    values: Float[np.ndarray, "m k"]
+    start: float
+    root_d: float
 
 
 def _norm(x: Sample) -> Float[Array, ""]:
@@ -18,9 +36,15 @@ def _norm(x: Sample) -> Float[Array, ""]:
 
 @partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver"))
 def radial_profile(
-    velocity_fn: VelocityFn, params: Params, x0: Samples, *, steps: int = 50, solver: str = "euler"
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    *,
+    steps: int = 50,
+    solver: str = "euler",
+    start: float | Array = 0.0,
 ) -> Float[Array, "n k"]:
-    """Return ‖x_t‖ at t = 0, 1/steps, …, 1 of each sample.
+    """Return ‖x_t‖ of each sample at equal steps from t = 0, or a later start, to 1.
 
     Positions are not kept, so memory does not grow with the steps. Means, bands and the split into
     good and defective are the caller's to take, over the first axis.
@@ -31,13 +55,14 @@ def radial_profile(
         x0: samples (n, *event), after the WT map.
         steps: number of equal steps; the paper takes 50.
         solver: a name in ``ode.SOLVERS``.
+        start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
 
     Returns:
         (n, steps + 1); the Gaussian annulus is at √D.
     """
 
     def one(x: Sample) -> Float[Array, " k"]:
-        options = {"steps": steps, "solver": solver, "statistic": _norm}
+        options = {"steps": steps, "solver": solver, "start": start, "statistic": _norm}
         return ode.trajectory(velocity_fn, params, x[None], **options)[0]
 
     return jax.lax.map(one, x0, batch_size=BATCH)

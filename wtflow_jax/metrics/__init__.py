@@ -1,5 +1,6 @@
 """Metrics of anomaly detection on the host: exact, at little cost in time and memory."""
 
+from wtflow_jax.metrics.curves import Curves, curves
 from wtflow_jax.metrics.ranking import F1Max, UndefinedMetric, auroc, average_precision, f1_max
 from wtflow_jax.metrics.regions import (
     Region,
@@ -11,6 +12,7 @@ from wtflow_jax.metrics.regions import (
 )
 
 __all__ = [
+    "Curves",
     "F1Max",
     "Region",
     "Regions",
@@ -18,6 +20,7 @@ __all__ = [
     "aupro",
     "auroc",
     "average_precision",
+    "curves",
     "f1_max",
     "label_regions",
     "pixel_metrics",

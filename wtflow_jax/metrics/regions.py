@@ -127,7 +127,9 @@ def spro(
         weights.append(steps[: math.ceil(region.saturation)])
     found = np.concatenate(found)
     ranks = rank(("sPRO",), scores, anywhere, found)
-    return None if ranks is None else _area(ranks, found, np.concatenate(weights), limit)
+    if ranks is None:
+        return None
+    return _area(ranks, _weights(ranks, found, np.concatenate(weights)), limit)
 
 
 def pixel_metrics(
@@ -190,14 +192,29 @@ def _pixels(region: Region, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _aupro(ranks: Ranks, found: np.ndarray, regions: Regions, limit: float) -> float:
+    return _area(ranks, rises(ranks, found, regions), limit)
+
+
+def rises(ranks: Ranks, found: Float[np.ndarray, "m"], regions: Regions) -> Float[np.ndarray, "d"]:
+    """Return by how much the mean overlap of all regions rises at each threshold of ``ranks``.
+
+    Args:
+        ranks: of ``found``.
+        found: scores of the defective pixels, in the order of ``regions.labels``.
+        regions: of ``label_regions``.
+    """
     shares = 1 / (regions.areas * len(regions.areas))
-    return _area(ranks, found, shares[regions.labels], limit)
+    return _weights(ranks, found, shares[regions.labels])
 
 
-def _area(ranks: Ranks, found: np.ndarray, weights: np.ndarray, limit: float) -> float:
-    """Return the normalised area under a curve that each score found raises by its weight."""
+def _weights(ranks: Ranks, found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the sum of the weights of the scores found at each threshold."""
     at = np.searchsorted(ranks.thresholds, found)
-    rises = np.bincount(at, weights, minlength=len(ranks.thresholds))
+    return np.bincount(at, weights, minlength=len(ranks.thresholds))
+
+
+def _area(ranks: Ranks, rises: np.ndarray, limit: float) -> float:
+    """Return the normalised area under a curve that rises at each threshold."""
     # A rise is spread evenly over the good pixels tied with it, then stays: what it adds to the
     # area needs no other rise, so nothing is cumulated.
     start = 1 - ranks.not_above / ranks.good

@@ -1,0 +1,193 @@
+"""Scored test images, their figures in %, and the file that keeps them for a report."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from wtflow_jax import metrics
+from wtflow_jax.atomic import replacing
+from wtflow_jax.decision import Threshold
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.geometry.radial import Radii
+
+Figures = dict[str, float | None]
+
+IMAGE = {"auroc": "image_auroc", "ap": "image_ap", "f1": "image_f1"}
+PIXEL = {
+    "auroc": "pixel_auroc",
+    "average_precision": "pixel_ap",
+    "f1_max": "pixel_f1",
+    "aupro": "pixel_aupro",
+}
+"""Metrics of pixels: their names in ``metrics.pixel_metrics`` and here."""
+
+
+class Tested(NamedTuple):
+    """Test images with their scores, and what is known of them.
+
+    Attributes:
+        paths: of n image files.
+        kinds: ``good`` or a defect's name.
+        labels: whether each is defective (n,).
+        known: whether its defective pixels are known (n,).
+        scores: higher is more anomalous (n,).
+        maps: of the anomaly (n, H, W).
+        masks: defective pixels (n, H, W); None where no defect has a mask.
+        radii: of some images; None where nobody looked.
+    """
+
+    paths: Sequence[str]
+    kinds: Sequence[str]
+    labels: Bool[np.ndarray, " n"]
+    known: Bool[np.ndarray, " n"]
+    scores: Float[np.ndarray, " n"]
+    maps: Float[np.ndarray, "n H W"]
+    masks: Bool[np.ndarray, "n H W"] | None = None
+    radii: Radii | None = None
+
+
+def percent(value: float | None) -> float | None:
+    """Return a share in %; None stays None."""
+    return None if value is None else 100 * value
+
+
+def of_images(
+    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], kinds: Sequence[str]
+) -> Figures:
+    """Return the metrics of image scores: AUROC, AP, F1-max, and AUROC of each kind of defect."""
+    found: Figures = dict.fromkeys(IMAGE.values())
+    # Which of the two is lacking is said by ``lacking``.
+    if 0 < labels.sum() < len(labels):
+        f1 = metrics.f1_max(scores, labels)
+        found = {
+            IMAGE["auroc"]: percent(metrics.auroc(scores, labels)),
+            IMAGE["ap"]: percent(metrics.average_precision(scores, labels)),
+            IMAGE["f1"]: None if f1 is None else 100 * f1.value,
+        }
+    for kind in sorted({kind for kind, bad in zip(kinds, labels, strict=True) if bad}):
+        of_kind = np.array([k == kind for k in kinds])
+        some = ~labels | of_kind
+        found[f"image_auroc {kind}"] = percent(metrics.auroc(scores[some], of_kind[some]))
+    return found
+
+
+def of_pixels(
+    maps: Float[np.ndarray, "n H W"],
+    masks: Bool[np.ndarray, "n H W"],
+    regions: metrics.Regions | None = None,
+) -> Figures:
+    """Return the metrics of pixels: AUROC, AP, F1-max and AUPRO."""
+    found = metrics.pixel_metrics(maps, masks, regions)
+    return {name: percent(found[key]) for key, name in PIXEL.items()}
+
+
+def lacking(labels: Bool[np.ndarray, " n"], known: Bool[np.ndarray, " n"], first: str) -> None:
+    """Warn of what has no metric, or not all pixels.
+
+    Args:
+        labels: whether each image is defective.
+        known: whether its defective pixels are known.
+        first: path of the first whose are not.
+    """
+    if not 0 < labels.sum() < len(labels):
+        # Pixels of defective images alone have metrics: most of them are good.
+        kind, of = ("good", " of images") if labels.any() else ("defective", "")
+        message = f"no {kind} test image: there are scores and maps, and no metrics{of}"
+        warnings.warn(message, metrics.UndefinedMetric, stacklevel=2)
+    if unknown := int((~known).sum()):
+        message = (
+            f"pixels of {unknown} defective images are not known, the first is {first}: "
+            "it has no mask, and they are left out"
+        )
+        warnings.warn(message, metrics.UndefinedMetric, stacklevel=2)
+
+
+@contextmanager
+def reasons() -> Iterator[list[str]]:
+    """Collect why metrics are undefined, each reason once, in place of warnings."""
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", metrics.UndefinedMetric)
+        yield found
+    undefined = [w for w in caught if issubclass(w.category, metrics.UndefinedMetric)]
+    found += dict.fromkeys(str(w.message) for w in undefined)
+
+
+def decided(
+    threshold: Threshold,
+    held_out: int,
+    scores: Float[np.ndarray, " n"],
+    labels: Bool[np.ndarray, " n"],
+) -> dict[str, Any]:
+    """Return what a threshold does to test images.
+
+    Args:
+        threshold: set without them.
+        held_out: the number of good images that it was set by.
+        scores: of the test images.
+        labels: whether each is defective.
+    """
+    above = scores > threshold.value
+    return {
+        "threshold": threshold.value,
+        "promised": percent(threshold.rate),
+        "images": held_out,
+        "false_alarms": percent(mean(above[~labels])),
+        "detected": percent(mean(above[labels])),
+    }
+
+
+def mean(values: np.ndarray) -> float | None:
+    """Return the mean; None of nothing."""
+    return float(values.mean()) if len(values) else None
+
+
+def save(path: Path, tested: Tested) -> None:
+    """Write scored images to an .npz file: ``path``, ``label``, ``score``, ``map`` and more."""
+    arrays: dict[str, Any] = {
+        "path": np.array(tested.paths),
+        "kind": np.array(tested.kinds),
+        "label": tested.labels,
+        "known": tested.known,
+        "score": tested.scores,
+        "map": tested.maps,
+    }
+    if tested.masks is not None:
+        arrays["mask"] = tested.masks
+    if tested.radii is not None:
+        arrays |= {f"radii_{name}": value for name, value in tested.radii._asdict().items()}
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def load(path: Path) -> Tested:
+    """Read what ``save`` wrote.
+
+    Raises:
+        WTFlowError: the file is missing, damaged, or of another version.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        radii = None
+        if "radii_of" in arrays:
+            of, values, start, root_d = (arrays[f"radii_{name}"] for name in Radii._fields)
+            radii = Radii(of, values, float(start), float(root_d))
+        return Tested(
+            arrays["path"].tolist(),
+            arrays["kind"].tolist(),
+            arrays["label"],
+            arrays["known"],
+            arrays["score"],
+            arrays["map"],
+            arrays.get("mask"),
+            radii,
+        )
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise WTFlowError(f"{path}: cannot be read ({error}); run it again") from error
