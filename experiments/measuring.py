@@ -8,10 +8,11 @@ from rich.progress import Progress
 
 import models
 from loader import Loader, Test
-from wtflow_jax import decision, figures, inference, metrics, report, sharding
+from wtflow_jax import decision, figures, inference, metrics, sharding
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category
 from wtflow_jax.progress import bars
+from wtflow_jax.report.maps import save_maps
 
 Row = dict[str, Any]
 
@@ -67,13 +68,17 @@ def measure_and_draw(job: Job) -> Row:
     )
     figures.save(job.out / FILE, tested)
     size = prediction.maps.shape[1:]
-    report.save_maps(job.out / "maps.png", test.samples, test.masks, prediction, size)
+    save_maps(job.out / "maps.png", test.samples, test.masks, prediction, size)
     return row | {"scores": f"{job.out.name}/{FILE}"}
 
 
 def measured(config: Config, test: Test, model: models.Model, progress: Progress) -> Row:
-    """Return every metric of a model in %: mean, std and last value over its last epochs."""
-    epochs = model.epochs()[-min(models.LAST, config.epochs) :]
+    """Return every metric of a model in %: mean, std and last value over its last epochs.
+
+    ``history`` has those of every epoch that was evaluated.
+    """
+    epochs = model.epochs()
+    last = -min(models.LAST, config.epochs)
     task = progress.add_task("metrics", total=len(epochs), note="epochs")
     each = []
     with figures.reasons() as undefined:
@@ -84,7 +89,7 @@ def measured(config: Config, test: Test, model: models.Model, progress: Progress
         figures.lacking(test.labels, test.known, str(first))
     row: Row = {"model": model.directory.name}
     for name in each[0]:
-        values = [one[name] for one in each]
+        values = [one[name] for one in each[last:]]
         if None in values:
             row[name] = None
         else:
@@ -93,7 +98,7 @@ def measured(config: Config, test: Test, model: models.Model, progress: Progress
     history = [dict(entry) for entry in model.history]
     for epoch, one in zip(epochs, each, strict=True):
         next(entry for entry in history if entry["epoch"] == epoch).update(one)
-    losses = [entry["loss"] for entry in history[-len(epochs) :]]
+    losses = [entry["loss"] for entry in history[last:]]
     norms = {split: np.array(norms) for split, norms in model.norms.items()}
     return row | {
         "undefined": undefined,

@@ -14,17 +14,14 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -32,6 +29,7 @@ from rich.progress import Progress
 
 import wtflow_jax
 from wtflow_jax import detector, inference, sharding
+from wtflow_jax import environment as own
 from wtflow_jax.atomic import replacing
 from wtflow_jax.checkpoint import Checkpoints, History
 from wtflow_jax.config import Config
@@ -208,14 +206,7 @@ def _digest(maps: FeatureMaps | Stored) -> str:
 
 def environment() -> dict[str, Any]:
     """Return versions, device and commit."""
-    packages = ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "pillow"]
-    device = jax.devices()[0]
-    return {
-        "versions": {"python": sys.version.split()[0], "wtflow-jax": wtflow_jax.__version__}
-        | {name: version(name) for name in packages},
-        "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
-        "git_commit": _commit(),
-    }
+    return own.environment() | {"git_commit": _commit()}
 
 
 def write(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
 LEVELS = [
-    {"errors", "types", "compilation", "atomic", "progress", "threads"},
+    {"errors", "types", "compilation", "atomic", "progress", "threads", "tables", "environment"},
     {
         "whitening",
         "transport",
@@ -30,10 +30,10 @@ LEVELS = [
     {"checkpoint"},
     {"detector"},
     {"inference"},
-    {"pipeline", "report", "framing", "files"},
+    {"pipeline", "report", "framing", "files", "figures"},
     {"model"},
     {"fitting", "predicting"},
-    {"writing"},
+    {"writing", "evaluating"},
     {"cli"},
     {"__main__"},
 ]

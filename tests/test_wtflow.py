@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import trees
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
-from wtflow_jax import cli, model, predicting
+from wtflow_jax import backbones, cli, figures, fitting, model, predicting
 
 
 def noisy(seed, defect=False):
@@ -60,11 +61,15 @@ def test_from_good_images_to_decisions_in_two_commands(place, tmp_path, capsys):
             assert (picture.size, picture.mode) == ((64, 64), "RGB")
 
 
-def test_what_is_loaded_scores_bit_for_bit_as_what_was_fitted(place):
-    loaded = model.load(place / "model")
-    again = model.load(place / "model")
+def test_what_is_loaded_scores_bit_for_bit_as_what_was_fitted(place, tmp_path):
+    good = sorted((place / "good").rglob("*.png"))
+    config, framing = fitting.settings(good, image_size="64")
+    backbone = backbones.load(config.backbone, cache=tmp_path)
+    fitted = fitting.fit(good, backbone, framing, config)
+    model.save(fitted, tmp_path / "model")
     paths = sorted((place / "new").iterdir())
-    first, second = (list(predicting.predict(m, paths)) for m in (loaded, again))
+    pair = fitted, model.load(tmp_path / "model")
+    first, second = (list(predicting.predict(m, paths)) for m in pair)
     for a, b in zip(first, second, strict=True):
         assert a.score == b.score
         np.testing.assert_array_equal(a.map, b.map)
@@ -146,3 +151,54 @@ def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
         assert run("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.startswith(f"error: {path}")
+
+
+def test_evaluate_measures_what_it_was_not_fitted_on(place, tmp_path, capsys):
+    root = tmp_path / "labelled"
+    mask = np.zeros((trees.SIDE, trees.SIDE), bool)
+    mask[10:40, 20:50] = True
+    for i in range(3):
+        trees.write(root / "good" / f"new{i}.png", noisy(100 + i))
+        trees.write(root / "bright" / f"{i}.png", noisy(200 + i, defect=True))
+        trees.write(root / "masks" / "bright" / f"{i}.png", mask)
+    trees.write(root / "unmarked" / "0.png", noisy(204, defect=True))
+    # Under another name it is the same image still.
+    shutil.copy(place / "good" / "07.png", root / "good" / "seen.png")
+    out = tmp_path / "measured"
+    assert run("evaluate", place / "model", root, "--out", out) == 0
+    told = capsys.readouterr().out
+    assert "1 images are left out: the model was fitted on them" in told
+    results = json.loads((out / "results.json").read_text())
+    (row,) = results["rows"]
+    tested = figures.load(out / row["scores"])
+    assert not any("seen" in path for path in tested.paths)
+    assert (len(tested.labels), tested.labels.sum(), tested.known.sum()) == (7, 4, 6)
+    assert row["image_auroc"] == 100 * roc_auc_score(tested.labels, tested.scores)
+    known = tested.known
+    assert row["pixel_auroc"] == pytest.approx(
+        100 * roc_auc_score(tested.masks[known].ravel(), tested.maps[known].ravel())
+    )
+    assert "pixels of 1 defective images are not known" in row["undefined"][0]
+    assert row["decision"]["detected"] == 100
+    assert tested.radii.values.shape == (7, 21)
+    # The scores are those that predict gives.
+    assert run("predict", place / "model", root / "bright", "--out", tmp_path / "found") == 0
+    by_path = dict(zip(tested.paths, tested.scores, strict=True))
+    for line in table(tmp_path / "found"):
+        assert float(line["score"]) == pytest.approx(by_path[line["path"]], rel=1e-6)
+
+
+def test_evaluate_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
+    trees.write(tmp_path / "full" / "a.png", noisy(1))
+    shutil.copytree(place / "good", tmp_path / "same" / "good")
+    for arguments, words in (
+        ((tmp_path / "same", "--out", tmp_path / "a"), "the model was fitted on this and all"),
+        ((place / "new", "--out", tmp_path / "full"), "is not empty; give another --out"),
+        ((tmp_path / "no", "--out", tmp_path / "a"), "no: no such directory"),
+        ((place / "new", "--out", tmp_path / "a", "--data", "mvtc"), "no such layout"),
+    ):
+        assert run("evaluate", place / "model", *arguments) == 1
+        err = capsys.readouterr().err.splitlines()
+        assert len([line for line in err if line.startswith("error: ")]) == 1
+        assert words in err[-1]
+    assert not (tmp_path / "a").exists()

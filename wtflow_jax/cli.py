@@ -2,6 +2,8 @@
 
     wtflow fit photos/good --out model
     wtflow predict model photos/new --out found
+    wtflow evaluate model photos --out measured
+    wtflow report measured
 
 Exit status: 0 where all went well, 1 where the input is bad (one line says what), 2 for flags that
 do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted.
@@ -73,6 +75,37 @@ class Predict:
     """Windows a call."""
     resume: bool = False
     """Go on with results that are there."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a model on images of which is known what they are: results.json, and a table."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Directory that fit has written."""
+    root: Annotated[Path, tyro.conf.Positional]
+    """Directory with good/, a directory for each kind of defect, and masks/KIND/ where there are
+    masks; or a data set as published."""
+    out: Path
+    """Directory of the results."""
+    data: str = "folder"
+    """The root's layout (python -m wtflow_jax.datasets --help lists them)."""
+    category: str | None = None
+    """Which category of a data set; needed where there are several."""
+    batch: int = 8
+    """Windows a call."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one HTML page of a run: its figures, curves, threshold and pictures."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Directory that evaluate or an experiment has written."""
+    out: Path | None = None
+    """The page; left out: report.html in the run."""
+    pictures: int = 200
+    """Images shown at most, evenly spread over their scores."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +200,52 @@ def predict(asked: Predict) -> int:
     return SOME_FAILED if failed else 0
 
 
+def evaluate(asked: Evaluate) -> int:
+    """Score labelled images and write what is measured."""
+    from rich.console import Console
+
+    from wtflow_jax import evaluating, model, tables
+
+    if asked.batch < 1:
+        raise WTFlowError(f"--batch {asked.batch}: give at least 1")
+    loaded = model.load(asked.model)
+    name, samples = evaluating.labelled(asked.root, asked.category, asked.data)
+    evaluating.check_free(asked.out)
+    with bars() as progress:
+        task = progress.add_task("images", total=len(samples), note="")
+        left = evaluating.unseen(loaded, samples)
+        progress.update(task, total=len(left))
+        tested = evaluating.score(
+            loaded, left, batch=asked.batch, advance=lambda: progress.advance(task)
+        )
+        row = {"category": name, **evaluating.measure(loaded, tested)}
+    for table in evaluating.write(asked.out, loaded, asked.root, row, tested):
+        tables.show(table, Console())
+    if len(left) < len(samples):
+        print(f"{len(samples) - len(left)} images are left out: the model was fitted on them")
+    print(f"written to {asked.out}; next: wtflow report {asked.out}")
+    return 0
+
+
+def report(asked: Report) -> int:
+    """Write a run's page."""
+    from wtflow_jax.report import page
+
+    if asked.pictures < 1:
+        raise WTFlowError(f"--pictures {asked.pictures}: give at least 1")
+    out = asked.out or asked.run / "report.html"
+    with bars() as progress:
+        task = progress.add_task("rows", total=None, note="")
+        page.write(
+            asked.run,
+            out,
+            asked.pictures,
+            lambda done, total: progress.update(task, advance=done, total=total),
+        )
+    print(f"written to {out}")
+    return 0
+
+
 def info(asked: Info) -> int:
     """Print what a model is."""
     from wtflow_jax import model
@@ -175,7 +254,7 @@ def info(asked: Info) -> int:
     return 0
 
 
-COMMANDS = {Fit: fit, Predict: predict, Info: info}
+COMMANDS = {Fit: fit, Predict: predict, Evaluate: evaluate, Report: report, Info: info}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,6 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = tyro.cli(
         Annotated[Fit, tyro.conf.subcommand("fit")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Info, tyro.conf.subcommand("info")],  # pyright: ignore[reportArgumentType]
         prog="wtflow",
         description=__doc__,

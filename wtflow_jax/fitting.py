@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-import wtflow_jax
-from wtflow_jax import decision, detector, inference, pipeline, scores
+from wtflow_jax import decision, detector, environment, inference, pipeline, scores
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.config import BackboneName, Config, PresetName, VelocityName, defaults
 from wtflow_jax.datasets import open_image, parse_size
+from wtflow_jax.datasets.sample import File
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.framing import Framing, framed, size_for
 from wtflow_jax.model import Model
@@ -27,7 +26,6 @@ SAMPLE = 32
 """Images whose aspects are looked at."""
 LEAST = 2
 """Good images without which there is nothing to compare with."""
-PACKAGES = ("jax", "jaxlib", "flax", "diffrax", "numpy", "pillow")
 
 Advance = Callable[[str, int, int], None]
 """Told of progress: ``advance(what is done, so much more of it, of how much in all)``."""
@@ -84,16 +82,16 @@ class Windows(NamedTuple):
     Attributes:
         maps: (k, h, w, c), before the WT map.
         owner: index of each window's image, ascending (k,).
-        fingerprint: SHA-256 over the windows, independent of the images' order and names.
+        digests: of the images.
     """
 
     maps: Float[np.ndarray, "k h w c"]
     owner: Int[np.ndarray, " k"]
-    fingerprint: str
+    digests: tuple[str, ...]
 
 
 def take(
-    paths: Sequence[Path],
+    paths: Sequence[File],
     backbone: Backbone,
     framing: Framing,
     dense: bool,
@@ -115,19 +113,18 @@ def take(
     owner: list[int] = []
     digests: list[str] = []
 
-    def windows() -> Iterator[tuple[Path, np.ndarray]]:
+    def windows() -> Iterator[tuple[File, np.ndarray]]:
         for i, (path, found) in enumerate(framed(paths, framing)):
             if isinstance(found, WTFlowError):
                 raise found
-            digests.append(hashlib.sha256(found.windows.tobytes()).hexdigest())
+            digests.append(found.digest())
             owner.extend([i] * len(found.windows))
             advance("features", 1, len(paths))
             yield from ((path, window) for window in found.windows)
 
     for batch in features.batched(backbone, windows(), dense):
         parts.append(batch)
-    digest = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
-    return Windows(np.concatenate(parts), np.array(owner), digest)
+    return Windows(np.concatenate(parts), np.array(owner), tuple(digests))
 
 
 def image_scores(
@@ -222,7 +219,8 @@ def fit(
     training = {
         "images": len(paths),
         "windows": len(windows.owner),
-        "fingerprint": windows.fingerprint,
+        "fingerprint": hashlib.sha256("".join(sorted(windows.digests)).encode()).hexdigest(),
+        "seen": sorted(windows.digests),
         "held_out": held_out.scores.tolist(),
         "wanted_rate": rate,
     }
@@ -234,5 +232,5 @@ def fit(
         threshold=threshold,
         colours=(held_out.low, high),
         training=training,
-        versions={"wtflow_jax": wtflow_jax.__version__, **{p: version(p) for p in PACKAGES}},
+        versions=environment.versions(),
     )

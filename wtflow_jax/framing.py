@@ -5,9 +5,9 @@ filled with the image's last row or column. Or an image is cut, at its own scale
 overlap, and where they do their maps are blended.
 """
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 
 from wtflow_jax.datasets import open_image
 from wtflow_jax.datasets.images import MULTIPLE
+from wtflow_jax.datasets.sample import File
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.threads import ahead
 
@@ -46,6 +47,10 @@ class Framed(NamedTuple):
     windows: UInt8[np.ndarray, "k H W 3"]
     corners: tuple[tuple[int, int], ...]
     size: Size
+
+    def digest(self) -> str:
+        """Return what tells images apart, whatever their names: hexadecimal digits."""
+        return hashlib.sha256(self.windows.tobytes()).hexdigest()[:16]
 
 
 def size_for(area: int, aspect: float) -> Size:
@@ -146,7 +151,7 @@ def whole(framed: Framed, framing: Framing) -> UInt8[np.ndarray, "h w 3"]:
     return image[: framed.size[0], : framed.size[1]]
 
 
-def framed(paths: Iterable[Path], framing: Framing) -> Iterator[tuple[Path, Framed | WTFlowError]]:
+def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Framed | WTFlowError]]:
     """Decode and frame images in threads, a few ahead; one that cannot be decoded is its error.
 
     Args:
@@ -154,7 +159,7 @@ def framed(paths: Iterable[Path], framing: Framing) -> Iterator[tuple[Path, Fram
         framing: how they are shown.
     """
 
-    def one(path: Path) -> tuple[Path, Framed | WTFlowError]:
+    def one(path: File) -> tuple[File, Framed | WTFlowError]:
         try:
             return path, frame(open_image(path), framing)
         except WTFlowError as error:

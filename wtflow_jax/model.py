@@ -41,7 +41,8 @@ class Model(NamedTuple):
         detector: fitted on its features.
         threshold: above which an image is called defective.
         colours: scores of a pixel at the two ends of the colour scale of all pictures.
-        training: what it was fitted on: number of images, their fingerprint, held-out scores.
+        training: what it was fitted on: number of images, their digests and fingerprint, held-out
+            scores.
         versions: of the packages that fitted it.
     """
 

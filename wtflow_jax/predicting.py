@@ -1,13 +1,13 @@
 """Scores of any number of image files, in constant memory: what ``wtflow predict`` does."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from wtflow_jax import framing, pipeline
+from wtflow_jax.datasets.sample import File
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.framing import Framed
 from wtflow_jax.model import Model
@@ -28,7 +28,7 @@ class Scored(NamedTuple):
         pixels: the image at the map's size, uint8 RGB (h, w, 3).
     """
 
-    path: Path
+    path: File
     error: str | None = None
     score: float | None = None
     defective: bool | None = None
@@ -44,7 +44,7 @@ def compile(model: Model, batch: int = BATCH) -> pipeline.Pipeline:
 
 
 def predict(
-    model: Model, paths: Iterable[Path], scorer: pipeline.Pipeline | None = None
+    model: Model, paths: Iterable[File], scorer: pipeline.Pipeline | None = None
 ) -> Iterator[Scored]:
     """Score image files one after another, a few in memory at a time.
 
@@ -56,7 +56,7 @@ def predict(
         scorer: of ``compile``; compiled here where it is left out.
     """
     scorer = scorer or compile(model)
-    waiting: list[tuple[Path, Framed | WTFlowError]] = []
+    waiting: list[tuple[File, Framed | WTFlowError]] = []
     count = 0
     for path, found in framing.framed(paths, model.framing):
         waiting.append((path, found))
@@ -69,7 +69,7 @@ def predict(
 
 
 def _scored(
-    model: Model, scorer: pipeline.Pipeline, waiting: list[tuple[Path, Framed | WTFlowError]]
+    model: Model, scorer: pipeline.Pipeline, waiting: list[tuple[File, Framed | WTFlowError]]
 ) -> Iterator[Scored]:
     windows = [found.windows for _, found in waiting if isinstance(found, Framed)]
     parts = iter(())

@@ -7,45 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
 import numpy as np
-from jaxtyping import Float, UInt8
 from PIL import Image
 
 from wtflow_jax.atomic import replacing
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.predicting import Scored
+from wtflow_jax.report.pictures import overlay, scaled
 
 COLUMNS = ("path", "score", "threshold", "decision", "map", "error")
 GOOD, DEFECTIVE = "good", "defective"
 TABLE, LINES, MAPS = "predictions.csv", "predictions.jsonl", "maps"
-STRENGTH = 0.6
-"""Share of the colour where the map is at the top of the scale."""
 
 Kind = Literal["overlay", "16bit", "none"]
-
-
-def scaled(
-    values: Float[np.ndarray, "h w"], colours: tuple[float, float]
-) -> Float[np.ndarray, "h w"]:
-    """Return scores of pixels on the model's scale, 0 to 1; what is beyond is cut off."""
-    low, high = colours
-    return np.clip((values - low) / (high - low), 0, 1)
-
-
-def overlay(
-    pixels: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Lay colours over an image, the stronger the higher.
-
-    Args:
-        pixels: the image.
-        values: of ``scaled``.
-    """
-    colour = matplotlib.colormaps["inferno"](values)[..., :3]
-    strength = STRENGTH * values[..., None]
-    mixed = (1 - strength) * pixels / 255 + strength * colour
-    return np.round(255 * mixed).astype(np.uint8)
 
 
 def _text(row: Mapping[str, Any]) -> str:
@@ -126,7 +100,8 @@ class Results:
         else:
             picture = Image.fromarray(overlay(found.pixels, values))
         # The path as it was given, without what would lead out of the directory.
-        parts = [part for part in found.path.parts if part not in (found.path.anchor, "..")]
+        path = Path(str(found.path))
+        parts = [part for part in path.parts if part not in (path.anchor, "..")]
         name = Path(MAPS, *parts[:-1], f"{parts[-1]}.png")
         with replacing(self.directory / name) as part:
             picture.save(part, "PNG", compress_level=1)

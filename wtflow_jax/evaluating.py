@@ -1,0 +1,199 @@
+"""A model on labelled images: what ``wtflow evaluate`` does."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from wtflow_jax import datasets, environment, figures, fitting, inference, predicting
+from wtflow_jax.atomic import replacing
+from wtflow_jax.config import Config
+from wtflow_jax.datasets import Sample
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.figures import Tested
+from wtflow_jax.framing import Framed, Size, framed
+from wtflow_jax.model import Model
+from wtflow_jax.tables import NONE, Table, number
+
+FOLLOWED = 16
+"""Images whose radius is followed."""
+RESULTS, SCORES = "results.json", "scores.npz"
+TITLES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1": "pixel F1-max",
+    "pixel_aupro": "AUPRO",
+}
+
+
+def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[Sample]]:
+    """Return the name and the test images of a data set's category.
+
+    In the layout ``folder`` all good images are taken: none is held out from another use.
+
+    Args:
+        root: as the layout asks.
+        category: which; None where there is one alone.
+        layout: a key of ``datasets.LAYOUTS``.
+
+    Raises:
+        WTFlowError: the directory is not laid out so, or has several categories.
+    """
+    names = datasets.categories(root, layout)
+    if category is None and len(names) > 1:
+        raise WTFlowError(f"{root}: has {len(names)} categories; give --category {names[0]}")
+    found = datasets.open_category(root, category or names[0], layout)
+    more = found.train if layout == "folder" else ()
+    return found.name, [*more, *found.test]
+
+
+def check_free(out: Path) -> None:
+    """Raise WTFlowError where results cannot be written: something is there."""
+    if out.exists() and not out.is_dir():
+        raise WTFlowError(f"{out}: is a file; give a directory as --out")
+    if out.is_dir() and any(out.iterdir()):
+        raise WTFlowError(f"{out}: is not empty; give another --out")
+
+
+def unseen(model: Model, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the images that the model was not fitted on: the others' scores tell nothing.
+
+    Raises:
+        WTFlowError: none is left.
+    """
+    seen = set(model.training["seen"])
+    found = framed((sample.path for sample in samples), model.framing)
+
+    def new(image: Framed | WTFlowError) -> bool:
+        # One that cannot be decoded is told of when it is scored.
+        return isinstance(image, WTFlowError) or image.digest() not in seen
+
+    left = [sample for sample, (_, image) in zip(samples, found, strict=True) if new(image)]
+    if not left:
+        raise WTFlowError(
+            f"{samples[0].path}: the model was fitted on this and all other images; give new ones"
+        )
+    return left
+
+
+def score(
+    model: Model,
+    samples: Sequence[Sample],
+    *,
+    batch: int = predicting.BATCH,
+    advance: Callable[[], object] = lambda: None,
+) -> Tested:
+    """Score labelled images, and follow the radius of some.
+
+    All maps are held in memory. Where images have several sizes, maps and masks are scaled to the
+    size of the first.
+
+    Args:
+        model: a fitted or loaded one.
+        samples: images, some of them defective.
+        batch: windows a call.
+        advance: called after each image.
+
+    Raises:
+        WTFlowError: an image or a mask cannot be decoded.
+    """
+    scored, maps, masks = [], [], []
+    size: Size | None = None
+    scorer = predicting.compile(model, batch)
+    found = predicting.predict(model, (sample.path for sample in samples), scorer)
+    for sample, one in zip(samples, found, strict=True):
+        if one.map is None:
+            raise WTFlowError(f"{one.error}")
+        scored.append(one.score)
+        size = size or (one.map.shape[0], one.map.shape[1])
+        maps.append(_resized(one.map, size))
+        masks.append(datasets.read_mask(sample, size))
+        advance()
+    labels = np.array([sample.label for sample in samples], bool)
+    known = np.array([sample.known for sample in samples], bool)
+    some = np.unique(np.linspace(0, len(samples) - 1, FOLLOWED).round().astype(int))
+    followed = [samples[i].path for i in some]
+    windows = fitting.take(followed, model.backbone, model.framing, model.config.dense)
+    # Of several windows the first.
+    _, first = np.unique(windows.owner, return_index=True)
+    return Tested(
+        [str(sample.path) for sample in samples],
+        [sample.kind for sample in samples],
+        labels,
+        known,
+        np.array(scored, np.float32),
+        np.stack(maps),
+        np.stack(masks) if known[labels].any() else None,
+        inference.radii(model.detector, windows.maps[first], some, model.config),
+    )
+
+
+def _resized(values: Float[np.ndarray, "h w"], size: Size) -> np.ndarray:
+    if values.shape == size:
+        return values
+    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def measure(model: Model, tested: Tested) -> dict[str, Any]:
+    """Return every metric in %, why some are undefined, and what the threshold does."""
+    with figures.reasons() as undefined:
+        found = figures.of_images(tested.scores, tested.labels, tested.kinds)
+        found |= dict.fromkeys(figures.PIXEL.values())
+        if tested.masks is not None:
+            known = tested.known
+            found |= figures.of_pixels(tested.maps[known], tested.masks[known])
+        figures.lacking(tested.labels, tested.known, tested.paths[int(np.argmin(tested.known))])
+    held_out = len(model.training["held_out"])
+    decision = figures.decided(model.threshold, held_out, tested.scores, tested.labels)
+    return found | {"undefined": undefined, "decision": decision, "colours": model.colours}
+
+
+def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
+    """Return the metrics and the decisions as tables."""
+    good, decision = int((~tested.labels).sum()), row["decision"]
+    kinds = [name for name in row if name.startswith("image_auroc ")]
+    body = [[TITLES[name], number(row[name])] for name in TITLES]
+    body += [[name.replace("image_auroc", "image AUROC,"), number(row[name])] for name in kinds]
+    above = tested.scores > decision["threshold"]
+    promised = f"at most {decision['promised']:.1f} %, by {decision['images']} good images"
+
+    def share(of: np.ndarray) -> str:
+        return f"{above[of].sum()} of {of.sum()}" if of.any() else NONE
+
+    decisions = [
+        ["threshold", f"{decision['threshold']:.5g}"],
+        ["good called defective", share(~tested.labels)],
+        ["promised when it was fitted", promised],
+        ["defective found", share(tested.labels)],
+    ]
+    title = f"{row['category']}: {good} good, {len(tested.labels) - good} defective images"
+    return [
+        Table(title, ["metric", "%"], body, row["undefined"]),
+        Table("Decisions", ["at the model's threshold", ""], decisions),
+    ]
+
+
+def write(out: Path, model: Model, root: Path, row: dict[str, Any], tested: Tested) -> list[Table]:
+    """Write ``results.json`` and ``NAME/scores.npz``, as an experiment does; return the tables."""
+    relative = f"{row['category']}/{SCORES}"
+    (out / row["category"]).mkdir(parents=True, exist_ok=True)
+    figures.save(out / relative, tested)
+    shown = tables(row, tested)
+    config = {field.name: getattr(model.config, field.name) for field in fields(Config)}
+    results = {
+        "experiment": "evaluate",
+        "config": config | {"root": root},
+        "rows": [row | {"scores": relative, "environment": environment.environment()}],
+        "tables": [table._asdict() for table in shown],
+    }
+    with replacing(out / RESULTS) as part:
+        part.write_text(json.dumps(results, indent=1, default=str))
+    return shown

@@ -1,0 +1,199 @@
+"""The charts of a page, as Vega-Lite specifications: plain values, drawn by the browser."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from wtflow_jax.geometry.radial import Radii
+from wtflow_jax.metrics import Curves
+
+Chart = dict[str, Any]
+
+GOOD, DEFECTIVE = "good", "defective"
+IMAGES, PIXELS = "images", "pixels"
+BINS = 40
+BAND = (5, 95)
+"""Percentiles."""
+DIGITS = 5
+
+
+def _axis(field: str, title: str, **more: Any) -> dict[str, Any]:
+    return {"field": field, "type": "quantitative", "title": title} | more
+
+
+def _two(names: tuple[str, str], title: str | None = None) -> dict[str, Any]:
+    """Return the colour of two series; the page's style says which."""
+    return {
+        "field": "of",
+        "type": "nominal",
+        "title": title,
+        "scale": {"domain": list(names)},
+        "legend": {"orient": "top"},
+    }
+
+
+def _chart(description: str, layers: Sequence[Chart], **more: Any) -> Chart:
+    size = {"width": "container", "height": 220}
+    return {"description": description, **size, "layer": list(layers), **more}
+
+
+def _rule(parameter: str) -> Chart:
+    """Return a vertical line at a parameter's value."""
+    return {
+        "data": {"values": [{}]},
+        "transform": [{"calculate": parameter, "as": "at"}],
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "encoding": {"x": _axis("at", "")},
+    }
+
+
+def _spot(x: str, y: str) -> Chart:
+    """Return a point at two parameters' values."""
+    return {
+        "data": {"values": [{}]},
+        "transform": [{"calculate": x, "as": "at_x"}, {"calculate": y, "as": "at_y"}],
+        "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+        "encoding": {"x": _axis("at_x", ""), "y": _axis("at_y", "")},
+    }
+
+
+def _parameters(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "value": 0} for name in names]
+
+
+def histogram(
+    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], threshold: float
+) -> Chart:
+    """Return the scores of good and defective images, and a line at the threshold."""
+    edges = np.linspace(scores.min(), scores.max(), BINS + 1)
+    values = []
+    for name, part in ((GOOD, scores[~labels]), (DEFECTIVE, scores[labels])):
+        counts, _ = np.histogram(part, edges)
+        values += [
+            {"from": float(edges[i]), "to": float(edges[i + 1]), "count": int(n), "of": name}
+            for i, n in enumerate(counts)
+            if n
+        ]
+    bars = {
+        "data": {"values": values},
+        "mark": {"type": "bar", "opacity": 0.65, "binSpacing": 0, "tooltip": True},
+        "encoding": {
+            "x": _axis("from", "image score", bin={"binned": True}, scale={"zero": False}),
+            "x2": {"field": "to"},
+            "y": _axis("count", "images", stack=None),
+            "color": _two((GOOD, DEFECTIVE)),
+        },
+    }
+    parameter = [{"name": "threshold", "value": threshold}]
+    return _chart("Histogram of image scores", [bars, _rule("threshold")], params=parameter)
+
+
+def _lines(
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]], encoding: Chart, step: str
+) -> Chart:
+    values = [
+        {"x": round(float(x), DIGITS), "y": round(float(y), DIGITS), "of": name, "order": i}
+        for name, points in series.items()
+        for i, (x, y) in enumerate(zip(*points, strict=True))
+    ]
+    mark = {"type": "line", "interpolate": step, "tooltip": True, "clip": True}
+    order = {"field": "order", "type": "quantitative"}
+    return {"data": {"values": values}, "mark": mark, "encoding": encoding | {"order": order}}
+
+
+def roc(curves: Mapping[str, Curves]) -> Chart:
+    """Return the ROC curves of images and pixels."""
+    series = {
+        name: (np.r_[0, found.false_positives, 1], np.r_[0, found.recall, 1])
+        for name, found in curves.items()
+    }
+    encoding = {
+        "x": _axis("x", "false-positive rate"),
+        "y": _axis("y", "share of defective found"),
+        "color": _two((IMAGES, PIXELS)),
+    }
+    layers = [_lines(series, encoding, "step-after"), _spot("false_alarms", "detected")]
+    return _chart("ROC curves", layers, params=_parameters("false_alarms", "detected"))
+
+
+def precision_recall(curves: Mapping[str, Curves]) -> Chart:
+    """Return the precision–recall curves of images and pixels."""
+    series = {name: (found.recall, found.precision) for name, found in curves.items()}
+    encoding = {
+        "x": _axis("x", "share of defective found (recall)", scale={"domain": [0, 1]}),
+        "y": _axis("y", "precision", scale={"domain": [0, 1]}),
+        "color": _two((IMAGES, PIXELS)),
+    }
+    layers = [_lines(series, encoding, "step-before"), _spot("detected", "precision")]
+    return _chart("Precision-recall curves", layers, params=_parameters("detected", "precision"))
+
+
+def overlap(curves: Curves, limit: float = 0.3) -> Chart:
+    """Return the per-region overlap up to the false-positive rate where AUPRO ends."""
+    assert curves.overlap is not None
+    series = {"regions": (np.r_[0, curves.false_positives], np.r_[0, curves.overlap])}
+    encoding = {
+        "x": _axis("x", "false-positive rate of pixels", scale={"domain": [0, limit]}),
+        "y": _axis("y", "mean overlap of defects", scale={"domain": [0, 1]}),
+    }
+    return _chart("Per-region overlap curve", [_lines(series, encoding, "linear")])
+
+
+def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str) -> Chart:
+    """Return entries of a history over its epochs.
+
+    Args:
+        history: of a model, an entry an epoch.
+        names: of entries, and what each is called.
+        title: of the vertical axis.
+    """
+    values = [
+        {"epoch": entry["epoch"], "value": entry[name], "of": called}
+        for name, called in names.items()
+        for entry in history
+        if entry.get(name) is not None
+    ]
+    encoding = {
+        "x": _axis("epoch", "epoch", axis={"tickMinStep": 1}),
+        "y": _axis("value", title, scale={"zero": False}),
+    }
+    if len(names) > 1:
+        first, second = names.values()
+        encoding["color"] = _two((first, second))
+    mark = {"type": "line", "point": {"size": 14}, "tooltip": True}
+    return _chart(
+        f"{title} by epoch", [{"mark": mark, "encoding": encoding}], data={"values": values}
+    )
+
+
+def radial(radii: Radii, labels: Bool[np.ndarray, " n"]) -> Chart:
+    """Return ‖x_t‖ over t: mean and band of good and defective images, and √D."""
+    t = np.linspace(radii.start, 1, radii.values.shape[1])
+    values = []
+    for name, part in (
+        (GOOD, radii.values[~labels[radii.of]]),
+        (DEFECTIVE, radii.values[labels[radii.of]]),
+    ):
+        if len(part):
+            low, high = np.percentile(part, BAND, axis=0)
+            points = np.stack([t, part.mean(axis=0), low, high], axis=1).round(DIGITS).tolist()
+            values += [
+                {"t": at, "mean": mean, "low": bottom, "high": top, "of": name}
+                for at, mean, bottom, top in points
+            ]
+    x, y = _axis("t", "t"), _axis("mean", "‖x_t‖")
+    colour = _two((GOOD, DEFECTIVE))
+    band = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": colour}
+    annulus = {
+        "data": {"values": [{"root_d": round(radii.root_d, 2)}]},
+        "mark": {"type": "rule", "strokeDash": [4, 4], "tooltip": {"content": "data"}},
+        "encoding": {"y": _axis("root_d", "‖x_t‖")},
+    }
+    layers = [
+        {"mark": {"type": "area", "opacity": 0.2}, "encoding": band},
+        {"mark": {"type": "line"}, "encoding": {"x": x, "y": y, "color": colour}},
+        annulus,
+    ]
+    return _chart("Radius on the way from data to noise", layers, data={"values": values})

@@ -1,0 +1,52 @@
+"""Anomaly maps as colours, and pictures as text that a page can hold."""
+
+import base64
+import io
+
+import matplotlib
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+COLOURS = "inferno"
+STRENGTH = 0.6
+"""Share of the colour in an overlay where the map is at the top of the scale."""
+SIDE = 320
+"""Pixels of the longer side of a picture in a page."""
+QUALITY = 75
+
+
+def scaled(
+    values: Float[np.ndarray, "h w"], colours: tuple[float, float]
+) -> Float[np.ndarray, "h w"]:
+    """Return scores of pixels on a scale, 0 to 1; what is beyond is cut off."""
+    low, high = colours
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def coloured(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the colours of values of ``scaled``."""
+    return np.round(255 * matplotlib.colormaps[COLOURS](values)[..., :3]).astype(np.uint8)
+
+
+def overlay(
+    pixels: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay colours over an image, the stronger the higher.
+
+    Args:
+        pixels: the image.
+        values: of ``scaled``.
+    """
+    strength = STRENGTH * values[..., None]
+    return np.round((1 - strength) * pixels + strength * coloured(values)).astype(np.uint8)
+
+
+def embedded(picture: UInt8[np.ndarray, "h w 3"] | Bool[np.ndarray, "h w"]) -> str:
+    """Return a picture as a data URI, ``SIDE`` pixels at most; masks without loss."""
+    is_mask = picture.dtype == bool
+    image = Image.fromarray(picture.astype(np.uint8) * 255 if is_mask else picture)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST if is_mask else Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "WEBP", lossless=is_mask, quality=QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
