@@ -63,7 +63,7 @@ def finished(tmp_path_factory, cache):
 def test_writes_what_it_promises(finished):
     out, done = finished
     results = json.loads((out / "results.json").read_text())
-    assert set(results) == {"experiment", "config", "rows"}
+    assert set(results) == {"experiment", "config", "rows", "tables"}
     (row,) = results["rows"]
     assert set(row["environment"]) == {"versions", "device", "git_commit"}
     assert row["settings"] == {}

@@ -33,7 +33,7 @@ LEVELS = [
     {"pipeline", "report", "framing", "files", "figures"},
     {"model"},
     {"fitting", "predicting"},
-    {"writing", "evaluating"},
+    {"writing", "evaluating", "estimator"},
     {"cli"},
     {"__main__"},
 ]

@@ -47,10 +47,12 @@ def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[S
     Raises:
         WTFlowError: the directory is not laid out so, or has several categories.
     """
-    names = datasets.categories(root, layout)
-    if category is None and len(names) > 1:
-        raise WTFlowError(f"{root}: has {len(names)} categories; give --category {names[0]}")
-    found = datasets.open_category(root, category or names[0], layout)
+    first, *others = datasets.categories(root, layout)
+    if category is None and others:
+        raise WTFlowError(
+            f"{root}: has {len(others) + 1} categories; give --category {first}, for instance"
+        )
+    found = datasets.open_category(root, category or first, layout)
     more = found.train if layout == "folder" else ()
     return found.name, [*more, *found.test]
 
@@ -113,7 +115,8 @@ def score(
         if one.map is None:
             raise WTFlowError(f"{one.error}")
         scored.append(one.score)
-        size = size or (one.map.shape[0], one.map.shape[1])
+        height, width = one.map.shape
+        size = size or (height, width)
         maps.append(_resized(one.map, size))
         masks.append(datasets.read_mask(sample, size))
         advance()
