@@ -194,7 +194,7 @@ def test_evaluate_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
     for arguments, words in (
         ((tmp_path / "same", "--out", tmp_path / "a"), "the model was fitted on this and all"),
         ((place / "new", "--out", tmp_path / "full"), "is not empty; give another --out"),
-        ((tmp_path / "no", "--out", tmp_path / "a"), "no: no such directory"),
+        ((tmp_path / "no", "--out", tmp_path / "a"), "no: nothing there: give the data set"),
         ((place / "new", "--out", tmp_path / "a", "--data", "mvtc"), "no such layout"),
     ):
         assert run("evaluate", place / "model", *arguments) == 1

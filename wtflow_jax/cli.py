@@ -191,8 +191,8 @@ def predict(asked: Predict) -> int:
         scorer = predicting.compile(loaded, asked.batch)
         with bars() as progress:
             task = progress.add_task("images", total=None, note="")
-            for found in predicting.predict(loaded, paths, scorer):
-                results.add(found, loaded.threshold.value)
+            scored = predicting.predict(loaded, paths, scorer)
+            for found in results.write(scored, loaded.threshold.value):
                 failed += found.error is not None
                 progress.advance(task)
         count, defective = results.rows, results.defective

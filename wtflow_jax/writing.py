@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from wtflow_jax.atomic import replacing
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.predicting import Scored
 from wtflow_jax.report.pictures import overlay, scaled
+from wtflow_jax.threads import ahead
 
 COLUMNS = ("path", "score", "threshold", "decision", "map", "error")
 GOOD, DEFECTIVE = "good", "defective"
@@ -79,11 +80,21 @@ class Results:
         self._lines.close()
         self._table.close()
 
-    def add(self, found: Scored, threshold: float) -> None:
-        """Write what is found of an image."""
+    def write(self, scored: Iterable[Scored], threshold: float) -> Iterator[Scored]:
+        """Write what is found of images, and yield it; maps are drawn in threads.
+
+        Args:
+            scored: of any number of images; a few more are taken from it than are yielded.
+            threshold: of the model.
+        """
+        for found, drawn in ahead(lambda found: (found, self._map(found)), scored):
+            self._add(found, drawn, threshold)
+            yield found
+
+    def _add(self, found: Scored, drawn: str | None, threshold: float) -> None:
         row = dict.fromkeys(COLUMNS) | {"path": str(found.path), "error": found.error}
         if found.score is not None:
-            row |= {"score": found.score, "threshold": threshold, "map": self._map(found)}
+            row |= {"score": found.score, "threshold": threshold, "map": drawn}
             row["decision"] = DEFECTIVE if found.defective else GOOD
         for file, text in ((self._lines, json.dumps(row) + "\n"), (self._table, _text(row))):
             file.write(text)

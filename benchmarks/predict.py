@@ -1,0 +1,116 @@
+"""Does ``wtflow predict`` keep up with the compiled function, and does its memory stay flat?
+
+    python benchmarks/predict.py MODEL IMAGES
+    python benchmarks/predict.py MODEL IMAGES --images 10000
+
+The first compares, in turn, images a second of the compiled function alone on decoded windows with
+those of the whole way from files to rows, with each kind of map. The second predicts so many
+images, those that there are again and again, and tells the resident memory on the way.
+"""
+
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from wtflow_jax import compilation, framing, model, predicting, writing
+from wtflow_jax.config import CACHE
+from wtflow_jax.files import find
+
+KINDS: tuple[writing.Kind, ...] = ("none", "overlay", "16bit")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is timed."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Of wtflow fit."""
+    directory: Annotated[str, tyro.conf.Positional]
+    """Of images."""
+    batch: int = 8
+    """Windows a call."""
+    rounds: int = 3
+    """Of all in turn."""
+    images: int | None = None
+    """Follow the memory over so many images instead."""
+
+
+def whole(settings: Settings, loaded: model.Model, scorer: object, kind: writing.Kind) -> float:
+    """Return images a second from files to rows."""
+    paths = list(find([settings.directory]))
+    with tempfile.TemporaryDirectory() as out:
+        start = time.perf_counter()
+        with writing.Results(Path(out) / "found", kind, loaded.colours) as results:
+            scored = predicting.predict(loaded, paths, scorer)  # pyright: ignore
+            for _ in results.write(scored, loaded.threshold.value):
+                pass
+        return len(paths) / (time.perf_counter() - start)
+
+
+def alone(settings: Settings, windows: np.ndarray, scorer: object) -> float:
+    """Return images a second of the compiled function."""
+    start = time.perf_counter()
+    for first in range(0, len(windows), settings.batch):
+        scorer(windows[first : first + settings.batch])  # pyright: ignore
+    return len(windows) / (time.perf_counter() - start)
+
+
+def resident() -> float:
+    """Return the MiB that this process takes in memory."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * 4096 / 2**20
+
+
+def follow(settings: Settings, loaded: model.Model, scorer: object) -> Iterator[tuple[int, float]]:
+    """Yield numbers of images and the memory then."""
+    paths = itertools.islice(itertools.cycle(find([settings.directory])), settings.images)
+    with (
+        tempfile.TemporaryDirectory() as out,
+        writing.Results(Path(out) / "found", "none", loaded.colours) as results,
+    ):
+        scored = predicting.predict(loaded, paths, scorer)  # pyright: ignore
+        for i, _ in enumerate(results.write(scored, loaded.threshold.value), 1):
+            if i in (100, 300, 1000, 3000, settings.images):
+                yield i, resident()
+
+
+def main(settings: Settings) -> None:
+    """Time, and print a table."""
+    compilation.keep(CACHE / "compiled")
+    loaded = model.load(settings.model)
+    scorer = predicting.compile(loaded, settings.batch)
+    console = Console()
+    if settings.images:
+        for count, mib in follow(settings, loaded, scorer):
+            console.print(f"{count} images: {mib:.0f} MiB")
+        return
+    framed = framing.framed(find([settings.directory]), loaded.framing)
+    windows = np.concatenate([one.windows for _, one in framed])  # pyright: ignore
+    alone(settings, windows, scorer)
+    rates: dict[str, list[float]] = {name: [] for name in ("compiled alone", *KINDS)}
+    for _ in range(settings.rounds):
+        rates["compiled alone"].append(alone(settings, windows, scorer))
+        for kind in KINDS:
+            rates[kind].append(whole(settings, loaded, scorer, kind))
+    table = Table(title=f"{len(windows)} windows, batch {settings.batch}")
+    for column in ("what", "images/s", "of the compiled function alone"):
+        table.add_column(column, justify="right" if column != "what" else "left")
+    base = np.array(rates["compiled alone"])
+    for name, found in rates.items():
+        label = name if name == "compiled alone" else f"predict --maps {name}"
+        share = np.median(np.array(found) / base)
+        table.add_row(label, f"{np.median(found):.1f}", f"{share:.2f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))
