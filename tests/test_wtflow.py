@@ -153,6 +153,16 @@ def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
         assert told.startswith(f"error: {path}")
 
 
+def test_an_edited_model_is_one_line(place, tmp_path, capsys):
+    shutil.copytree(place / "model", tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    path.write_text(path.read_text().replace('"velocity": "exact"', '"velocity": "unet"'))
+    assert run("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: the model's unet velocity does not fit its tensors")
+    assert not (tmp_path / "f").exists()
+
+
 def test_evaluate_measures_what_it_was_not_fitted_on(place, tmp_path, capsys):
     root = tmp_path / "labelled"
     mask = np.zeros((trees.SIDE, trees.SIDE), bool)

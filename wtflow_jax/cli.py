@@ -9,6 +9,7 @@ Exit status: 0 where all went well, 1 where the input is bad (one line says what
 do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -181,14 +182,15 @@ def predict(asked: Predict) -> int:
 
     if asked.batch < 1:
         raise WTFlowError(f"--batch {asked.batch}: give at least 1")
+    writing.check_free(asked.out, asked.resume)
     loaded = model.load(asked.model)
     given = find(asked.images)
-    # Before a directory is made: is there anything?
+    # Before a directory is made: is there anything, and does the model work?
     given = chain(list(islice(given, 1)), given)
+    scorer = predicting.compile(loaded, asked.batch)
     failed = 0
     with writing.Results(asked.out, asked.maps, loaded.colours, asked.resume) as results:
         paths = (path for path in given if path not in results.done)
-        scorer = predicting.compile(loaded, asked.batch)
         with bars() as progress:
             task = progress.add_task("images", total=None, note="")
             scored = predicting.predict(loaded, paths, scorer)
@@ -270,6 +272,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
     )
     try:
+        # Imported late: --help is quick.
+        from wtflow_jax import compilation
+
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            # What one command has compiled, the next one takes from there.
+            compilation.keep(CACHE / "compiled")
         return COMMANDS[type(asked)](asked)
     except WTFlowError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from flax.errors import FlaxError
 from jaxtyping import Float, UInt8
 
 from wtflow_jax import framing, pipeline
@@ -37,10 +38,20 @@ class Scored(NamedTuple):
 
 
 def compile(model: Model, batch: int = BATCH) -> pipeline.Pipeline:
-    """Compile the way from windows to scores; see ``pipeline.compile``."""
-    return pipeline.compile(
-        model.backbone, model.detector, model.config, model.framing.size, batch=batch
-    )
+    """Compile the way from windows to scores; see ``pipeline.compile``.
+
+    Raises:
+        WTFlowError: the model's config does not fit its tensors: it was edited.
+    """
+    backbone, config, size = model.backbone, model.config, model.framing.size
+    try:
+        return pipeline.compile(backbone, model.detector, config, size, batch=batch)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, FlaxError) as error:
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        raise WTFlowError(
+            f"the model's {config.velocity} velocity does not fit its tensors ({first}); fit it "
+            "again"
+        ) from error
 
 
 def predict(

@@ -29,6 +29,14 @@ def _text(row: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
+def check_free(directory: Path, resume: bool) -> None:
+    """Raise WTFlowError where results cannot be written: something is there."""
+    if directory.exists() and not directory.is_dir():
+        raise WTFlowError(f"{directory}: is a file; give a directory as --out")
+    if not resume and directory.is_dir() and any(directory.iterdir()):
+        raise WTFlowError(f"{directory}: is not empty; give --resume, or another --out")
+
+
 class Results:
     """A directory of results; a context manager that closes its files.
 
@@ -56,10 +64,7 @@ class Results:
             WTFlowError: it holds something else, or rows that cannot be read.
         """
         self.directory, self.kind, self.colours = directory, kind, colours
-        if directory.exists() and not directory.is_dir():
-            raise WTFlowError(f"{directory}: is a file; give a directory as --out")
-        if not resume and directory.is_dir() and any(directory.iterdir()):
-            raise WTFlowError(f"{directory}: is not empty; give --resume, or another --out")
+        check_free(directory, resume)
         rows = _read(directory / LINES) if resume else []
         with replacing(directory / LINES) as part:
             part.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
