@@ -1,19 +1,16 @@
 """A category, ready for models: its images as features, and what is known of the test images."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool
 from rich.progress import Progress
 
 import models
-from wtflow_jax import backbones, datasets, detector, metrics, scores, sharding
+from wtflow_jax import backbones, datasets, detector, memory, metrics, scores, sharding
 from wtflow_jax.backbones import features
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import Category, Sample
@@ -108,7 +105,7 @@ class Loader:
 
         # Training holds them before and after the WT map, 4 bytes a number.
         needed = 8 * len(train) * math.prod(features.shape(backbone, size, config.dense))
-        fits = sharding.as_the_first(needed <= config.resident * _memory())
+        fits = sharding.as_the_first(needed <= config.resident * memory.limit())
         if not fits:
             detector.refuse_stored(config)
             progress.update(task, note="images, streamed from disk")
@@ -132,22 +129,6 @@ class Loader:
             },
         )
         return Data(models.Splits(first, tested, held), test)
-
-
-def _memory() -> float:
-    """Return the bytes of the device that trains, or that this process may take, the fewer."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return min(machine, _allowed(machine), stats.get("bytes_limit", machine))
-
-
-def _allowed(otherwise: int) -> int:
-    """Return what a container or a batch system allows (cgroup v2), where it says so."""
-    try:
-        _, _, group = Path("/proc/self/cgroup").read_text().strip().rpartition("::")
-        return int(Path(f"/sys/fs/cgroup{group}/memory.max").read_text())
-    except (OSError, ValueError):
-        return otherwise
 
 
 def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:

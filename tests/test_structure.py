@@ -10,7 +10,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
 LEVELS = [
-    {"errors", "types", "compilation", "atomic", "progress", "threads", "tables", "environment"},
+    {
+        "errors",
+        "types",
+        "compilation",
+        "atomic",
+        "progress",
+        "threads",
+        "tables",
+        "environment",
+        "memory",
+    },
     {
         "whitening",
         "transport",

@@ -153,6 +153,13 @@ def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
         assert told.startswith(f"error: {path}")
 
 
+def test_more_features_than_memory_are_refused(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("wtflow_jax.memory.limit", lambda: 2**16)
+    assert run("fit", place / "good", "--out", tmp_path / "m", "--image-size", "64") == 1
+    assert "12 images have about 0.0 GiB of features" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
 def test_an_edited_model_is_one_line(place, tmp_path, capsys):
     shutil.copytree(place / "model", tmp_path / "model")
     path = tmp_path / "model" / "model.json"

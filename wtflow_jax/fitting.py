@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from wtflow_jax import decision, detector, environment, inference, pipeline, scores
+from wtflow_jax import decision, detector, environment, inference, memory, pipeline, scores
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.config import BackboneName, Config, PresetName, VelocityName, defaults
 from wtflow_jax.datasets import open_image, parse_size
@@ -24,6 +24,8 @@ FOLDS = 5
 """Parts that good images are split into; each is scored by a model of the others."""
 SAMPLE = 32
 """Images whose aspects are looked at."""
+SHARE = 0.25
+"""Of the memory, for the features: fitting holds them in some copies."""
 LEAST = 2
 """Good images without which there is nothing to compare with."""
 
@@ -124,7 +126,20 @@ def take(
 
     for batch in features.batched(backbone, windows(), dense):
         parts.append(batch)
+        if len(parts) == 1:
+            # As many windows an image as the first ones have.
+            _check_memory(batch[0].nbytes * len(owner) / (owner[-1] + 1) * len(paths), len(paths))
     return Windows(np.concatenate(parts), np.array(owner), tuple(digests))
+
+
+def _check_memory(needed: float, images: int) -> None:
+    """Raise WTFlowError where features that need so many bytes would not fit."""
+    if needed > SHARE * (limit := memory.limit()):
+        raise WTFlowError(
+            f"{images} images have about {needed / 2**30:.1f} GiB of features, of {limit / 2**30:.1f} "
+            f"GiB of memory, {SHARE:.0%} of which they may take; give fewer images, or a smaller "
+            "--overlap"
+        )
 
 
 def image_scores(

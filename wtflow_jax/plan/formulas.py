@@ -1,118 +1,16 @@
-"""What a run will take, before it is started: ``python -m wtflow_jax.plan --width 768``.
-
-Everything follows from formulas of the U-Net's layers, which tests hold against XLA: parameters
-exactly, floating-point operations against the cost analysis of the unoptimised program, bytes
-against its memory analysis. Seconds are a roofline: the longer of computing at ``efficiency`` of
-the peak (float32 as TF32 where there are units for it) and of moving the bytes that every step
-must move, and after it sending what other devices need. ``--batch`` is an experiment's
-``--batch-size``, ``--devices 8 --model 2`` its ``--mesh 4 2``.
-"""
+"""What a training run takes: operations, bytes and, by a roofline, seconds."""
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import tyro
-from rich.console import Console
-from rich.table import Table
-
 from wtflow_jax.errors import WTFlowError
+from wtflow_jax.plan.layers import FIRST, network
 
 FLOAT = 4
 """Bytes of a float32: parameters, moments, gradients and features."""
 BYTES = {"float32": 4, "bfloat16": 2}
 """Of a number that is computed with."""
-
-
-class Convolution(NamedTuple):
-    """A convolution, or with one cell a dense layer.
-
-    Attributes:
-        size: of the kernel, size × size.
-        before: channels it takes.
-        after: channels it gives.
-        height: of the map.
-        width: of the map.
-    """
-
-    size: int
-    before: int
-    after: int
-    height: int = 1
-    width: int = 1
-
-    @property
-    def parameters(self) -> int:
-        """Kernel and bias."""
-        return (self.size**2 * self.before + 1) * self.after
-
-    @property
-    def flops(self) -> int:
-        """Of one map, a product and a sum each; what the kernel sees of the padding is not one."""
-        beyond = sum(range(self.size // 2 + 1)) * 2
-        rows, columns = (max(self.size * n - beyond, n) for n in (self.height, self.width))
-        return 2 * rows * columns * self.before * self.after
-
-
-class Network(NamedTuple):
-    """What a U-Net is made of.
-
-    Attributes:
-        convolutions: and dense layers.
-        normed: elements that a group norm and a SiLU pass, of one map.
-        parameters: all of them.
-    """
-
-    convolutions: tuple[Convolution, ...]
-    normed: int
-    parameters: int
-
-    @property
-    def flops(self) -> int:
-        """Of one velocity; norms and activations, some 20 an element, included."""
-        return sum(layer.flops for layer in self.convolutions) + 20 * self.normed
-
-
-FIRST = 2
-"""Place among the convolutions of the one that takes a feature map."""
-
-
-def network(width: int, channels: int, cells: tuple[int, int]) -> Network:
-    """Return the layers of ``wtflow_jax.unet.UNet``.
-
-    Args:
-        width: base width B.
-        channels: C of a feature map.
-        cells: its height and width.
-    """
-    b = width
-    levels = [cells]
-    for _ in range(2):
-        levels.append((math.ceil(levels[-1][0] / 2), math.ceil(levels[-1][1] / 2)))
-    blocks = [
-        *((b, 2 * b, 0), (2 * b, 2 * b, 0), (2 * b, 4 * b, 1), (4 * b, 4 * b, 1)),
-        (4 * b, 4 * b, 2),
-        *((8 * b, 2 * b, 1), (2 * b, 2 * b, 1), (4 * b, b, 0), (b, b, 0)),
-    ]
-    found = [
-        Convolution(1, b // 2, 4 * b),
-        Convolution(1, 4 * b, b),
-        Convolution(3, channels, b, *cells),
-        Convolution(1, b, channels, *cells),
-    ]
-    normed = scales = 0
-    for before, after, level in blocks:
-        found += [
-            Convolution(3, before, after, *levels[level]),
-            Convolution(1, b, after),
-            Convolution(3, after, after, *levels[level]),
-        ]
-        if before != after:
-            found.append(Convolution(1, before, after, *levels[level]))
-        normed += 2 * after * math.prod(levels[level])
-        scales += 2 * 2 * after
-    return Network(tuple(found), normed, scales + sum(layer.parameters for layer in found))
 
 
 class Device(NamedTuple):
@@ -285,88 +183,3 @@ def plan(settings: Settings) -> Plan:
         one_step_seconds=max(net.flops / peak, size * net.parameters / device.bandwidth),
         epoch_seconds=steps * seconds,
     )
-
-
-def _units(value: float, unit: str) -> str:
-    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}"
-
-
-def _duration(seconds: float) -> str:
-    for factor, unit in ((86_400.0, "days"), (3_600.0, "h"), (60.0, "min"), (1.0, "s")):
-        if seconds >= factor:
-            return f"{seconds / factor:.3g} {unit}"
-    return f"{1e3 * seconds:.3g} ms"
-
-
-def table(settings: Settings) -> Table:
-    """Return a plan as a table.
-
-    Raises:
-        WTFlowError: a value is out of its range.
-    """
-    asked, found = settings, plan(settings)
-    device = DEVICES[asked.device]
-    total = found.state_bytes + found.gradient_bytes + found.activation_bytes
-    held = 2 * found.feature_bytes
-    if held <= min(asked.resident * device.memory, device.memory - total):
-        where = "features on the device"
-    elif total <= device.memory:
-        rate = _units(found.feature_bytes / found.epoch_seconds, "B/s")
-        where = f"features streamed from disk, {rate} in all"
-    elif found.gradient_bytes > device.memory:
-        where = "too much on any number of devices: lower --width"
-    else:
-        where = "too much: lower --width or --batch, or raise --devices and --model"
-    shown = Table(
-        title=f"{asked.images:,} images, width {asked.width}, {asked.devices} × {asked.device}, "
-        f"{asked.precision}",
-        caption=f"a roofline at {asked.efficiency:.0%} of the peak; bytes and seconds of a device",
-        show_header=False,
-    )
-    for name, value in (
-        ("parameters", f"{found.parameters / 1e6:,.1f} M"),
-        ("one velocity", _units(found.forward_flops, "FLOP")),
-        ("a training step", _units(found.step_flops, "FLOP")),
-        ("parameters, moments", _units(found.state_bytes, "B")),
-        ("gradients, gathered parameters", _units(found.gradient_bytes, "B")),
-        ("activations", _units(found.activation_bytes, "B")),
-        ("features", _units(found.feature_bytes, "B")),
-        (
-            "memory",
-            f"{_units(total, 'B')} without features, of {_units(device.memory, 'B')}: {where}",
-        ),
-        (
-            "moved, sent a step",
-            f"{_units(found.moved_bytes, 'B')}, {_units(found.sent_bytes, 'B')}",
-        ),
-        (
-            "computing, moving, sending",
-            ", ".join(
-                _duration(seconds)
-                for seconds in (
-                    found.computing_seconds,
-                    found.moving_seconds,
-                    found.sending_seconds,
-                )
-            ),
-        ),
-        ("a training step takes", f"{_duration(found.step_seconds)}, bound by {found.bound}"),
-        ("an epoch", _duration(found.epoch_seconds)),
-        (f"{asked.epochs} epochs", _duration(asked.epochs * found.epoch_seconds)),
-        ("one map, one Euler step", _duration(found.one_step_seconds)),
-    ):
-        shown.add_row(name, value)
-    return shown
-
-
-if __name__ == "__main__":
-    try:
-        Console(highlight=False).print(
-            table(tyro.cli(Settings, prog="python -m wtflow_jax.plan", description=__doc__))
-        )
-    except WTFlowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
