@@ -154,7 +154,7 @@ def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
 
 
 def test_more_features_than_memory_are_refused(place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("wtflow_jax.memory.limit", lambda: 2**16)
+    monkeypatch.setattr("wtflow_jax.memory.limit", lambda: 2**12)
     assert run("fit", place / "good", "--out", tmp_path / "m", "--image-size", "64") == 1
     assert "12 images have about 0.0 GiB of features" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()

@@ -136,9 +136,8 @@ def _check_memory(needed: float, images: int) -> None:
     """Raise WTFlowError where features that need so many bytes would not fit."""
     if needed > SHARE * (limit := memory.limit()):
         raise WTFlowError(
-            f"{images} images have about {needed / 2**30:.1f} GiB of features, of {limit / 2**30:.1f} "
-            f"GiB of memory, {SHARE:.0%} of which they may take; give fewer images, or a smaller "
-            "--overlap"
+            f"{images} images have about {needed / 2**30:.1f} GiB of features, which may take "
+            f"{SHARE:.0%} of {limit / 2**30:.1f} GiB; give fewer images, or a smaller --overlap"
         )
 
 
