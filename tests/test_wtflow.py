@@ -3,10 +3,12 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import trees
+from conftest import shared
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -219,3 +221,15 @@ def test_evaluate_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
         assert len([line for line in err if line.startswith("error: ")]) == 1
         assert words in err[-1]
     assert not (tmp_path / "a").exists()
+
+
+def test_bottle_as_a_plain_folder(tmp_path, capsys):
+    bottle = shared("data", "mvtec_ad", "bottle")
+    assert run("fit", bottle / "train" / "good", "--out", tmp_path / "model") == 0
+    assert "1.0% are expected to be higher" in capsys.readouterr().out
+    assert run("predict", tmp_path / "model", bottle / "test", "--out", tmp_path / "found") == 0
+    found = [row["decision"] == "defective" for row in table(tmp_path / "found")]
+    good = ["good" in Path(row["path"]).parts for row in table(tmp_path / "found")]
+    assert good.count(True) == 20
+    assert sum(called for called, is_good in zip(found, good, strict=True) if not is_good) >= 60
+    assert sum(called for called, is_good in zip(found, good, strict=True) if is_good) <= 2

@@ -1,0 +1,188 @@
+"""Every command of README.md, CONTRIBUTING.md and docs/, run as it stands on small data.
+
+What stands for a user's own files is there under the same names, made up; runs are made short by
+flags that are added. The commands of a page are run in one directory, in order.
+"""
+
+import os
+import re
+import runpy
+import shlex
+import socket
+import subprocess
+import sys
+from importlib.metadata import metadata
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trees
+from safetensors.numpy import save_file
+
+from wtflow_jax import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+SHORT = {
+    "experiments": "--smoke --epochs 2 --cache cache",
+    "unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
+    "shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
+    "solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
+    "exact_field.py": "--patches 64 --channels 8 --positions 4 --rounds 1 --repeats 1",
+    "growth.py": "--images 8 --channels 8 --width 8 --doublings 1 --repeats 1",
+    "metrics.py": "--images 4 --peer-images 2 --size 32 --rounds 1",
+    "predict.py": "--rounds 1",
+    "report.py": "--rounds 1",
+}
+"""What is added to a command, by its benchmark or its directory."""
+ELSEWHERE = {
+    "--peer-python": "needs an environment with anomalib",
+    "srun ": "needs SLURM",
+    "--cluster slurm": "needs SLURM",
+    "--gpus": "needs GPUs",
+    "git clone": "would need the network",
+    "-m venv": "is what this is run in",
+    "activate": "is what this is run in",
+    "cd ": "goes nowhere",
+    "pytest": "is what this is run by",
+}
+"""Why a command is not run here, by a part of it."""
+
+
+def blocks(text):
+    """Return the commands of a page, a list for each block that is to be typed."""
+    found = []
+    for block in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S):
+        lines = block.replace("\\\n", " ").splitlines()
+        parts = [part for line in lines for part in line.split(" && ")]
+        found.append([part.strip() for part in parts if shlex.split(part, comments=True)])
+    return found
+
+
+COMMANDS = {page: list(chain(*blocks(page.read_text()))) for page in PAGES}
+
+
+def test_no_page_has_commands_of_another_kind():
+    for page in PAGES:
+        words = set(re.findall(r"^```(\w+)", page.read_text(), re.M))
+        assert words <= {"bash", "python", "text", "yaml", "bibtex"}, page
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Random weights of each ResNet, in a directory."""
+    torch_reference = pytest.importorskip("torch_reference", reason="needs torch")
+    directory = tmp_path_factory.mktemp("weights")
+    for name in ("resnet18", "resnet34", "wide_resnet50_2"):
+        state = torch_reference.random_resnet(name, 0, head=True).state_dict()
+        arrays = {key: np.ascontiguousarray(value.numpy()) for key, value in state.items()}
+        save_file(arrays, directory / f"{name}.safetensors")
+    return directory
+
+
+@pytest.fixture
+def place(tmp_path, weights, monkeypatch):
+    """Everything that the pages name, in the working directory."""
+    for root in ("mvtec_ad", "path/to/mvtec_ad", "data"):
+        trees.mvtec_ad(tmp_path / root, "bottle", train=8, good=3, bad=3)
+    trees.mvtec_ad(tmp_path / "mvtec_ad", "cable")
+    for root in ("mvtec_3d", "data"):
+        trees.mvtec_3d(tmp_path / root, "tire")
+    for root in ("path/to/images", "path/to", "photos"):
+        for i in range(6):
+            trees.write(tmp_path / root / "good" / f"{i}.png", trees.picture(i))
+            trees.write(tmp_path / root / "new" / f"{i}.png", trees.picture(60 + i))
+    (tmp_path / "weights").symlink_to(weights)
+    (tmp_path / "resnet18.safetensors").symlink_to(weights / "resnet18.safetensors")
+    monkeypatch.chdir(tmp_path)
+    # What a command has compiled stays with the tests.
+    monkeypatch.setattr("wtflow_jax.compilation.keep", lambda directory: None)
+    return tmp_path
+
+
+def in_process(run, arguments, monkeypatch):
+    """Run a script or module as Python would, and return its exit status."""
+    monkeypatch.setattr(sys, "argv", arguments)
+    try:
+        run()
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def beside(command, **environment):
+    """Start a command in a process of its own."""
+    arguments = [sys.executable, *command]
+    return subprocess.Popen(arguments, env=os.environ | environment)
+
+
+def install(words):
+    """Check the extras that are asked for: they are installed by the README's test command."""
+    known = set(metadata("wtflow-jax").get_all("Provides-Extra") or [])
+    for extras in re.findall(r"\[([\w,]+)\]", " ".join(words)):
+        assert set(extras.split(",")) <= known
+    if "-c" in words:
+        assert (ROOT / words[words.index("-c") + 1]).is_file()
+    return 0
+
+
+def execute(words, monkeypatch):
+    """Run a command and return its exit status."""
+    match words:
+        case ["pip", "install", *rest]:
+            return install(rest)
+        case ["wtflow", *rest]:
+            return cli.main(rest)
+        case ["python", "-m", module, *rest]:
+            run = lambda: runpy.run_module(module, run_name="__main__", alter_sys=True)  # noqa: E731
+            return in_process(run, [module, *rest], monkeypatch)
+        case ["python", script, *rest]:
+            path = ROOT / script
+            extra = SHORT.get(path.name if path.parent.name == "benchmarks" else path.parent.name)
+            rest += shlex.split(extra or "")
+            if "--mesh" in rest or path.name == "sweep.py" or path.parent.name == "benchmarks":
+                devices = "--xla_force_host_platform_device_count=8"
+                return beside([str(path), *rest], XLA_FLAGS=devices).wait(timeout=600)
+            run = lambda: runpy.run_path(str(path), run_name="__main__")  # noqa: E731
+            return in_process(run, [str(path), *rest], monkeypatch)
+        case ["ruff" | "pyright" | "sphinx-build", *_]:
+            return subprocess.run(words, cwd=ROOT, check=False).returncode
+    raise AssertionError(f"do not know how to run {words}")
+
+
+def together(commands):
+    """Run the processes of one run side by side, on a port that is free."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    started = []
+    for command in commands:
+        words = shlex.split(command.replace("host:1234", address), comments=True)
+        words = [str(ROOT / words[1]), *words[2:], *shlex.split(SHORT["experiments"])]
+        started.append(beside(words, XLA_FLAGS="--xla_force_host_platform_device_count=1"))
+    return max(process.wait(timeout=600) for process in started)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if COMMANDS[page]], ids=lambda p: p.stem)
+def test_commands_run(page, place, monkeypatch, capsys):
+    variables: dict[str, str] = {}
+    left_out, parallel = [], []
+    for command in COMMANDS[page]:
+        for name, value in variables.items():
+            command = command.replace(f"${name}", value)
+        assigned = re.fullmatch(r'(\w+)="(.*)"', command)
+        reasons = [reason for part, reason in ELSEWHERE.items() if part in command]
+        if assigned:
+            variables[assigned[1]] = assigned[2]
+        elif reasons:
+            left_out.append(f"{command}: {reasons[0]}")
+        elif "--coordinator host" in command:
+            parallel.append(command)
+        else:
+            words = shlex.split(command, comments=True)
+            assert execute(words, monkeypatch) == 0, command
+    assert not parallel or together(parallel) == 0, parallel
+    if left_out:
+        with capsys.disabled():
+            print(f"\n{page.name}: not run here:", *left_out, sep="\n  ")
