@@ -12,6 +12,7 @@ import re
 import sys
 import typing
 from pathlib import Path
+from unittest.mock import patch
 
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
@@ -21,7 +22,8 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 typing.GENERATING_DOCUMENTATION = "sphinx"  # pyright: ignore[reportAttributeAccessIssue]
 
-import wtflow_jax  # noqa: E402
+with patch.object(Path, "expanduser", lambda path: path):  # No home of whoever builds it.
+    import wtflow_jax.config
 from wtflow_jax.types import VelocityFn  # noqa: E402
 
 COPIES = DOCS / "copies"
@@ -50,6 +52,8 @@ nitpick_ignore_regex = [
 exclude_patterns = ["results/*"]  # Parts of results.md.
 
 nb_execution_mode = "off"
+highlight_language = "none"
+smartquotes = False  # They make dashes of flags.
 myst_heading_anchors = 4
 
 add_module_names = False
@@ -65,6 +69,8 @@ napoleon_attr_annotations = False  # They stand in the signature.
 html_theme = "furo"
 html_title = f"{project} {version}"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_show_copyright = False
 
 
@@ -107,14 +113,19 @@ def _plain(
         parts = line.split("``")
         parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
         lines[i] = "``".join(parts)
+    if what in ("attribute", "data", "property"):
+        # Napoleon takes what stands before a colon in the first line for a type: a comment it is.
+        lines[:0] = ["..", ""]
 
 
 def _short(
     app: Sphinx, what: str, name: str, member: object, options: object, taken: str, given: str
 ) -> tuple[str | None, ...]:
-    """Write the one type that all share by its name."""
+    """Write the one type that all share by its name, and leave out what Flax adds to a module."""
     written = stringify_annotation(VelocityFn, "smart")
-    return tuple(text and text.replace(written, "VelocityFn") for text in (taken, given))
+    added = r", parent: [^=]*= <[^>]*>, name: str \| None = None"
+    shorter = re.sub(added, "", taken) if taken else taken
+    return tuple(text and text.replace(written, "VelocityFn") for text in (shorter, given))
 
 
 def _skip(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool:
