@@ -111,3 +111,9 @@ def test_without_a_network_a_path_is_asked_for(tmp_path, monkeypatch):
     with pytest.raises(WTFlowError, match="--weights PATH") as caught:
         weights.resolve("resnet18", None, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_backbone_without_published_weights_asks_for_them(tmp_path, monkeypatch):
+    monkeypatch.setitem(backbones.NETWORKS, "mine", backbones.NETWORKS["resnet18"])
+    with pytest.raises(WTFlowError, match=r"^backbone 'mine': has no published weights; give --"):
+        backbones.load("mine", cache=tmp_path)

@@ -16,14 +16,6 @@ from wtflow_jax.backbones import weights as weight_files
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.types import Features, Params
 
-NAMES = ("resnet18", "resnet34", "wide_resnet50_2", "efficientnet_lite0")
-DEFAULT_LAYER = {
-    "resnet18": 3,
-    "resnet34": 3,
-    "wide_resnet50_2": 3,
-    "efficientnet_lite0": 7,
-}
-
 MEAN = (0.485, 0.456, 0.406)
 """ImageNet's mean, RGB in [0, 1]."""
 STD = (0.229, 0.224, 0.225)
@@ -39,11 +31,60 @@ class Grid(NamedTuple):
     offset: float
 
 
+class Network(NamedTuple):
+    """What a backbone can be.
+
+    Attributes:
+        unit: what its layers are called.
+        layers: their numbers.
+        default: the one that is taken where none is named.
+        features: ``features(params, images, layers=...) -> one map a layer``; pure.
+        from_state: ``from_state(state, path) -> params``, of the named arrays of a weights file.
+        channels: of a layer's map.
+        grid: of a layer's map, for image sizes divisible by 32.
+    """
+
+    unit: str
+    layers: range
+    default: int
+    features: Callable[..., tuple[Features, ...]]
+    from_state: Callable[[weight_files.State, Path], Params]
+    channels: Callable[[int], int]
+    grid: Callable[[int], Grid]
+
+
+def _resnet(name: str) -> Network:
+    channels = resnet.ARCHITECTURES[name].channels
+    return Network(
+        unit="layer",
+        layers=range(1, 4),
+        default=3,
+        features=resnet.features,
+        from_state=partial(resnet.from_state, name),
+        channels=lambda stage: channels[stage - 1],
+        grid=lambda stage: Grid(resnet.STRIDES[stage], 0.0),
+    )
+
+
+NETWORKS = {name: _resnet(name) for name in resnet.ARCHITECTURES} | {
+    "efficientnet_lite0": Network(
+        unit="block",
+        layers=range(len(efficientnet_lite.BLOCKS)),
+        default=7,
+        features=efficientnet_lite.features,
+        from_state=efficientnet_lite.from_state,
+        channels=lambda block: efficientnet_lite.BLOCKS[block].after,
+        grid=lambda block: Grid(*efficientnet_lite.grid(block)),
+    )
+}
+"""By name."""
+
+
 class Backbone(NamedTuple):
     """A pretrained network cut at some layers.
 
     Attributes:
-        name: one of ``NAMES``.
+        name: one of ``NETWORKS``.
         layers: stages 1 to 3 of a ResNet, or block numbers from 0.
         apply: ``apply(params, images) -> one map a layer``; pure, and the same object for the same
             name and layers, so that ``jax.jit`` traces it once. Images: see ``normalise``.
@@ -68,18 +109,19 @@ def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
     return images.astype(jnp.float32) * scale.astype(np.float32) - shift.astype(np.float32)
 
 
-def _check_name(name: str) -> None:
-    if name not in NAMES:
-        raise WTFlowError(f"backbone {name!r}: not known; choose from {', '.join(NAMES)}")
+def _network(name: str) -> Network:
+    if name not in NETWORKS:
+        raise WTFlowError(f"backbone {name!r}: not known; choose from {', '.join(NETWORKS)}")
+    return NETWORKS[name]
 
 
 def parse_layers(name: str, layer: Sequence[str | int] | str | int = ()) -> tuple[int, ...]:
     """Read which layers are meant.
 
     Args:
-        name: one of ``NAMES``.
+        name: one of ``NETWORKS``.
         layer: stages ("layer3", "3", 3) or blocks ("block7", "7", 7), several also by commas;
-            empty takes ``DEFAULT_LAYER``.
+            empty takes the default.
 
     Returns:
         The numbers, ascending, each once.
@@ -87,27 +129,25 @@ def parse_layers(name: str, layer: Sequence[str | int] | str | int = ()) -> tupl
     Raises:
         WTFlowError: a backbone or layer that does not exist.
     """
-    _check_name(name)
-    lite = name == "efficientnet_lite0"
-    word, first, last = ("block", 0, len(efficientnet_lite.BLOCKS) - 1) if lite else ("layer", 1, 3)
+    network = _network(name)
+    unit, last = network.unit, network.layers[-1]
     asked = [layer] if isinstance(layer, str | int) else layer
     parts = [part.strip() for item in asked for part in str(item).split(",")]
     numbers = set()
     for part in filter(None, parts):
-        match = re.fullmatch(rf"(?:{word})?([0-9]{{1,2}})", part)
-        if match is None or not first <= int(match[1]) <= last:
+        match = re.fullmatch(rf"(?:{unit})?([0-9]{{1,2}})", part)
+        if match is None or int(match[1]) not in network.layers:
             raise WTFlowError(
-                f"layer {part!r}: {name} has {word}{first} to {word}{last}, "
-                f"several as {word}{last - 1} {word}{last}"
+                f"layer {part!r}: {name} has {unit}{network.layers[0]} to {unit}{last}, "
+                f"several as {unit}{last - 1} {unit}{last}"
             )
         numbers.add(int(match[1]))
-    return tuple(sorted(numbers)) or (DEFAULT_LAYER[name],)
+    return tuple(sorted(numbers)) or (network.default,)
 
 
 @lru_cache
 def _apply(name: str, layers: tuple[int, ...]) -> ApplyFn:
-    module = efficientnet_lite if name == "efficientnet_lite0" else resnet
-    return partial(module.features, layers=layers)
+    return partial(NETWORKS[name].features, layers=layers)
 
 
 def load(
@@ -120,7 +160,7 @@ def load(
     """Load a pretrained backbone.
 
     Args:
-        name: one of ``NAMES``.
+        name: one of ``NETWORKS``.
         layer: see ``parse_layers``.
         weights: a ``.safetensors``, ``.pth`` or ``.pt`` file; None takes the official ones, from
             the installed package for EfficientNet-Lite0, by download for the ResNets.
@@ -135,10 +175,7 @@ def load(
     layers = parse_layers(name, layer)
     path = weight_files.resolve(name, weights, cache)
     state = weight_files.load_state(path)
-    if name == "efficientnet_lite0":
-        params = efficientnet_lite.from_state(state, path)
-    else:
-        params = resnet.from_state(name, state, path)
+    params = NETWORKS[name].from_state(state, path)
     return assemble(name, layers, params, weight_files.file_digest(path))
 
 
@@ -146,7 +183,7 @@ def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) ->
     """Return a backbone of parameters that are at hand.
 
     Args:
-        name: one of ``NAMES``.
+        name: one of ``NETWORKS``.
         layers: of ``parse_layers``.
         params: as ``load`` finds them.
         digest: of the file they were read from.
@@ -154,12 +191,8 @@ def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) ->
     Raises:
         WTFlowError: an unknown name.
     """
-    _check_name(name)
-    if name == "efficientnet_lite0":
-        channels = tuple(efficientnet_lite.BLOCKS[block].after for block in layers)
-        grids = tuple(Grid(*efficientnet_lite.grid(block)) for block in layers)
-    else:
-        channels = tuple(resnet.ARCHITECTURES[name].channels[stage - 1] for stage in layers)
-        grids = tuple(Grid(resnet.STRIDES[stage], 0.0) for stage in layers)
+    network = _network(name)
+    channels = tuple(network.channels(layer) for layer in layers)
+    grids = tuple(network.grid(layer) for layer in layers)
     params = jax.tree.map(jnp.asarray, params)
     return Backbone(name, layers, _apply(name, layers), params, digest, channels, grids)

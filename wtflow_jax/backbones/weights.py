@@ -158,8 +158,10 @@ def resolve(name: str, weights: str | None, cache: Path) -> Path:
         if not given.is_file():
             raise WTFlowError(f"{given}: no such weights file; --weights takes a path to one")
         return given
-    if name not in OFFICIAL:
+    if name == "efficientnet_lite0":
         return _packaged_lite0()
+    if name not in OFFICIAL:
+        raise WTFlowError(f"backbone {name!r}: has no published weights; give --weights PATH")
     source = OFFICIAL[name]
     path = cache / "weights" / source.url.rpartition("/")[2]
     if not path.is_file() or not file_digest(path).startswith(source.sha256):

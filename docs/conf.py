@@ -1,0 +1,142 @@
+"""The documentation as a site: ``sphinx-build -W -b html docs OUT``.
+
+It is built without a network, and a reader's browser fetches nothing from elsewhere: the equations
+are written in Unicode, fonts are the system's, pictures and search lie beside the pages.
+
+The pages are read on a repository's web view as well, so their links are relative to the files as
+they lie in the repository. ``_linked`` turns those to other pages into links of the site.
+"""
+
+import os
+import re
+import sys
+import typing
+from pathlib import Path
+from unittest.mock import patch
+
+from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
+
+DOCS = Path(__file__).parent.resolve()
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))
+typing.GENERATING_DOCUMENTATION = "sphinx"  # pyright: ignore[reportAttributeAccessIssue]
+
+with patch.object(Path, "expanduser", lambda path: path):  # No home of whoever builds it.
+    import wtflow_jax.config
+from wtflow_jax.types import VelocityFn  # noqa: E402
+
+COPIES = DOCS / "copies"
+"""Pages that lie elsewhere in the repository, copied for Sphinx to find; git ignores it."""
+ELSEWHERE = [
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "toy" / "notebooks" / "README.md",
+    *sorted((ROOT / "toy" / "notebooks").glob("*.ipynb")),
+]
+README = ROOT / "README.md"
+PAGES = {README: DOCS / "index.md"} | {path: COPIES / path.name for path in ELSEWHERE}
+"""What a file of the repository is in the site."""
+LINK = re.compile(r"(?<=\]\()[^)\s#:]+")
+
+project = "WT-Flow in JAX"
+author = "The WT-Flow in JAX authors"
+version = release = wtflow_jax.__version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+nitpicky = True
+# Other projects' names are no links: their inventories would have to be fetched.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!wtflow_jax\b).*"),
+    (r"py:class", r".*\.(Item|Result|Tree)"),  # Type variables.
+]
+exclude_patterns = ["results/*"]  # Parts of results.md.
+
+nb_execution_mode = "off"
+highlight_language = "none"
+smartquotes = False  # They make dashes of flags.
+myst_heading_anchors = 4
+
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_attr_annotations = False  # They stand in the signature.
+
+html_theme = "furo"
+html_title = f"{project} {version}"
+html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_copyright = False
+
+
+def _copy() -> None:
+    """Copy what has changed, so that Sphinx reads no more than that again."""
+    COPIES.mkdir(exist_ok=True)
+    for path in ELSEWHERE:
+        copy, content = PAGES[path], path.read_bytes()
+        if not copy.exists() or copy.read_bytes() != content:
+            copy.write_bytes(content)
+
+
+def _linked(text: str, origin: Path, page: Path) -> str:
+    """Return Markdown with its links to files of the repository as links of a page of the site."""
+
+    def link(found: re.Match[str]) -> str:
+        target = (origin.parent / found[0]).resolve()
+        if not target.exists():
+            return found[0]  # Sphinx says so.
+        return Path(os.path.relpath(PAGES.get(target, target), page.parent)).as_posix()
+
+    return LINK.sub(link, text)
+
+
+def _read(app: Sphinx, name: str, source: list[str]) -> None:
+    page = Path(app.env.doc2path(name))
+    if page.suffix != ".md":
+        return
+    origin = {copy: path for path, copy in PAGES.items() if copy != DOCS / "index.md"}
+    source[0] = _linked(source[0], origin.get(page, page), page)
+    if name == "index":
+        source[0] = _linked(README.read_text(), README, page) + source[0]
+
+
+def _plain(
+    app: Sphinx, what: str, name: str, member: object, options: object, lines: list[str]
+) -> None:
+    """Keep the stars and bars of docstrings, (n, *event) or |f|; code is in ``code``."""
+    for i, line in enumerate(lines):
+        parts = line.split("``")
+        parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
+        lines[i] = "``".join(parts)
+    if what in ("attribute", "data", "property"):
+        # Napoleon takes what stands before a colon in the first line for a type: a comment it is.
+        lines[:0] = ["..", ""]
+
+
+def _short(
+    app: Sphinx, what: str, name: str, member: object, options: object, taken: str, given: str
+) -> tuple[str | None, ...]:
+    """Write the one type that all share by its name, and leave out what Flax adds to a module."""
+    written = stringify_annotation(VelocityFn, "smart")
+    added = r", parent: [^=]*= <[^>]*>, name: str \| None = None"
+    shorter = re.sub(added, "", taken) if taken else taken
+    return tuple(text and text.replace(written, "VelocityFn") for text in (shorter, given))
+
+
+def _skip(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool:
+    """Leave out fields of named tuples: their class describes them."""
+    return skip or (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
+
+
+def setup(app: Sphinx) -> None:
+    """Copy the pages and connect the above."""
+    _copy()
+    app.connect("source-read", _read)
+    app.connect("autodoc-process-docstring", _plain, priority=400)  # Before napoleon.
+    app.connect("autodoc-process-signature", _short)
+    app.connect("autodoc-skip-member", _skip)
