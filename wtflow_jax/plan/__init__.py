@@ -10,7 +10,7 @@ must move, and after it sending what other devices need. ``--batch`` is an exper
 
 from wtflow_jax.plan.formulas import BYTES, DEVICES, FLOAT, Device, Plan, Settings, plan
 from wtflow_jax.plan.layers import Convolution, Network, network
-from wtflow_jax.plan.table import table
+from wtflow_jax.plan.summary import table
 
 __all__ = [
     "BYTES",

@@ -1,0 +1,59 @@
+"""wtflow: find defects in your own images, with good ones to learn from.
+
+    wtflow fit photos/good --out model
+    wtflow predict model photos/new --out found
+    wtflow evaluate model photos --out measured
+    wtflow report measured
+
+Exit status: 0 where all went well, 1 where the input is bad (one line says what), 2 for flags that
+do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted.
+"""
+
+# A file a command: its flags, and what it does with them. What takes long to import is imported
+# when a command runs, so that --help is quick.
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from wtflow_jax.cli.evaluate import Evaluate
+from wtflow_jax.cli.fit import Fit
+from wtflow_jax.cli.info import Info
+from wtflow_jax.cli.predict import Predict
+from wtflow_jax.cli.report import Report
+from wtflow_jax.config import CACHE
+from wtflow_jax.errors import WTFlowError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    asked = tyro.cli(
+        Annotated[Fit, tyro.conf.subcommand("fit")]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Info, tyro.conf.subcommand("info")],  # pyright: ignore[reportArgumentType]
+        prog="wtflow",
+        description=__doc__,
+        args=arguments,
+    )
+    try:
+        from wtflow_jax import compilation
+
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            # What one command has compiled, the next one takes from there.
+            compilation.keep(CACHE / "compiled")
+        return asked.execute()
+    except WTFlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130

@@ -1,0 +1,55 @@
+"""``wtflow evaluate``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.progress import bars
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a model on images of which is known what they are: results.json, and a table."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Directory that fit has written."""
+    root: Annotated[Path, tyro.conf.Positional]
+    """Directory with good/, a directory for each kind of defect, and masks/KIND/ where there are
+    masks; or a data set as published."""
+    out: Path
+    """Directory of the results."""
+    data: str = "folder"
+    """The root's layout (python -m wtflow_jax.datasets --help lists them)."""
+    category: str | None = None
+    """Which category of a data set; needed where there are several."""
+    batch: int = 8
+    """Windows a call."""
+
+    def execute(self) -> int:
+        """Score labelled images and write what is measured."""
+        from rich.console import Console
+
+        from wtflow_jax import evaluating, model, tables
+
+        if self.batch < 1:
+            raise WTFlowError(f"--batch {self.batch}: give at least 1")
+        loaded = model.load(self.model)
+        name, samples = evaluating.labelled(self.root, self.category, self.data)
+        evaluating.check_free(self.out)
+        with bars() as progress:
+            task = progress.add_task("images", total=len(samples), note="")
+            left = evaluating.unseen(loaded, samples)
+            progress.update(task, total=len(left))
+            tested = evaluating.score(
+                loaded, left, batch=self.batch, advance=lambda: progress.advance(task)
+            )
+            row = {"category": name, **evaluating.measure(loaded, tested)}
+        for table in evaluating.write(self.out, loaded, self.root, row, tested):
+            tables.show(table, Console())
+        if len(left) < len(samples):
+            print(f"{len(samples) - len(left)} images are left out: the model was fitted on them")
+        print(f"written to {self.out}; next: wtflow report {self.out}")
+        return 0

@@ -1,0 +1,80 @@
+"""``wtflow fit``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from wtflow_jax.config import CACHE, BackboneName
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.progress import bars
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Learn from good images alone; a threshold comes with the model."""
+
+    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Good images: directories (all that is in them, nested), files, patterns, or - for a list of
+    paths on standard input."""
+    out: Path
+    """Directory of the model."""
+    false_alarms: float = 0.01
+    """Share of good images that may be called defective."""
+    preset: Literal["small", "fine"] = "small"
+    """fine looks closer, at three times the time."""
+    velocity: Literal["exact", "unet", "patch"] = "exact"
+    """Velocity field: that of the good images themselves, or a network that is trained on them."""
+    backbone: BackboneName = "efficientnet_lite0"
+    """Frozen feature extractor."""
+    weights: str | None = None
+    """Its .safetensors or .pth file; left out: the installed package (Lite0) or a download."""
+    image_size: str | None = None
+    """HxW that images are scaled into, or a side S: about S x S pixels in the images' aspect.
+    Multiples of 32; left out: the preset's."""
+    overlap: int | None = None
+    """Cut images, as large as they are, into windows of --image-size that overlap by so many
+    pixels; left out: images are scaled into one window."""
+    seed: int = 0
+    """Decides which images are left out together, and what is drawn."""
+    cache: Path = CACHE
+    """Directory for downloaded weights."""
+
+    def execute(self) -> int:
+        """Fit a model and write it."""
+        from wtflow_jax import backbones, fitting, model
+        from wtflow_jax.cli.info import describe
+        from wtflow_jax.files import find
+
+        if not 0 < self.false_alarms < 1:
+            raise WTFlowError(f"--false-alarms {self.false_alarms:g}: give above 0 and below 1")
+        model.check_free(self.out)
+        paths = list(find(self.images))
+        config, framing = fitting.settings(
+            paths,
+            preset=self.preset,
+            velocity=self.velocity,
+            backbone=self.backbone,
+            image_size=self.image_size,
+            overlap=self.overlap,
+            seed=self.seed,
+        )
+        backbone = backbones.load(
+            config.backbone, layer=config.layer, weights=self.weights, cache=self.cache
+        )
+        with bars() as progress:
+            tasks = {}
+
+            def advance(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=total, note="")
+                progress.advance(tasks[what], done)
+
+            fitted = fitting.fit(
+                paths, backbone, framing, config, rate=self.false_alarms, advance=advance
+            )
+        model.save(fitted, self.out)
+        print("\n".join(describe(fitted)))
+        print(f"written to {self.out}; next: wtflow predict {self.out} IMAGES --out DIR")
+        return 0

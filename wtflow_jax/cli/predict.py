@@ -1,0 +1,58 @@
+"""``wtflow predict``."""
+
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.progress import bars
+
+SOME_FAILED = 3
+"""Exit status where some images could not be scored."""
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Score images: predictions.csv, predictions.jsonl, and a picture of each."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Directory that fit has written."""
+    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Directories, files, patterns, or - for a list of paths on standard input."""
+    out: Path
+    """Directory of the results."""
+    maps: Literal["overlay", "16bit", "none"] = "overlay"
+    """The map over the image; or its values as a 16-bit picture; or none."""
+    batch: int = 8
+    """Windows a call."""
+    resume: bool = False
+    """Go on with results that are there."""
+
+    def execute(self) -> int:
+        """Score images and write what is found."""
+        from wtflow_jax import model, predicting, writing
+        from wtflow_jax.files import find
+
+        if self.batch < 1:
+            raise WTFlowError(f"--batch {self.batch}: give at least 1")
+        writing.check_free(self.out, self.resume)
+        loaded = model.load(self.model)
+        given = find(self.images)
+        # Before a directory is made: is there anything, and does the model work?
+        given = chain(list(islice(given, 1)), given)
+        scorer = predicting.compile(loaded, self.batch)
+        failed = 0
+        with writing.Results(self.out, self.maps, loaded.colours, self.resume) as results:
+            paths = (path for path in given if path not in results.done)
+            with bars() as progress:
+                task = progress.add_task("images", total=None, note="")
+                scored = predicting.predict(loaded, paths, scorer)
+                for found in results.write(scored, loaded.threshold.value):
+                    failed += found.error is not None
+                    progress.advance(task)
+            count, defective = results.rows, results.defective
+        print(f"{count} images, {defective} defective, {failed} not scored; written to {self.out}")
+        return SOME_FAILED if failed else 0
