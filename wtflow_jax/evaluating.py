@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ from PIL import Image
 
 from wtflow_jax import datasets, environment, figures, fitting, inference, predicting
 from wtflow_jax.atomic import replacing
-from wtflow_jax.config import Config
 from wtflow_jax.datasets import Sample
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.figures import Tested
 from wtflow_jax.framing import Framed, Size, framed
-from wtflow_jax.model import Model
+from wtflow_jax.model import Model, kept
 from wtflow_jax.tables import NONE, Table, number
 
 FOLLOWED = 16
@@ -190,10 +188,9 @@ def write(out: Path, model: Model, root: Path, row: dict[str, Any], tested: Test
     (out / row["category"]).mkdir(parents=True, exist_ok=True)
     figures.save(out / relative, tested)
     shown = tables(row, tested)
-    config = {field.name: getattr(model.config, field.name) for field in fields(Config)}
     results = {
         "experiment": "evaluate",
-        "config": config | {"root": root},
+        "config": kept(model.config) | {"root": root},
         "rows": [row | {"scores": relative, "environment": environment.environment()}],
         "tables": [table._asdict() for table in shown],
     }

@@ -203,9 +203,9 @@ def fit(
     """Fit a model on good images and set its threshold by scores of images left out.
 
     The threshold is that of ``decision.threshold`` on the scores of ``cross_fit``. These are
-    scores of models that saw fewer images than the one that is returned, which knows more kinds of
-    good image: the rate of false alarms is rather lower than told. The middle of the colour scale
-    is the threshold.
+    scores of models that saw fewer images than the one that is returned, so what is told of the
+    rate is no guarantee: of few images it was off both ways (docs/faq.md). The middle of the colour
+    scale is the threshold.
 
     Args:
         paths: of good images.

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from wtflow_jax import backbones, detector, transport, whitening
 from wtflow_jax.atomic import replacing_directory
@@ -28,6 +28,14 @@ from wtflow_jax.framing import Framing
 FORMAT = 1
 """Raised whenever a model of before could not be read, or would give other scores."""
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
+OF_A_RUN = frozenset(
+    {
+        *("root", "data", "categories", "out", "models", "cache", "weights", "resume", "smoke"),
+        *("validation", "false_alarms", "seeds", "eval_every", "eval_from", "resident", "mesh"),
+        *("coordinator", "processes", "process"),
+    }
+)
+"""Flags of an experiment that a model does not have."""
 STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
 
 
@@ -92,7 +100,7 @@ def save(model: Model, directory: Path) -> None:
     check_free(directory)
     description = {
         "format": FORMAT,
-        "config": {field.name: getattr(model.config, field.name) for field in fields(Config)},
+        "config": kept(model.config),
         "framing": model.framing._asdict(),
         "backbone": {
             "name": model.backbone.name,
@@ -112,8 +120,16 @@ def save(model: Model, directory: Path) -> None:
         }
     )
     with replacing_directory(directory) as part:
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, part / TENSORS)
+        # save_file would write what its owner alone can read.
+        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        (part / TENSORS).write_bytes(safetensors.numpy.save(whole))
         (part / DESCRIPTION).write_text(json.dumps(description, indent=1, default=str))
+
+
+def kept(config: Config) -> dict[str, Any]:
+    """Return the flags that decide a model, and not where its images or results are."""
+    names = (field.name for field in fields(Config) if field.name not in OF_A_RUN)
+    return {name: getattr(config, name) for name in names}
 
 
 def check_free(directory: Path) -> None:
@@ -193,13 +209,10 @@ def _tensors(directory: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _config(kept: Mapping[str, Any]) -> Config:
-    """Return a config of its JSON: lists were tuples, and paths are strings."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()
-    }
-    for name in ("out", "models", "cache"):
-        values[name] = Path(values[name])
-    config = Config(**values)
+def _config(flags: Mapping[str, Any]) -> Config:
+    """Return a config of its JSON, where tuples are lists."""
+    if unknown := set(flags) & OF_A_RUN:
+        raise KeyError(f"{min(unknown)} is no flag of a model")
+    config = Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()})
     config.check()
     return config

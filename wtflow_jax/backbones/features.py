@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL
+import safetensors.numpy
 from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from wtflow_jax.atomic import replacing
 from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
@@ -132,8 +132,10 @@ def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"]:
 
 
 def _save(path: Path, features: Float[np.ndarray, "n h w c"], key: _Key) -> None:
+    # save_file would write what its owner alone can read: caches are shared.
+    text = {"version": VERSION, "key": key.text()}
     with replacing(path) as part:
-        save_file({"features": features}, part, {"version": VERSION, "key": key.text()})
+        part.write_bytes(safetensors.numpy.save({"features": features}, text))
 
 
 def extract(
