@@ -32,7 +32,7 @@ LEVELS = [
     {"inference"},
     {"pipeline", "report", "framing", "files"},
     {"model"},
-    {"fitting", "predicting"},
+    {"fitting", "predicting", "export"},
     {"writing"},
     {"cli"},
     {"__main__"},

@@ -83,6 +83,16 @@ class Info:
     """Directory that fit has written."""
 
 
+@dataclass(frozen=True)
+class Export:
+    """Write a model as one file for other programs; docs/export.md has what reads it."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Directory that fit has written."""
+    out: Path
+    """A name that ends in .stablehlo, for JAX, or in .onnx."""
+
+
 def fit(asked: Fit) -> int:
     """Fit a model and write it."""
     from wtflow_jax import backbones, fitting, model
@@ -175,7 +185,17 @@ def info(asked: Info) -> int:
     return 0
 
 
-COMMANDS = {Fit: fit, Predict: predict, Info: info}
+def export(asked: Export) -> int:
+    """Write a model as one file for other programs."""
+    from wtflow_jax import export, model
+
+    export.check_free(asked.out)
+    export.export(model.load(asked.model), asked.out)
+    print(f"written to {asked.out}")
+    return 0
+
+
+COMMANDS = {Fit: fit, Predict: predict, Info: info, Export: export}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,7 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = tyro.cli(
         Annotated[Fit, tyro.conf.subcommand("fit")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
-        | Annotated[Info, tyro.conf.subcommand("info")],  # pyright: ignore[reportArgumentType]
+        | Annotated[Info, tyro.conf.subcommand("info")]
+        | Annotated[Export, tyro.conf.subcommand("export")],  # pyright: ignore[reportArgumentType]
         prog="wtflow",
         description=__doc__,
         args=arguments,
