@@ -33,6 +33,8 @@ PROGRAM, DESCRIPTION = "program", "metadata.json"
 PROPERTY = "wtflow"
 """Of an ONNX file's metadata: the same description."""
 INSTALL = "pip install 'wtflow-jax[export]'"
+CONVERTER = "pip install --no-deps jax2onnx==0.17.1"
+"""Without what it asks for: it pins an older Orbax, which it does not need for this."""
 
 
 def description(model: Model) -> dict[str, Any]:
@@ -78,19 +80,24 @@ def onnx(model: Model, path: Path) -> None:
     Raises:
         WTFlowError: a solver or a field that has no other words.
     """
-    # A name that type checkers need not find: its pin of Orbax keeps it out of the extras.
-    to_onnx = importlib.import_module("jax2onnx").to_onnx
-    for name in ("jax2onnx", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     config, backbone, detector = model.config, model.backbone, model.detector
     if config.solver != "euler" or config.neighbourhood is not None:
         raise WTFlowError(
             f"solver {config.solver}, neighbourhood {config.neighbourhood}: ONNX takes euler and "
             "none; export to .stablehlo"
         )
+    # A name that type checkers need not find: its pin of Orbax keeps it out of the extras.
+    to_onnx = importlib.import_module("jax2onnx").to_onnx
+    for name in ("jax2onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if backbone.name == "efficientnet_lite0":
-        apply = partial(backbone.apply, depthwise=efficientnet_lite.grouped)
-        backbone = backbone._replace(apply=apply)
+        backbone = backbone._replace(
+            apply=partial(
+                efficientnet_lite.features,
+                layers=backbone.layers,
+                depthwise=efficientnet_lite.grouped,
+            )
+        )
     if config.velocity == "exact":
         detector = detector._replace(velocity_fn=exact)
     run, arrays = pipeline.program(backbone, detector, config, model.framing.size, euler)
@@ -163,6 +170,6 @@ def export(model: Model, path: Path) -> None:
         with replacing(path) as part:
             FORMATS[path.suffix](model, part)
     except ImportError as error:
-        also = " && pip install --no-deps jax2onnx==0.17.1" if path.suffix == ".onnx" else ""
-        missing = error.name or "flatbuffers"
-        raise WTFlowError(f"{path}: needs {missing}, not installed; {INSTALL}{also}") from error
+        missing = error.name or "flatbuffers"  # JAX does not name it.
+        how = f"{INSTALL} && {CONVERTER}" if path.suffix == ".onnx" else INSTALL
+        raise WTFlowError(f"{path}: needs {missing}, which is not installed; {how}") from error
