@@ -42,7 +42,7 @@ LEVELS = [
     {"inference"},
     {"pipeline", "report", "framing", "files", "figures"},
     {"model"},
-    {"fitting", "predicting"},
+    {"fitting", "predicting", "export"},
     {"writing", "evaluating", "estimator"},
     {"cli"},
     {"__main__"},

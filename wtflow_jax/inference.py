@@ -1,7 +1,8 @@
 """Scores of a fitted detector: features in, anomaly maps out (Algorithm 1, sampling; Eq. 2)."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,10 @@ from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.config import Config
 from wtflow_jax.detector import BATCH, Detector, Start, to_x0
 from wtflow_jax.geometry.radial import Radii, radial_profile
-from wtflow_jax.types import Features, Params, VelocityFn
+from wtflow_jax.types import Features, Params, Samples, VelocityFn
+
+PushForward: TypeAlias = Callable[..., Samples]
+"""Solves as ``ode.push_forward`` does, with its parameters."""
 
 
 class CellPrediction(NamedTuple):
@@ -87,7 +91,11 @@ def rounded(params: Params, config: Config) -> Params:
 
 
 def cells(
-    how: Settings, params: Params, stats: transport.Stats, features: Features
+    how: Settings,
+    params: Params,
+    stats: transport.Stats,
+    features: Features,
+    push_forward: PushForward = ode.push_forward,
 ) -> tuple[scores.CellScores, scores.CellScores]:
     """Push features through the flow and score each cell (Algorithm 1, sampling; Eq. 2); pure.
 
@@ -96,6 +104,7 @@ def cells(
         params: of the velocity field.
         stats: of the WT map.
         features: (n, h, w, c), before the WT map.
+        push_forward: solves the flow.
 
     Returns:
         (n, h, w) for detection and for localization, the same where their steps are.
@@ -104,7 +113,7 @@ def cells(
     time = jnp.float32(how.time)
     # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
     scale = (time if how.residual else 1) / (1 - time)
-    carry = partial(ode.push_forward, how.velocity_fn, params, x0, solver=how.solver, start=time)
+    carry = partial(push_forward, how.velocity_fn, params, x0, solver=how.solver, start=time)
     found = {
         n: scores.cell_scores(scale * carry(steps=n), how.score) for n in sorted(set(how.steps))
     }

@@ -213,6 +213,7 @@ def _config(flags: Mapping[str, Any]) -> Config:
     """Return a config of its JSON, where tuples are lists."""
     if unknown := set(flags) & OF_A_RUN:
         raise KeyError(f"{min(unknown)} is no flag of a model")
-    config = Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
+    config = Config(**values)
     config.check()
     return config

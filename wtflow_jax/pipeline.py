@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wtflow_jax import inference, scores
+from wtflow_jax import inference, ode, scores
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.config import Config
 from wtflow_jax.detector import Detector
 from wtflow_jax.errors import WTFlowError
-from wtflow_jax.inference import Prediction
+from wtflow_jax.inference import Prediction, PushForward
 
 
 class Pipeline(NamedTuple):
@@ -60,26 +60,36 @@ def upsampling(backbone: Backbone, config: Config, size: tuple[int, int]) -> sco
     return scores.upsampling(size, cells, grid.stride, offset)
 
 
-def compile(
+class Program(NamedTuple):
+    """The way from images to scores, before it is compiled.
+
+    Attributes:
+        run: ``run(arrays, images) -> (scores, maps)`` of uint8 images (b, H, W, 3); pure.
+        arrays: weights, statistics and interpolation.
+    """
+
+    run: Callable[[Any, Any], tuple[Any, Any]]
+    arrays: Any
+
+
+def program(
     backbone: Backbone,
     detector: Detector,
     config: Config,
     size: tuple[int, int],
-    *,
-    batch: int = 1,
-) -> Pipeline:
-    """Compile the way from images to scores, ahead of time.
+    push_forward: PushForward = ode.push_forward,
+) -> Program:
+    """Return the way from images to scores as one function.
 
-    Normalisation, backbone, pooling, WT map, transport, scores, upsampling and image score are one
-    function of uint8 images; decoding and resizing stay with ``datasets.read_image``. With
-    ``compilation.keep`` the next process loads what this one compiled.
+    Normalisation, backbone, pooling, WT map, transport, scores, upsampling and image score are in
+    it; decoding and resizing stay with ``datasets.read_image``.
 
     Args:
         backbone: a loaded one.
         detector: fitted on its features.
         config: solver, steps, score, pooling and the convention of cell centres.
         size: (H, W) of the images.
-        batch: images a call.
+        push_forward: solves the flow.
     """
     how = inference.settings(detector, config)
     dense, fraction = config.dense, config.top_fraction
@@ -88,14 +98,37 @@ def compile(
         weights, params, stats, where = arrays
         maps = features.pooled(backbone.apply, weights, images, dense)
         # Upsampled twice in words; where steps are the same, XLA finds that it is once.
-        found = inference.cells(how, params, stats, maps)
+        found = inference.cells(how, params, stats, maps, push_forward)
         detection, localization = (scores.upsample(cells, where) for cells in found)
         return scores.image_scores(detection, fraction), localization
 
-    shape = batch, *size, 3
-    images = jax.ShapeDtypeStruct(shape, jnp.uint8)
     params = inference.rounded(detector.params, config)
     where = upsampling(backbone, config, size)
-    arrays = jax.device_put((backbone.params, params, detector.stats, where))
+    return Program(run, (backbone.params, params, detector.stats, where))
+
+
+def compile(
+    backbone: Backbone,
+    detector: Detector,
+    config: Config,
+    size: tuple[int, int],
+    *,
+    batch: int = 1,
+) -> Pipeline:
+    """Compile ``program`` for batches of one size, ahead of time.
+
+    With ``compilation.keep`` the next process loads what this one compiled.
+
+    Args:
+        backbone: a loaded one.
+        detector: fitted on its features.
+        config: as given to ``program``.
+        size: (H, W) of the images.
+        batch: images a call.
+    """
+    run, arrays = program(backbone, detector, config, size)
+    arrays = jax.device_put(arrays)
+    shape = batch, *size, 3
+    images = jax.ShapeDtypeStruct(shape, jnp.uint8)
     compiled = jax.jit(run, compiler_options=XLA_OPTIONS).lower(arrays, images).compile()
     return Pipeline(compiled, arrays, shape)

@@ -5,8 +5,9 @@ for a stride of 2 and an even size pads less on the left than on the right. Batc
 into the convolutions. Blocks count from 0.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +107,7 @@ def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _conv(conv: Params, x: Map, stride: int = 1) -> Map:
+def _conv(conv: Params, x: Map, stride: int = 1, groups: int = 1) -> Map:
     kernel = conv["weight"].shape[0]
     y = lax.conv_general_dilated(
         x,
@@ -114,6 +115,7 @@ def _conv(conv: Params, x: Map, stride: int = 1) -> Map:
         (stride, stride),
         tuple(_same(size, kernel, stride) for size in x.shape[1:3]),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
         # Without it GPUs round to TF32, and features differ from device to device.
         precision=lax.Precision.HIGHEST,
     )
@@ -136,16 +138,34 @@ def _depthwise(conv: Params, x: Map, stride: int) -> Map:
     return y
 
 
-def _apply_block(block: Block, convs: Params, x: Map) -> Map:
+def grouped(conv: Params, x: Map, stride: int) -> Map:
+    """Return a depthwise convolution as one of as many groups as channels.
+
+    Args:
+        conv: ``weight`` (k, k, 1, c) and ``bias`` (c,).
+        x: (n, h, w, c).
+        stride: 1 or 2.
+    """
+    return _conv(conv, x, stride, groups=x.shape[-1])
+
+
+Depthwise: TypeAlias = Callable[[Params, Map, int], Map]
+
+
+def _apply_block(block: Block, convs: Params, x: Map, depthwise: Depthwise) -> Map:
     y = x
     if "expand" in convs:
         y = jax.nn.relu6(_conv(convs["expand"], y))
-    y = _conv(convs["project"], jax.nn.relu6(_depthwise(convs["depthwise"], y, block.stride)))
+    y = _conv(convs["project"], jax.nn.relu6(depthwise(convs["depthwise"], y, block.stride)))
     return y + x if block.stride == 1 and block.before == block.after else y
 
 
 def features(
-    params: Params, images: Float[Array, "n h w 3"], *, layers: tuple[int, ...]
+    params: Params,
+    images: Float[Array, "n h w 3"],
+    *,
+    layers: tuple[int, ...],
+    depthwise: Depthwise = _depthwise,
 ) -> tuple[Map, ...]:
     """Return the outputs of some blocks; nothing behind the deepest is computed.
 
@@ -153,6 +173,7 @@ def features(
         params: of ``from_state``.
         images: (n, h, w, 3), RGB, normalised by ImageNet's mean and deviation.
         layers: blocks from 0 to 15, ascending.
+        depthwise: how depthwise convolutions are computed: as shifted products, or ``grouped``.
 
     Returns:
         For each block (n, h / stride, w / stride, c).
@@ -160,7 +181,7 @@ def features(
     x = jax.nn.relu6(_conv(params["stem"], images, 2))
     maps = []
     for index, block in enumerate(BLOCKS[: max(layers) + 1]):
-        x = _apply_block(block, params["blocks"][index], x)
+        x = _apply_block(block, params["blocks"][index], x, depthwise)
         if index in layers:
             maps.append(x)
     return tuple(maps)

@@ -110,11 +110,14 @@ def _conv(conv: Params, x: Map, stride: int = 1) -> Map:
     return y + conv["bias"]
 
 
-def _max_pool(x: Map) -> Map:
-    window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
-    return lax.reduce_window(
-        x, -jnp.inf, lax.max, window, strides, ((0, 0), (1, 1), (1, 1), (0, 0))
-    )
+def _halve(x: Map, axis: int) -> Map:
+    """Return the maximum of three neighbours along an axis of even size, at stride 2, padded by 1.
+
+    As slices, since a window over all four axes is none that ONNX Runtime takes (export).
+    """
+    even, odd = (lax.slice_in_dim(x, i, None, 2, axis) for i in (0, 1))
+    before = [lax.slice_in_dim(odd, 0, 1, axis=axis), lax.slice_in_dim(odd, 0, -1, axis=axis)]
+    return jnp.maximum(jnp.maximum(even, odd), jnp.concatenate(before, axis))
 
 
 def _block(block: Params, x: Map, stride: int) -> Map:
@@ -140,7 +143,8 @@ def features(
     Returns:
         For each stage (n, h / stride, w / stride, c), strides 4, 8, 16.
     """
-    x = _max_pool(jax.nn.relu(_conv(params["stem"], images, 2)))
+    x = jax.nn.relu(_conv(params["stem"], images, 2))
+    x = _halve(_halve(x, 1), 2)
     maps = []
     for stage in range(1, max(layers) + 1):
         for index, block in enumerate(params["stages"][stage - 1]):

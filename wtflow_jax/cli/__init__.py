@@ -4,6 +4,7 @@
     wtflow predict model photos/new --out found
     wtflow evaluate model photos --out measured
     wtflow report measured
+    wtflow export model --out model.onnx
 
 Exit status: 0 where all went well, 1 where the input is bad (one line says what), 2 for flags that
 do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted.
@@ -20,6 +21,7 @@ from typing import Annotated
 import tyro
 
 from wtflow_jax.cli.evaluate import Evaluate
+from wtflow_jax.cli.export import Export
 from wtflow_jax.cli.fit import Fit
 from wtflow_jax.cli.info import Info
 from wtflow_jax.cli.predict import Predict
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Info, tyro.conf.subcommand("info")],  # pyright: ignore[reportArgumentType]
         prog="wtflow",
         description=__doc__,
