@@ -149,11 +149,19 @@ def portable(path: Path) -> str:
         config[flag] = name if config[flag] is not None else None
     for flag in ("out", "models", "cache"):
         config.pop(flag, None)
+    # They are made of the rows again.
+    results.pop("tables", None)
     return json.dumps(results, indent=1)
 
 
-def command(experiment: str, config: Config) -> str:
-    """Return the command line of a run, with the flags that differ from its defaults."""
+def command(experiment: str, config: Config, name: str) -> str:
+    """Return the command line of a run, with the flags that differ from its defaults.
+
+    Args:
+        experiment: which.
+        config: its flags.
+        name: where its results go in ``runs``.
+    """
     given = importlib.import_module(experiment).EXPERIMENT.given
     usual = replace(defaults(config), data=given.data, seeds=given.seeds)
     # These are defaults that others follow from.
@@ -175,6 +183,8 @@ def command(experiment: str, config: Config) -> str:
         words.insert(1, "--root data")
     if config.weights is not None:
         words.append("--weights weights")
+    if name != experiment:
+        words.append(f"--out runs/{name}")
     return " ".join(words)
 
 
@@ -274,7 +284,7 @@ def _left(columns: tuple[str, ...], rows: list[list[str]]) -> str:
 def _section(entry: Entry, runs: list[Run], directory: Path) -> Iterator[str]:
     yield f"## {_heading(entry)}"
     for run in runs:
-        yield f"```bash\n{command(entry.experiment, run.config)}\n```"
+        yield f"```bash\n{command(entry.experiment, run.config, run.name)}\n```"
         experiment = importlib.import_module(entry.experiment).EXPERIMENT
         yield from map(tables.markdown, experiment.show(run.config, run.rows))
         note = directory / f"{run.name}.md"

@@ -8,9 +8,10 @@ from jaxtyping import install_import_hook
 
 # In this process and in the command lines that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# What one test or command line has compiled, the next one takes from here.
-COMPILED = tempfile.TemporaryDirectory()
-os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+# What one test or command line has compiled, the next one takes from here; so do all workers.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 install_import_hook("wtflow_jax", "typechecker.checked")
 

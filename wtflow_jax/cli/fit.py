@@ -23,7 +23,7 @@ class Fit:
     false_alarms: float = 0.01
     """Share of good images that may be called defective."""
     preset: Literal["small", "fine"] = "small"
-    """fine looks closer, at three times the time."""
+    """fine looks closer, at four times the time."""
     velocity: Literal["exact", "unet", "patch"] = "exact"
     """Velocity field: that of the good images themselves, or a network that is trained on them."""
     backbone: BackboneName = "efficientnet_lite0"
