@@ -226,7 +226,9 @@ def test_evaluate_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
 def test_bottle_as_a_plain_folder(tmp_path, capsys):
     bottle = shared("data", "mvtec_ad", "bottle")
     assert run("fit", bottle / "train" / "good", "--out", tmp_path / "model") == 0
-    assert "1.0% are expected to be higher" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1.0% are expected to be higher" in told
+    assert told.count("good/") == 3
     assert run("predict", tmp_path / "model", bottle / "test", "--out", tmp_path / "found") == 0
     found = [row["decision"] == "defective" for row in table(tmp_path / "found")]
     good = ["good" in Path(row["path"]).parts for row in table(tmp_path / "found")]

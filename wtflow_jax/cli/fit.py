@@ -10,6 +10,9 @@ from wtflow_jax.config import CACHE, BackboneName
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.progress import bars
 
+SHOWN = 3
+"""Of the good images those with the highest scores are named: are they good?"""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -76,5 +79,9 @@ class Fit:
             )
         model.save(fitted, self.out)
         print("\n".join(describe(fitted)))
+        held_out = zip(fitted.training["held_out"], paths, strict=True)
+        highest = sorted(held_out, reverse=True)[:SHOWN]
+        shown = ", ".join(f"{path} ({score:.5g})" for score, path in highest)
+        print(f"strangest among them: {shown}; a defective one would raise the threshold")
         print(f"written to {self.out}; next: wtflow predict {self.out} IMAGES --out DIR")
         return 0

@@ -67,7 +67,9 @@ def histogram(
     scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], threshold: float
 ) -> Chart:
     """Return the scores of good and defective images, and a line at the threshold."""
-    edges = np.linspace(scores.min(), scores.max(), BINS + 1)
+    low, high = float(scores.min()), float(scores.max())
+    # Of one image, or of equal scores: a bin of some width.
+    edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
     values = []
     for name, part in ((GOOD, scores[~labels]), (DEFECTIVE, scores[labels])):
         counts, _ = np.histogram(part, edges)
