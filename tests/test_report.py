@@ -91,6 +91,56 @@ def test_what_is_no_run_is_one_line(run, tmp_path, capsys):
     assert not (run / "report.html").exists()
 
 
+@pytest.fixture
+def predicted(tmp_path):
+    """What predict has written of three images, the last of which could not be scored."""
+    directory = tmp_path / "found"
+    rows = []
+    for i, score in enumerate([0.2, 0.8, None]):
+        name = trees.write(tmp_path / "new" / f"{i}.png", trees.picture(i))
+        drawn = trees.write(directory / "maps" / f"{i}.png", trees.picture(9 + i))
+        row = {"path": str(name), "score": score, "threshold": 0.5, "decision": "", "map": None}
+        row |= {"map": str(drawn.relative_to(directory)), "error": None}
+        rows.append(row if score else row | {"map": None, "error": "cannot be decoded"})
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (directory / "predictions.jsonl").write_text(text)
+    return directory
+
+
+def test_predictions_have_a_page(predicted, browser):
+    from selenium.webdriver.common.keys import Keys
+
+    assert cli.main(["report", str(predicted)]) == 0
+    browser.get((predicted / "report.html").as_uri())
+
+    def text(selector):
+        return browser.find_element("css selector", selector).text
+
+    assert text(".rates") == "1 of 2 called defective"
+    browser.find_element("css selector", ".threshold").send_keys(Keys.HOME)
+    assert text(".rates") == "2 of 2 called defective"
+    assert "1 images could not be scored" in text(".row")
+    assert not browser.find_elements("css selector", ".confusion, .card.wrong")
+    assert shown(browser) == [0.8, 0.2]
+    assert text(".layer").split() == ["overlay", "image"]
+    assert browser.get_log("browser") == []
+
+
+def test_images_of_one_kind_and_one_score(run):
+    """No curve is drawn, and nothing fails."""
+    results = json.loads((run / "results.json").read_text())
+    tested = figures.load(run / "part" / "scores.npz")
+    one = tested._replace(
+        labels=np.zeros(6, bool), scores=np.full(6, 0.5, np.float32), masks=None, radii=None
+    )
+    figures.save(run / "part" / "scores.npz", one)
+    results["rows"][0] |= {"history": [], "decision": {}}
+    (run / "results.json").write_text(json.dumps(results))
+    assert cli.main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert re.findall(r'class="chart" data-chart="(.*?)"', page) == ["Scores"]
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")

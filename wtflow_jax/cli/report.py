@@ -15,7 +15,7 @@ class Report:
     """Write one HTML page of a run: its figures, curves, threshold and pictures."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Directory that evaluate or an experiment has written."""
+    """Directory that evaluate, predict or an experiment has written."""
     out: Path | None = None
     """The page; left out: report.html in the run."""
     pictures: int = 200

@@ -23,12 +23,12 @@ def _axis(field: str, title: str, **more: Any) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "title": title} | more
 
 
-def _two(names: tuple[str, str], title: str | None = None) -> dict[str, Any]:
-    """Return the colour of two series; the page's style says which."""
+def _series(*names: str) -> dict[str, Any]:
+    """Return the colour of one or two series; the page's style says which."""
     return {
         "field": "of",
         "type": "nominal",
-        "title": title,
+        "title": None,
         "scale": {"domain": list(names)},
         "legend": {"orient": "top"},
     }
@@ -63,15 +63,14 @@ def _parameters(*names: str) -> list[dict[str, Any]]:
     return [{"name": name, "value": 0} for name in names]
 
 
-def histogram(
-    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], threshold: float
-) -> Chart:
-    """Return the scores of good and defective images, and a line at the threshold."""
+def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float) -> Chart:
+    """Return the scores of one or two kinds of images, and a line at the threshold."""
+    scores = np.concatenate(list(parts.values()))
     low, high = float(scores.min()), float(scores.max())
     # Of one image, or of equal scores: a bin of some width.
     edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
     values = []
-    for name, part in ((GOOD, scores[~labels]), (DEFECTIVE, scores[labels])):
+    for name, part in parts.items():
         counts, _ = np.histogram(part, edges)
         values += [
             {"from": float(edges[i]), "to": float(edges[i + 1]), "count": int(n), "of": name}
@@ -85,7 +84,7 @@ def histogram(
             "x": _axis("from", "image score", bin={"binned": True}, scale={"zero": False}),
             "x2": {"field": "to"},
             "y": _axis("count", "images", stack=None),
-            "color": _two((GOOD, DEFECTIVE)),
+            "color": _series(*parts),
         },
     }
     parameter = [{"name": "threshold", "value": threshold}]
@@ -114,7 +113,7 @@ def roc(curves: Mapping[str, Curves]) -> Chart:
     encoding = {
         "x": _axis("x", "false-positive rate"),
         "y": _axis("y", "share of defective found"),
-        "color": _two((IMAGES, PIXELS)),
+        "color": _series(IMAGES, PIXELS),
     }
     layers = [_lines(series, encoding, "step-after"), _spot("false_alarms", "detected")]
     return _chart("ROC curves", layers, params=_parameters("false_alarms", "detected"))
@@ -126,7 +125,7 @@ def precision_recall(curves: Mapping[str, Curves]) -> Chart:
     encoding = {
         "x": _axis("x", "share of defective found (recall)", scale={"domain": [0, 1]}),
         "y": _axis("y", "precision", scale={"domain": [0, 1]}),
-        "color": _two((IMAGES, PIXELS)),
+        "color": _series(IMAGES, PIXELS),
     }
     layers = [_lines(series, encoding, "step-before"), _spot("detected", "precision")]
     return _chart("Precision-recall curves", layers, params=_parameters("detected", "precision"))
@@ -162,8 +161,7 @@ def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
         "y": _axis("value", title, scale={"zero": False}),
     }
     if len(names) > 1:
-        first, second = names.values()
-        encoding["color"] = _two((first, second))
+        encoding["color"] = _series(*names.values())
     mark = {"type": "line", "point": {"size": 14}, "tooltip": True}
     return _chart(
         f"{title} by epoch", [{"mark": mark, "encoding": encoding}], data={"values": values}
@@ -186,7 +184,7 @@ def radial(radii: Radii, labels: Bool[np.ndarray, " n"]) -> Chart:
                 for at, mean, bottom, top in points
             ]
     x, y = _axis("t", "t"), _axis("mean", "‖x_t‖")
-    colour = _two((GOOD, DEFECTIVE))
+    colour = _series(GOOD, DEFECTIVE)
     band = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": colour}
     annulus = {
         "data": {"values": [{"root_d": round(radii.root_d, 2)}]},

@@ -1,4 +1,3 @@
-const LAYERS = ["image", "mask", "map", "overlay"];
 const STEPS = 1000;
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -32,7 +31,8 @@ class Row {
   constructor(element) {
     this.element = element;
     const data = JSON.parse(element.querySelector(".data").textContent);
-    Object.assign(this, { charts: data.charts, images: data.images, first: data.threshold });
+    const { charts, images, labelled, layers, threshold } = data;
+    Object.assign(this, { charts, images, labelled, layers, first: threshold });
     this.views = [];
     this.drawn = false;
     if (this.images.length) this.open();
@@ -61,9 +61,20 @@ class Row {
     if (Number(this.input.value) !== threshold) this.input.value = threshold;
     this.element.querySelector(".slider output").textContent = threshold.toPrecision(5);
     this.input.setAttribute("aria-valuetext", threshold.toPrecision(5));
+    for (const image of this.images) image.above = image.score > threshold;
+    if (this.labelled) this.confuse();
+    else {
+      const above = this.images.filter((image) => image.above).length;
+      this.element.querySelector(".rates").textContent = `${above} of ${this.images.length} called defective`;
+    }
+    for (const view of this.views) this.tell(view);
+    this.arrange();
+  }
+
+  // Decisions beside what is known.
+  confuse() {
     const counts = { passed: 0, alarms: 0, missed: 0, found: 0 };
     for (const image of this.images) {
-      image.above = image.score > threshold;
       counts[image.defective ? (image.above ? "found" : "missed") : image.above ? "alarms" : "passed"] += 1;
     }
     for (const [name, count] of Object.entries(counts)) {
@@ -81,8 +92,6 @@ class Row {
     this.element.querySelector(".rates").textContent =
       `False alarms ${text(counts.alarms, good)}, defects found ${text(counts.found, defective)}, ` +
       `precision ${text(counts.found, counts.found + counts.alarms)}`;
-    for (const view of this.views) this.tell(view);
-    this.arrange();
   }
 
   tell(view) {
@@ -110,11 +119,13 @@ class Row {
 
   arrange() {
     const value = (name) => this.element.querySelector(`.${name}`).value;
-    const wrong = (image) => image.above !== image.defective;
+    const wrong = (image) => this.labelled && image.above !== image.defective;
     const kept = {
       all: () => true,
       good: (image) => !image.defective,
       defective: (image) => image.defective,
+      below: (image) => !image.above,
+      above: (image) => image.above,
       wrong,
     }[value("filter")];
     const by = {
@@ -185,9 +196,9 @@ function show(row, image) {
   looked = { row, image };
   dialog.querySelector("h3").textContent = image.path;
   dialog.querySelector(".note").textContent =
-    `score ${image.score.toPrecision(5)}, ${image.kind}, called ${image.above ? "defective" : "good"}`;
+    `score ${image.score.toPrecision(5)}${image.kind && `, ${image.kind}`}, called ${image.above ? "defective" : "good"}`;
   dialog.querySelector(".layers").replaceChildren(
-    ...LAYERS.map((layer) => {
+    ...row.layers.map((layer) => {
       const figure = document.createElement("figure");
       figure.append(Object.assign(document.createElement("figcaption"), { textContent: layer }), drawn(image, layer));
       return figure;

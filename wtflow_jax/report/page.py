@@ -1,25 +1,22 @@
 """One HTML page of a run: it opens from disk, and nothing is fetched from elsewhere."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from wtflow_jax import figures, metrics
 from wtflow_jax.atomic import replacing
-from wtflow_jax.datasets import open_image
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.figures import Tested
-from wtflow_jax.report import charts, pictures
+from wtflow_jax.report import charts, gallery
 from wtflow_jax.tables import Table
 
 RESULTS = "results.json"
-TOP = 0.995
-"""Quantile of the maps where the colour scale ends, unless the run says otherwise."""
+LAYERS = ("overlay", "image", "map", "mask")
 
 
 class Section(NamedTuple):
@@ -28,7 +25,9 @@ class Section(NamedTuple):
     Attributes:
         title: category, variant and seed.
         charts: by what each is called.
-        images: an entry an image: path, kind, whether it is defective, score, and its pictures.
+        images: of ``gallery``.
+        labelled: whether it is known what they are.
+        layers: which pictures there are.
         threshold: where the line starts; None where there are no images.
         threshold_from: where that threshold is from, a sentence.
         notes: sentences on what is not shown, and why.
@@ -36,7 +35,9 @@ class Section(NamedTuple):
 
     title: str
     charts: dict[str, charts.Chart]
-    images: list[dict[str, Any]]
+    images: list[gallery.Entry]
+    labelled: bool
+    layers: list[str]
     threshold: float | None
     threshold_from: str
     notes: list[str]
@@ -46,7 +47,7 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
     """Write the page of a run.
 
     Args:
-        run: directory that an experiment or ``wtflow evaluate`` has written.
+        run: directory that an experiment, ``wtflow evaluate`` or ``wtflow predict`` has written.
         out: HTML file.
         most: images shown with pictures, over all rows.
         advance: told of rows: ``advance(done, of how many)``.
@@ -58,12 +59,13 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
     jinja2, vl_convert = _packages()
     results = _results(run)
     rows = results["rows"]
-    with_images = [row for row in rows if "scores" in row]
+    share = max(1, most // max(1, sum("scores" in row for row in rows)))
     sections = []
     for row in rows:
-        share = most // len(with_images) if "scores" in row else 0
-        sections.append(section(run, row, max(1, share)))
+        sections.append(section(run, row, share))
         advance(1, len(rows))
+    if not rows:
+        sections.append(of_predictions(run, most))
     files = resources.files("wtflow_jax.report")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -96,10 +98,12 @@ def _packages() -> tuple[Any, Any]:
 
 def _results(run: Path) -> dict[str, Any]:
     path = run / RESULTS
+    if (run / gallery.PREDICTIONS).is_file() and not path.exists():
+        return {"experiment": "predict", "config": {}, "rows": []}
     if not path.is_file():
         raise WTFlowError(
-            f"{run}: is no run, {RESULTS} is not there; give the --out of wtflow evaluate or of an "
-            "experiment"
+            f"{run}: is no run, {RESULTS} is not there; give the --out of wtflow predict, wtflow "
+            "evaluate or an experiment"
         )
     try:
         results = json.loads(path.read_text())
@@ -123,13 +127,13 @@ def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
     title = ", ".join(filter(None, parts))
     drawn: dict[str, charts.Chart] = {}
     notes = list(row.get("undefined", []))
-    images: list[dict[str, Any]] = []
+    images: list[gallery.Entry] = []
     threshold, source = None, ""
     if "scores" in row:
         tested = figures.load(run / row["scores"])
         threshold, source = _threshold(row, tested)
         drawn |= _of_scores(tested, threshold)
-        images, told = _images(tested, row.get("colours"), most)
+        images, told = gallery.of_tested(tested, row.get("colours"), most)
         notes += told
     history = row.get("history") or []
     if any(entry.get("loss") is not None for entry in history):
@@ -139,7 +143,23 @@ def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
             drawn["AUROC by epoch"] = charts.by_epoch(history, areas, "AUROC in %")
     elif "scores" in row:
         notes.append("Nothing was trained: there is no loss by epoch.")
-    return Section(title, drawn, images, threshold, source, notes)
+    return Section(title, drawn, images, True, _layers(images), threshold, source, notes)
+
+
+def of_predictions(run: Path, most: int) -> Section:
+    """Return what is shown of the results of ``wtflow predict``."""
+    images, notes, threshold = gallery.of_predictions(run, most)
+    drawn: dict[str, charts.Chart] = {}
+    if threshold is not None:
+        scores = np.array([image["score"] for image in images])
+        drawn["Scores"] = charts.histogram({charts.IMAGES: scores}, threshold)
+    source = "the model's threshold"
+    return Section("Predictions", drawn, images, False, _layers(images), threshold, source, notes)
+
+
+def _layers(images: list[gallery.Entry]) -> list[str]:
+    shown = {name for image in images for name in image.get("pictures", {})}
+    return [name for name in LAYERS if name in shown]
 
 
 def _threshold(row: Mapping[str, Any], tested: Tested) -> tuple[float, str]:
@@ -156,7 +176,8 @@ def _threshold(row: Mapping[str, Any], tested: Tested) -> tuple[float, str]:
 def _of_scores(tested: Tested, threshold: float) -> dict[str, charts.Chart]:
     """Return the charts that scores and maps give."""
     labels, known = tested.labels, tested.known
-    drawn = {"Scores": charts.histogram(tested.scores, labels, threshold)}
+    parts = {charts.GOOD: tested.scores[~labels], charts.DEFECTIVE: tested.scores[labels]}
+    drawn = {"Scores": charts.histogram(parts, threshold)}
     curves: dict[str, metrics.Curves] = {}
     with figures.reasons():
         if found := metrics.curves(tested.scores, labels):
@@ -174,46 +195,3 @@ def _of_scores(tested: Tested, threshold: float) -> dict[str, charts.Chart]:
     if tested.radii is not None:
         drawn["Radius on the way"] = charts.radial(tested.radii, labels)
     return drawn
-
-
-def _images(
-    tested: Tested, colours: Sequence[float] | None, most: int
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return an entry an image, some with pictures, and notes on what is not there."""
-    count = len(tested.paths)
-    ascending = np.argsort(tested.scores, kind="stable")
-    chosen = set(ascending[np.linspace(0, count - 1, min(most, count)).round().astype(int)])
-    low, high = colours or (tested.maps.min(), np.quantile(tested.maps, TOP))
-    scale = float(low), max(float(high), float(low) + 1e-9)
-    entries, failed = [], []
-    for i, path in enumerate(tested.paths):
-        entry: dict[str, Any] = {
-            "path": path,
-            "kind": tested.kinds[i],
-            "defective": bool(tested.labels[i]),
-            "score": float(tested.scores[i]),
-        }
-        if i in chosen:
-            values = pictures.scaled(tested.maps[i], scale)
-            shown = {"map": pictures.embedded(pictures.coloured(values))}
-            try:
-                size = values.shape[::-1]
-                image = open_image(Path(path)).resize(size, Image.Resampling.BILINEAR)
-                pixels = np.asarray(image)
-                shown["image"] = pictures.embedded(pixels)
-                shown["overlay"] = pictures.embedded(pictures.overlay(pixels, values))
-            except WTFlowError as error:
-                failed.append(str(error))
-            if tested.masks is not None and tested.known[i]:
-                shown["mask"] = pictures.embedded(tested.masks[i])
-            entry["pictures"] = shown
-        entries.append(entry)
-    notes = []
-    if failed:
-        notes.append(f"{len(failed)} images are not shown, only their maps; the first: {failed[0]}")
-    if len(chosen) < count:
-        notes.append(
-            f"{len(chosen)} of {count} images have pictures, evenly spread over the scores; all "
-            "are in the figures (--pictures shows more)."
-        )
-    return entries, notes

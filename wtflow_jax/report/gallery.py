@@ -1,0 +1,127 @@
+"""The images of a page: an entry each, some with pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from wtflow_jax.datasets import open_image
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.figures import Tested
+from wtflow_jax.report import pictures
+
+TOP = 0.995
+"""Quantile of the maps where the colour scale ends, unless the run says otherwise."""
+PREDICTIONS = "predictions.jsonl"
+
+Entry = dict[str, Any]
+"""Path, kind, whether it is defective (None where nobody knows), score, and maybe pictures."""
+
+
+def _chosen(scores: Float[np.ndarray, " n"], most: int) -> set[int]:
+    """Return which images have pictures: evenly spread over the scores."""
+    count = len(scores)
+    ascending = np.argsort(scores, kind="stable")
+    return set(ascending[np.linspace(0, count - 1, min(most, count)).round().astype(int)].tolist())
+
+
+def _notes(failed: list[str], shown: int, count: int) -> list[str]:
+    notes = []
+    if failed:
+        notes.append(f"{len(failed)} images are not shown, only their maps; the first: {failed[0]}")
+    if shown < count:
+        notes.append(
+            f"{shown} of {count} images have pictures, evenly spread over the scores; all are in "
+            "the figures (--pictures shows more)."
+        )
+    return notes
+
+
+def of_tested(
+    tested: Tested, colours: Sequence[float] | None, most: int
+) -> tuple[list[Entry], list[str]]:
+    """Return the entries of scored test images, and sentences on what is not there.
+
+    Args:
+        tested: the images.
+        colours: scores of a pixel at the ends of the colour scale; None takes the lowest, and the
+            quantile ``TOP``.
+        most: images with pictures.
+    """
+    chosen = _chosen(tested.scores, most)
+    low, high = colours or (tested.maps.min(), np.quantile(tested.maps, TOP))
+    scale = float(low), max(float(high), float(low) + 1e-9)
+    entries, failed = [], []
+    for i, path in enumerate(tested.paths):
+        entry: Entry = {
+            "path": path,
+            "kind": tested.kinds[i],
+            "defective": bool(tested.labels[i]),
+            "score": float(tested.scores[i]),
+        }
+        if i in chosen:
+            values = pictures.scaled(tested.maps[i], scale)
+            shown = {"map": pictures.embedded(pictures.coloured(values))}
+            try:
+                size = values.shape[::-1]
+                image = open_image(Path(path)).resize(size, Image.Resampling.BILINEAR)
+                pixels = np.asarray(image)
+                shown["image"] = pictures.embedded(pixels)
+                shown["overlay"] = pictures.embedded(pictures.overlay(pixels, values))
+            except WTFlowError as error:
+                failed.append(str(error))
+            if tested.masks is not None and tested.known[i]:
+                shown["mask"] = pictures.embedded(tested.masks[i])
+            entry["pictures"] = shown
+        entries.append(entry)
+    return entries, _notes(failed, len(chosen), len(entries))
+
+
+def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float | None]:
+    """Return the entries of what ``wtflow predict`` has written, sentences, and its threshold.
+
+    Args:
+        run: its directory.
+        most: images with pictures.
+
+    Raises:
+        WTFlowError: the rows cannot be read.
+    """
+    path = run / PREDICTIONS
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        scored = [row for row in rows if row["error"] is None]
+        scores = np.array([row["score"] for row in scored], float)
+        chosen = _chosen(scores, most) if scored else set()
+        entries, failed = [], []
+        for i, row in enumerate(scored):
+            entry: Entry = {"path": row["path"], "kind": "", "defective": None, "score": scores[i]}
+            if i in chosen:
+                entry["pictures"] = shown = {}
+                try:
+                    shown["image"] = pictures.embedded(np.asarray(open_image(Path(row["path"]))))
+                except WTFlowError as error:
+                    failed.append(str(error))
+                if row["map"] is not None:
+                    layer, picture = _drawn(run / row["map"])
+                    shown[layer] = pictures.embedded(picture)
+            entries.append(entry)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WTFlowError(f"{path}: cannot be read ({error}); predict again") from error
+    notes = _notes(failed, len(chosen), len(entries))
+    if unscored := len(rows) - len(scored):
+        notes.append(f"{unscored} images could not be scored: see the column error.")
+    return entries, notes, scored[0]["threshold"] if scored else None
+
+
+def _drawn(path: Path) -> tuple[str, np.ndarray]:
+    """Return a map that was drawn: which layer it is, and its pixels."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    if pixels.ndim == 3:
+        return "overlay", pixels
+    return "map", pictures.coloured(pixels / 65535)
