@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 install_import_hook("wtflow_jax", "typechecker.checked")
 
+import jax  # noqa: E402
 import pytest  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -26,3 +27,10 @@ def shared(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {Path(*parts)}, which is not on this machine")
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_what_was_compiled():
+    """Keep a worker small: thousands of programs are gigabytes, and use up its memory maps."""
+    yield
+    jax.clear_caches()

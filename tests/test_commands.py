@@ -16,6 +16,7 @@ from importlib.metadata import metadata
 from itertools import chain
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import trees
@@ -127,6 +128,8 @@ def in_process(run, arguments, monkeypatch):
         run()
     except SystemExit as end:
         return end.code or 0
+    finally:
+        jax.clear_caches()
     return 0
 
 
