@@ -49,9 +49,10 @@ def whole(settings: Settings, loaded: model.Model, scorer: object, kind: writing
     paths = list(find([settings.directory]))
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        with writing.Results(Path(out) / "found", kind, loaded.colours) as results:
+        at = loaded.colours, loaded.threshold.value
+        with writing.Results(Path(out) / "found", kind, *at) as results:
             scored = predicting.predict(loaded, paths, scorer)  # pyright: ignore
-            for _ in results.write(scored, loaded.threshold.value):
+            for _ in results.write(scored):
                 pass
         return len(paths) / (time.perf_counter() - start)
 
@@ -73,12 +74,13 @@ def resident() -> float:
 def follow(settings: Settings, loaded: model.Model, scorer: object) -> Iterator[tuple[int, float]]:
     """Yield numbers of images and the memory then."""
     paths = itertools.islice(itertools.cycle(find([settings.directory])), settings.images)
+    at = loaded.colours, loaded.threshold.value
     with (
         tempfile.TemporaryDirectory() as out,
-        writing.Results(Path(out) / "found", "none", loaded.colours) as results,
+        writing.Results(Path(out) / "found", "none", *at) as results,
     ):
         scored = predicting.predict(loaded, paths, scorer)  # pyright: ignore
-        for i, _ in enumerate(results.write(scored, loaded.threshold.value), 1):
+        for i, _ in enumerate(results.write(scored), 1):
             if i in (100, 300, 1000, 3000, settings.images):
                 yield i, resident()
 

@@ -203,7 +203,14 @@ def _ended_with_us(jobs: dict[Part, submitit.Job]) -> Iterator[None]:
 
 def _rows(settings: Settings, part: Part) -> list[dict[str, Any]]:
     path = _directory(settings, part) / "results.json"
-    return json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    for row in rows:
+        if "scores" in row:
+            # Beside the sweep's own results, where a page of them looks.
+            row["scores"] = os.path.relpath(
+                path.parent / row["scores"], settings.out / settings.name
+            )
+    return rows
 
 
 def _reason(job: submitit.Job) -> str:

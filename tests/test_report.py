@@ -91,6 +91,18 @@ def test_what_is_no_run_is_one_line(run, tmp_path, capsys):
     assert not (run / "report.html").exists()
 
 
+def test_scores_that_are_no_numbers_are_left_out_and_said(run):
+    tested = figures.load(run / "part" / "scores.npz")
+    scores = tested.scores.copy()
+    scores[1] = np.nan
+    figures.save(run / "part" / "scores.npz", tested._replace(scores=scores))
+    assert cli.main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert "1 images have scores that are no numbers" in page
+    data = json.loads(re.search(r'class="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert len(data["images"]) == 5
+
+
 @pytest.fixture
 def predicted(tmp_path):
     """What predict has written of three images, the last of which could not be scored."""
@@ -232,7 +244,7 @@ def test_in_a_browser(run, browser):
         script = "return [...document.querySelectorAll('.card img')].map(i => i.decode())"
         browser.execute_async_script(f"Promise.all((() => {{{script}}})()).then(arguments[0])")
         empty = browser.find_elements("css selector", ".card .empty")
-        assert [e.text for e in empty] == (["not there"] if layer in ("image", "overlay") else [])
+        assert [e.text for e in empty] == (["not there"] if layer == "image" else [])
     # A card by the keyboard alone: open, go on, close.
     find(".card").send_keys(Keys.ENTER)
     dialog = find("dialog")

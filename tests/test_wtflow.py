@@ -1,6 +1,7 @@
 """The command wtflow: good images in, decisions out."""
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -235,3 +236,59 @@ def test_bottle_as_a_plain_folder(tmp_path, capsys):
     assert good.count(True) == 20
     assert sum(called for called, is_good in zip(found, good, strict=True) if not is_good) >= 60
     assert sum(called for called, is_good in zip(found, good, strict=True) if is_good) <= 2
+
+
+def test_copies_are_no_evidence(place, tmp_path, capsys):
+    """A copy of an image is not scored by a model that has seen it, and counts once."""
+    assert run("info", place / "model") == 0
+    alone = capsys.readouterr().out.splitlines()[1]
+    for i in range(3):
+        shutil.copytree(place / "good", tmp_path / "good" / str(i))
+    flags = "--out", tmp_path / "model", "--image-size", "64", "--false-alarms", "0.03"
+    assert run("fit", tmp_path / "good", *flags) == 0
+    told = capsys.readouterr().out
+    assert "12 good images and 24 copies" in told
+    assert "7.7% are expected" in told
+    # 1/33 is more than 3 %.
+    assert "it takes 33 images" in told
+    # About the threshold of the images without their copies, nothing near the lowest score.
+    assert float(told.split("score of ")[1][:6]) > 0.9 * float(alone.split("score of ")[1][:6])
+    same = tmp_path / "same"
+    for i in range(3):
+        trees.write(same / f"{i}.png", noisy(0))
+    assert run("fit", same, "--out", tmp_path / "m", "--image-size", "64") == 1
+    assert "3 images are all the same" in capsys.readouterr().err
+
+
+def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, capsys):
+    trees.write(tmp_path / "new" / "a.png", noisy(300))
+    (tmp_path / "new" / "b.png").write_bytes(b"rubbish")
+    arguments = "predict", place / "model", tmp_path / "new", "--out", tmp_path / "new" / "found"
+    assert run(*arguments) == 3
+    # Its own pictures are below what it is given, and are not scored.
+    assert run(*arguments, "--resume") == 3
+    assert "2 images, " in capsys.readouterr().out.splitlines()[-1]
+    shutil.copytree(place / "model", tmp_path / "other")
+    path = tmp_path / "other" / "model.json"
+    description = json.loads(path.read_text())
+    description["threshold"]["value"] += 0.01
+    path.write_text(json.dumps(description))
+    assert run(arguments[0], tmp_path / "other", *arguments[2:], "--resume") == 1
+    assert "has rows of another model" in capsys.readouterr().err
+
+
+def test_maps_of_images_elsewhere_do_not_meet(place, tmp_path, monkeypatch):
+    for name in ("fresh/0.png", "work/fresh/0.png"):
+        trees.write(tmp_path / name, noisy(1))
+    monkeypatch.chdir(tmp_path / "work")
+    images = "fresh/0.png", "../fresh/0.png"
+    assert run("predict", place / "model", *images, "--out", tmp_path / "found") == 0
+    maps = [row["map"] for row in table(tmp_path / "found")]
+    assert maps == ["maps/fresh/0.png.png", "maps/__/fresh/0.png.png"]
+
+
+def test_nothing_on_standard_input(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert run("predict", place / "model", "-", "--out", tmp_path / "found") == 1
+    assert "standard input: no path in it" in capsys.readouterr().err
+    assert not (tmp_path / "found").exists()

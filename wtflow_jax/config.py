@@ -29,7 +29,7 @@ class Config:
     root: Path | None = None
     """The data set's directory; left out: a built-in category."""
     data: str = "mvtec_ad"
-    """Its layout (python -m wtflow_jax.datasets --help lists them), or tfds:LAYOUT."""
+    """Its layout (python -m wtflow_jax.datasets check --help lists them), or tfds:LAYOUT."""
     categories: tuple[str, ...] = ()
     """Which of them; left out: all."""
     out: Path = Path("runs/mvtec")

@@ -12,7 +12,7 @@ class Threshold(NamedTuple):
 
     Attributes:
         value: higher scores are.
-        rate: the share of good images, in [0, 1], that are expected to be no less than that.
+        rate: the share of good images, in [0, 1], that are expected to exceed it.
     """
 
     value: float

@@ -1,5 +1,6 @@
 """WT-Flow as a scikit-learn outlier detector: in pipelines, and in model selection."""
 
+import hashlib
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -102,7 +103,8 @@ class WTFlow(OutlierMixin, BaseEstimator):
         self.config_ = self._config(seed)
         maps, where = self._maps(X, reset=True)
         self.shape_ = maps.shape[1:]
-        windows = fitting.Windows(maps, np.arange(len(maps)), ())
+        digests = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in maps)
+        windows = fitting.Windows(maps, np.arange(len(maps)), digests)
         held_out = fitting.cross_fit(windows, self.config_, where).scores
         threshold = decision.threshold(held_out, self.false_alarms)
         fitted = detector.fit(self.config_, jnp.asarray(maps))

@@ -152,7 +152,7 @@ def measure(model: Model, tested: Tested) -> dict[str, Any]:
             known = tested.known
             found |= figures.of_pixels(tested.maps[known], tested.masks[known])
         figures.lacking(tested.labels, tested.known, tested.paths[int(np.argmin(tested.known))])
-    held_out = len(model.training["held_out"])
+    held_out = model.training["different"]
     decision = figures.decided(model.threshold, held_out, tested.scores, tested.labels)
     return found | {"undefined": undefined, "decision": decision, "colours": model.colours}
 
@@ -164,7 +164,7 @@ def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
     body = [[TITLES[name], number(row[name])] for name in TITLES]
     body += [[name.replace("image_auroc", "image AUROC,"), number(row[name])] for name in kinds]
     above = tested.scores > decision["threshold"]
-    promised = f"at most {decision['promised']:.1f} %, by {decision['images']} good images"
+    promised = f"{decision['promised']:.1f} %, by {decision['images']} good images"
 
     def share(of: np.ndarray) -> str:
         return f"{above[of].sum()} of {of.sum()}" if of.any() else NONE
@@ -172,12 +172,12 @@ def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
     decisions = [
         ["threshold", f"{decision['threshold']:.5g}"],
         ["good called defective", share(~tested.labels)],
-        ["promised when it was fitted", promised],
+        ["aimed at when it was fitted", promised],
         ["defective found", share(tested.labels)],
     ]
     title = f"{row['category']}: {good} good, {len(tested.labels) - good} defective images"
     return [
-        Table(title, ["metric", "%"], body, row["undefined"]),
+        Table(title, ["metric", "%"], body),
         Table("Decisions", ["at the model's threshold", ""], decisions),
     ]
 

@@ -52,6 +52,20 @@ class Tested(NamedTuple):
     radii: Radii | None = None
 
 
+def some(tested: Tested, chosen: Bool[np.ndarray, " n"]) -> Tested:
+    """Return some of the images; radii are of all or none."""
+    indices = np.flatnonzero(chosen).tolist()
+    return Tested(
+        [tested.paths[i] for i in indices],
+        [tested.kinds[i] for i in indices],
+        tested.labels[chosen],
+        tested.known[chosen],
+        tested.scores[chosen],
+        tested.maps[chosen],
+        None if tested.masks is None else tested.masks[chosen],
+    )
+
+
 def percent(value: float | None) -> float | None:
     """Return a share in %; None stays None."""
     return None if value is None else 100 * value

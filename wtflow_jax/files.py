@@ -24,7 +24,11 @@ def find(arguments: Sequence[str]) -> Iterator[Path]:
     """
     for argument in arguments:
         if argument == STDIN:
-            yield from (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
+            found = (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
+            if (first := next(found, None)) is None:
+                raise WTFlowError("standard input: no path in it; give one a line")
+            yield first
+            yield from found
             continue
         path = Path(argument)
         if path.is_dir():

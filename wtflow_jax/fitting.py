@@ -84,7 +84,7 @@ class Windows(NamedTuple):
     Attributes:
         maps: (k, h, w, c), before the WT map.
         owner: index of each window's image, ascending (k,).
-        digests: of the images.
+        digests: of the images; copies have the same.
     """
 
     maps: Float[np.ndarray, "k h w c"]
@@ -153,11 +153,13 @@ class HeldOut(NamedTuple):
     """Good images as models see them that were fitted without them.
 
     Attributes:
-        scores: of the images (n,).
+        scores: of the images, each once, however often it is there (n,).
+        of: index of each (n,).
         low: the lowest score of a pixel.
     """
 
     scores: Float[np.ndarray, " n"]
+    of: Int[np.ndarray, " n"]
     low: float
 
 
@@ -168,19 +170,26 @@ def cross_fit(
     folds: int = FOLDS,
     advance: Advance = silent,
 ) -> HeldOut:
-    """Score each image by a model that was fitted on the others.
+    """Score each image by a model that was fitted on others, and on no copy of it.
 
     Args:
-        windows: of all good images, two images at least.
+        windows: of all good images, two different ones at least.
         config: of the model.
         where: cells sit in a window.
-        folds: parts, at most as many as images; a whole image is in one of them.
+        folds: parts, at most as many as images; a whole image is in one of them, and its copies.
         advance: told of progress.
+
+    Raises:
+        WTFlowError: all images are the same.
     """
-    count = int(windows.owner[-1]) + 1
-    folds = min(folds, count)
-    part = np.random.default_rng(config.seed).permutation(count) % folds
-    found, low = np.zeros(count, np.float32), math.inf
+    _, of, copies = np.unique(windows.digests, return_index=True, return_inverse=True)
+    if len(of) < LEAST:
+        raise WTFlowError(f"{len(copies)} images are all the same; give at least {LEAST} others")
+    folds = min(folds, len(of))
+    # In the order of the images.
+    place = np.argsort(np.argsort(of))[copies]
+    part = (np.random.default_rng(config.seed).permutation(len(of)) % folds)[place]
+    found, low = np.zeros(len(copies), np.float32), math.inf
     for fold in range(folds):
         held = part[windows.owner] == fold
         fitted = detector.fit(config, jnp.asarray(windows.maps[~held]))
@@ -188,7 +197,7 @@ def cross_fit(
         found[part == fold] = image_scores(predicted, windows.owner[held])
         low = min(low, float(predicted.maps.min()))
         advance("held-out scores", 1, folds)
-    return HeldOut(found, low)
+    return HeldOut(found[np.sort(of)], np.sort(of), low)
 
 
 def fit(
@@ -235,7 +244,9 @@ def fit(
         "windows": len(windows.owner),
         "fingerprint": hashlib.sha256("".join(sorted(windows.digests)).encode()).hexdigest(),
         "seen": sorted(windows.digests),
+        "different": len(held_out.scores),
         "held_out": held_out.scores.tolist(),
+        "held_out_of": held_out.of.tolist(),
         "wanted_rate": rate,
     }
     return Model(

@@ -18,6 +18,8 @@ from wtflow_jax.threads import ahead
 
 COLUMNS = ("path", "score", "threshold", "decision", "map", "error")
 GOOD, DEFECTIVE = "good", "defective"
+UP = "__"
+"""In a map's path, in place of ``..``."""
 TABLE, LINES, MAPS = "predictions.csv", "predictions.jsonl", "maps"
 
 Kind = Literal["overlay", "16bit", "none"]
@@ -47,10 +49,16 @@ class Results:
         done: paths that have a row.
         rows: how many there are.
         defective: how many of them say so.
+        failed: how many of them could not be scored.
     """
 
     def __init__(
-        self, directory: Path, kind: Kind, colours: tuple[float, float], resume: bool = False
+        self,
+        directory: Path,
+        kind: Kind,
+        colours: tuple[float, float],
+        threshold: float,
+        resume: bool = False,
     ) -> None:
         """Open a directory, which is made where it does not exist.
 
@@ -58,14 +66,23 @@ class Results:
             directory: where results go.
             kind: of the maps that are written.
             colours: the model's scale.
+            threshold: the model's.
             resume: whether to go on with rows that are there.
 
         Raises:
-            WTFlowError: it holds something else, or rows that cannot be read.
+            WTFlowError: it holds something else, rows that cannot be read, or those of another
+                model.
         """
         self.directory, self.kind, self.colours = directory, kind, colours
+        self.threshold = threshold
         check_free(directory, resume)
         rows = _read(directory / LINES) if resume else []
+        others = {row["threshold"] for row in rows} - {threshold, None}
+        if others:
+            raise WTFlowError(
+                f"{directory}: has rows of another model, whose threshold is {min(others):.5g} and "
+                f"not {threshold:.5g}; give another --out"
+            )
         with replacing(directory / LINES) as part:
             part.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         with replacing(directory / TABLE) as part:
@@ -73,6 +90,7 @@ class Results:
         self.done = {Path(row["path"]) for row in rows}
         self.rows = len(rows)
         self.defective = sum(row["decision"] == DEFECTIVE for row in rows)
+        self.failed = sum(row["error"] is not None for row in rows)
         self._lines = (directory / LINES).open("a")
         self._table = (directory / TABLE).open("a")
 
@@ -85,27 +103,27 @@ class Results:
         self._lines.close()
         self._table.close()
 
-    def write(self, scored: Iterable[Scored], threshold: float) -> Iterator[Scored]:
+    def write(self, scored: Iterable[Scored]) -> Iterator[Scored]:
         """Write what is found of images, and yield it; maps are drawn in threads.
 
         Args:
             scored: of any number of images; a few more are taken from it than are yielded.
-            threshold: of the model.
         """
         for found, drawn in ahead(lambda found: (found, self._map(found)), scored):
-            self._add(found, drawn, threshold)
+            self._add(found, drawn)
             yield found
 
-    def _add(self, found: Scored, drawn: str | None, threshold: float) -> None:
+    def _add(self, found: Scored, drawn: str | None) -> None:
         row = dict.fromkeys(COLUMNS) | {"path": str(found.path), "error": found.error}
         if found.score is not None:
-            row |= {"score": found.score, "threshold": threshold, "map": drawn}
+            row |= {"score": found.score, "threshold": self.threshold, "map": drawn}
             row["decision"] = DEFECTIVE if found.defective else GOOD
         for file, text in ((self._lines, json.dumps(row) + "\n"), (self._table, _text(row))):
             file.write(text)
             file.flush()
         self.rows += 1
         self.defective += bool(found.defective)
+        self.failed += found.error is not None
 
     def _map(self, found: Scored) -> str | None:
         if self.kind == "none" or found.map is None or found.pixels is None:
@@ -115,9 +133,9 @@ class Results:
             picture = Image.fromarray(np.round(65535 * values).astype(np.uint16))
         else:
             picture = Image.fromarray(overlay(found.pixels, values))
-        # The path as it was given, without what would lead out of the directory.
+        # The path as it was given, but for what would lead out of the directory.
         path = Path(str(found.path))
-        parts = [part for part in path.parts if part not in (path.anchor, "..")]
+        parts = [UP if part == ".." else part for part in path.parts if part != path.anchor]
         name = Path(MAPS, *parts[:-1], f"{parts[-1]}.png")
         with replacing(self.directory / name) as part:
             picture.save(part, "PNG", compress_level=1)

@@ -2,7 +2,7 @@
 
     wtflow fit photos/good --out model
     wtflow predict model photos/new --out found
-    wtflow evaluate model photos --out measured
+    wtflow evaluate model labelled --out measured
     wtflow report measured
     wtflow export model --out model.onnx
 

@@ -22,7 +22,7 @@ class Evaluate:
     out: Path
     """Directory of the results."""
     data: str = "folder"
-    """The root's layout (python -m wtflow_jax.datasets --help lists them)."""
+    """The root's layout (python -m wtflow_jax.datasets check --help lists them)."""
     category: str | None = None
     """Which category of a data set; needed where there are several."""
     batch: int = 8
@@ -51,5 +51,6 @@ class Evaluate:
             tables.show(table, Console())
         if len(left) < len(samples):
             print(f"{len(samples) - len(left)} images are left out: the model was fitted on them")
+        print("".join(f"{reason}\n" for reason in row["undefined"]), end="")
         print(f"written to {self.out}; next: wtflow report {self.out}")
         return 0

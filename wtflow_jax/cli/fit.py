@@ -79,8 +79,9 @@ class Fit:
             )
         model.save(fitted, self.out)
         print("\n".join(describe(fitted)))
-        held_out = zip(fitted.training["held_out"], paths, strict=True)
-        highest = sorted(held_out, reverse=True)[:SHOWN]
+        trained = fitted.training
+        held_out = zip(trained["held_out"], trained["held_out_of"], strict=True)
+        highest = [(score, paths[i]) for score, i in sorted(held_out, reverse=True)[:SHOWN]]
         shown = ", ".join(f"{path} ({score:.5g})" for score, path in highest)
         print(f"strangest among them: {shown}; a defective one would raise the threshold")
         print(f"written to {self.out}; next: wtflow predict {self.out} IMAGES --out DIR")

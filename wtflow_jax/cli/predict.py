@@ -1,5 +1,6 @@
 """``wtflow predict``."""
 
+import os
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -44,15 +45,18 @@ class Predict:
         # Before a directory is made: is there anything, and does the model work?
         given = chain(list(islice(given, 1)), given)
         scorer = predicting.compile(loaded, self.batch)
-        failed = 0
-        with writing.Results(self.out, self.maps, loaded.colours, self.resume) as results:
-            paths = (path for path in given if path not in results.done)
+        colours, threshold = loaded.colours, loaded.threshold.value
+        with writing.Results(self.out, self.maps, colours, threshold, self.resume) as results:
+            paths = (path for path in given if path not in results.done and not self._own(path))
             with bars() as progress:
                 task = progress.add_task("images", total=None, note="")
-                scored = predicting.predict(loaded, paths, scorer)
-                for found in results.write(scored, loaded.threshold.value):
-                    failed += found.error is not None
+                for _ in results.write(predicting.predict(loaded, paths, scorer)):
                     progress.advance(task)
-            count, defective = results.rows, results.defective
-        print(f"{count} images, {defective} defective, {failed} not scored; written to {self.out}")
-        return SOME_FAILED if failed else 0
+            counts = results.rows, results.defective, results.failed
+        told = "{} images, {} defective, {} not scored".format(*counts)
+        print(f"{told}; written to {self.out}")
+        return SOME_FAILED if counts[-1] else 0
+
+    def _own(self, path: Path) -> bool:
+        """Return whether an image is a picture that this command has written."""
+        return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(self.out))

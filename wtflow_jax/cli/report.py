@@ -19,7 +19,7 @@ class Report:
     out: Path | None = None
     """The page; left out: report.html in the run."""
     pictures: int = 200
-    """Images shown at most, evenly spread over their scores."""
+    """Images shown with pictures, evenly spread over their scores; one a row at least."""
 
     def execute(self) -> int:
         """Write a run's page."""

@@ -3,28 +3,29 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from wtflow_jax.metrics.ranking import check, rank
 from wtflow_jax.metrics.regions import Regions, rises
 
 POINTS = 200
 
+Line = Float[np.ndarray, "k 2"]
+"""Corners (x, y) of a line, its first point first."""
+
 
 class Curves(NamedTuple):
-    """What each of some thresholds finds; the highest threshold comes first.
+    """Lines from the highest threshold to the lowest; what is tied is straight between its ends.
 
     Attributes:
-        false_positives: share of the good scores that are no less (m,).
-        recall: share of the defective scores that are no less (m,).
-        precision: share of defective ones among those (m,).
-        overlap: mean share found of each region (m,); None without regions.
+        roc: share of defective scores found, over the share of good ones called defective.
+        precision_recall: share of defective ones among those found, over the share found.
+        overlap: mean share found of each region, over the same as ``roc``; None without regions.
     """
 
-    false_positives: Float[np.ndarray, " m"]
-    recall: Float[np.ndarray, " m"]
-    precision: Float[np.ndarray, " m"]
-    overlap: Float[np.ndarray, " m"] | None
+    roc: Line
+    precision_recall: Line
+    overlap: Line | None
 
 
 def curves(
@@ -39,7 +40,7 @@ def curves(
         scores: any shape, float; higher means more anomalous.
         labels: the same shape, bool; True means defective.
         regions: ``label_regions`` of labels that are masks (n, h, w).
-        points: at most so many thresholds, evenly spread over the recall.
+        points: about so many thresholds are kept, evenly spread over what they find.
 
     Returns:
         The curves; None where they are undefined.
@@ -55,21 +56,44 @@ def curves(
     ranks = rank(("Curves",), scores, labels, found)
     if ranks is None:
         return None
-    recall = np.cumsum(ranks.defective[::-1])
-    false = (ranks.good - ranks.below)[::-1]
-    chosen = _spread(recall, points)
-    overlap = None
+    detected = np.cumsum(ranks.defective[::-1])
+    recall = detected / detected[-1]
+    # Good scores above each threshold, and those above or at it.
+    above, false = (ranks.good - ranks.not_above)[::-1], (ranks.good - ranks.below)[::-1]
+    chosen, overlap = _spread(recall, points), None
     if regions is not None:
-        overlap = np.cumsum(rises(ranks, found, regions)[::-1])[chosen]
+        overlap = np.cumsum(rises(ranks, found, regions)[::-1])
+        chosen = np.union1d(chosen, _spread(overlap, points))
+    precision = (detected / (detected + false))[chosen]
+    x = above[chosen] / ranks.good, false[chosen] / ranks.good
+    start, end = [[0, 0]], [[1, 1]]
     return Curves(
-        false_positives=false[chosen] / ranks.good,
-        recall=recall[chosen] / recall[-1],
-        precision=recall[chosen] / (recall[chosen] + false[chosen]),
-        overlap=overlap,
+        roc=np.concatenate([start, _line(x, _steps(recall, chosen)), end]),
+        precision_recall=_line(_steps(recall, chosen), (precision, precision)),
+        overlap=None
+        if overlap is None
+        else np.concatenate([start, _line(x, _steps(overlap, chosen)), end]),
     )
 
 
-def _spread(recall: np.ndarray, points: int) -> np.ndarray:
-    """Return indices whose recall is about evenly spaced, the first and the last among them."""
-    wanted = np.linspace(recall[0], recall[-1], min(points, len(recall)))
-    return np.unique(np.searchsorted(recall, wanted))
+# Values on the two sides of some thresholds.
+Ends = tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]
+
+
+def _steps(cumulative: Float[np.ndarray, " d"], chosen: Int[np.ndarray, " m"]) -> Ends:
+    """Return what is found above some thresholds, and above or at them."""
+    return np.r_[0.0, cumulative[:-1]][chosen], cumulative[chosen]
+
+
+def _line(x: Ends, y: Ends) -> Line:
+    """Return the corners of a line that passes both sides of each threshold."""
+    corners = [np.stack(pair, axis=1) for pair in zip(x, y, strict=True)]
+    return np.stack(corners, axis=1).reshape(-1, 2)
+
+
+def _spread(found: Float[np.ndarray, " d"], points: int) -> Int[np.ndarray, " m"]:
+    """Return indices of values that are about evenly spaced, the first and the last among them."""
+    if len(found) <= points:
+        return np.arange(len(found))
+    wanted = np.linspace(found[0], found[-1], max(2, points))
+    return np.unique(np.searchsorted(found, wanted).clip(max=len(found) - 1))

@@ -1,5 +1,6 @@
 """The charts of a page, as Vega-Lite specifications: plain values, drawn by the browser."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from wtflow_jax.geometry.radial import Radii
 from wtflow_jax.metrics import Curves
+from wtflow_jax.metrics.curves import Line
 
 Chart = dict[str, Any]
 
@@ -91,55 +93,48 @@ def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float) ->
     return _chart("Histogram of image scores", [bars, _rule("threshold")], params=parameter)
 
 
-def _lines(
-    series: Mapping[str, tuple[np.ndarray, np.ndarray]], encoding: Chart, step: str
-) -> Chart:
+def _lines(series: Mapping[str, Line], encoding: Chart) -> Chart:
     values = [
         {"x": round(float(x), DIGITS), "y": round(float(y), DIGITS), "of": name, "order": i}
-        for name, points in series.items()
-        for i, (x, y) in enumerate(zip(*points, strict=True))
+        for name, line in series.items()
+        for i, (x, y) in enumerate(line)
     ]
-    mark = {"type": "line", "interpolate": step, "tooltip": True, "clip": True}
+    mark = {"type": "line", "tooltip": True, "clip": True}
     order = {"field": "order", "type": "quantitative"}
     return {"data": {"values": values}, "mark": mark, "encoding": encoding | {"order": order}}
 
 
 def roc(curves: Mapping[str, Curves]) -> Chart:
     """Return the ROC curves of images and pixels."""
-    series = {
-        name: (np.r_[0, found.false_positives, 1], np.r_[0, found.recall, 1])
-        for name, found in curves.items()
-    }
     encoding = {
         "x": _axis("x", "false-positive rate"),
         "y": _axis("y", "share of defective found"),
         "color": _series(IMAGES, PIXELS),
     }
-    layers = [_lines(series, encoding, "step-after"), _spot("false_alarms", "detected")]
+    lines = _lines({name: found.roc for name, found in curves.items()}, encoding)
+    layers = [lines, _spot("false_alarms", "detected")]
     return _chart("ROC curves", layers, params=_parameters("false_alarms", "detected"))
 
 
 def precision_recall(curves: Mapping[str, Curves]) -> Chart:
     """Return the precision–recall curves of images and pixels."""
-    series = {name: (found.recall, found.precision) for name, found in curves.items()}
     encoding = {
         "x": _axis("x", "share of defective found (recall)", scale={"domain": [0, 1]}),
         "y": _axis("y", "precision", scale={"domain": [0, 1]}),
         "color": _series(IMAGES, PIXELS),
     }
-    layers = [_lines(series, encoding, "step-before"), _spot("detected", "precision")]
+    lines = _lines({name: found.precision_recall for name, found in curves.items()}, encoding)
+    layers = [lines, _spot("detected", "precision")]
     return _chart("Precision-recall curves", layers, params=_parameters("detected", "precision"))
 
 
-def overlap(curves: Curves, limit: float = 0.3) -> Chart:
+def overlap(line: Line, limit: float = 0.3) -> Chart:
     """Return the per-region overlap up to the false-positive rate where AUPRO ends."""
-    assert curves.overlap is not None
-    series = {"regions": (np.r_[0, curves.false_positives], np.r_[0, curves.overlap])}
     encoding = {
         "x": _axis("x", "false-positive rate of pixels", scale={"domain": [0, limit]}),
         "y": _axis("y", "mean overlap of defects", scale={"domain": [0, 1]}),
     }
-    return _chart("Per-region overlap curve", [_lines(series, encoding, "linear")])
+    return _chart("Per-region overlap curve", [_lines({"regions": line}, encoding)])
 
 
 def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str) -> Chart:
@@ -154,7 +149,7 @@ def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
         {"epoch": entry["epoch"], "value": entry[name], "of": called}
         for name, called in names.items()
         for entry in history
-        if entry.get(name) is not None
+        if entry.get(name) is not None and math.isfinite(entry[name])
     ]
     encoding = {
         "x": _axis("epoch", "epoch", axis={"tickMinStep": 1}),

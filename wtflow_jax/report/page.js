@@ -42,7 +42,7 @@ class Row {
     const scores = this.images.map((image) => image.score);
     this.range = [Math.min(...scores), Math.max(...scores)];
     this.input = this.element.querySelector(".threshold");
-    const [low, high] = this.range;
+    const [low, high] = [Math.min(this.range[0], this.first), Math.max(this.range[1], this.first)];
     const margin = (high - low) / 50 || 1e-6;
     Object.assign(this.input, { min: low - margin, max: high + margin, step: (high - low + 2 * margin) / STEPS });
     this.input.addEventListener("input", () => this.decide(Number(this.input.value)));
@@ -82,7 +82,8 @@ class Row {
     }
     const good = counts.passed + counts.alarms;
     const defective = counts.missed + counts.found;
-    const share = (part, of) => (of ? part / of : 0);
+    // Of nothing there is no share, and no point is drawn.
+    const share = (part, of) => (of ? part / of : null);
     this.rates = {
       false_alarms: share(counts.alarms, good),
       detected: share(counts.found, defective),
@@ -177,7 +178,8 @@ class Row {
 }
 
 function drawn(image, layer) {
-  const source = image.pictures[layer];
+  // Of an image that is gone there is the map.
+  const source = image.pictures[layer] ?? (layer === "overlay" && image.pictures.map);
   if (!source) {
     const empty = document.createElement("div");
     empty.className = "empty";

@@ -70,6 +70,7 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     page = environment.from_string((files / "page.html").read_text()).render(
         title=f"{results['experiment']}: {run.resolve().name}",
         tables=[Table(**table) for table in results.get("tables", [])],
@@ -129,8 +130,14 @@ def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
     notes = list(row.get("undefined", []))
     images: list[gallery.Entry] = []
     threshold, source = None, ""
-    if "scores" in row:
-        tested = figures.load(run / row["scores"])
+    tested = figures.load(run / row["scores"]) if "scores" in row else None
+    if tested is not None:
+        finite = np.isfinite(tested.scores) & np.isfinite(tested.maps).all(axis=(1, 2))
+        if not finite.all():
+            first = tested.paths[int(np.argmin(finite))]
+            notes.append(f"{(~finite).sum()} images have scores that are no numbers, as {first}.")
+            tested = figures.some(tested, finite) if finite.any() else None
+    if tested is not None:
         threshold, source = _threshold(row, tested)
         drawn |= _of_scores(tested, threshold)
         images, told = gallery.of_tested(tested, row.get("colours"), most)
@@ -166,8 +173,8 @@ def _threshold(row: Mapping[str, Any], tested: Tested) -> tuple[float, str]:
     decision = row.get("decision") or {}
     if decision.get("threshold") is not None:
         return decision["threshold"], (
-            f"set by {decision['images']} good images that were not tested, for "
-            f"{decision['promised']:.1f} % of false alarms at most"
+            f"set by {decision['images']} good images that were not tested, to have "
+            f"{decision['promised']:.1f} % of false alarms"
         )
     middle = float(tested.scores.min() + tested.scores.max()) / 2
     return middle, "no threshold was set: it starts in the middle, which means nothing"
@@ -190,8 +197,9 @@ def _of_scores(tested: Tested, threshold: float) -> dict[str, charts.Chart]:
     if curves:
         drawn["ROC"] = charts.roc(curves)
         drawn["Precision and recall"] = charts.precision_recall(curves)
-    if charts.PIXELS in curves:
-        drawn["Per-region overlap (PRO)"] = charts.overlap(curves[charts.PIXELS])
+    line = curves[charts.PIXELS].overlap if charts.PIXELS in curves else None
+    if line is not None:
+        drawn["Per-region overlap (PRO)"] = charts.overlap(line)
     if tested.radii is not None:
         drawn["Radius on the way"] = charts.radial(tested.radii, labels)
     return drawn
