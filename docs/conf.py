@@ -44,6 +44,8 @@ author = "The WT-Flow in JAX authors"
 version = release = wtflow_jax.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 nitpicky = True
+# Where an attribute is defined elsewhere, its source is of no page.
+viewcode_follow_imported_members = False
 # Other projects' names are no links: their inventories would have to be fetched.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!wtflow_jax\b).*"),

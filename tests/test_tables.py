@@ -115,13 +115,13 @@ def test_the_document_is_up_to_date():
 def test_commands_of_runs():
     config = Config(preset="paper", backbone="wide_resnet50_2", width=768, epochs=100)
     config = replace(config, learning_rate=2e-4, decay_at=(0.25, 0.5, 0.75), seed=3)
-    assert document.command("mvtec", config) == (
+    assert document.command("mvtec", config, "mvtec") == (
         "python experiments/mvtec.py --preset paper --backbone wide_resnet50_2 --seed 3"
     )
     given = importlib.import_module("exact_field").EXPERIMENT.given
     exact = replace(given, start=0.05, residual=True, steps_det=1, categories=("a", "b"))
-    assert document.command("exact_field", exact) == (
-        "python experiments/exact_field.py --categories a b"
+    assert document.command("exact_field", exact, "exact-tire") == (
+        "python experiments/exact_field.py --categories a b --out runs/exact-tire"
     )
 
 

@@ -18,8 +18,8 @@ TOP = 0.995
 """Quantile of the maps where the colour scale ends, unless the run says otherwise."""
 PREDICTIONS = "predictions.jsonl"
 
+# Path, kind, whether it is defective (None where nobody knows), score, and maybe pictures.
 Entry = dict[str, Any]
-"""Path, kind, whether it is defective (None where nobody knows), score, and maybe pictures."""
 
 
 def _chosen(scores: Float[np.ndarray, " n"], most: int) -> set[int]:
