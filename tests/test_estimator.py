@@ -102,6 +102,7 @@ def test_images_are_scored_as_by_wtflow(tmp_path):
     [
         (np.zeros((4, 30, 64, 3), np.uint8), "images of 30x64x3; give RGB, sides multiples of 32"),
         (np.zeros((4, 5, 6)), "has 3 axes; give"),
+        (np.zeros((4, 64, 64, 3)), "floating-point images; give them as uint8"),
     ],
 )
 def test_what_cannot_be_used_is_said(x, words):

@@ -170,6 +170,9 @@ class WTFlow(OutlierMixin, BaseEstimator):
             return self._features(array)
         if array.ndim not in (2, 4):
             raise ValueError(f"X has {array.ndim} axes; give (n, c), (n, h, w, c) or uint8 images")
+        if array.ndim == 4 and array.shape[-1] == 3 and min(array.shape[1:3]) >= MULTIPLE:
+            # As feature maps they would take hours.
+            raise ValueError("X has floating-point images; give them as uint8, 0 to 255")
         maps = array if array.ndim == 4 else array[:, None, None, :]
         cells_alone = (np.eye(side, dtype=np.float32) for side in maps.shape[1:3])
         return maps, scores.Upsampling(*cells_alone)
