@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "wtflow fit": "--image-size 128",
-    "experiments": "--smoke --epochs 2 --cache cache",
+    "experiments": "--smoke --epochs 2 --seeds 1 --cache cache",
     "unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
