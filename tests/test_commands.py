@@ -104,10 +104,10 @@ def model(tmp_path_factory):
 def place(tmp_path, weights, model, monkeypatch):
     """Everything that the pages name, in the working directory."""
     for root in ("mvtec_ad", "path/to/mvtec_ad", "data"):
-        trees.mvtec_ad(tmp_path / root, "bottle", train=8, good=3, bad=3)
+        trees.mvtec_ad(tmp_path / root, "bottle", train=12, good=3, bad=3)
     trees.mvtec_ad(tmp_path / "mvtec_ad", "cable", train=8)
     for root in ("mvtec_3d", "data"):
-        trees.mvtec_3d(tmp_path / root, "tire")
+        trees.mvtec_3d(tmp_path / root, "tire", train=12)
     for root in ("path/to/images", "path/to", "photos"):
         for i in range(6):
             trees.write(tmp_path / root / "good" / f"{i}.png", trees.picture(i))
