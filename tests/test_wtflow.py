@@ -108,7 +108,10 @@ def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["fit", "{place}/new/good0.png", "--out", "m"], "error: 1 good image: nothing to compare"),
+        (
+            ["fit", "{place}/new/good0.png", "--out", "m"],
+            "error: 1 good images: too few to score each",
+        ),
         (["fit", "nowhere", "--out", "m"], "error: nowhere: no such file or directory"),
         (["fit", "{place}/new", "--out", "m", "--false-alarms", "0"], "error: --false-alarms 0: "),
         (["fit", "{place}/new", "--out", "m", "--image-size", "65"], "error: image size '65': "),
@@ -257,7 +260,7 @@ def test_copies_are_no_evidence(place, tmp_path, capsys):
     for i in range(3):
         trees.write(same / f"{i}.png", noisy(0))
     assert run("fit", same, "--out", tmp_path / "m", "--image-size", "64") == 1
-    assert "3 images are all the same" in capsys.readouterr().err
+    assert "3 images are 1 and copies of them" in capsys.readouterr().err
 
 
 def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, capsys):
@@ -292,3 +295,17 @@ def test_nothing_on_standard_input(place, tmp_path, monkeypatch, capsys):
     assert run("predict", place / "model", "-", "--out", tmp_path / "found") == 1
     assert "standard input: no path in it" in capsys.readouterr().err
     assert not (tmp_path / "found").exists()
+
+
+def test_three_good_images_are_enough_and_two_are_not(place, tmp_path, capsys):
+    for i in range(3):
+        trees.write(tmp_path / "three" / f"{i}.png", noisy(i))
+    for i in range(2):
+        trees.write(tmp_path / "two" / f"{i}.png", noisy(i))
+    flags = "--image-size", "64", "--out"
+    assert run("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
+    assert "25.0% are expected" in capsys.readouterr().out
+    assert run("fit", tmp_path / "two", *flags, tmp_path / "m2") == 1
+    assert "2 good images: too few" in capsys.readouterr().err
+    assert run("predict", tmp_path / "m3", "--out", tmp_path / "found") == 1
+    assert "no images: give directories" in capsys.readouterr().err

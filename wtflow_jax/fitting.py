@@ -26,8 +26,8 @@ SAMPLE = 32
 """Images whose aspects are looked at."""
 SHARE = 0.25
 """Of the memory, for the features: fitting holds them in some copies."""
-LEAST = 2
-"""Good images without which there is nothing to compare with."""
+LEAST = 3
+"""Good images: each is scored by a model of two others at least."""
 
 Advance = Callable[[str, int, int], None]
 """Told of progress: ``advance(what is done, so much more of it, of how much in all)``."""
@@ -180,11 +180,13 @@ def cross_fit(
         advance: told of progress.
 
     Raises:
-        WTFlowError: all images are the same.
+        WTFlowError: too few of the images are different ones.
     """
     _, of, copies = np.unique(windows.digests, return_index=True, return_inverse=True)
     if len(of) < LEAST:
-        raise WTFlowError(f"{len(copies)} images are all the same; give at least {LEAST} others")
+        raise WTFlowError(
+            f"{len(copies)} images are {len(of)} and copies of them; give at least {LEAST} others"
+        )
     folds = min(folds, len(of))
     # In the order of the images.
     place = np.argsort(np.argsort(of))[copies]
@@ -229,7 +231,7 @@ def fit(
     """
     if len(paths) < LEAST:
         raise WTFlowError(
-            f"{len(paths)} good image: nothing to compare it with, and no score but its own to "
+            f"{len(paths)} good images: too few to score each by a model of others, and so to "
             f"set a threshold by; give at least {LEAST}, better 20 or more"
         )
     windows = take(paths, backbone, framing, config.dense, advance)

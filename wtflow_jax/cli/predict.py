@@ -39,6 +39,8 @@ class Predict:
 
         if self.batch < 1:
             raise WTFlowError(f"--batch {self.batch}: give at least 1")
+        if not self.images:
+            raise WTFlowError("no images: give directories, files, patterns, or -")
         writing.check_free(self.out, self.resume)
         loaded = model.load(self.model)
         given = find(self.images)
