@@ -47,20 +47,22 @@ class Settings:
     """New browsers."""
 
 
-def seconds(page: Path, chromium: str, driver: str) -> float:
-    """Return the time until a page can be used, in a browser of its own."""
+def start(chromium: str, driver: str, profile: str) -> webdriver.Chrome:
+    """Start a browser without a window, and with a profile of its own; what it logs is kept."""
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    # Told of a page before it is loaded whole, so that looking does not wait for it.
-    options.page_load_strategy = "none"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    return webdriver.Chrome(options=options, service=Service(driver))
+
+
+def seconds(page: Path, chromium: str, driver: str) -> float:
+    """Return the time until a page can be used, in a browser of its own."""
     with tempfile.TemporaryDirectory() as profile:
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        browser = webdriver.Chrome(options=options, service=Service(driver))
+        browser = start(chromium, driver, profile)
         try:
             browser.get(page.resolve().as_uri())
-            while browser.execute_script("return document.querySelector('.chart') === null"):
-                pass
             return browser.execute_async_script(READY) / 1000
         finally:
             browser.quit()

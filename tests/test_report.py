@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trees
 
+from report import start
 from wtflow_jax import cli, figures
 from wtflow_jax.geometry.radial import Radii
 
@@ -158,20 +159,7 @@ def browser(tmp_path_factory):
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
         pytest.skip("needs chromium and chromedriver, which are not on this machine")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (
-        *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *("--disable-dev-shm-usage", "--window-size=1200,1600", f"--user-data-dir={profile}"),
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(driver))
+    started = start(chromium, driver, str(tmp_path_factory.mktemp("profile")))
     yield started
     started.quit()
 

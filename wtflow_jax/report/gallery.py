@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from wtflow_jax import figures
 from wtflow_jax.datasets import open_image
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.figures import Tested
@@ -24,9 +25,8 @@ Entry = dict[str, Any]
 
 def _chosen(scores: Float[np.ndarray, " n"], most: int) -> set[int]:
     """Return which images have pictures: evenly spread over the scores."""
-    count = len(scores)
     ascending = np.argsort(scores, kind="stable")
-    return set(ascending[np.linspace(0, count - 1, min(most, count)).round().astype(int)].tolist())
+    return set(ascending[figures.evenly(len(scores), most)].tolist())
 
 
 def _notes(failed: list[str], shown: int, count: int) -> list[str]:

@@ -1,7 +1,5 @@
 const STEPS = 1000;
 
-const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
 // A custom property keeps light-dark(); a colour that is painted with it is resolved.
 function colour(name) {
   const probe = document.body.appendChild(document.createElement("i"));
@@ -40,9 +38,8 @@ class Row {
 
   open() {
     const scores = this.images.map((image) => image.score);
-    this.range = [Math.min(...scores), Math.max(...scores)];
+    const [low, high] = [Math.min(this.first, ...scores), Math.max(this.first, ...scores)];
     this.input = this.element.querySelector(".threshold");
-    const [low, high] = [Math.min(this.range[0], this.first), Math.max(this.range[1], this.first)];
     const margin = (high - low) / 50 || 1e-6;
     Object.assign(this.input, { min: low - margin, max: high + margin, step: (high - low + 2 * margin) / STEPS });
     this.input.addEventListener("input", () => this.decide(Number(this.input.value)));
@@ -240,9 +237,11 @@ function repaint() {
   for (const row of rows) if (row.drawn) row.draw();
 }
 
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 document.querySelector("#theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  root.dataset.theme = style("color-scheme") === "dark" || colour("--back") === "rgb(20, 23, 26)" ? "light" : "dark";
+  const { dataset } = document.documentElement;
+  const dark = dataset.theme ? dataset.theme === "dark" : prefersDark.matches;
+  dataset.theme = dark ? "light" : "dark";
   repaint();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+prefersDark.addEventListener("change", repaint);

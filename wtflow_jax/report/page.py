@@ -17,6 +17,8 @@ from wtflow_jax.tables import Table
 
 RESULTS = "results.json"
 LAYERS = ("overlay", "image", "map", "mask")
+PREDICTED: Mapping[str, Any] = {}
+"""The one row of what ``wtflow predict`` has written."""
 
 
 class Section(NamedTuple):
@@ -56,16 +58,14 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
         WTFlowError: the directory holds no run, a file of it cannot be read, or a package is
             missing.
     """
-    jinja2, vl_convert = _packages()
     results = _results(run)
+    jinja2, vl_convert = _packages()
     rows = results["rows"]
     share = max(1, most // max(1, sum("scores" in row for row in rows)))
     sections = []
     for row in rows:
-        sections.append(section(run, row, share))
+        sections.append(of_predictions(run, most) if row is PREDICTED else section(run, row, share))
         advance(1, len(rows))
-    if not rows:
-        sections.append(of_predictions(run, most))
     files = resources.files("wtflow_jax.report")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -76,7 +76,7 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
         tables=[Table(**table) for table in results.get("tables", [])],
         sections=[entry._asdict() for entry in sections],
         config=results["config"],
-        environment=rows[0].get("environment", {}) if rows else {},
+        environment=next((row["environment"] for row in rows if "environment" in row), {}),
         style=(files / "page.css").read_text(),
         script=(files / "page.js").read_text(),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
@@ -100,7 +100,7 @@ def _packages() -> tuple[Any, Any]:
 def _results(run: Path) -> dict[str, Any]:
     path = run / RESULTS
     if (run / gallery.PREDICTIONS).is_file() and not path.exists():
-        return {"experiment": "predict", "config": {}, "rows": []}
+        return {"experiment": "predict", "config": {}, "rows": [PREDICTED]}
     if not path.is_file():
         raise WTFlowError(
             f"{run}: is no run, {RESULTS} is not there; give the --out of wtflow predict, wtflow "

@@ -27,14 +27,21 @@ def scaled(
 
 def coloured(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """Return the colours of values of ``scaled``."""
-    return _table()[np.round(255 * values).astype(np.uint8)]
+    return np.asarray(_coloured(values))
+
+
+def _coloured(values: Float[np.ndarray, "h w"]) -> Image.Image:
+    # A palette takes a tenth of the time of matplotlib's own way.
+    image = Image.fromarray(np.round(255 * values).astype(np.uint8))
+    image.putpalette(_palette())
+    return image.convert("RGB")
 
 
 @cache
-def _table() -> UInt8[np.ndarray, "256 3"]:
-    """Return 256 colours; to look them up takes a third of the time of the map itself."""
+def _palette() -> bytes:
+    """Return 256 colours, RGB."""
     colours = matplotlib.colormaps[COLOURS](np.arange(256))
-    return np.round(255 * colours[:, :3]).astype(np.uint8)
+    return np.round(255 * colours[:, :3]).astype(np.uint8).tobytes()
 
 
 def overlay(
@@ -47,8 +54,7 @@ def overlay(
         values: of ``scaled``.
     """
     strength = Image.fromarray(np.round(255 * STRENGTH * values).astype(np.uint8))
-    over, under = Image.fromarray(coloured(values)), Image.fromarray(pixels)
-    return np.asarray(Image.composite(over, under, strength))
+    return np.asarray(Image.composite(_coloured(values), Image.fromarray(pixels), strength))
 
 
 def embedded(picture: UInt8[np.ndarray, "h w 3"] | Bool[np.ndarray, "h w"]) -> str:
