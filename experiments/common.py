@@ -21,7 +21,7 @@ import views
 import wtflow_jax
 from loader import Loader
 from wtflow_jax import datasets, sharding, tables
-from wtflow_jax.config import Config, defaults, variant
+from wtflow_jax.config import LAYOUT, Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError
 
@@ -101,7 +101,7 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    elsewhere = {"resume", "cache", "out", "models"} | models.LAYOUT
+    elsewhere = {"resume", "cache", "out", "models"} | LAYOUT
     return {k: v for k, v in config.items() if k not in elsewhere}
 
 

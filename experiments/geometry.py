@@ -22,7 +22,7 @@ import numpy as np
 import common
 import loader
 import measuring
-import models
+import training
 import views
 from wtflow_jax import detector, figures, metrics, ode, scores, tables
 from wtflow_jax.config import Config
@@ -137,7 +137,7 @@ def run(job: measuring.Job) -> dict[str, Any]:
         splits, test_images = job.loader.data(config, job.category, progress)
         loader.both_kinds(test_images, name)
         labels = test_images.labels
-        model = models.obtain(config, name, splits, progress)
+        model = training.obtain(config, name, splits, progress)
         fitted, loss = model.restore(config, splits), model.history[-1]["loss"]
         task = progress.add_task(f"{name}: geometry", total=3, note="start")
         x0, test = (

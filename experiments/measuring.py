@@ -7,6 +7,7 @@ import numpy as np
 from rich.progress import Progress
 
 import models
+import training
 from loader import Loader, Test
 from wtflow_jax import decision, figures, inference, metrics, sharding
 from wtflow_jax.config import Config
@@ -15,8 +16,6 @@ from wtflow_jax.progress import bars
 from wtflow_jax.report.maps import save_maps
 
 Row = dict[str, Any]
-
-FILE = "scores.npz"
 
 
 class Job(NamedTuple):
@@ -43,7 +42,7 @@ def measure(job: Job) -> Row:
 def _measure(job: Job) -> tuple[Row, Test, models.Model]:
     with bars() as progress:
         data = job.loader.data(job.config, job.category, progress)
-        model = models.obtain(job.config, job.category.name, data.splits, progress)
+        model = training.obtain(job.config, job.category.name, data.splits, progress)
         return measured(job.config, data.test, model, progress), data.test, model
 
 
@@ -66,10 +65,10 @@ def measure_and_draw(job: Job) -> Row:
         test.masks,
         model.radii,
     )
-    figures.save(job.out / FILE, tested)
+    figures.save(job.out / figures.FILE, tested)
     size = prediction.maps.shape[1:]
     save_maps(job.out / "maps.png", test.samples, test.masks, prediction, size)
-    return row | {"scores": f"{job.out.name}/{FILE}"}
+    return row | {"scores": f"{job.out.name}/{figures.FILE}"}
 
 
 def measured(config: Config, test: Test, model: models.Model, progress: Progress) -> Row:

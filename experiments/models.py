@@ -3,19 +3,13 @@
 A model's directory is named after everything that decides its numbers: the flags of training and
 solving, the features of its images and the code. It holds the last checkpoints,
 ``cells/EPOCH.npz`` with the scores of the test and validation images a cell of the feature map
-(every metric follows from them), and, once it is finished, ``model.json``. One that was interrupted
-goes on where it stopped.
+(every metric follows from them), and, once it is finished, ``model.json``. ``training`` fills it.
 """
 
 import ast
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import subprocess
-import time
-from collections.abc import Iterator
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -25,14 +19,13 @@ from zipfile import BadZipFile
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from rich.progress import Progress
 
 import wtflow_jax
 from wtflow_jax import detector, inference, sharding
 from wtflow_jax import environment as own
 from wtflow_jax.atomic import replacing
 from wtflow_jax.checkpoint import Checkpoints, History
-from wtflow_jax.config import Config
+from wtflow_jax.config import OF_A_RUN, Config
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.radial import Radii
 from wtflow_jax.types import Stored
@@ -41,20 +34,8 @@ FeatureMaps = Float[np.ndarray, "n h w c"]
 
 LAST = 10
 """Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
-FOLLOWED = 32
-"""Test images whose radius is followed."""
-SAVE_SECONDS = 60
-"""Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
 
-LAYOUT = frozenset({"mesh", "coordinator", "processes", "process", "resident"})
-"""Flags that say where a run takes place: another goes on but for the order of sums."""
-ELSEWHERE = frozenset(
-    {
-        *("root", "data", "categories", "out", "models", "cache", "preset", "resume", "smoke"),
-        *("weights", "seeds", "top_fraction", "centres", "validation", "false_alarms"),
-    }
-    | LAYOUT
-)
+ELSEWHERE = OF_A_RUN | {"preset", "top_fraction", "centres", "false_alarms"}
 """Flags that decide nothing about a model: the features themselves are looked at."""
 CODE = (
     *("whitening", "transport", "targets", "paths", "loss", "ode", "scores"),
@@ -214,156 +195,3 @@ def write(path: Path, text: str) -> None:
     if sharding.first():
         with replacing(path) as part:
             part.write_text(text)
-
-
-def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Model:
-    """Return a model, trained and scored now unless it is there.
-
-    Args:
-        config: its flags.
-        name: of the category.
-        splits: its features.
-        progress: where a bar is added.
-
-    Raises:
-        WTFlowError: training diverges, or what is kept cannot be read.
-    """
-    directory = config.models / f"{name}-{config.wt}-{config.velocity}-{key(config, splits)}"
-    path = directory / "model.json"
-    directory.mkdir(parents=True, exist_ok=True)
-    # Within the lock, so that all processes of a run see the same.
-    with _alone(directory):
-        if not path.exists():
-            _train(config, name, splits, directory, progress)
-        sharding.meet(f"{directory.name}: finished")
-    try:
-        kept = json.loads(path.read_text())
-        found = kept["radii"]
-        of, values = (np.array(found[name]) for name in ("of", "values"))
-        radii = Radii(of, values, found["start"], found["root_d"])
-        return Model(directory, kept["environment"], kept["history"], kept["norms"], radii)
-    except (ValueError, KeyError, TypeError) as error:
-        raise WTFlowError(f"{path}: is no model; delete its directory") from error
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Let one run at a time train a model; the lock of one that is killed is taken off.
-
-    Of several processes that train together the first holds it.
-    """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        if sharding.first():
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        sharding.meet(f"{directory.name}: locked")
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _evaluated(config: Config, epoch: int) -> bool:
-    after = min(config.eval_from * config.epochs, config.epochs - LAST * config.eval_every)
-    return epoch > after and (config.epochs - epoch) % config.eval_every == 0
-
-
-def _train(config: Config, name: str, splits: Splits, directory: Path, progress: Progress) -> None:
-    start = time.perf_counter()
-    layout = detector.objective(config).layout
-    x = splits.train if isinstance(splits.train, Stored) else layout.replicate(splits.train)
-    fitted, state = detector.init(config, x)
-    history: History = []
-    if state is None:
-        seconds = time.perf_counter() - start
-        history = [{"epoch": 0, "loss": None, "seconds_train": seconds}]
-        history[0]["seconds_evaluate"] = _score(config, fitted, splits, directory, 0)
-        _finish(config, fitted, splits, directory, history)
-        return
-    steps = -(-x.shape[0] // config.batch_size)
-    with Checkpoints(directory / "checkpoint") as checkpoints:
-        if found := checkpoints.restore(state):
-            state, history = found
-            fitted = fitted._replace(params=state.params)
-        done = len(history)
-        task = progress.add_task(
-            f"{name}, {config.wt}: training",
-            total=steps * config.epochs,
-            completed=steps * done,
-            note="",
-        )
-        began, saved = time.perf_counter(), time.monotonic()
-
-        def advance(taken: int, loss: float) -> None:
-            progress.advance(task, taken)
-            rate = (progress.tasks[task].completed / steps - done) / (time.perf_counter() - began)
-            progress.update(task, note=f"loss {loss:.3f}, {rate:.2f} epochs/s")
-
-        run = detector.epochs(config, fitted, state, x, first_epoch=done, advance=advance)
-        for fitted, epoch in run:
-            if not np.isfinite(epoch.loss):
-                raise WTFlowError(
-                    f"{name}: the loss is {epoch.loss} in epoch {epoch.number}; "
-                    "give a lower --learning-rate"
-                )
-            entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
-            if evaluate := _evaluated(config, epoch.number):
-                whole = detector.local(config, fitted)
-                seconds = _score(config, whole, splits, directory, epoch.number)
-                entry["seconds_evaluate"] = seconds
-            history.append(entry)
-            if evaluate or time.monotonic() - saved > SAVE_SECONDS:
-                checkpoints.save(epoch.state, history)
-                saved = time.monotonic()
-    _finish(config, detector.local(config, fitted), splits, directory, history)
-
-
-def _score(
-    config: Config, fitted: detector.Detector, splits: Splits, directory: Path, epoch: int
-) -> float:
-    """Write the scores a cell, in the first process; the seconds it took."""
-    if not sharding.first():
-        return 0.0
-    start = time.perf_counter()
-    arrays: dict[str, np.ndarray] = {}
-    for split in Cells._fields:
-        maps = getattr(splits, split)
-        none = np.zeros((0, *maps.shape[1:3]), np.float32)
-        cells = inference.CellPrediction(none, none)
-        if len(maps):
-            cells = inference.predict_cells(fitted, maps, config)
-        if not all(np.isfinite(part).all() for part in cells):
-            raise WTFlowError(
-                f"{directory.name}: training diverged, scores are NaN; give a lower --learning-rate"
-            )
-        arrays |= {f"{split}_{kind}": part for kind, part in cells._asdict().items()}
-    with replacing(directory / "cells" / f"{epoch:04d}.npz") as part, part.open("wb") as file:
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-    return time.perf_counter() - start
-
-
-def _finish(
-    config: Config, fitted: detector.Detector, splits: Splits, directory: Path, history: History
-) -> None:
-    if not sharding.first():
-        return
-
-    def norms(maps: FeatureMaps | Stored) -> list[float]:
-        found: list[float] = []
-        for first in range(0, maps.shape[0], detector.BATCH):
-            index = np.arange(first, min(first + detector.BATCH, maps.shape[0]))
-            batch = maps.read(index) if isinstance(maps, Stored) else maps[index]
-            x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(batch)))
-            found += np.linalg.norm(x0.reshape(len(x0), -1), axis=1).tolist()
-        return found
-
-    # Test images are sorted by kind: evenly spaced ones are of all kinds.
-    some = np.unique(np.linspace(0, len(splits.test) - 1, FOLLOWED).round().astype(int))
-    radii = inference.radii(fitted, splits.test[some], some, config)
-    kept = {
-        "config": {field.name: getattr(config, field.name) for field in fields(Config)},
-        "environment": environment(),
-        "history": history,
-        "norms": {split: norms(getattr(splits, split)) for split in ("train", *Cells._fields)},
-        "radii": {k: np.asarray(v).tolist() for k, v in radii._asdict().items()},
-    }
-    write(directory / "model.json", json.dumps(kept, indent=1, default=str))

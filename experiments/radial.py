@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 import common
 import loader
 import measuring
-import models
 import paper
+import training
 import views
 from wtflow_jax import detector, tables
 from wtflow_jax.config import Config, variant
@@ -83,7 +83,7 @@ def run(job: measuring.Job) -> dict[str, Any]:
         radii, cells, starts = {}, {}, {}
         for wt in MAPS:
             chosen = variant(config, wt=wt)
-            model = models.obtain(chosen, name, data.splits, progress)
+            model = training.obtain(chosen, name, data.splits, progress)
             fitted = model.restore(chosen, data.splits)
             x0 = detector.apply_wt(fitted, jnp.asarray(test_features))
             steps = 2 * EVERY if config.smoke else STEPS

@@ -28,8 +28,8 @@ from jaxtyping import Float
 import common
 import loader
 import measuring
-import models
 import paper
+import training
 import views
 from wtflow_jax import detector, figures, inference, metrics, ode, scores, tables
 from wtflow_jax.config import Config
@@ -101,7 +101,7 @@ def run(job: measuring.Job) -> dict[str, Any]:
         raise WTFlowError(f"--start {config.start}: solves start at t = 0; give --start 0")
     with bars() as progress:
         data = job.loader.data(config, job.category, progress)
-        model = models.obtain(config, job.category.name, data.splits, progress)
+        model = training.obtain(config, job.category.name, data.splits, progress)
         fitted = model.restore(config, data.splits)
         x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(data.splits.test)))
         most = 10 if config.smoke else max(map(max, STEPS.values()))

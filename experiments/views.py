@@ -8,6 +8,7 @@ import numpy as np
 import paper
 from wtflow_jax.config import Config
 from wtflow_jax.datasets import LAYOUTS
+from wtflow_jax.figures import TITLES
 from wtflow_jax.tables import NONE, Table, difference, number
 
 
@@ -109,11 +110,7 @@ def _figure(figure: paper.Figure | None) -> str:
 
 METRICS = {
     "image_auroc_map": "image AUROC by the map",
-    "image_ap": "image AP",
-    "image_f1": "image F1-max",
-    "pixel_ap": "pixel AP",
-    "pixel_f1": "pixel F1-max",
-    "pixel_aupro": "AUPRO",
+    **{name: title for name, title in TITLES.items() if not name.endswith("auroc")},
     "pixel_spro": "sPRO",
     "loss": "loss",
 }

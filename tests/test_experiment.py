@@ -12,8 +12,8 @@ from PIL import Image
 from running import one_line, rows, run
 
 import common
-import models
 import mvtec as main_job
+import training
 from wtflow_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -165,7 +165,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
 )
 def test_which_epochs_are_evaluated(flags, expected):
     config = Config(**flags)
-    found = [e for e in range(1, config.epochs + 1) if models._evaluated(config, e)]
+    found = [e for e in range(1, config.epochs + 1) if training._evaluated(config, e)]
     assert found == expected
 
 

@@ -16,6 +16,7 @@ from test_structure import PACKAGE, imported
 import common
 import models
 import mvtec
+import training
 from wtflow_jax.config import Config
 
 # Their code decides no number of a model: names of types and errors, flags (whose values count),
@@ -151,10 +152,10 @@ def test_one_that_is_being_trained_is_waited_for(tmp_path, monkeypatch):
         time.sleep(0.2)
         (directory / "model.json").write_text('{"environment": {}, "history": [], "norms": {}}')
 
-    monkeypatch.setattr(models, "_train", train)
+    monkeypatch.setattr(training, "_train", train)
     config = replace(Config(), models=tmp_path)
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(models.obtain, config, "a", splits(), None) for _ in range(2)]
+        asked = [pool.submit(training.obtain, config, "a", splits(), None) for _ in range(2)]
         assert asked[0].result() == asked[1].result()
     assert trained == ["a"]
 

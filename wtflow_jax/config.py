@@ -18,6 +18,13 @@ PrecisionName = Literal["float32", "bfloat16"]
 PresetName = Literal["small", "paper", "fine"]
 
 
+LAYOUT = frozenset({"mesh", "coordinator", "processes", "process", "resident"})
+"""Flags that say where a run takes place: another goes on but for the order of sums."""
+OF_A_RUN = LAYOUT | {
+    *("root", "data", "categories", "out", "models", "cache", "weights", "resume", "smoke"),
+    *("validation", "seeds"),
+}
+"""Flags of a run that are none of a model: where its files are, and which models there are."""
 CACHE = Path("~/.cache/wtflow-jax").expanduser()
 """For features, downloaded weights and the built-in category."""
 
@@ -176,7 +183,8 @@ class Config:
             if not holds:
                 flag = "--" + name.replace("_", "-")
                 value = getattr(self, name)
-                shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+                parts = value if isinstance(value, tuple) else (value,)
+                shown = " ".join(f"{x:g}" if isinstance(x, float) else str(x) for x in parts)
                 raise WTFlowError(f"{flag} {shown}: give {allowed}")
         if self.batch_size % prod(self.mesh):
             raise WTFlowError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from wtflow_jax import metrics
 from wtflow_jax.atomic import replacing
@@ -18,7 +18,9 @@ from wtflow_jax.geometry.radial import Radii
 
 Figures = dict[str, float | None]
 
-IMAGE = {"auroc": "image_auroc", "ap": "image_ap", "f1": "image_f1"}
+FILE = "scores.npz"
+"""What ``save`` writes, in a run."""
+IMAGE = ("image_auroc", "image_ap", "image_f1")
 PIXEL = {
     "auroc": "pixel_auroc",
     "average_precision": "pixel_ap",
@@ -26,6 +28,16 @@ PIXEL = {
     "aupro": "pixel_aupro",
 }
 """Metrics of pixels: their names in ``metrics.pixel_metrics`` and here."""
+TITLES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1": "pixel F1-max",
+    "pixel_aupro": "AUPRO",
+}
+"""Of metrics, in print."""
 
 
 class Tested(NamedTuple):
@@ -66,6 +78,11 @@ def some(tested: Tested, chosen: Bool[np.ndarray, " n"]) -> Tested:
     )
 
 
+def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
+    """Return indices below a count, evenly spaced from the first to the last, so many at most."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
 def percent(value: float | None) -> float | None:
     """Return a share in %; None stays None."""
     return None if value is None else 100 * value
@@ -75,14 +92,14 @@ def of_images(
     scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], kinds: Sequence[str]
 ) -> Figures:
     """Return the metrics of image scores: AUROC, AP, F1-max, and AUROC of each kind of defect."""
-    found: Figures = dict.fromkeys(IMAGE.values())
+    found: Figures = dict.fromkeys(IMAGE)
     # Which of the two is lacking is said by ``lacking``.
     if 0 < labels.sum() < len(labels):
         f1 = metrics.f1_max(scores, labels)
         found = {
-            IMAGE["auroc"]: percent(metrics.auroc(scores, labels)),
-            IMAGE["ap"]: percent(metrics.average_precision(scores, labels)),
-            IMAGE["f1"]: None if f1 is None else 100 * f1.value,
+            "image_auroc": percent(metrics.auroc(scores, labels)),
+            "image_ap": percent(metrics.average_precision(scores, labels)),
+            "image_f1": None if f1 is None else 100 * f1.value,
         }
     for kind in sorted({kind for kind, bad in zip(kinds, labels, strict=True) if bad}):
         of_kind = np.array([k == kind for k in kinds])

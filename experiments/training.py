@@ -1,0 +1,189 @@
+"""Training what is not in the store yet: ``obtain``.
+
+One that was interrupted goes on where it stopped; two runs that want the same model train it once.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import Progress
+
+import models
+from models import Cells, FeatureMaps, Model, Splits
+from wtflow_jax import detector, figures, inference, sharding
+from wtflow_jax.atomic import replacing
+from wtflow_jax.checkpoint import Checkpoints, History
+from wtflow_jax.config import Config
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.geometry.radial import Radii
+from wtflow_jax.types import Stored
+
+FOLLOWED = 32
+"""Test images whose radius is followed."""
+SAVE_SECONDS = 60
+"""Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
+
+
+def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Model:
+    """Return a model, trained and scored now unless it is there.
+
+    Args:
+        config: its flags.
+        name: of the category.
+        splits: its features.
+        progress: where a bar is added.
+
+    Raises:
+        WTFlowError: training diverges, or what is kept cannot be read.
+    """
+    directory = config.models / f"{name}-{config.wt}-{config.velocity}-{models.key(config, splits)}"
+    path = directory / "model.json"
+    directory.mkdir(parents=True, exist_ok=True)
+    # Within the lock, so that all processes of a run see the same.
+    with _alone(directory):
+        if not path.exists():
+            _train(config, name, splits, directory, progress)
+        sharding.meet(f"{directory.name}: finished")
+    try:
+        kept = json.loads(path.read_text())
+        found = kept["radii"]
+        of, values = (np.array(found[name]) for name in ("of", "values"))
+        radii = Radii(of, values, found["start"], found["root_d"])
+        return Model(directory, kept["environment"], kept["history"], kept["norms"], radii)
+    except (ValueError, KeyError, TypeError) as error:
+        raise WTFlowError(f"{path}: is no model; delete its directory") from error
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Let one run at a time train a model; the lock of one that is killed is taken off.
+
+    Of several processes that train together the first holds it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        if sharding.first():
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        sharding.meet(f"{directory.name}: locked")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _evaluated(config: Config, epoch: int) -> bool:
+    after = min(config.eval_from * config.epochs, config.epochs - models.LAST * config.eval_every)
+    return epoch > after and (config.epochs - epoch) % config.eval_every == 0
+
+
+def _train(config: Config, name: str, splits: Splits, directory: Path, progress: Progress) -> None:
+    start = time.perf_counter()
+    layout = detector.objective(config).layout
+    x = splits.train if isinstance(splits.train, Stored) else layout.replicate(splits.train)
+    fitted, state = detector.init(config, x)
+    history: History = []
+    if state is None:
+        seconds = time.perf_counter() - start
+        history = [{"epoch": 0, "loss": None, "seconds_train": seconds}]
+        history[0]["seconds_evaluate"] = _score(config, fitted, splits, directory, 0)
+        _finish(config, fitted, splits, directory, history)
+        return
+    steps = -(-x.shape[0] // config.batch_size)
+    with Checkpoints(directory / "checkpoint") as checkpoints:
+        if found := checkpoints.restore(state):
+            state, history = found
+            fitted = fitted._replace(params=state.params)
+        done = len(history)
+        task = progress.add_task(
+            f"{name}, {config.wt}: training",
+            total=steps * config.epochs,
+            completed=steps * done,
+            note="",
+        )
+        began, saved = time.perf_counter(), time.monotonic()
+
+        def advance(taken: int, loss: float) -> None:
+            progress.advance(task, taken)
+            rate = (progress.tasks[task].completed / steps - done) / (time.perf_counter() - began)
+            progress.update(task, note=f"loss {loss:.3f}, {rate:.2f} epochs/s")
+
+        run = detector.epochs(config, fitted, state, x, first_epoch=done, advance=advance)
+        for fitted, epoch in run:
+            if not np.isfinite(epoch.loss):
+                raise WTFlowError(
+                    f"{name}: the loss is {epoch.loss} in epoch {epoch.number}; "
+                    "give a lower --learning-rate"
+                )
+            entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
+            if evaluate := _evaluated(config, epoch.number):
+                whole = detector.local(config, fitted)
+                seconds = _score(config, whole, splits, directory, epoch.number)
+                entry["seconds_evaluate"] = seconds
+            history.append(entry)
+            if evaluate or time.monotonic() - saved > SAVE_SECONDS:
+                checkpoints.save(epoch.state, history)
+                saved = time.monotonic()
+    _finish(config, detector.local(config, fitted), splits, directory, history)
+
+
+def _score(
+    config: Config, fitted: detector.Detector, splits: Splits, directory: Path, epoch: int
+) -> float:
+    """Write the scores a cell, in the first process; the seconds it took."""
+    if not sharding.first():
+        return 0.0
+    start = time.perf_counter()
+    arrays: dict[str, np.ndarray] = {}
+    for split in Cells._fields:
+        maps = getattr(splits, split)
+        none = np.zeros((0, *maps.shape[1:3]), np.float32)
+        cells = inference.CellPrediction(none, none)
+        if len(maps):
+            cells = inference.predict_cells(fitted, maps, config)
+        if not all(np.isfinite(part).all() for part in cells):
+            raise WTFlowError(
+                f"{directory.name}: training diverged, scores are NaN; give a lower --learning-rate"
+            )
+        arrays |= {f"{split}_{kind}": part for kind, part in cells._asdict().items()}
+    with replacing(directory / "cells" / f"{epoch:04d}.npz") as part, part.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    return time.perf_counter() - start
+
+
+def _finish(
+    config: Config,
+    fitted: detector.Detector,
+    splits: Splits,
+    directory: Path,
+    history: History,
+) -> None:
+    if not sharding.first():
+        return
+
+    def norms(maps: FeatureMaps | Stored) -> list[float]:
+        found: list[float] = []
+        for first in range(0, maps.shape[0], detector.BATCH):
+            index = np.arange(first, min(first + detector.BATCH, maps.shape[0]))
+            batch = maps.read(index) if isinstance(maps, Stored) else maps[index]
+            x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(batch)))
+            found += np.linalg.norm(x0.reshape(len(x0), -1), axis=1).tolist()
+        return found
+
+    # Test images are sorted by kind: evenly spaced ones are of all kinds.
+    some = figures.evenly(len(splits.test), FOLLOWED)
+    radii = inference.radii(fitted, splits.test[some], some, config)
+    kept = {
+        "config": {field.name: getattr(config, field.name) for field in fields(Config)},
+        "environment": models.environment(),
+        "history": history,
+        "norms": {split: norms(getattr(splits, split)) for split in ("train", *Cells._fields)},
+        "radii": {k: np.asarray(v).tolist() for k, v in radii._asdict().items()},
+    }
+    models.write(directory / "model.json", json.dumps(kept, indent=1, default=str))
