@@ -24,6 +24,8 @@ from rich.table import Table
 from wtflow_jax import compilation, framing, model, predicting, writing
 from wtflow_jax.config import CACHE
 from wtflow_jax.files import find
+from wtflow_jax.framing import Framed
+from wtflow_jax.pipeline import Pipeline
 
 KINDS: tuple[writing.Kind, ...] = ("none", "overlay", "16bit")
 
@@ -44,24 +46,24 @@ class Settings:
     """Follow the memory over so many images instead."""
 
 
-def whole(settings: Settings, loaded: model.Model, scorer: object, kind: writing.Kind) -> float:
+def whole(settings: Settings, loaded: model.Model, scorer: Pipeline, kind: writing.Kind) -> float:
     """Return images a second from files to rows."""
     paths = list(find([settings.directory]))
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         at = loaded.colours, loaded.threshold.value
         with writing.Results(Path(out) / "found", kind, *at) as results:
-            scored = predicting.predict(loaded, paths, scorer)  # pyright: ignore
+            scored = predicting.predict(loaded, paths, scorer)
             for _ in results.write(scored):
                 pass
         return len(paths) / (time.perf_counter() - start)
 
 
-def alone(settings: Settings, windows: np.ndarray, scorer: object) -> float:
+def alone(settings: Settings, windows: np.ndarray, scorer: Pipeline) -> float:
     """Return images a second of the compiled function."""
     start = time.perf_counter()
     for first in range(0, len(windows), settings.batch):
-        scorer(windows[first : first + settings.batch])  # pyright: ignore
+        scorer(windows[first : first + settings.batch])
     return len(windows) / (time.perf_counter() - start)
 
 
@@ -71,7 +73,9 @@ def resident() -> float:
     return int(fields[1]) * 4096 / 2**20
 
 
-def follow(settings: Settings, loaded: model.Model, scorer: object) -> Iterator[tuple[int, float]]:
+def follow(
+    settings: Settings, loaded: model.Model, scorer: Pipeline
+) -> Iterator[tuple[int, float]]:
     """Yield numbers of images and the memory then."""
     paths = itertools.islice(itertools.cycle(find([settings.directory])), settings.images)
     at = loaded.colours, loaded.threshold.value
@@ -79,7 +83,7 @@ def follow(settings: Settings, loaded: model.Model, scorer: object) -> Iterator[
         tempfile.TemporaryDirectory() as out,
         writing.Results(Path(out) / "found", "none", *at) as results,
     ):
-        scored = predicting.predict(loaded, paths, scorer)  # pyright: ignore
+        scored = predicting.predict(loaded, paths, scorer)
         for i, _ in enumerate(results.write(scored), 1):
             if i in (100, 300, 1000, 3000, settings.images):
                 yield i, resident()
@@ -96,7 +100,7 @@ def main(settings: Settings) -> None:
             console.print(f"{count} images: {mib:.0f} MiB")
         return
     framed = framing.framed(find([settings.directory]), loaded.framing)
-    windows = np.concatenate([one.windows for _, one in framed])  # pyright: ignore
+    windows = np.concatenate([one.windows for _, one in framed if isinstance(one, Framed)])
     alone(settings, windows, scorer)
     rates: dict[str, list[float]] = {name: [] for name in ("compiled alone", *KINDS)}
     for _ in range(settings.rounds):

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import metadata
-from itertools import chain
 from pathlib import Path
 
 import jax
@@ -58,17 +57,15 @@ STATUS = {"python -m wtflow_jax.datasets check": 1}
 """Where a command should not end in 0: our few images are not the published ones."""
 
 
-def blocks(text):
-    """Return the commands of a page, a list for each block that is to be typed."""
-    found = []
-    for block in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S):
-        lines = block.replace("\\\n", " ").splitlines()
-        parts = [part for line in lines for part in line.split(" && ")]
-        found.append([part.strip() for part in parts if shlex.split(part, comments=True)])
-    return found
+def commands(text):
+    """Return the commands of a page, in order."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    parts = [part.strip() for line in lines for part in line.split(" && ")]
+    return [part for part in parts if shlex.split(part, comments=True)]
 
 
-COMMANDS = {page: list(chain(*blocks(page.read_text()))) for page in PAGES}
+COMMANDS = {page: commands(page.read_text()) for page in PAGES}
 
 
 def test_no_page_has_commands_of_another_kind():

@@ -7,6 +7,21 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from wtflow_jax.errors import WTFlowError
+
+
+def check_empty(directory: Path, otherwise: str = "another --out") -> None:
+    """Raise WTFlowError where something is in the way of a new directory.
+
+    Args:
+        directory: does not exist, or is empty.
+        otherwise: what to give where it is not.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise WTFlowError(f"{directory}: is a file; give a directory as --out")
+    if directory.is_dir() and any(directory.iterdir()):
+        raise WTFlowError(f"{directory}: is not empty; give {otherwise}")
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -97,7 +97,8 @@ class WTFlow(OutlierMixin, BaseEstimator):
             y: not read.
 
         Raises:
-            ValueError: X cannot be used, or a choice is out of its range.
+            ValueError: X cannot be used.
+            WTFlowError: a choice is out of its range, or too few samples are different ones.
         """
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.config_ = self._config(seed)
@@ -106,7 +107,7 @@ class WTFlow(OutlierMixin, BaseEstimator):
         digests = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in maps)
         windows = fitting.Windows(maps, np.arange(len(maps)), digests)
         held_out = fitting.cross_fit(windows, self.config_, where).scores
-        threshold = decision.threshold(held_out, self.false_alarms)
+        threshold = decision.threshold(held_out, self.config_.false_alarms)
         fitted = detector.fit(self.config_, jnp.asarray(maps))
         # Without the functions: a fitted estimator can be pickled.
         self.params_, self.stats_ = fitted.params, fitted.stats
@@ -138,9 +139,8 @@ class WTFlow(OutlierMixin, BaseEstimator):
         return inference.predict(fitted, maps, self.config_, where)
 
     def _config(self, seed: int) -> Config:
-        if not 0 < self.false_alarms < 1:
-            raise ValueError(f"false_alarms={self.false_alarms}: give above 0 and below 1")
         asked = {
+            "false_alarms": self.false_alarms,
             "alpha": self.alpha,
             "rank": self.rank,
             "patches": self.patches,

@@ -1,7 +1,7 @@
 """A model on labelled images: what ``wtflow evaluate`` does."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,16 @@ from PIL import Image
 from wtflow_jax import datasets, environment, figures, fitting, inference, predicting
 from wtflow_jax.atomic import replacing
 from wtflow_jax.datasets import Sample
+from wtflow_jax.datasets.sample import File
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.figures import Tested
 from wtflow_jax.framing import Framed, Size, framed
 from wtflow_jax.model import Model, kept
+from wtflow_jax.report.page import RESULTS
 from wtflow_jax.tables import NONE, Table, number
 
 FOLLOWED = 16
 """Images whose radius is followed."""
-RESULTS, SCORES = "results.json", "scores.npz"
-TITLES = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1": "pixel F1-max",
-    "pixel_aupro": "AUPRO",
-}
 
 
 def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[Sample]]:
@@ -55,35 +47,6 @@ def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[S
     return found.name, [*more, *found.test]
 
 
-def check_free(out: Path) -> None:
-    """Raise WTFlowError where results cannot be written: something is there."""
-    if out.exists() and not out.is_dir():
-        raise WTFlowError(f"{out}: is a file; give a directory as --out")
-    if out.is_dir() and any(out.iterdir()):
-        raise WTFlowError(f"{out}: is not empty; give another --out")
-
-
-def unseen(model: Model, samples: Sequence[Sample]) -> list[Sample]:
-    """Return the images that the model was not fitted on: the others' scores tell nothing.
-
-    Raises:
-        WTFlowError: none is left.
-    """
-    seen = set(model.training["seen"])
-    found = framed((sample.path for sample in samples), model.framing)
-
-    def new(image: Framed | WTFlowError) -> bool:
-        # One that cannot be decoded is told of when it is scored.
-        return isinstance(image, WTFlowError) or image.digest() not in seen
-
-    left = [sample for sample, (_, image) in zip(samples, found, strict=True) if new(image)]
-    if not left:
-        raise WTFlowError(
-            f"{samples[0].path}: the model was fitted on this and all other images; give new ones"
-        )
-    return left
-
-
 def score(
     model: Model,
     samples: Sequence[Sample],
@@ -93,8 +56,8 @@ def score(
 ) -> Tested:
     """Score labelled images, and follow the radius of some.
 
-    All maps are held in memory. Where images have several sizes, maps and masks are scaled to the
-    size of the first.
+    Those that the model was fitted on are left out: their scores tell nothing. All maps are held in
+    memory. Where images have several sizes, maps and masks are scaled to the size of the first.
 
     Args:
         model: a fitted or loaded one.
@@ -103,34 +66,47 @@ def score(
         advance: called after each image.
 
     Raises:
-        WTFlowError: an image or a mask cannot be decoded.
+        WTFlowError: an image or a mask cannot be decoded, or all were fitted on.
     """
-    scored, maps, masks = [], [], []
-    size: Size | None = None
     scorer = predicting.compile(model, batch)
-    found = predicting.predict(model, (sample.path for sample in samples), scorer)
-    for sample, one in zip(samples, found, strict=True):
+    seen, new = set(model.training["seen"]), []
+
+    def unseen() -> Iterator[tuple[File, Framed | WTFlowError]]:
+        found = framed((sample.path for sample in samples), model.framing)
+        for sample, (path, image) in zip(samples, found, strict=True):
+            advance()
+            if isinstance(image, Framed) and image.digest() in seen:
+                continue
+            new.append(sample)
+            yield path, image
+
+    scores, maps, masks = [], [], []
+    size: Size | None = None
+    for i, one in enumerate(predicting.score(model, unseen(), scorer)):
         if one.map is None:
             raise WTFlowError(f"{one.error}")
-        scored.append(one.score)
+        scores.append(one.score)
         height, width = one.map.shape
         size = size or (height, width)
         maps.append(_resized(one.map, size))
-        masks.append(datasets.read_mask(sample, size))
-        advance()
-    labels = np.array([sample.label for sample in samples], bool)
-    known = np.array([sample.known for sample in samples], bool)
-    some = np.unique(np.linspace(0, len(samples) - 1, FOLLOWED).round().astype(int))
-    followed = [samples[i].path for i in some]
+        masks.append(datasets.read_mask(new[i], size))
+    if not new:
+        raise WTFlowError(
+            f"{samples[0].path}: the model was fitted on this and all other images; give new ones"
+        )
+    labels = np.array([sample.label for sample in new], bool)
+    known = np.array([sample.known for sample in new], bool)
+    some = figures.evenly(len(new), FOLLOWED)
+    followed = [new[i].path for i in some]
     windows = fitting.take(followed, model.backbone, model.framing, model.config.dense)
     # Of several windows the first.
     _, first = np.unique(windows.owner, return_index=True)
     return Tested(
-        [str(sample.path) for sample in samples],
-        [sample.kind for sample in samples],
+        [str(sample.path) for sample in new],
+        [sample.kind for sample in new],
         labels,
         known,
-        np.array(scored, np.float32),
+        np.array(scores, np.float32),
         np.stack(maps),
         np.stack(masks) if known[labels].any() else None,
         inference.radii(model.detector, windows.maps[first], some, model.config),
@@ -152,7 +128,7 @@ def measure(model: Model, tested: Tested) -> dict[str, Any]:
             known = tested.known
             found |= figures.of_pixels(tested.maps[known], tested.masks[known])
         figures.lacking(tested.labels, tested.known, tested.paths[int(np.argmin(tested.known))])
-    held_out = model.training["different"]
+    held_out = len(model.training["held_out"])
     decision = figures.decided(model.threshold, held_out, tested.scores, tested.labels)
     return found | {"undefined": undefined, "decision": decision, "colours": model.colours}
 
@@ -161,7 +137,7 @@ def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
     """Return the metrics and the decisions as tables."""
     good, decision = int((~tested.labels).sum()), row["decision"]
     kinds = [name for name in row if name.startswith("image_auroc ")]
-    body = [[TITLES[name], number(row[name])] for name in TITLES]
+    body = [[title, number(row[name])] for name, title in figures.TITLES.items()]
     body += [[name.replace("image_auroc", "image AUROC,"), number(row[name])] for name in kinds]
     above = tested.scores > decision["threshold"]
     promised = f"{decision['promised']:.1f} %, by {decision['images']} good images"
@@ -184,7 +160,7 @@ def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
 
 def write(out: Path, model: Model, root: Path, row: dict[str, Any], tested: Tested) -> list[Table]:
     """Write ``results.json`` and ``NAME/scores.npz``, as an experiment does; return the tables."""
-    relative = f"{row['category']}/{SCORES}"
+    relative = f"{row['category']}/{figures.FILE}"
     (out / row["category"]).mkdir(parents=True, exist_ok=True)
     figures.save(out / relative, tested)
     shown = tables(row, tested)

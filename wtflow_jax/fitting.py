@@ -45,6 +45,7 @@ def settings(
     backbone: BackboneName = "efficientnet_lite0",
     image_size: str | None = None,
     overlap: int | None = None,
+    false_alarms: float = 0.01,
     seed: int = 0,
 ) -> tuple[Config, Framing]:
     """Return what a model for these images is, of the few things that are asked.
@@ -59,13 +60,15 @@ def settings(
         backbone: feature extractor.
         image_size: HxW or S, multiples of 32; None takes the preset's S.
         overlap: pixels by which windows overlap; None shows each image whole.
+        false_alarms: wanted share of good images above the threshold, in (0, 1).
         seed: of the run.
 
     Raises:
-        WTFlowError: a size or overlap that cannot be, or an image that cannot be opened.
+        WTFlowError: a value that cannot be, or an image that cannot be opened.
     """
     config = defaults(Config(preset=preset, velocity=velocity, wt="whiten", backbone=backbone))
-    config = replace(config, seed=seed, image_size=image_size or config.image_size)
+    config = replace(config, seed=seed, false_alarms=false_alarms)
+    config = replace(config, image_size=image_size or config.image_size)
     config.check()
     size = parse_size(config.image_size)
     if overlap is None and "x" not in config.image_size.lower() and paths:
@@ -167,31 +170,31 @@ def cross_fit(
     windows: Windows,
     config: Config,
     where: scores.Upsampling,
-    folds: int = FOLDS,
     advance: Advance = silent,
 ) -> HeldOut:
     """Score each image by a model that was fitted on others, and on no copy of it.
 
+    There are ``FOLDS`` parts, or as many as images; an image is in one of them with its copies.
+
     Args:
-        windows: of all good images, two different ones at least.
+        windows: of all good images, ``LEAST`` different ones.
         config: of the model.
         where: cells sit in a window.
-        folds: parts, at most as many as images; a whole image is in one of them, and its copies.
         advance: told of progress.
 
     Raises:
         WTFlowError: too few of the images are different ones.
     """
-    _, of, copies = np.unique(windows.digests, return_index=True, return_inverse=True)
-    if len(of) < LEAST:
+    numbers: dict[str, int] = {}
+    number = np.array([numbers.setdefault(digest, len(numbers)) for digest in windows.digests])
+    if len(numbers) < LEAST:
         raise WTFlowError(
-            f"{len(copies)} images are {len(of)} and copies of them; give at least {LEAST} others"
+            f"{len(number)} images are {len(numbers)} and copies of them; give at least {LEAST} "
+            "different ones"
         )
-    folds = min(folds, len(of))
-    # In the order of the images.
-    place = np.argsort(np.argsort(of))[copies]
-    part = (np.random.default_rng(config.seed).permutation(len(of)) % folds)[place]
-    found, low = np.zeros(len(copies), np.float32), math.inf
+    folds = min(FOLDS, len(numbers))
+    part = (np.random.default_rng(config.seed).permutation(len(numbers)) % folds)[number]
+    found, low = np.zeros(len(number), np.float32), math.inf
     for fold in range(folds):
         held = part[windows.owner] == fold
         fitted = detector.fit(config, jnp.asarray(windows.maps[~held]))
@@ -199,7 +202,8 @@ def cross_fit(
         found[part == fold] = image_scores(predicted, windows.owner[held])
         low = min(low, float(predicted.maps.min()))
         advance("held-out scores", 1, folds)
-    return HeldOut(found[np.sort(of)], np.sort(of), low)
+    _, of = np.unique(number, return_index=True)
+    return HeldOut(found[of], of, low)
 
 
 def fit(
@@ -208,7 +212,6 @@ def fit(
     framing: Framing,
     config: Config,
     *,
-    rate: float = 0.01,
     advance: Advance = silent,
 ) -> Model:
     """Fit a model on good images and set its threshold by scores of images left out.
@@ -222,8 +225,7 @@ def fit(
         paths: of good images.
         backbone: a loaded one.
         framing: how images are shown.
-        config: of the model.
-        rate: wanted share of false alarms among good images, in (0, 1).
+        config: of the model; ``false_alarms`` is the wanted share.
         advance: told of progress.
 
     Raises:
@@ -237,19 +239,16 @@ def fit(
     windows = take(paths, backbone, framing, config.dense, advance)
     where = pipeline.upsampling(backbone, config, framing.size)
     held_out = cross_fit(windows, config, where, advance=advance)
-    threshold = decision.threshold(held_out.scores, rate)
+    threshold = decision.threshold(held_out.scores, config.false_alarms)
     fitted = detector.fit(config, jnp.asarray(windows.maps))
     advance("model", 1, 1)
     high = held_out.low + 2 * (threshold.value - held_out.low)
     training = {
         "images": len(paths),
-        "windows": len(windows.owner),
         "fingerprint": hashlib.sha256("".join(sorted(windows.digests)).encode()).hexdigest(),
         "seen": sorted(windows.digests),
-        "different": len(held_out.scores),
         "held_out": held_out.scores.tolist(),
         "held_out_of": held_out.of.tolist(),
-        "wanted_rate": rate,
     }
     return Model(
         config=config,

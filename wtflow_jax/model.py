@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from wtflow_jax import backbones, detector, transport, whitening
 from wtflow_jax.atomic import replacing_directory
 from wtflow_jax.backbones import Backbone
-from wtflow_jax.config import Config
+from wtflow_jax.config import OF_A_RUN, Config
 from wtflow_jax.decision import Threshold
 from wtflow_jax.detector import Detector
 from wtflow_jax.errors import WTFlowError
@@ -28,14 +28,6 @@ from wtflow_jax.framing import Framing
 FORMAT = 1
 """Raised whenever a model of before could not be read, or would give other scores."""
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
-OF_A_RUN = frozenset(
-    {
-        *("root", "data", "categories", "out", "models", "cache", "weights", "resume", "smoke"),
-        *("validation", "false_alarms", "seeds", "eval_every", "eval_from", "resident", "mesh"),
-        *("coordinator", "processes", "process"),
-    }
-)
-"""Flags of an experiment that a model does not have."""
 STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
 
 
@@ -123,7 +115,7 @@ def save(model: Model, directory: Path) -> None:
         # save_file would write what its owner alone can read.
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         (part / TENSORS).write_bytes(safetensors.numpy.save(whole))
-        (part / DESCRIPTION).write_text(json.dumps(description, indent=1, default=str))
+        (part / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
 def kept(config: Config) -> dict[str, Any]:

@@ -59,17 +59,27 @@ def predict(
 ) -> Iterator[Scored]:
     """Score image files one after another, a few in memory at a time.
 
-    An image of several windows has the score of its highest one.
-
     Args:
         model: a fitted or loaded one.
         paths: of images, any iterable; it is read as far ahead as images are decoded.
         scorer: of ``compile``; compiled here where it is left out.
     """
-    scorer = scorer or compile(model)
+    return score(model, framing.framed(paths, model.framing), scorer or compile(model))
+
+
+def score(
+    model: Model, images: Iterable[tuple[File, Framed | WTFlowError]], scorer: pipeline.Pipeline
+) -> Iterator[Scored]:
+    """Score images that are decoded; one of several windows has the score of its highest.
+
+    Args:
+        model: a fitted or loaded one.
+        images: of ``framing.framed``.
+        scorer: of ``compile``.
+    """
     waiting: list[tuple[File, Framed | WTFlowError]] = []
     count = 0
-    for path, found in framing.framed(paths, model.framing):
+    for path, found in images:
         waiting.append((path, found))
         if isinstance(found, Framed):
             count += len(found.windows)

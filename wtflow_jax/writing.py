@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from wtflow_jax.atomic import replacing
+from wtflow_jax.atomic import check_empty, replacing
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.predicting import Scored
+from wtflow_jax.report.gallery import PREDICTIONS
 from wtflow_jax.report.pictures import overlay, scaled
 from wtflow_jax.threads import ahead
 
@@ -20,7 +21,7 @@ COLUMNS = ("path", "score", "threshold", "decision", "map", "error")
 GOOD, DEFECTIVE = "good", "defective"
 UP = "__"
 """In a map's path, in place of ``..``."""
-TABLE, LINES, MAPS = "predictions.csv", "predictions.jsonl", "maps"
+TABLE, LINES, MAPS = "predictions.csv", PREDICTIONS, "maps"
 
 Kind = Literal["overlay", "16bit", "none"]
 
@@ -33,10 +34,8 @@ def _text(row: Mapping[str, Any]) -> str:
 
 def check_free(directory: Path, resume: bool) -> None:
     """Raise WTFlowError where results cannot be written: something is there."""
-    if directory.exists() and not directory.is_dir():
-        raise WTFlowError(f"{directory}: is a file; give a directory as --out")
-    if not resume and directory.is_dir() and any(directory.iterdir()):
-        raise WTFlowError(f"{directory}: is not empty; give --resume, or another --out")
+    if not resume or not directory.is_dir():
+        check_empty(directory, "--resume, or another --out")
 
 
 class Results:

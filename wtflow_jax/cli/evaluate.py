@@ -33,24 +33,23 @@ class Evaluate:
         from rich.console import Console
 
         from wtflow_jax import evaluating, model, tables
+        from wtflow_jax.atomic import check_empty
 
         if self.batch < 1:
             raise WTFlowError(f"--batch {self.batch}: give at least 1")
         loaded = model.load(self.model)
         name, samples = evaluating.labelled(self.root, self.category, self.data)
-        evaluating.check_free(self.out)
+        check_empty(self.out)
         with bars() as progress:
             task = progress.add_task("images", total=len(samples), note="")
-            left = evaluating.unseen(loaded, samples)
-            progress.update(task, total=len(left))
             tested = evaluating.score(
-                loaded, left, batch=self.batch, advance=lambda: progress.advance(task)
+                loaded, samples, batch=self.batch, advance=lambda: progress.advance(task)
             )
             row = {"category": name, **evaluating.measure(loaded, tested)}
         for table in evaluating.write(self.out, loaded, self.root, row, tested):
             tables.show(table, Console())
-        if len(left) < len(samples):
-            print(f"{len(samples) - len(left)} images are left out: the model was fitted on them")
+        if left_out := len(samples) - len(tested.paths):
+            print(f"{left_out} images are left out: the model was fitted on them")
         print("".join(f"{reason}\n" for reason in row["undefined"]), end="")
         print(f"written to {self.out}; next: wtflow report {self.out}")
         return 0

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import tyro
 
 from wtflow_jax.config import CACHE, BackboneName
-from wtflow_jax.errors import WTFlowError
 from wtflow_jax.progress import bars
 
 SHOWN = 3
@@ -50,8 +49,6 @@ class Fit:
         from wtflow_jax.cli.info import describe
         from wtflow_jax.files import find
 
-        if not 0 < self.false_alarms < 1:
-            raise WTFlowError(f"--false-alarms {self.false_alarms:g}: give above 0 and below 1")
         model.check_free(self.out)
         paths = list(find(self.images))
         config, framing = fitting.settings(
@@ -61,6 +58,7 @@ class Fit:
             backbone=self.backbone,
             image_size=self.image_size,
             overlap=self.overlap,
+            false_alarms=self.false_alarms,
             seed=self.seed,
         )
         backbone = backbones.load(
@@ -74,9 +72,7 @@ class Fit:
                     tasks[what] = progress.add_task(what, total=total, note="")
                 progress.advance(tasks[what], done)
 
-            fitted = fitting.fit(
-                paths, backbone, framing, config, rate=self.false_alarms, advance=advance
-            )
+            fitted = fitting.fit(paths, backbone, framing, config, advance=advance)
         model.save(fitted, self.out)
         print("\n".join(describe(fitted)))
         trained = fitted.training

@@ -28,7 +28,7 @@ class Info:
 
 def describe(fitted: "Model") -> list[str]:
     """Return what a person wants to know of a model, a line each."""
-    wanted, n = fitted.training["wanted_rate"], fitted.training["different"]
+    wanted, n = fitted.config.false_alarms, len(fitted.training["held_out"])
     copies = fitted.training["images"] - n
     height, width = fitted.framing.size
     how = "scaled into" if fitted.framing.overlap is None else "cut into windows of"
