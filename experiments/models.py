@@ -86,14 +86,14 @@ class Model(NamedTuple):
         environment: what its numbers depend on beside the config.
         history: an entry an epoch, with its loss and seconds.
         norms: ‖x0‖ of each image, by split (Lemmas 5 and 6).
-        radii: of some test images on their way.
+        radii: of some test images on their way; None where nobody looked.
     """
 
     directory: Path
     environment: dict[str, Any]
     history: History
     norms: dict[str, list[float]]
-    radii: Radii
+    radii: Radii | None = None
 
     def epochs(self) -> list[int]:
         """Return the epochs that were evaluated, ascending; 0 alone where nothing is trained."""

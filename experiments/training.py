@@ -54,9 +54,10 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
         sharding.meet(f"{directory.name}: finished")
     try:
         kept = json.loads(path.read_text())
-        found = kept["radii"]
-        of, values = (np.array(found[name]) for name in ("of", "values"))
-        radii = Radii(of, values, found["start"], found["root_d"])
+        radii = None
+        if found := kept.get("radii"):
+            of, values = (np.array(found[name]) for name in ("of", "values"))
+            radii = Radii(of, values, found["start"], found["root_d"])
         return Model(directory, kept["environment"], kept["history"], kept["norms"], radii)
     except (ValueError, KeyError, TypeError) as error:
         raise WTFlowError(f"{path}: is no model; delete its directory") from error

@@ -256,3 +256,10 @@ def test_in_a_browser(run, browser):
     )
     assert fetched == []
     assert browser.get_log("browser") == []
+
+
+def test_a_run_that_ended_before_its_first_row(run):
+    results = json.loads((run / "results.json").read_text()) | {"rows": []}
+    (run / "results.json").write_text(json.dumps(results))
+    assert cli.main(["report", str(run)]) == 0
+    assert 'class="row"' not in (run / "report.html").read_text()
