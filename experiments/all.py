@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
         except Exception:
             traceback.print_exc()
             status = 1
-        if status == 130:
+        if status > 128:
             print("the same command goes on", file=sys.stderr)
             return status
         if status:

@@ -1,5 +1,6 @@
 """What all experiments share: flags, the loop over rows, and their files."""
 
+import contextlib
 import errno
 import hashlib
 import inspect
@@ -20,7 +21,8 @@ import paper
 import views
 import wtflow_jax
 from loader import Loader
-from wtflow_jax import datasets, sharding, tables
+from wtflow_jax import command, datasets, sharding, tables
+from wtflow_jax.atomic import LOCK, alone, sweep
 from wtflow_jax.config import LAYOUT, Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError
@@ -64,31 +66,23 @@ def parse(experiment: Experiment, arguments: Sequence[str]) -> Config:
 
 def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     """Run an experiment from the command line and return its exit status."""
-    try:
-        config = parse(experiment, arguments)
-        if config.coordinator is not None:
-            # The others wait for a process that does not join: what else is wrong is told later.
-            place = ("coordinator", "processes", "process")
-            Config(**{name: getattr(config, name) for name in place}).check()
-            print(f"{config.coordinator}: waiting for all processes to join", file=sys.stderr)
-            sharding.connect(config.coordinator, config.processes, config.process)
-            sharding.agree({k: v for k, v in asdict(config).items() if k != "process"})
-        results = run(experiment, config)
-    except WTFlowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read the output has enough of it; nothing is left to be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        advice = "free or name another place by --out, --models or --cache"
-        print(f"error: {where}{error.strerror or error}; {advice}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    return command.status(
+        lambda: _main(experiment, arguments),
+        again="--resume goes on where it stopped",
+        advice="free or name another place by --out, --models or --cache",
+    )
+
+
+def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
+    config = parse(experiment, arguments)
+    if config.coordinator is not None:
+        # The others wait for a process that does not join: what else is wrong is told later.
+        place = ("coordinator", "processes", "process")
+        Config(**{name: getattr(config, name) for name in place}).check()
+        print(f"{config.coordinator}: waiting for all processes to join", file=sys.stderr)
+        sharding.connect(config.coordinator, config.processes, config.process)
+        sharding.agree({k: v for k, v in asdict(config).items() if k != "process"})
+    results = run(experiment, config)
     console = Console(quiet=not sharding.first())
     for table in experiment.show(config, results["rows"]):
         tables.show(table, console)
@@ -109,11 +103,9 @@ def _open_out(name: str, config: Config) -> Results:
     """Return the results so far: those of the run to resume, or empty ones."""
     path = config.out / "results.json"
     as_json = json.loads(json.dumps(asdict(config), default=str))
-    if config.out.exists() and not config.out.is_dir():
-        raise WTFlowError(f"{config.out}: is a file; give a directory as --out")
     fresh = {"experiment": name, "config": as_json, "rows": []}
     files = (file for file in config.out.rglob("*") if file.is_file())
-    found = {file.relative_to(config.out).parts[0] for file in files}
+    found = {file.relative_to(config.out).parts[0] for file in files} - {LOCK}
     if not found:
         return fresh
     if not config.resume and found != {path.name}:
@@ -257,9 +249,14 @@ def run(experiment: Experiment, config: Config) -> Results:
     Raises:
         WTFlowError: bad input, in one line.
     """
+    check(experiment, config)
+    with alone(config.out) if sharding.first() else contextlib.nullcontext():
+        return _run(experiment, config)
+
+
+def _run(experiment: Experiment, config: Config) -> Results:
     seeds = range(config.seed, config.seed + config.seeds)
     variants = experiment.variants(config)
-    check(experiment, config)
     results = _open_out(experiment.name, config)
     # Before minutes of work: are there as many devices?
     sharding.layout(*config.mesh)
@@ -296,6 +293,8 @@ def run(experiment: Experiment, config: Config) -> Results:
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+    if sharding.first():
+        sweep(config.out)
     # Before the first row too: --resume compares its flags with these.
     _write(experiment, config, results)
     loader = Loader()

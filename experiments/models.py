@@ -127,9 +127,9 @@ class Model(NamedTuple):
             return fitted
         with Checkpoints(self.directory / "checkpoint") as checkpoints:
             found = checkpoints.restore(state)
-        if found is None or len(found[1]) != len(self.history):
+        if found is None or len(found.history) != len(self.history):
             raise WTFlowError(f"{self.directory}: lacks its last checkpoint; delete it")
-        return fitted._replace(params=found[0].params)
+        return fitted._replace(params=found.state.params)
 
 
 def code() -> str:

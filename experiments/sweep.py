@@ -16,7 +16,6 @@ import importlib
 import json
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from rich.progress import Progress
 
 import common
 from all import NAMES
+from wtflow_jax import command
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.progress import bars
 
@@ -278,22 +278,19 @@ def main(arguments: list[str]) -> int:
     settings, unknown = tyro.cli(
         Settings, args=arguments[:at], description=__doc__, return_unknown_args=True
     )
-    try:
+
+    def work() -> int:
         if unknown:
             raise WTFlowError(
                 f"{unknown[0]}: is no flag of a sweep; the experiment's come after a --"
             )
         return sweep(settings, arguments[at + 1 :])
-    except WTFlowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
+
+    # Jobs end with the sweep however it is stopped.
+    return command.status(work, again="the same command goes on")
 
 
 if __name__ == "__main__":
-    # Jobs take the accelerators, and they end with the sweep however it is stopped.
+    # Jobs take the accelerators.
     jax.config.update("jax_platforms", "cpu")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

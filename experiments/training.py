@@ -4,9 +4,7 @@ One that was interrupted goes on where it stopped; two runs that want the same m
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -18,8 +16,8 @@ from rich.progress import Progress
 
 import models
 from models import Cells, FeatureMaps, Model, Splits
-from wtflow_jax import detector, figures, inference, sharding
-from wtflow_jax.atomic import replacing
+from wtflow_jax import detector, figures, inference, sharding, signals, train
+from wtflow_jax.atomic import alone, replacing, sweep
 from wtflow_jax.checkpoint import Checkpoints, History
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -46,10 +44,11 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
     """
     directory = config.models / f"{name}-{config.wt}-{config.velocity}-{models.key(config, splits)}"
     path = directory / "model.json"
-    directory.mkdir(parents=True, exist_ok=True)
     # Within the lock, so that all processes of a run see the same.
     with _alone(directory):
         if not path.exists():
+            if sharding.first():
+                sweep(directory)
             _train(config, name, splits, directory, progress)
         sharding.meet(f"{directory.name}: finished")
     try:
@@ -65,18 +64,13 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Let one run at a time train a model; the lock of one that is killed is taken off.
+    """Let one run at a time train a model; the others wait for it.
 
-    Of several processes that train together the first holds it.
+    Of several processes that train together the first holds the lock.
     """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        if sharding.first():
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with alone(directory, wait=True) if sharding.first() else contextlib.nullcontext():
         sharding.meet(f"{directory.name}: locked")
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _evaluated(config: Config, epoch: int) -> bool:
@@ -97,40 +91,55 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
         _finish(config, fitted, splits, directory, history)
         return
     steps = -(-x.shape[0] // config.batch_size)
-    with Checkpoints(directory / "checkpoint") as checkpoints:
+    with Checkpoints(directory / "checkpoint") as checkpoints, signals.deferred():
+        past = train.BEGINNING
         if found := checkpoints.restore(state):
-            state, history = found
+            state, history, past = found
             fitted = fitted._replace(params=state.params)
-        done = len(history)
+        done = steps * len(history) + past.steps
         task = progress.add_task(
-            f"{name}, {config.wt}: training",
-            total=steps * config.epochs,
-            completed=steps * done,
-            note="",
+            f"{name}, {config.wt}: training", total=steps * config.epochs, completed=done, note=""
         )
         began, saved = time.perf_counter(), time.monotonic()
 
         def advance(taken: int, loss: float) -> None:
             progress.advance(task, taken)
-            rate = (progress.tasks[task].completed / steps - done) / (time.perf_counter() - began)
+            rate = (progress.tasks[task].completed - done) / steps / (time.perf_counter() - began)
             progress.update(task, note=f"loss {loss:.3f}, {rate:.2f} epochs/s")
 
-        run = detector.epochs(config, fitted, state, x, first_epoch=done, advance=advance)
-        for fitted, epoch in run:
-            if not np.isfinite(epoch.loss):
-                raise WTFlowError(
-                    f"{name}: the loss is {epoch.loss} in epoch {epoch.number}; "
-                    "give a lower --learning-rate"
-                )
-            entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
-            if evaluate := _evaluated(config, epoch.number):
-                whole = detector.local(config, fitted)
-                seconds = _score(config, whole, splits, directory, epoch.number)
-                entry["seconds_evaluate"] = seconds
-            history.append(entry)
-            if evaluate or time.monotonic() - saved > SAVE_SECONDS:
-                checkpoints.save(epoch.state, history)
-                saved = time.monotonic()
+        run = detector.epochs(
+            config, fitted, state, x, past=past, advance=advance, stop=signals.asked
+        )
+        try:
+            for fitted, epoch in run:
+                past = epoch.past
+                evaluate = epoch.whole and _evaluated(config, epoch.number)
+                entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
+                # Scores that a signal interrupts are taken when the run goes on.
+                with contextlib.suppress(signals.Stopped):
+                    if evaluate:
+                        whole = detector.local(config, fitted)
+                        with signals.deferred(False):
+                            seconds = _score(config, whole, splits, directory, epoch.number)
+                        entry["seconds_evaluate"] = seconds
+                    if epoch.whole:
+                        history.append(entry)
+                        past = past.over()
+                # While the loss is above its first value the checkpoint from before is kept.
+                due = past.good and (evaluate or time.monotonic() - saved > SAVE_SECONDS)
+                if due or signals.asked() or len(history) == config.epochs:
+                    if signals.asked():
+                        signals.answer()
+                    step = steps * len(history) + past.steps
+                    checkpoints.save(epoch.state, history, past, step)
+                    saved = time.monotonic()
+                signals.leave()
+        except train.Diverged as error:
+            kept = f"; the checkpoints in {checkpoints.directory} are from before"
+            raise WTFlowError(
+                f"{name}: {error}{kept if checkpoints.any() else ''}; give a lower "
+                "--learning-rate, or another --wt or --seed"
+            ) from error
     _finish(config, detector.local(config, fitted), splits, directory, history)
 
 
@@ -149,9 +158,7 @@ def _score(
         if len(maps):
             cells = inference.predict_cells(fitted, maps, config)
         if not all(np.isfinite(part).all() for part in cells):
-            raise WTFlowError(
-                f"{directory.name}: training diverged, scores are NaN; give a lower --learning-rate"
-            )
+            raise train.Diverged(f"scores are not finite after epoch {epoch}")
         arrays |= {f"{split}_{kind}": part for kind, part in cells._asdict().items()}
     with replacing(directory / "cells" / f"{epoch:04d}.npz") as part, part.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

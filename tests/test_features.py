@@ -82,22 +82,34 @@ def cache_file(tmp_path):
     return path
 
 
-def test_a_cache_of_another_version(lite0, samples, tmp_path, monkeypatch):
+def test_a_cache_of_another_version(lite0, samples, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(features, "VERSION", "0")
     features.extract(lite0, samples, SIZE, tmp_path)
     monkeypatch.undo()
-    with pytest.raises(WTFlowError, match=r"written by cache version 0, this is .*; delete it"):
-        features.extract(lite0, samples, SIZE, tmp_path)
+    before = cache_file(tmp_path)
+    # Both versions keep their own.
+    found = features.extract(lite0, samples, SIZE, tmp_path)
+    assert before.is_file()
+    (path,) = set((tmp_path / "features").iterdir()) - {before}
+    before.replace(path)
+    np.testing.assert_array_equal(features.extract(lite0, samples, SIZE, tmp_path), found)
+    told = capsys.readouterr().err
+    assert f"{path}: is damaged (written by cache version 0, this is 2); computed anew\n" == told
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "nan"])
-def test_a_damaged_cache_is_named(lite0, samples, tmp_path, damage):
-    features.extract(lite0, samples, SIZE, tmp_path)
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "nan", "flipped"])
+def test_a_damaged_cache_is_named_and_computed_anew(lite0, samples, tmp_path, damage, capsys):
+    expected = features.extract(lite0, samples, SIZE, tmp_path)
     path = cache_file(tmp_path)
+    whole = load_file(path)
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "foreign":
         save_file(load_file(path), path, {"version": features.VERSION, "key": "{}"})
+    elif damage == "flipped":
+        data = bytearray(path.read_bytes())
+        data[-1000] ^= 1
+        path.write_bytes(data)
     else:
         from safetensors import safe_open
 
@@ -106,8 +118,11 @@ def test_a_damaged_cache_is_named(lite0, samples, tmp_path, damage):
         x = load_file(path)["features"].copy()
         x[0, 0, 0, 0] = np.nan
         save_file({"features": x}, path, metadata)
-    with pytest.raises(WTFlowError, match=rf"{path.name}: .*; delete it, or give another --cache"):
-        features.extract(lite0, samples, SIZE, tmp_path)
+    np.testing.assert_array_equal(features.extract(lite0, samples, SIZE, tmp_path), expected)
+    told = capsys.readouterr().err
+    assert told.startswith(f"{path}: is damaged (")
+    assert told.endswith("; computed anew\n")
+    np.testing.assert_array_equal(load_file(path)["features"], whole["features"])
 
 
 def test_features_that_are_not_finite_name_the_image(lite0, samples, tmp_path):

@@ -13,6 +13,8 @@ LEVELS = [
     {
         "errors",
         "types",
+        "signals",
+        "command",
         "compilation",
         "atomic",
         "progress",

@@ -7,9 +7,7 @@ import pytest
 from jax import tree
 
 from wtflow_jax import detector, inference, scores, targets, train
-from wtflow_jax.checkpoint import Checkpoints
 from wtflow_jax.config import Config
-from wtflow_jax.errors import WTFlowError
 
 TRACES = []
 
@@ -104,45 +102,49 @@ def test_adamw_decays_decoupled():
     np.testing.assert_allclose(state.params["a"], 1 - 0.1 * 0.5, rtol=1e-6)
 
 
-def test_resumed_equals_uninterrupted(tmp_path):
-    whole = last(train.train(objective(), fresh(), X0, **SETTINGS))
-    history = []
-    with Checkpoints(tmp_path / "checkpoint") as checkpoints:
-        for epoch in train.train(objective(), fresh(), X0, **SETTINGS):
-            history.append({"loss": epoch.loss})
-            checkpoints.save(epoch.state, history)
-            if epoch.number == 4:
-                break
-    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir() if p.name.isdigit()) == [
-        "3",
-        "4",
-    ]
-    with Checkpoints(tmp_path / "checkpoint") as checkpoints:
-        found = checkpoints.restore(fresh())
-    assert found is not None
-    state, restored = found
-    assert restored == history
-    resumed = last(train.train(objective(), state, X0, first_epoch=4, **SETTINGS))
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("steps", [1, 4, 9])
+def test_stopped_within_an_epoch_and_gone_on_with(on_device, steps):
+    def run(state, **more):
+        return train.train(objective(), state, X0, on_device=on_device, **SETTINGS, **more)
+
+    whole = last(run(fresh()))
+    asked = iter([False] * (steps - 1) + [True])
+    epoch = last(run(fresh(), stop=lambda: next(asked)))
+    assert not epoch.whole
+    # A compiled loop takes 1, 2, 4 ... steps between two looks.
+    assert on_device or 6 * len(epoch.past.losses) + epoch.past.steps == steps
+    resumed = last(run(epoch.state, past=epoch.past))
     assert equal(resumed.state, whole.state)
-    assert resumed.loss == whole.loss
+    assert resumed.past[:3] == whole.past[:3]
 
 
-def test_nothing_to_restore(tmp_path):
-    with Checkpoints(tmp_path / "checkpoint") as checkpoints:
-        assert checkpoints.restore(fresh()) is None
+def test_an_epoch_that_was_not_counted_yet_is_not_trained_again():
+    epochs = train.train(objective(), fresh(), X0, **SETTINGS)
+    first = next(epochs)
+    again = next(train.train(objective(), first.state, X0, past=first.past, **SETTINGS))
+    assert again.whole
+    assert again.past[:3] == first.past[:3]
+    assert equal(again.state, first.state)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(fresh(), [{"loss": 1.0}])
-    for path in (tmp_path / "c" / "1" / "state").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"damaged")
-    with (
-        Checkpoints(tmp_path / "c") as checkpoints,
-        pytest.raises(WTFlowError, match=r"c/1: the checkpoint cannot be read"),
-    ):
-        checkpoints.restore(fresh())
+def test_a_loss_that_is_not_finite_ends_training():
+    state = train.TrainState({"a": jnp.full(3, jnp.nan), "b": jnp.zeros(3)}, fresh().moments)
+    with pytest.raises(train.Diverged, match="the loss is nan in step 1 of epoch 1"):
+        next(train.train(objective(), state, X0, **SETTINGS))
+
+
+def test_a_loss_above_that_of_the_first_step_for_long_ends_training():
+    # AdamW at such a rate moves each parameter by about the rate at each step.
+    settings = SETTINGS | {"epochs": 20, "initial_rate": 30.0, "decay_at": ()}
+    run, epochs = train.train(objective(), fresh(), X0, **settings), []
+    with pytest.raises(train.Diverged, match=r"that of the first step, for 5 epochs and is"):
+        epochs.extend(run)
+    # One that learns nothing is no such thing.
+    settings = SETTINGS | {"epochs": 20, "initial_rate": 1e-12}
+    x0 = jnp.tile(X0, 100)
+    state = train.init_state(objective(), {"a": jnp.zeros(300), "b": jnp.zeros(300)})
+    assert len(list(train.train(objective(), state, x0, **settings))) == 20
 
 
 CONFIG = Config(width=8, epochs=2, batch_size=4, steps_det=3)

@@ -146,14 +146,18 @@ def test_a_model_is_told_of(place, capsys):
 def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
     for name, damage in (
         ("model.json", lambda text: text[:-30]),
-        ("model.json", lambda text: text.replace(b'"format": 1', b'"format": 99')),
+        ("model.json", lambda text: text.replace(b'"format": 2', b'"format": 99')),
         ("model.json", lambda text: text.replace(b'"whiten"', b'"batch_norm"')),
+        ("model.json", lambda text: text.replace(b'"value": 0', b'"value": 1')),
         ("model.safetensors", lambda text: text[:-8]),
+        ("model.safetensors", lambda text: text[:-8] + bytes([text[-8] ^ 1]) + text[-7:]),
     ):
         shutil.rmtree(tmp_path / "model", ignore_errors=True)
         shutil.copytree(place / "model", tmp_path / "model")
         path = tmp_path / "model" / name
-        path.write_bytes(damage(path.read_bytes()))
+        whole = path.read_bytes()
+        path.write_bytes(damage(whole))
+        assert path.read_bytes() != whole
         assert run("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.startswith(f"error: {path}")
@@ -169,7 +173,15 @@ def test_more_features_than_memory_are_refused(place, tmp_path, monkeypatch, cap
 def test_an_edited_model_is_one_line(place, tmp_path, capsys):
     shutil.copytree(place / "model", tmp_path / "model")
     path = tmp_path / "model" / "model.json"
-    path.write_text(path.read_text().replace('"velocity": "exact"', '"velocity": "unet"'))
+    description = json.loads(path.read_text())
+    description["config"]["velocity"] = "unet"
+    path.write_text(json.dumps(description))
+    assert run("info", tmp_path / "model") == 1
+    told = capsys.readouterr().err
+    assert told == f"error: {path}: is not what was written, damaged or edited; fit it again\n"
+    # By somebody who knows how.
+    description["seal"] = model._seal(description)
+    path.write_text(json.dumps(description))
     assert run("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: the model's unet velocity does not fit its tensors")
@@ -271,11 +283,9 @@ def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, cap
     # Its own pictures are below what it is given, and are not scored.
     assert run(*arguments, "--resume") == 3
     assert "2 images, " in capsys.readouterr().out.splitlines()[-1]
-    shutil.copytree(place / "model", tmp_path / "other")
-    path = tmp_path / "other" / "model.json"
-    description = json.loads(path.read_text())
-    description["threshold"]["value"] += 0.01
-    path.write_text(json.dumps(description))
+    loaded = model.load(place / "model")
+    higher = loaded.threshold._replace(value=loaded.threshold.value + 0.01)
+    model.save(loaded._replace(threshold=higher), tmp_path / "other")
     assert run(arguments[0], tmp_path / "other", *arguments[2:], "--resume") == 1
     assert "has rows of another model" in capsys.readouterr().err
 

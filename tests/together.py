@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wtflow_jax import detector, sharding, stream
+from wtflow_jax import detector, sharding, stream, train
 from wtflow_jax.checkpoint import Checkpoints
 from wtflow_jax.config import Config
 
@@ -41,16 +41,16 @@ def main(
             parts = [("0", [x[:10]]), ("1", [x[10:]])]
             features = stream.write(Path(directory) / "shards", x.shape[1:], parts)
     fitted, state = detector.init(config, features)
-    history = []
+    history, past = [], train.BEGINNING
     with Checkpoints(Path(directory) / "checkpoint") as checkpoints:
         if found := checkpoints.restore(state):
-            state, history = found
-        run = detector.epochs(config, fitted, state, features, first_epoch=len(history))
+            state, history, past = found
+        run = detector.epochs(config, fitted, state, features, past=past)
         for _, epoch in run:
             history.append({"loss": epoch.loss})
             params = epoch.state.params
             if len(history) == epochs:
-                checkpoints.save(epoch.state, history)
+                checkpoints.save(epoch.state, history, epoch.past.over(), len(history))
                 break
     leaves = jax.tree.leaves(params)
     held = sum(leaf.addressable_data(0).nbytes for leaf in leaves)

@@ -1,13 +1,25 @@
-"""Files and directories that are there whole or not at all."""
+"""Files and directories that are there whole or not at all, and that one run at a time writes.
+
+Locks are the kernel's (``flock``): whoever is killed loses them. Where a file system has none,
+nothing is refused and nothing is taken for left behind.
+"""
 
 import contextlib
+import fcntl
+import glob
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from wtflow_jax.errors import WTFlowError
+
+LOCK = ".lock"
+"""In a directory that a run is writing to."""
+PART, OLD = ".part", ".old"
+"""Ends of the names of what is being written, and of what it is about to replace."""
 
 
 def check_empty(directory: Path, otherwise: str = "another --out") -> None:
@@ -17,9 +29,7 @@ def check_empty(directory: Path, otherwise: str = "another --out") -> None:
         directory: does not exist, or is empty.
         otherwise: what to give where it is not.
     """
-    if directory.exists() and not directory.is_dir():
-        raise WTFlowError(f"{directory}: is a file; give a directory as --out")
-    if directory.is_dir() and any(directory.iterdir()):
+    if directory.is_dir() and any(path.name != LOCK for path in directory.iterdir()):
         raise WTFlowError(f"{directory}: is not empty; give {otherwise}")
 
 
@@ -32,11 +42,16 @@ def replacing(path: Path) -> Iterator[Path]:
             fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PART}")
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
     try:
+        _lock(descriptor)
         yield part
+        # Before it has the name: after a power cut the file is the old one or the new one.
+        os.fsync(descriptor)
         os.replace(part, path)
     finally:
+        os.close(descriptor)
         part.unlink(missing_ok=True)
 
 
@@ -48,14 +63,119 @@ def replacing_directory(path: Path) -> Iterator[Path]:
         path: a directory of the name is replaced, or stays as it is where filling fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, f"{path.name}.")
     name = f"{path.name}.{uuid.uuid4().hex}"
-    part, old = path.with_name(f"{name}.part"), path.with_name(f"{name}.old")
+    part, old = path.with_name(f"{name}{PART}"), path.with_name(f"{name}{OLD}")
+    part.mkdir()
+    descriptor = os.open(part, os.O_RDONLY)
     try:
-        part.mkdir()
+        _lock(descriptor)
         yield part
         if path.exists():
             os.replace(path, old)
         os.replace(part, path)
     finally:
+        os.close(descriptor)
         for left in (part, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def sweep(directory: Path, prefix: str = "") -> None:
+    """Remove what runs that were killed had begun to write, and put back what they had moved.
+
+    Args:
+        directory: what other runs are writing there is left alone.
+        prefix: of the names that are meant; left out: all, in directories below too.
+    """
+    found = directory.glob(f"{glob.escape(prefix)}*") if prefix else directory.rglob("*")
+    for path in [path for path in found if path.suffix in (PART, OLD)]:
+        whole = path.with_name(path.name.rsplit(".", 2)[0])
+        if _held(path):
+            continue
+        if path.suffix == OLD and not whole.exists():
+            os.replace(path, whole)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep other runs out of a directory while this one writes there.
+
+    Args:
+        directory: made where it does not exist; taken away again where nothing was written.
+        wait: for the other run to end, in place of an error.
+
+    Raises:
+        WTFlowError: another run is writing there, or it is a file.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise WTFlowError(f"{directory}: is a file; give a directory as --out")
+    made = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / LOCK
+    descriptor = _opened(path, wait)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} of {socket.gethostname()}".encode())
+        yield
+    finally:
+        # Unlinked while it is held: who waits finds that it is no longer the directory's.
+        if _names(path, descriptor):
+            path.unlink()
+        os.close(descriptor)
+        if made:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
+
+def _opened(path: Path, wait: bool) -> int:
+    """Open and lock a directory's lock file."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if not _lock(descriptor, wait):
+            who = os.read(descriptor, 200).decode(errors="replace") or "another process"
+            os.close(descriptor)
+            raise WTFlowError(
+                f"{path.parent}: {who} is writing there; wait for it, or give another --out"
+            )
+        if _names(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Return whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(descriptor: int, wait: bool = False) -> bool:
+    """Lock an open file; False where another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        # A file system without locks.
+        return True
+    return True
+
+
+def _held(path: Path) -> bool:
+    """Return whether a process is writing a file or directory, or may be."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

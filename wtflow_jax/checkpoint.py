@@ -1,21 +1,65 @@
 """Checkpoints of a run in progress, by Orbax: the last two that were saved."""
 
+import gc
+import hashlib
+import json
+import os
+import shutil
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jaxtyping import Array, Bool, UInt32
 
+from wtflow_jax import sharding
 from wtflow_jax.errors import WTFlowError
-from wtflow_jax.train import TrainState
+from wtflow_jax.train import Diverged, Past, TrainState
 
 History = list[dict[str, Any]]
 
+ASIDE = ".damaged"
+"""End of the name that a checkpoint is given which cannot be read."""
 
-def _manager(directory: Path) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-        directory.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
-    )
+
+class Saved(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        state: of the run.
+        history: an entry an epoch that is over, with its ``loss``.
+        past: what the state has behind it.
+    """
+
+    state: TrainState
+    history: History
+    past: Past
+
+
+@jax.jit
+def _sums(state: TrainState) -> tuple[UInt32[Array, " leaves"], Bool[Array, ""]]:
+    """Return a checksum of each leaf, the same however it is laid out, and whether all is finite.
+
+    Each 32-bit word is weighted by an odd number, so no single one can change unnoticed.
+    """
+
+    def of(leaf: Array) -> UInt32[Array, ""]:
+        words = jax.lax.bitcast_convert_type(leaf, jnp.uint32)
+        # Without reshaping, which would gather what is split over devices.
+        index = jnp.zeros(leaf.shape, jnp.uint32)
+        for axis, n in enumerate(leaf.shape):
+            index = index * jnp.uint32(n) + jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis)
+        return jnp.sum(words * (2 * index + 1), dtype=jnp.uint32)
+
+    leaves = jax.tree.leaves(state)
+    finite = [jnp.isfinite(leaf).all() for leaf in leaves]
+    return jnp.stack([of(leaf) for leaf in leaves]), jnp.stack(finite).all()
+
+
+def _seal(described: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 class Checkpoints:
@@ -23,8 +67,9 @@ class Checkpoints:
 
     def __init__(self, directory: Path) -> None:
         """Open ``directory``, which is made where it does not exist."""
-        self.directory = directory
-        self.manager = _manager(directory)
+        self.directory = directory.absolute()
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
+        self.manager = ocp.CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         """Return self."""
@@ -35,38 +80,98 @@ class Checkpoints:
         self.manager.wait_until_finished()
         self.manager.close()
 
-    def save(self, state: TrainState, history: History) -> None:
-        """Save the state after ``len(history)`` epochs with their history.
+    def any(self) -> bool:
+        """Return whether there are checkpoints."""
+        return self.manager.latest_step() is not None
+
+    def save(self, state: TrainState, history: History, past: Past, step: int) -> None:
+        """Save a state and what it has behind it.
 
         The state is copied before this returns, so its memory may be reused at once.
-        """
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave({"epochs": history})
-        )
-        self.manager.save(len(history), args=arguments)
 
-    def restore(self, like: TrainState) -> tuple[TrainState, History] | None:
-        """Return the newest state and history, or None where there is none.
+        Args:
+            state: of the run.
+            history: an entry an epoch that is over, with its ``loss``.
+            past: what the state has behind it.
+            step: optimizer steps so far, the checkpoint's name.
+
+        Raises:
+            Diverged: the state is not finite.
+        """
+        if step == self.manager.latest_step():
+            return
+        sums, finite = _sums(state)
+        if not finite:
+            raise Diverged(f"a parameter is not finite after epoch {len(history)}")
+        begun = past._asdict()
+        # They are in the history.
+        del begun["losses"]
+        described = {"epochs": history, "begun": begun, "sums": sums.tolist()}
+        described["seal"] = _seal(described)
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave(described)
+        )
+        self.manager.save(step, args=arguments)
+
+    def restore(self, like: TrainState) -> Saved | None:
+        """Return what the newest checkpoint holds that is whole, or None where there is none.
+
+        One that is damaged is told of on standard error and moved aside.
 
         Args:
             like: a state of the same shapes.
 
         Raises:
-            WTFlowError: the newest checkpoint cannot be read.
+            WTFlowError: none of those that are there can be read.
         """
-        epoch = self.manager.latest_step()
-        if epoch is None:
-            return None
+        reason = None
+        for step in sorted(self.manager.all_steps(), reverse=True):
+            found = self._try(step, like)
+            if isinstance(found, Saved):
+                return found
+            reason = found
+            path = self.directory / str(step)
+            told = f"{path}: is damaged ({reason}), moved to {step}{ASIDE}"
+            print(f"{told}; going on from the checkpoint before", file=sys.stderr)
+            self._move_aside(path)
+        if reason is not None:
+            raise WTFlowError(
+                f"{self.directory}: none of its checkpoints can be read ({reason}); "
+                f"delete {self.directory.parent} to begin again"
+            )
+        return None
+
+    def _try(self, step: int, like: TrainState) -> Saved | str:
+        """Return what a checkpoint holds, or why it cannot be read."""
+        # What Orbax leaves of a read that failed complains when it is collected.
+        hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+        try:
+            return self._read(step, like)
+        except Exception as error:
+            return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        finally:
+            gc.collect()
+            sys.unraisablehook = hook
+
+    def _read(self, step: int, like: TrainState) -> Saved:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         arguments = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), history=ocp.args.JsonRestore()
         )
-        try:
-            restored = self.manager.restore(epoch, args=arguments)
-        except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise WTFlowError(
-                f"{self.directory / str(epoch)}: the checkpoint cannot be read ({reason[:200]}); "
-                "delete it to continue from the one before"
-            ) from error
-        return restored["state"], restored["history"]["epochs"]
+        restored = self.manager.restore(step, args=arguments)
+        described = dict(restored["history"])
+        if _seal({k: v for k, v in described.items() if k != "seal"}) != described["seal"]:
+            raise ValueError("its history is not what was saved")
+        if _sums(restored["state"])[0].tolist() != described["sums"]:
+            raise ValueError("its arrays are not what was saved")
+        history, begun = described["epochs"], described["begun"]
+        past = Past(tuple(entry["loss"] for entry in history), **begun)
+        return Saved(restored["state"], history, past)
+
+    def _move_aside(self, path: Path) -> None:
+        if sharding.first():
+            aside = path.with_name(f"{path.name}{ASIDE}")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(path, aside)
+        sharding.meet(f"{path.name}: aside")
+        self.manager.reload()

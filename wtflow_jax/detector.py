@@ -1,6 +1,6 @@
 """What is fitted to one category: a WT map and a velocity field (Algorithm 1, training)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -183,8 +183,9 @@ def epochs(
     state: train.TrainState,
     features: Features | Stored,
     *,
-    first_epoch: int = 0,
+    past: train.Past = train.BEGINNING,
     advance: train.Advance = train.silent,
+    stop: Callable[[], bool] = train.never,
 ) -> Iterator[tuple[Detector, train.Epoch]]:
     """Train, and stop after each epoch with the detector as it is then.
 
@@ -193,14 +194,15 @@ def epochs(
         detector: from ``init``.
         state: from ``init`` or a checkpoint; donated.
         features: of the training images, (n, h, w, c), before the WT map.
-        first_epoch: how many epochs ``state`` has behind it.
+        past: what ``state`` has behind it.
         advance: called with (steps taken, loss so far in the epoch).
+        stop: asked after each step.
 
     Yields:
         The detector and the epoch's outcome; the next epoch reuses their memory.
 
     Raises:
-        WTFlowError: a batch cannot be split over the devices.
+        WTFlowError: a batch cannot be split over the devices, or training diverges.
     """
     goal = objective(config)
     batch, devices = min(config.batch_size, features.shape[0]), goal.layout.devices
@@ -227,8 +229,9 @@ def epochs(
         batch_size=config.batch_size,
         initial_rate=config.learning_rate,
         decay_at=config.decay_at,
-        first_epoch=first_epoch,
+        past=past,
         advance=advance,
+        stop=stop,
     ):
         yield detector._replace(params=epoch.state.params), epoch
 

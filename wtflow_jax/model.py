@@ -4,6 +4,7 @@ Nothing in it is executed when it is loaded, and it needs nothing else: the back
 among its tensors.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from wtflow_jax import backbones, detector, transport, whitening
-from wtflow_jax.atomic import replacing_directory
+from wtflow_jax.atomic import LOCK, replacing_directory
 from wtflow_jax.backbones import Backbone
 from wtflow_jax.config import OF_A_RUN, Config
 from wtflow_jax.decision import Threshold
@@ -25,7 +26,7 @@ from wtflow_jax.detector import Detector
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.framing import Framing
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever a model of before could not be read, or would give other scores."""
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
@@ -111,11 +112,20 @@ def save(model: Model, directory: Path) -> None:
             "stats": model.detector.stats,
         }
     )
+    # save_file would write what its owner alone can read.
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    tensors = safetensors.numpy.save(whole)
+    description["tensors"] = hashlib.sha256(tensors).hexdigest()
+    description["seal"] = _seal(description)
     with replacing_directory(directory) as part:
-        # save_file would write what its owner alone can read.
-        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        (part / TENSORS).write_bytes(safetensors.numpy.save(whole))
+        (part / TENSORS).write_bytes(tensors)
         (part / DESCRIPTION).write_text(json.dumps(description, indent=1))
+
+
+def _seal(description: Mapping[str, Any]) -> str:
+    """Return a checksum of all else that a description says."""
+    rest = {name: value for name, value in description.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def kept(config: Config) -> dict[str, Any]:
@@ -128,7 +138,7 @@ def check_free(directory: Path) -> None:
     """Raise WTFlowError where a model cannot be written: something else is there."""
     if directory.is_dir():
         names = {path.name for path in directory.iterdir()}
-        if names <= {DESCRIPTION, TENSORS}:
+        if names <= {DESCRIPTION, TENSORS, LOCK}:
             return
         raise WTFlowError(f"{directory}: holds other files; give another --out")
     if directory.exists():
@@ -142,7 +152,7 @@ def load(directory: Path) -> Model:
         WTFlowError: it is none, is damaged, or was written by another version of the format.
     """
     description = _description(directory)
-    arrays = _tensors(directory)
+    arrays = _tensors(directory, description)
     try:
         config = _config(description["config"])
         tree = nested(arrays)
@@ -185,16 +195,20 @@ def _description(directory: Path) -> dict[str, Any]:
         raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
     if found != FORMAT:
         raise WTFlowError(f"{path}: has format {found}, this is {FORMAT}; fit the model again")
+    if description.get("seal") != _seal(description):
+        raise WTFlowError(f"{path}: is not what was written, damaged or edited; fit it again")
     return description
 
 
-def _tensors(directory: Path) -> dict[str, np.ndarray]:
+def _tensors(directory: Path, description: Mapping[str, Any]) -> dict[str, np.ndarray]:
     path = directory / TENSORS
     try:
-        with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        data = path.read_bytes()
+        arrays = safetensors.numpy.load(data)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
+    if hashlib.sha256(data).hexdigest() != description["tensors"]:
+        raise WTFlowError(f"{path}: is not what was written, damaged perhaps; fit the model again")
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise WTFlowError(f"{path}: {name} is no finite numbers; fit the model again")

@@ -13,7 +13,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Float, Int
 
-from wtflow_jax.atomic import replacing
+from wtflow_jax.atomic import replacing, sweep
 from wtflow_jax.errors import WTFlowError
 
 INDEX = "shards.json"
@@ -89,6 +89,7 @@ def write(
     index = directory / INDEX
     if index.is_file():
         return Shards(directory)
+    sweep(directory)
     names, count, digest = [], 0, hashlib.sha256()
     for name, maps in shards:
         path = directory / name

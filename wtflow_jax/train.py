@@ -1,5 +1,6 @@
 """Training: AdamW on the rFM loss, features resident on the device (Sec. V-A)."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from wtflow_jax import loss, paths, sharding, targets
 from wtflow_jax.compilation import XLA_OPTIONS
+from wtflow_jax.errors import WTFlowError
 from wtflow_jax.types import Params, PRNGKey, Samples, VelocityFn
 
 Order = Int[np.ndarray, "steps batch"]
@@ -21,8 +23,23 @@ Advance: TypeAlias = Callable[[int, float], None]
 """Told of progress: ``advance(steps taken, loss so far in the epoch)``."""
 
 
+PATIENCE = 5
+"""Epochs in a row whose loss may be above ``MARGIN`` times that of the first step."""
+MARGIN = 1.1
+"""For the noise of one batch."""
+
+
 def silent(steps: int, loss: float) -> None:
     """Tell nobody."""
+
+
+def never() -> bool:
+    """Go on."""
+    return False
+
+
+class Diverged(WTFlowError):
+    """Training leads nowhere; what is saved of it is from before."""
 
 
 class TrainState(NamedTuple):
@@ -55,20 +72,60 @@ class Objective(NamedTuple):
         return optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(self.weight_decay))
 
 
+class Past(NamedTuple):
+    """What a run has behind it.
+
+    Attributes:
+        losses: of the epochs that are over.
+        steps: taken in the next one.
+        total: the sum of their losses.
+        seconds: they took.
+        first: loss of the first step of all; infinite before it.
+    """
+
+    losses: tuple[float, ...] = ()
+    steps: int = 0
+    total: float = 0.0
+    seconds: float = 0.0
+    first: float = math.inf
+
+    def over(self) -> "Past":
+        """Return the same with the epoch over whose steps have all been taken."""
+        return Past((*self.losses, self.total / self.steps), first=self.first)
+
+    @property
+    def good(self) -> bool:
+        """Whether the last epoch that is over had no higher loss than the first step."""
+        return bool(self.losses) and self.losses[-1] <= MARGIN * self.first
+
+
+BEGINNING = Past()
+
+
 class Epoch(NamedTuple):
     """The outcome of one epoch.
 
     Attributes:
         number: counted from 1.
         state: the state after it. The next epoch reuses its memory: be done with it before.
-        loss: mean training loss (Table X's scale).
-        seconds: wall-clock time, compilation included.
+        past: what the run has behind it, the epoch not yet over.
+        whole: whether all its steps have been taken; False where it was stopped.
     """
 
     number: int
     state: TrainState
-    loss: float
-    seconds: float
+    past: Past
+    whole: bool = True
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss (Table X's scale)."""
+        return self.past.total / max(1, self.past.steps)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time, compilation included."""
+        return self.past.seconds
 
 
 def init_state(objective: Objective, params: Params) -> TrainState:
@@ -168,23 +225,23 @@ def steps(
     last: Int[Array, ""],
     key: PRNGKey,
     rate: Float[Array, ""],
-) -> tuple[TrainState, Float[Array, ""]]:
+) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take the steps ``first`` to ``last`` − 1 of an epoch without leaving the device.
 
     ``step`` in a loop whose bounds are arguments: one compilation serves every length.
 
     Returns:
-        The state after them, and the sum of their losses.
+        The state after them, and the losses of an epoch, zero for steps that were not taken.
     """
 
     def body(
-        i: Int[Array, ""], carry: tuple[TrainState, Float[Array, ""]]
-    ) -> tuple[TrainState, Float[Array, ""]]:
-        state, total = carry
+        i: Int[Array, ""], carry: tuple[TrainState, Float[Array, " steps"]]
+    ) -> tuple[TrainState, Float[Array, " steps"]]:
+        state, losses = carry
         state, value = _step(objective, state, features[order[i]], order[i], key, rate)
-        return state, total + value
+        return state, losses.at[i].set(value)
 
-    return jax.lax.fori_loop(first, last, body, (state, jnp.zeros(())))
+    return jax.lax.fori_loop(first, last, body, (state, jnp.zeros(len(order))))
 
 
 class Streamed(NamedTuple):
@@ -199,8 +256,8 @@ class Streamed(NamedTuple):
     batches: Callable[[Order], Iterator[Samples]]
 
 
-Steps: TypeAlias = Iterator[tuple[TrainState, float, int]]
-"""The state, the sum of the losses and the number of steps since the last time."""
+Steps: TypeAlias = Iterator[tuple[TrainState, list[float]]]
+"""The state, and the losses of the steps since the last time."""
 
 _take = jax.jit(lambda features, index: features[index])
 
@@ -212,6 +269,7 @@ def _one_by_one(
     order: Order,
     key: PRNGKey,
     rate: np.float32,
+    stop: Callable[[], bool],
 ) -> Steps:
     # A loss is waited for when the next step is under way, so that a batch is read beside one.
     losses: deque[Array] = deque()
@@ -219,9 +277,11 @@ def _one_by_one(
         state, value = step(objective, state, batch, index, key, rate)
         losses.append(value)
         if len(losses) > 1:
-            yield state, float(losses.popleft()), 1
+            yield state, [float(losses.popleft())]
+        if stop():
+            break
     for value in losses:
-        yield state, float(value), 1
+        yield state, [float(value)]
 
 
 def _in_loops(
@@ -229,18 +289,20 @@ def _in_loops(
     state: TrainState,
     features: Samples,
     order: Order,
+    first: int,
     key: PRNGKey,
     rate: np.float32,
+    stop: Callable[[], bool],
 ) -> Steps:
     # Doubled while a full call stays under a second: signals are heard between calls.
-    length, done = 1, 0
-    while done < len(order):
+    length = 1
+    while first < len(order) and not stop():
         start = time.perf_counter()
-        last = min(done + length, len(order))
-        bounds = np.int32(done), np.int32(last)
-        state, value = steps(objective, state, features, order, *bounds, key, rate)
-        yield state, float(value), last - done
-        done = last
+        last = min(first + length, len(order))
+        bounds = np.int32(first), np.int32(last)
+        state, losses = steps(objective, state, features, order, *bounds, key, rate)
+        yield state, np.asarray(losses)[first:last].tolist()
+        first = last
         if time.perf_counter() - start < 1:
             length *= 2
 
@@ -256,14 +318,15 @@ def train(
     batch_size: int,
     initial_rate: float,
     decay_at: tuple[float, ...],
-    first_epoch: int = 0,
+    past: Past = BEGINNING,
     on_device: bool | None = None,
     advance: Advance = silent,
+    stop: Callable[[], bool] = never,
 ) -> Iterator[Epoch]:
     """Train epoch by epoch, lazily.
 
     A sample's noise is ``fold_in(key, epoch, sample index)`` and an epoch's order depends on
-    ``(seed, epoch)``, so a run continued at ``first_epoch`` equals an uninterrupted one.
+    ``(seed, epoch)``, so a run that goes on from its ``past`` equals an uninterrupted one.
 
     Args:
         objective: what is trained.
@@ -275,32 +338,64 @@ def train(
         batch_size: samples a step, at most.
         initial_rate: learning rate before the first decay.
         decay_at: fractions of the run at which it is divided by ten.
-        first_epoch: how many epochs ``state`` has behind it.
+        past: what ``state`` has behind it.
         on_device: whether several steps run as one compiled loop; by default not on CPU, where XLA
             runs the gradients of convolutions inside a loop about twenty times slower.
         advance: called with (steps taken, loss so far in the epoch).
+        stop: asked after each step; where it says so, the epoch is the last and not whole.
 
     Yields:
         An ``Epoch`` each.
+
+    Raises:
+        Diverged: a loss is not finite, or was above that of the first step for ``PATIENCE`` epochs.
     """
     samples = features.samples if isinstance(features, Streamed) else features.shape[0]
     if on_device is None:
         on_device = jax.default_backend() != "cpu"
-    for epoch in range(first_epoch, epochs):
+    for epoch in range(len(past.losses), epochs):
         start = time.perf_counter()
         order = epoch_order(seed, epoch, samples, batch_size)
+        left = order[past.steps :]
         epoch_key = jax.random.fold_in(key, epoch)
         rate = np.float32(learning_rate(epoch, epochs, initial_rate, decay_at))
-        if isinstance(features, Streamed):
-            taken = _one_by_one(objective, state, features.batches(order), order, epoch_key, rate)
+        taken: Steps = iter(())
+        if not len(left):
+            pass
+        elif isinstance(features, Streamed):
+            batches = features.batches(left)
+            taken = _one_by_one(objective, state, batches, left, epoch_key, rate, stop)
         elif on_device:
-            taken = _in_loops(objective, state, features, order, epoch_key, rate)
+            at = past.steps
+            taken = _in_loops(objective, state, features, order, at, epoch_key, rate, stop)
         else:
-            each = (_take(features, index) for index in order)
-            taken = _one_by_one(objective, state, each, order, epoch_key, rate)
-        total, done = 0.0, 0
-        for reached, value, count in taken:
+            each = (_take(features, index) for index in left)
+            taken = _one_by_one(objective, state, each, left, epoch_key, rate, stop)
+        total, done, initial = past.total, past.steps, past.first
+        for reached, losses in taken:
             state = reached
-            total, done = total + value, done + count
-            advance(count, total / done)
-        yield Epoch(epoch + 1, state, total / len(order), time.perf_counter() - start)
+            # One by one: how many come at a time depends on the clock.
+            for value in losses:
+                total += value
+                initial = value if initial == math.inf else initial
+            done += len(losses)
+            if not math.isfinite(total):
+                raise Diverged(f"the loss is {total} in step {done} of epoch {epoch + 1}")
+            advance(len(losses), total / done)
+        seconds = past.seconds + time.perf_counter() - start
+        past = Past(past.losses, done, total, seconds, initial)
+        if done < len(order):
+            yield Epoch(epoch + 1, state, past, whole=False)
+            return
+        _check(past.over())
+        yield Epoch(epoch + 1, state, past)
+        past = past.over()
+
+
+def _check(past: Past) -> None:
+    recent = past.losses[-PATIENCE:]
+    if len(recent) == PATIENCE and min(recent) > MARGIN * past.first:
+        raise Diverged(
+            f"the loss has been above {past.first:.3g}, that of the first step, for {PATIENCE} "
+            f"epochs and is {recent[-1]:.3g} in epoch {len(past.losses)}"
+        )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from wtflow_jax.atomic import check_empty, replacing
+from wtflow_jax.atomic import check_empty, replacing, sweep
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.predicting import Scored
 from wtflow_jax.report.gallery import PREDICTIONS
@@ -75,6 +75,7 @@ class Results:
         self.directory, self.kind, self.colours = directory, kind, colours
         self.threshold = threshold
         check_free(directory, resume)
+        sweep(directory)
         rows = _read(directory / LINES) if resume else []
         others = {row["threshold"] for row in rows} - {threshold, None}
         if others:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 from safetensors import SafetensorError, safe_open
 
-from wtflow_jax.atomic import replacing
+from wtflow_jax.atomic import replacing, sweep
 from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.datasets import Sample, read_image
@@ -25,8 +26,8 @@ from wtflow_jax.errors import WTFlowError
 from wtflow_jax.threads import ahead
 from wtflow_jax.types import Params, Stored
 
-VERSION = "1"
-"""Raised whenever the same images would give other numbers."""
+VERSION = "2"
+"""Raised whenever the same images would give other numbers, or files another form."""
 BATCH = 8
 SHARD = 1024
 """Images a file where features are streamed."""
@@ -111,29 +112,35 @@ def _name(key: _Key) -> str:
     return hashlib.sha256(key.text().encode()).hexdigest()[:32]
 
 
-def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"]:
-    advice = "delete it, or give another --cache"
+def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"] | None:
+    """Return cached features; None where there are none that can be used, and tell why."""
+    if not path.exists():
+        return None
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
-            version = metadata.get("version")
-            if version != VERSION:
-                raise WTFlowError(
-                    f"{path}: written by cache version {version}, this is {VERSION}; {advice}"
-                )
-            if metadata.get("key") != key.text():
-                raise WTFlowError(f"{path}: holds the features of other images; {advice}")
             features = file.get_tensor("features")
-    except (SafetensorError, OSError) as error:
-        raise WTFlowError(f"{path}: is no readable feature cache ({error}); {advice}") from error
-    if not np.isfinite(features).all():
-        raise WTFlowError(f"{path}: holds NaN or infinite features; {advice}")
+        version = metadata.get("version")
+        if version != VERSION:
+            raise ValueError(f"written by cache version {version}, this is {VERSION}")
+        if metadata.get("key") != key.text():
+            raise ValueError("holds the features of other images")
+        if metadata.get("digest") != _digest(features):
+            raise ValueError("its features are not what was written")
+    except (SafetensorError, OSError, ValueError) as error:
+        print(f"{path}: is damaged ({error}); computed anew", file=sys.stderr)
+        return None
     return features
+
+
+def _digest(features: Float[np.ndarray, "n h w c"]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(features).data).hexdigest()
 
 
 def _save(path: Path, features: Float[np.ndarray, "n h w c"], key: _Key) -> None:
     # save_file would write what its owner alone can read: caches are shared.
-    text = {"version": VERSION, "key": key.text()}
+    text = {"version": VERSION, "key": key.text(), "digest": _digest(features)}
+    sweep(path.parent)
     with replacing(path) as part:
         part.write_bytes(safetensors.numpy.save({"features": features}, text))
 
@@ -149,9 +156,9 @@ def extract(
 ) -> Float[np.ndarray, "n h w c"]:
     """Return the pooled features of images, from the cache where they are there.
 
-    The cache's key is made of the images' contents, the backbone, its weights and layers, the size
-    and Pillow's version; the file also records the code's version, and another one is refused. A
-    file appears complete or not at all.
+    The cache's key is made of the images' contents, the backbone, its weights and layers, the size,
+    Pillow's version and the code's. A file appears complete or not at all, and carries a checksum:
+    one that is damaged is told of and computed anew.
 
     Args:
         backbone: a loaded one.
@@ -166,13 +173,11 @@ def extract(
         several layers are pooled to the coarsest one's cells and concatenated.
 
     Raises:
-        WTFlowError: an image cannot be read, gives a feature that is not finite, or the cache's
-            file is of another version or damaged.
+        WTFlowError: an image cannot be read, or gives a feature that is not finite.
     """
     key = _key(backbone, samples, size, dense)
-    path = cache / "features" / f"{_name(key)}.safetensors"
-    if path.exists():
-        features = _load(path, key)
+    path = cache / "features" / f"{VERSION}-{_name(key)}.safetensors"
+    if (features := _load(path, key)) is not None:
         advance(len(samples))
         return features
     features = np.concatenate(list(_computed(backbone, samples, size, dense, advance)))

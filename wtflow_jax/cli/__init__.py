@@ -7,19 +7,20 @@
     wtflow export model --out model.onnx
 
 Exit status: 0 where all went well, 1 where the input is bad (one line says what), 2 for flags that
-do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted.
+do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted,
+143 when terminated.
 """
 
 # A file a command: its flags, and what it does with them. What takes long to import is imported
 # when a command runs, so that --help is quick.
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
+from wtflow_jax import command
 from wtflow_jax.cli.evaluate import Evaluate
 from wtflow_jax.cli.export import Export
 from wtflow_jax.cli.fit import Fit
@@ -27,7 +28,6 @@ from wtflow_jax.cli.info import Info
 from wtflow_jax.cli.predict import Predict
 from wtflow_jax.cli.report import Report
 from wtflow_jax.config import CACHE
-from wtflow_jax.errors import WTFlowError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,20 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         args=arguments,
     )
-    try:
-        from wtflow_jax import compilation
+    again = "--resume goes on where it stopped" if isinstance(asked, Predict) else ""
+    return command.status(lambda: _execute(asked), again=again)
 
-        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-            # What one command has compiled, the next one takes from there.
-            compilation.keep(CACHE / "compiled")
-        return asked.execute()
-    except WTFlowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+
+def _execute(asked: Fit | Predict | Evaluate | Report | Export | Info) -> int:
+    from wtflow_jax import compilation
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        # What one command has compiled, the next one takes from there.
+        compilation.keep(CACHE / "compiled")
+    return asked.execute()

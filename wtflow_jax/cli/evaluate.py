@@ -30,6 +30,12 @@ class Evaluate:
 
     def execute(self) -> int:
         """Score labelled images and write what is measured."""
+        from wtflow_jax.atomic import alone
+
+        with alone(self.out):
+            return self._evaluate()
+
+    def _evaluate(self) -> int:
         from rich.console import Console
 
         from wtflow_jax import evaluating, model, tables

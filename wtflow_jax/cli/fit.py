@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from wtflow_jax.config import CACHE, BackboneName
+from wtflow_jax.errors import WTFlowError
 from wtflow_jax.progress import bars
 
 SHOWN = 3
@@ -45,7 +46,13 @@ class Fit:
 
     def execute(self) -> int:
         """Fit a model and write it."""
-        from wtflow_jax import backbones, fitting, model
+        from wtflow_jax.atomic import alone
+
+        with alone(self.out):
+            return self._fit()
+
+    def _fit(self) -> int:
+        from wtflow_jax import backbones, fitting, model, train
         from wtflow_jax.cli.info import describe
         from wtflow_jax.files import find
 
@@ -72,7 +79,12 @@ class Fit:
                     tasks[what] = progress.add_task(what, total=total, note="")
                 progress.advance(tasks[what], done)
 
-            fitted = fitting.fit(paths, backbone, framing, config, advance=advance)
+            try:
+                fitted = fitting.fit(paths, backbone, framing, config, advance=advance)
+            except train.Diverged as error:
+                raise WTFlowError(
+                    f"{error}; give --velocity exact, which trains nothing, or another --seed"
+                ) from error
         model.save(fitted, self.out)
         print("\n".join(describe(fitted)))
         trained = fitted.training

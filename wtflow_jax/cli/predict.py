@@ -34,6 +34,12 @@ class Predict:
 
     def execute(self) -> int:
         """Score images and write what is found."""
+        from wtflow_jax.atomic import alone
+
+        with alone(self.out):
+            return self._predict()
+
+    def _predict(self) -> int:
         from wtflow_jax import model, predicting, writing
         from wtflow_jax.files import find
 

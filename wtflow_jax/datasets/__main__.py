@@ -17,10 +17,10 @@ from rich.progress import (
 )
 from tyro.conf import Positional, arg
 
+from wtflow_jax import command
 from wtflow_jax.datasets import tfds
 from wtflow_jax.datasets.check import check, closing, table
 from wtflow_jax.datasets.layouts import LAYOUTS, PREPARED, find
-from wtflow_jax.errors import WTFlowError
 
 app = tyro.extras.SubcommandApp()
 
@@ -107,16 +107,11 @@ def main(arguments: Sequence[str]) -> int:
         arguments: of the command line.
 
     Returns:
-        The exit status: 0 complete, 1 not complete or not readable, 130 stopped.
+        The exit status: 0 complete, 1 not complete or not readable, 130 or 143 stopped.
     """
-    try:
-        return app.cli(args=list(arguments), prog="python -m wtflow_jax.datasets")
-    except WTFlowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    return command.status(
+        lambda: app.cli(args=list(arguments), prog="python -m wtflow_jax.datasets")
+    )
 
 
 if __name__ == "__main__":

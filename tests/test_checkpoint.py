@@ -1,0 +1,130 @@
+"""Checkpoints: what is restored is what was saved, or it is told."""
+
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_train import SETTINGS, X0, equal, fresh, last, objective
+
+from wtflow_jax import train
+from wtflow_jax.checkpoint import Checkpoints
+from wtflow_jax.errors import WTFlowError
+
+
+def history(epoch):
+    return [{"loss": loss} for loss in epoch.past.over().losses]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A directory of two checkpoints, and the epochs they are of."""
+    directory = tmp_path_factory.mktemp("saved") / "checkpoint"
+    epochs = []
+    with Checkpoints(directory) as checkpoints:
+        for epoch in train.train(objective(), fresh(), X0, **SETTINGS):
+            past = epoch.past.over()
+            checkpoints.save(epoch.state, history(epoch), past, 6 * epoch.number)
+            # The next epoch takes the memory of this one.
+            state = train.TrainState(*(_copy(part) for part in epoch.state))
+            epochs.append(epoch._replace(state=state))
+            if epoch.number == 4:
+                break
+    return directory, epochs[-2:]
+
+
+def _copy(tree):
+    import jax
+
+    return jax.tree.map(jnp.array, tree)
+
+
+def restored(directory):
+    with Checkpoints(directory) as checkpoints:
+        return checkpoints.restore(fresh())
+
+
+def test_resumed_equals_uninterrupted(saved):
+    directory, (_, epoch) = saved
+    assert sorted(p.name for p in directory.iterdir() if p.name.isdigit()) == ["18", "24"]
+    found = restored(directory)
+    assert found.history == history(epoch)
+    assert equal(found.state, epoch.state)
+    whole = last(train.train(objective(), fresh(), X0, **SETTINGS))
+    resumed = last(train.train(objective(), found.state, X0, past=found.past, **SETTINGS))
+    assert equal(resumed.state, whole.state)
+    assert resumed.past.losses == whole.past.losses
+
+
+def test_nothing_to_restore(tmp_path):
+    assert restored(tmp_path / "checkpoint") is None
+
+
+def files(directory):
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def test_a_flipped_byte_is_told_and_the_checkpoint_before_taken(saved, tmp_path, capfd):
+    """Every file of the newest checkpoint, at a few places."""
+    directory, (before, newest) = saved
+    names = [path.relative_to(directory) for path in files(directory / "24")]
+    noticed = 0
+    for name in names:
+        size = (directory / name).stat().st_size
+        for at in {size // 3, size - 1} & set(range(size)):
+            copy = tmp_path / "copy"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(directory, copy)
+            data = bytearray((copy / name).read_bytes())
+            data[at] ^= 0x10
+            (copy / name).write_bytes(data)
+            capfd.readouterr()
+            found = restored(copy)
+            told = capfd.readouterr().err
+            if found.history == history(newest):
+                assert equal(found.state, newest.state), name
+                continue
+            noticed += 1
+            assert found.history == history(before), name
+            assert equal(found.state, before.state), name
+            assert f"{copy / '24'}: is damaged (" in told
+            assert "moved to 24.damaged; going on from the checkpoint before" in told
+            assert (copy / "24.damaged").is_dir()
+            # What takes its place is saved under its name.
+            with Checkpoints(copy) as checkpoints:
+                checkpoints.save(newest.state, history(newest), newest.past.over(), 24)
+            assert equal(restored(copy).state, newest.state)
+    # Not of every byte anything depends, of the arrays all.
+    assert noticed >= len(names)
+
+
+def test_truncated_ones_are_told_and_none_is_left(saved, tmp_path, capfd):
+    directory, _ = saved
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    for path in files(copy):
+        path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(WTFlowError, match=rf"none of its .* delete {tmp_path} to begin again"):
+        restored(copy)
+    assert "24.damaged" in capfd.readouterr().err
+    assert restored(copy) is None
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
+    state = fresh()
+    bad = state._replace(params=state.params | {"a": jnp.array([0, np.inf, 1])})
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(state, [{"loss": 1.0}], train.Past((1.0,)), 1)
+        with pytest.raises(train.Diverged, match="a parameter is not finite after epoch 2"):
+            checkpoints.save(bad, [{"loss": 1.0}] * 2, train.Past((1.0,) * 2), 2)
+    assert equal(restored(tmp_path / "c").state, state)
+
+
+def test_what_a_killed_run_left_is_cleared(saved, tmp_path):
+    directory, (_, newest) = saved
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    left = copy / "30.orbax-checkpoint-tmp"
+    shutil.copytree(copy / "24", left)
+    assert equal(restored(copy).state, newest.state)
+    assert not left.exists()

@@ -1,0 +1,116 @@
+"""Being asked to stop: SIGTERM is heard like Ctrl-C, and a program leaves within seconds.
+
+Whatever is written is written whole or not at all (``atomic``, Orbax), so that leaving at any
+moment loses no more than what was not written yet.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+GRACE = 8.0
+"""Seconds after which a program that is still busy with something else leaves without more ado."""
+
+HEARD = signal.SIGINT, signal.SIGTERM
+
+_asked: int | None = None
+_deferred = False
+_answered = threading.Event()
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised in the main thread by the first SIGINT or SIGTERM, unless it is ``deferred``.
+
+    Attributes:
+        status: the exit status, 130 or 143.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Take a signal's number."""
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """Raise ``Stopped`` on SIGINT and SIGTERM; the second one ends the process at once.
+
+    So does the first where nothing follows from it for ``GRACE`` seconds: a compilation or a long
+    step cannot be interrupted. For command lines; only the main thread hears signals.
+    """
+    global _asked, _answered
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    outer, _answered, _asked = _answered, threading.Event(), None
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    # Written to at once, whatever the main thread is doing; Python's own handler has to wait.
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    handlers = {number: signal.signal(number, _handle) for number in HEARD}
+    watch = threading.Thread(target=_watch, args=(reading, _answered), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        answer()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+        watch.join()
+        os.close(reading)
+        _answered = outer
+
+
+def _handle(number: int, frame: object) -> None:
+    global _asked
+    if _asked is not None:
+        os._exit(128 + number)
+    _asked = number
+    if not _deferred:
+        raise Stopped(number)
+
+
+def _watch(reading: int, answered: threading.Event) -> None:
+    while number := os.read(reading, 1):
+        if number[0] not in HEARD or answered.wait(GRACE):
+            continue
+        print(f"stopped, being busy for {GRACE:g} seconds", file=sys.stderr, flush=True)
+        os._exit(128 + number[0])
+
+
+def asked() -> bool:
+    """Return whether a signal has come that was ``deferred``."""
+    return _asked is not None
+
+
+@contextlib.contextmanager
+def deferred(value: bool = True) -> Iterator[None]:
+    """Keep the first signal for ``asked``.
+
+    Args:
+        value: False within such a block raises ``Stopped`` again, at once where one has come.
+    """
+    global _deferred
+    before, _deferred = _deferred, value
+    try:
+        if not value:
+            leave()
+        yield
+    finally:
+        _deferred = before
+
+
+def leave() -> None:
+    """Raise ``Stopped`` if a signal has come."""
+    if _asked is not None:
+        raise Stopped(_asked)
+
+
+def answer() -> None:
+    """Take the time that saving takes: ``GRACE`` no longer counts."""
+    _answered.set()
