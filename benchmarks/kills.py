@@ -24,10 +24,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from wtflow_jax.progress import bars
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from killing import LEAVING, ROOT, SIGNALS, Death, Moment, files, finish, kill, left, trained
+from wtflow_jax.progress import bars
 
 IN_A_ROW = 4
 """Kills of one run at most, before it may finish."""

@@ -1,11 +1,14 @@
 """Checkpoints of a run in progress, by Orbax: the last two that were saved."""
 
+import contextlib
 import gc
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,11 +65,28 @@ def _seal(described: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Collect what Orbax leaves of what failed: it complains when it is collected."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        yield
+    finally:
+        gc.collect()
+        sys.unraisablehook = hook
+
+
 class Checkpoints:
     """A directory of checkpoints; a context manager that waits for what is being written."""
 
     def __init__(self, directory: Path) -> None:
         """Open ``directory``, which is made where it does not exist."""
+        # Orbax prints the traceback of what it raises too.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.directory = directory.absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
         self.manager = ocp.CheckpointManager(self.directory, options=options)
@@ -76,9 +96,32 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Wait for the last save and close."""
-        self.manager.wait_until_finished()
-        self.manager.close()
+        """Wait for the last save and close.
+
+        Raises:
+            WTFlowError: it could not be written.
+        """
+        with self._writing():
+            self.manager.wait_until_finished()
+            self.manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell in one line why a checkpoint cannot be written, and leave nothing of it."""
+        try:
+            with _quiet():
+                yield
+        except WTFlowError:
+            raise
+        except Exception as error:
+            for part in self.directory.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(part, ignore_errors=True)
+            # "RESOURCE_EXHAUSTED: Error writing ...: Failed to write ...: No space left on device".
+            reason = _reason(error).rpartition(": ")[2]
+            raise WTFlowError(
+                f"{self.directory}: a checkpoint cannot be written ({reason}); free or name "
+                "another place"
+            ) from None
 
     def any(self) -> bool:
         """Return whether there are checkpoints."""
@@ -111,7 +154,8 @@ class Checkpoints:
         arguments = ocp.args.Composite(
             state=ocp.args.StandardSave(state), history=ocp.args.JsonSave(described)
         )
-        self.manager.save(step, args=arguments)
+        with self._writing():
+            self.manager.save(step, args=arguments)
 
     def restore(self, like: TrainState) -> Saved | None:
         """Return what the newest checkpoint holds that is whole, or None where there is none.
@@ -143,15 +187,11 @@ class Checkpoints:
 
     def _try(self, step: int, like: TrainState) -> Saved | str:
         """Return what a checkpoint holds, or why it cannot be read."""
-        # What Orbax leaves of a read that failed complains when it is collected.
-        hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
-        try:
-            return self._read(step, like)
-        except Exception as error:
-            return (str(error).splitlines() or [type(error).__name__])[0][:200]
-        finally:
-            gc.collect()
-            sys.unraisablehook = hook
+        with _quiet():
+            try:
+                return self._read(step, like)
+            except Exception as error:
+                return _reason(error)[:200]
 
     def _read(self, step: int, like: TrainState) -> Saved:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)

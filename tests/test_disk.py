@@ -1,0 +1,111 @@
+"""Disks that are full or may not be written, directories that two runs want."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import trees
+from running import one_line
+from test_wtflow import noisy
+
+from killing import ROOT, finish, left, start, trained
+
+MVTEC = ROOT / "experiments" / "mvtec.py", "--smoke", "--epochs", 3
+PLACES = "--out", "t/out", "--models", "t/models", "--cache", "t/cache"
+FULL = """
+set -u
+mount -t tmpfs -o size={size} tmpfs t/{where} || exit 77
+"$@" 2> first; echo $? > status
+find t -name '*.part' -o -name '.lock' -o -name '*tmp*' > left
+mount -o remount,size=500m t/{where}
+"$@" 2> second; echo $? >> status
+mkdir moved && cp -r t/. moved
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    place = tmp_path_factory.mktemp("whole")
+    finish((*MVTEC, "--out", "out", "--models", "models", "--cache", "cache"), place)
+    return trained(place)
+
+
+@pytest.mark.parametrize(
+    ("where", "size", "said"),
+    [
+        ("cache", "100k", "cannot write the built-in category (No space left on device)"),
+        ("cache", "6m", "features"),
+        ("models", "2m", "a checkpoint cannot be written (No space left on device"),
+        ("out", "8k", "No space left on device; free or name another place by --out"),
+    ],
+)
+def test_a_full_disk_is_told_and_the_run_goes_on(whole, tmp_path, where, size, said):
+    for name in ("out", "models", "cache"):
+        (tmp_path / "t" / name).mkdir(parents=True)
+    script = FULL.format(size=size, where=where)
+    command = sys.executable, *map(str, (*MVTEC, *PLACES, "--resume"))
+    subprocess.run(
+        ["unshare", "-m", "bash", "-c", script, "bash", *command],
+        cwd=tmp_path,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "COLUMNS": "120"},
+        check=False,
+    )
+    if not (tmp_path / "status").exists():
+        pytest.skip("needs the right to mount a file system of its own")
+    assert (tmp_path / "status").read_text().split() == ["1", "0"]
+    assert said in one_line((tmp_path / "first").read_text())
+    assert (tmp_path / "left").read_text() == ""
+    assert trained(tmp_path / "moved") == whole
+
+
+def test_a_place_that_may_not_be_written(tmp_path):
+    # Not even by root.
+    for flag in ("--out", "--models", "--cache"):
+        running = start((*MVTEC, *PLACES, flag, "/proc/nothing"), tmp_path)
+        _, stderr = running.communicate()
+        assert running.returncode == 1
+        assert "/proc/nothing" in one_line(stderr)
+
+
+def test_two_runs_of_one_cache_and_one_store(whole, tmp_path):
+    """Both are right: one waits while the other trains."""
+    where = "--models", "models", "--cache", "cache"
+    both = [start((*MVTEC, *where, "--out", name), tmp_path) for name in ("out", "other")]
+    for running in both:
+        _, stderr = running.communicate()
+        assert running.returncode == 0, stderr
+    assert trained(tmp_path) == whole
+    (tmp_path / "out").rename(tmp_path / "first")
+    (tmp_path / "other").rename(tmp_path / "out")
+    assert trained(tmp_path) == whole
+    assert left(tmp_path) == []
+
+
+def test_two_runs_of_one_directory(tmp_path):
+    command = (*MVTEC, *PLACES, "--resume")
+    running = start(command, tmp_path)
+    while not (tmp_path / "t" / "out" / ".lock").exists():
+        assert running.poll() is None
+    second = start(command, tmp_path)
+    _, stderr = second.communicate()
+    assert second.returncode == 1
+    assert f"t/out: process {running.pid} of " in one_line(stderr)
+    assert "is writing there; wait for it, or give another --out" in stderr
+    _, stderr = running.communicate()
+    assert running.returncode == 0, stderr
+
+
+def test_two_predictions_of_one_directory(tmp_path):
+    for i in range(6):
+        trees.write(tmp_path / "good" / f"{i}.png", noisy(i))
+    finish(("-m", "wtflow_jax", "fit", "good", "--out", "model", "--image-size", 64), tmp_path)
+    command = "-m", "wtflow_jax", "predict", "model", "good", "--out", "found"
+    running = start(command, tmp_path)
+    while not (tmp_path / "found" / ".lock").exists():
+        assert running.poll() is None
+    for other in (command, ("-m", "wtflow_jax", "fit", "good", "--out", "found")):
+        second = start(other, tmp_path)
+        _, stderr = second.communicate()
+        assert f"found: process {running.pid} of " in one_line(stderr)
+    assert running.wait() == 0

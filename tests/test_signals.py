@@ -1,0 +1,95 @@
+"""Being asked to stop, in processes of their own."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from wtflow_jax import command, signals
+
+START = """
+import hashlib, sys, time
+from wtflow_jax import command, signals
+signals.GRACE = 0.5
+
+def work():
+    print("ready", flush=True)
+"""
+END = """
+    return 0
+
+sys.exit(command.status(work, again="go on"))
+"""
+BUSY = "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
+SAVING = """
+    with signals.deferred():
+        while not signals.asked():
+            time.sleep(0.01)
+        signals.answer()
+        time.sleep(1)
+        print("saved", flush=True)
+        signals.leave()
+"""
+STUBBORN = """
+    with signals.deferred():
+        while True:
+            time.sleep(0.01)
+            if signals.asked():
+                print("asked", flush=True)
+"""
+
+
+def stopped(body, number, then=None):
+    """Run a body that is sent a signal; its status and what it printed."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", START + body + END],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout.readline() == "ready\n"
+    # Within the call that follows.
+    time.sleep(0.3)
+    running.send_signal(number)
+    if then is not None:
+        assert running.stdout.readline() == "asked\n"
+        running.send_signal(then)
+    return (*running.communicate(timeout=60)[::-1], running.returncode)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_command_in_one_line(number, status):
+    assert stopped("    time.sleep(60)", number) == ("stopped; go on\n", "", status)
+
+
+def test_what_cannot_be_interrupted_is_left_after_a_while():
+    told, _, status = stopped(BUSY, signal.SIGTERM)
+    assert told == "stopped, being busy for 0.5 seconds\n"
+    assert status == 143
+
+
+def test_saving_takes_its_time():
+    assert stopped(SAVING, signal.SIGINT) == ("stopped; go on\n", "saved\n", 130)
+
+
+def test_the_second_signal_is_obeyed_at_once():
+    told, _, status = stopped(STUBBORN, signal.SIGINT, then=signal.SIGTERM)
+    assert told == ""
+    assert status == 143
+
+
+def test_signals_are_raised_within_what_is_deferred():
+    def work():
+        with signals.deferred():
+            signal.raise_signal(signal.SIGINT)
+            assert signals.asked()
+            with signals.deferred(False):
+                raise AssertionError("is not reached")
+        return 0
+
+    assert command.status(work) == 130
+    # What was before is again.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert command.status(lambda: 7) == 7
