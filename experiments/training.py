@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.progress import Progress
@@ -18,7 +19,7 @@ import models
 from models import Cells, FeatureMaps, Model, Splits
 from wtflow_jax import detector, figures, inference, sharding, signals, train
 from wtflow_jax.atomic import alone, replacing, sweep
-from wtflow_jax.checkpoint import Checkpoints, History
+from wtflow_jax.checkpoint import Checkpoints, History, Saved
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.radial import Radii
@@ -83,7 +84,6 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
     layout = detector.objective(config).layout
     x = splits.train if isinstance(splits.train, Stored) else layout.replicate(splits.train)
     fitted, state = detector.init(config, x)
-    history: History = []
     if state is None:
         seconds = time.perf_counter() - start
         history = [{"epoch": 0, "loss": None, "seconds_train": seconds}]
@@ -91,56 +91,73 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
         _finish(config, fitted, splits, directory, history)
         return
     steps = -(-x.shape[0] // config.batch_size)
-    with Checkpoints(directory / "checkpoint") as checkpoints, signals.deferred():
-        past = train.BEGINNING
-        if found := checkpoints.restore(state):
-            state, history, past = found
-            fitted = fitted._replace(params=state.params)
-        done = steps * len(history) + past.steps
+    # Processes that train together would have to agree on the step at which they stop.
+    deferred = signals.deferred(jax.process_count() == 1)
+    with Checkpoints(directory / "checkpoint") as checkpoints, deferred:
+        saved = checkpoints.restore(state) or Saved(state, [], train.BEGINNING)
+        fitted = fitted._replace(params=saved.state.params)
+        done = steps * len(saved.history) + saved.past.steps
         task = progress.add_task(
             f"{name}, {config.wt}: training", total=steps * config.epochs, completed=done, note=""
         )
-        began, saved = time.perf_counter(), time.monotonic()
+        began = time.perf_counter()
 
         def advance(taken: int, loss: float) -> None:
             progress.advance(task, taken)
             rate = (progress.tasks[task].completed - done) / steps / (time.perf_counter() - began)
             progress.update(task, note=f"loss {loss:.3f}, {rate:.2f} epochs/s")
 
-        run = detector.epochs(
-            config, fitted, state, x, past=past, advance=advance, stop=signals.asked
-        )
+        more = {"past": saved.past, "advance": advance, "stop": signals.asked}
+        run = detector.epochs(config, fitted, saved.state, x, **more)
         try:
-            for fitted, epoch in run:
-                past = epoch.past
-                evaluate = epoch.whole and _evaluated(config, epoch.number)
-                entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
-                # Scores that a signal interrupts are taken when the run goes on.
-                with contextlib.suppress(signals.Stopped):
-                    if evaluate:
-                        whole = detector.local(config, fitted)
-                        with signals.deferred(False):
-                            seconds = _score(config, whole, splits, directory, epoch.number)
-                        entry["seconds_evaluate"] = seconds
-                    if epoch.whole:
-                        history.append(entry)
-                        past = past.over()
-                # While the loss is above its first value the checkpoint from before is kept.
-                due = past.good and (evaluate or time.monotonic() - saved > SAVE_SECONDS)
-                if due or signals.asked() or len(history) == config.epochs:
-                    if signals.asked():
-                        signals.answer()
-                    step = steps * len(history) + past.steps
-                    checkpoints.save(epoch.state, history, past, step)
-                    saved = time.monotonic()
-                signals.leave()
+            fitted = _follow(config, run, fitted, splits, directory, saved.history, checkpoints)
         except train.Diverged as error:
             kept = f"; the checkpoints in {checkpoints.directory} are from before"
             raise WTFlowError(
                 f"{name}: {error}{kept if checkpoints.any() else ''}; give a lower "
                 "--learning-rate, or another --wt or --seed"
             ) from error
-    _finish(config, detector.local(config, fitted), splits, directory, history)
+    _finish(config, detector.local(config, fitted), splits, directory, saved.history)
+
+
+def _follow(
+    config: Config,
+    run: Iterator[tuple[detector.Detector, train.Epoch]],
+    fitted: detector.Detector,
+    splits: Splits,
+    directory: Path,
+    history: History,
+    checkpoints: Checkpoints,
+) -> detector.Detector:
+    """Score and save a run's epochs, add them to its history, and return the last detector.
+
+    Raises:
+        signals.Stopped: a signal has come; the step that the run was at is saved.
+    """
+    saved = time.monotonic()
+    for fitted, epoch in run:
+        past = epoch.past
+        entry = {"epoch": epoch.number, "loss": epoch.loss, "seconds_train": epoch.seconds}
+        evaluate = epoch.whole and _evaluated(config, epoch.number)
+        # Scores that a signal interrupts are taken when the run goes on.
+        with contextlib.suppress(signals.Stopped):
+            if evaluate:
+                whole = detector.local(config, fitted)
+                with signals.deferred(False):
+                    seconds = _score(config, whole, splits, directory, epoch.number)
+                entry["seconds_evaluate"] = seconds
+            if epoch.whole:
+                history.append(entry)
+                past = past.over()
+        if signals.asked():
+            signals.answer()
+        # While the loss is above its first value the checkpoint from before is kept.
+        due = past.good and (evaluate or time.monotonic() - saved > SAVE_SECONDS)
+        if due or signals.asked() or len(history) == config.epochs:
+            checkpoints.save(epoch.state, history, past)
+            saved = time.monotonic()
+        signals.leave()
+    return fitted
 
 
 def _score(

@@ -15,6 +15,7 @@ LEVELS = [
         "types",
         "signals",
         "command",
+        "checksum",
         "compilation",
         "atomic",
         "progress",

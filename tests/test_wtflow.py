@@ -13,7 +13,7 @@ from conftest import shared
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from wtflow_jax import backbones, cli, figures, fitting, model, predicting
+from wtflow_jax import backbones, checksum, cli, figures, fitting, model, predicting
 
 
 def noisy(seed, defect=False):
@@ -180,8 +180,7 @@ def test_an_edited_model_is_one_line(place, tmp_path, capsys):
     told = capsys.readouterr().err
     assert told == f"error: {path}: is not what was written, damaged or edited; fit it again\n"
     # By somebody who knows how.
-    description["seal"] = model._seal(description)
-    path.write_text(json.dumps(description))
+    path.write_text(json.dumps(checksum.sealed(description)))
     assert run("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: the model's unet velocity does not fit its tensors")

@@ -50,7 +50,7 @@ def main(
             history.append({"loss": epoch.loss})
             params = epoch.state.params
             if len(history) == epochs:
-                checkpoints.save(epoch.state, history, epoch.past.over(), len(history))
+                checkpoints.save(epoch.state, history, epoch.past.over())
                 break
     leaves = jax.tree.leaves(params)
     held = sum(leaf.addressable_data(0).nbytes for leaf in leaves)

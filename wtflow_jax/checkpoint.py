@@ -2,8 +2,6 @@
 
 import contextlib
 import gc
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -14,10 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 import orbax.checkpoint as ocp
 from jaxtyping import Array, Bool, UInt32
 
-from wtflow_jax import sharding
+from wtflow_jax import checksum, sharding
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.train import Diverged, Past, TrainState
 
@@ -59,10 +58,6 @@ def _sums(state: TrainState) -> tuple[UInt32[Array, " leaves"], Bool[Array, ""]]
     leaves = jax.tree.leaves(state)
     finite = [jnp.isfinite(leaf).all() for leaf in leaves]
     return jnp.stack([of(leaf) for leaf in leaves]), jnp.stack(finite).all()
-
-
-def _seal(described: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def _reason(error: Exception) -> str:
@@ -127,8 +122,8 @@ class Checkpoints:
         """Return whether there are checkpoints."""
         return self.manager.latest_step() is not None
 
-    def save(self, state: TrainState, history: History, past: Past, step: int) -> None:
-        """Save a state and what it has behind it.
+    def save(self, state: TrainState, history: History, past: Past) -> None:
+        """Save a state and what it has behind it, under the number of its optimizer steps.
 
         The state is copied before this returns, so its memory may be reused at once.
 
@@ -136,11 +131,11 @@ class Checkpoints:
             state: of the run.
             history: an entry an epoch that is over, with its ``loss``.
             past: what the state has behind it.
-            step: optimizer steps so far, the checkpoint's name.
 
         Raises:
             Diverged: the state is not finite.
         """
+        step = int(optax.tree_utils.tree_get(state.moments, "count"))
         if step == self.manager.latest_step():
             return
         sums, finite = _sums(state)
@@ -150,9 +145,9 @@ class Checkpoints:
         # They are in the history.
         del begun["losses"]
         described = {"epochs": history, "begun": begun, "sums": sums.tolist()}
-        described["seal"] = _seal(described)
         arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave(described)
+            state=ocp.args.StandardSave(state),
+            history=ocp.args.JsonSave(checksum.sealed(described)),
         )
         with self._writing():
             self.manager.save(step, args=arguments)
@@ -200,7 +195,7 @@ class Checkpoints:
         )
         restored = self.manager.restore(step, args=arguments)
         described = dict(restored["history"])
-        if _seal({k: v for k, v in described.items() if k != "seal"}) != described["seal"]:
+        if not checksum.is_whole(described):
             raise ValueError("its history is not what was saved")
         if _sums(restored["state"])[0].tolist() != described["sums"]:
             raise ValueError("its arrays are not what was saved")

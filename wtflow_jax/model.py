@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from wtflow_jax import backbones, detector, transport, whitening
+from wtflow_jax import backbones, checksum, detector, transport, whitening
 from wtflow_jax.atomic import LOCK, replacing_directory
 from wtflow_jax.backbones import Backbone
 from wtflow_jax.config import OF_A_RUN, Config
@@ -116,16 +116,9 @@ def save(model: Model, directory: Path) -> None:
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     tensors = safetensors.numpy.save(whole)
     description["tensors"] = hashlib.sha256(tensors).hexdigest()
-    description["seal"] = _seal(description)
     with replacing_directory(directory) as part:
         (part / TENSORS).write_bytes(tensors)
-        (part / DESCRIPTION).write_text(json.dumps(description, indent=1))
-
-
-def _seal(description: Mapping[str, Any]) -> str:
-    """Return a checksum of all else that a description says."""
-    rest = {name: value for name, value in description.items() if name != "seal"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+        (part / DESCRIPTION).write_text(json.dumps(checksum.sealed(description), indent=1))
 
 
 def kept(config: Config) -> dict[str, Any]:
@@ -195,7 +188,7 @@ def _description(directory: Path) -> dict[str, Any]:
         raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
     if found != FORMAT:
         raise WTFlowError(f"{path}: has format {found}, this is {FORMAT}; fit the model again")
-    if description.get("seal") != _seal(description):
+    if not checksum.is_whole(description):
         raise WTFlowError(f"{path}: is not what was written, damaged or edited; fit it again")
     return description
 
