@@ -5,6 +5,7 @@ among its tensors.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -16,10 +17,11 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from wtflow_jax import backbones, detector, transport, whitening
+from wtflow_jax import backbones, detector, transport, untrusted, whitening
 from wtflow_jax.atomic import replacing_directory
 from wtflow_jax.backbones import Backbone
 from wtflow_jax.config import OF_A_RUN, Config
+from wtflow_jax.datasets.images import MULTIPLE
 from wtflow_jax.decision import Threshold
 from wtflow_jax.detector import Detector
 from wtflow_jax.errors import WTFlowError
@@ -28,6 +30,8 @@ from wtflow_jax.framing import Framing
 FORMAT = 1
 """Raised whenever a model of before could not be read, or would give other scores."""
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
+LONGEST = 1 << 15
+"""Pixels of a window's side."""
 STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
 
 
@@ -144,6 +148,7 @@ def load(directory: Path) -> Model:
     description = _description(directory)
     arrays = _tensors(directory)
     try:
+        _check(description)
         config = _config(description["config"])
         tree = nested(arrays)
         named = description["backbone"]
@@ -168,7 +173,7 @@ def load(directory: Path) -> Model:
             training=description["training"],
             versions=description["versions"],
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise WTFlowError(
             f"{directory / DESCRIPTION}: does not fit its tensors ({error}); fit the model again"
         ) from error
@@ -179,7 +184,7 @@ def _description(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WTFlowError(f"{directory}: is no model, {DESCRIPTION} is not there; see wtflow fit")
     try:
-        description = json.loads(path.read_text())
+        description = untrusted.parse(path.read_bytes())
         found = description["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
@@ -199,6 +204,27 @@ def _tensors(directory: Path) -> dict[str, np.ndarray]:
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise WTFlowError(f"{path}: {name} is no finite numbers; fit the model again")
     return arrays
+
+
+def _check(description: Mapping[str, Any]) -> None:
+    """Raise ValueError where values are none that a fit gives; an edited file may hold any."""
+    framing, training = description["framing"], description["training"]
+    (height, width), overlap = framing["size"], framing["overlap"]
+    for side in (height, width):
+        if type(side) is not int or not 0 < side <= LONGEST or side % MULTIPLE:
+            raise ValueError(f"a window of {height!r}x{width!r}")
+    if overlap is not None and not (type(overlap) is int and 0 <= overlap < min(height, width)):
+        raise ValueError(f"an overlap of {overlap!r}")
+    low, high = description["colours"]
+    numbers = low, high, *(description["threshold"][name] for name in Threshold._fields)
+    if not all(type(value) is float and math.isfinite(value) for value in numbers):
+        raise ValueError(f"colours or threshold of {numbers}")
+    if not low < high:
+        raise ValueError(f"colours from {low} to {high}")
+    kinds = {"images": int, "seen": list, "held_out": list, "held_out_of": list}
+    for name, kind in kinds.items():
+        if type(training[name]) is not kind:
+            raise ValueError(f"training with {name} of {training[name]!r}")
 
 
 def _config(flags: Mapping[str, Any]) -> Config:

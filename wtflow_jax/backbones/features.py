@@ -20,6 +20,7 @@ from wtflow_jax.atomic import replacing
 from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.datasets import Sample, read_image
+from wtflow_jax.datasets.images import is_large
 from wtflow_jax.datasets.sample import File
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.threads import ahead
@@ -280,6 +281,7 @@ def _computed(
     def read(sample: Sample) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
         return sample.path, read_image(sample.path, size)
 
-    for part in batched(backbone, ahead(read, samples), dense):
+    images = ahead(read, samples, alone=lambda sample: is_large(sample.path))
+    for part in batched(backbone, images, dense):
         yield part
         advance(len(part))

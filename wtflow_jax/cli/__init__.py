@@ -27,7 +27,7 @@ from wtflow_jax.cli.info import Info
 from wtflow_jax.cli.predict import Predict
 from wtflow_jax.cli.report import Report
 from wtflow_jax.config import CACHE
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"error: {shown(where)}{shown(error.strerror or error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
