@@ -119,7 +119,7 @@ NAMES = (
     "=cmd|' '!A0.png",
     'quotes "and", commas.png',
     "<img src=x onerror=fail()>.png",
-    "<!--<script>fail()</script>.png",
+    "<!--<script>fail().png",
     "left\u202egnp.png",
     "line\u2028separator.png",
     "-dash.png",

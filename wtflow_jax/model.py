@@ -5,7 +5,6 @@ among its tensors.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
 from wtflow_jax import backbones, detector, transport, untrusted, whitening
 from wtflow_jax.atomic import replacing_directory
@@ -32,6 +30,8 @@ FORMAT = 1
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 LONGEST = 1 << 15
 """Pixels of a window's side."""
+HUGE = 1e30
+"""Beyond any score."""
 STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
 
 
@@ -154,7 +154,7 @@ def load(directory: Path) -> Model:
         named = description["backbone"]
         backbone = backbones.assemble(
             named["name"],
-            tuple(named["layers"]),
+            backbones.parse_layers(named["name"], named["layers"]),
             jax.tree.map(jnp.asarray, tree["backbone"]),
             named["digest"],
         )
@@ -173,7 +173,10 @@ def load(directory: Path) -> Model:
             training=description["training"],
             versions=description["versions"],
         )
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (
+        *(WTFlowError, LookupError, TypeError, AttributeError, ValueError),
+        *(OverflowError, RecursionError),
+    ) as error:
         raise WTFlowError(
             f"{directory / DESCRIPTION}: does not fit its tensors ({error}); fit the model again"
         ) from error
@@ -196,9 +199,8 @@ def _description(directory: Path) -> dict[str, Any]:
 def _tensors(directory: Path) -> dict[str, np.ndarray]:
     path = directory / TENSORS
     try:
-        with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        arrays, _ = untrusted.tensors(path)
+    except ValueError as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
@@ -217,10 +219,8 @@ def _check(description: Mapping[str, Any]) -> None:
         raise ValueError(f"an overlap of {overlap!r}")
     low, high = description["colours"]
     numbers = low, high, *(description["threshold"][name] for name in Threshold._fields)
-    if not all(type(value) is float and math.isfinite(value) for value in numbers):
+    if not all(type(value) is float and abs(value) < HUGE for value in numbers) or low >= high:
         raise ValueError(f"colours or threshold of {numbers}")
-    if not low < high:
-        raise ValueError(f"colours from {low} to {high}")
     kinds = {"images": int, "seen": list, "held_out": list, "held_out_of": list}
     for name, kind in kinds.items():
         if type(training[name]) is not kind:

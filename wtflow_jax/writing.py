@@ -32,8 +32,9 @@ Kind = Literal["overlay", "16bit", "none"]
 
 def _text(row: Mapping[str, Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([row[name] for name in COLUMNS])
-    return text.getvalue()
+    # What ends a line is quoted in a field: both characters, as readers take either for an end.
+    csv.writer(text, lineterminator="\r\n").writerow([row[name] for name in COLUMNS])
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def check_free(directory: Path, resume: bool) -> None:

@@ -14,8 +14,8 @@ import PIL
 import safetensors.numpy
 from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
-from safetensors import SafetensorError, safe_open
 
+from wtflow_jax import untrusted
 from wtflow_jax.atomic import replacing
 from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
 from wtflow_jax.compilation import XLA_OPTIONS
@@ -115,18 +115,18 @@ def _name(key: _Key) -> str:
 def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"]:
     advice = "delete it, or give another --cache"
     try:
-        with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            version = metadata.get("version")
-            if version != VERSION:
-                raise WTFlowError(
-                    f"{path}: written by cache version {version}, this is {VERSION}; {advice}"
-                )
-            if metadata.get("key") != key.text():
-                raise WTFlowError(f"{path}: holds the features of other images; {advice}")
-            features = file.get_tensor("features")
-    except (SafetensorError, OSError) as error:
+        arrays, metadata = untrusted.tensors(path)
+    except ValueError as error:
         raise WTFlowError(f"{path}: is no readable feature cache ({error}); {advice}") from error
+    if (version := metadata.get("version")) != VERSION:
+        raise WTFlowError(
+            f"{path}: written by cache version {version}, this is {VERSION}; {advice}"
+        )
+    if metadata.get("key") != key.text():
+        raise WTFlowError(f"{path}: holds the features of other images; {advice}")
+    features = arrays.get("features")
+    if features is None or features.dtype != np.float32 or features.ndim != 4:
+        raise WTFlowError(f"{path}: holds no feature maps; {advice}")
     if not np.isfinite(features).all():
         raise WTFlowError(f"{path}: holds NaN or infinite features; {advice}")
     return features

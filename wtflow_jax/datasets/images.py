@@ -22,8 +22,9 @@ LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
 LARGE = 1 << 25
 """Pixels from which on an image is not decoded beside others."""
 
-# Pillow warns of images half as large as those it refuses; there is one limit here, which is told.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow warns of images half as large as those it refuses, and of odd metadata. Here an image is
+# read, or a line says why not.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path: File, size: tuple[int, int]) -> NDArray[np.uint8]:

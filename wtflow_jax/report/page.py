@@ -17,6 +17,8 @@ from wtflow_jax.tables import Table
 
 RESULTS = "results.json"
 LAYERS = ("overlay", "image", "map", "mask")
+HUGE = 1e30
+"""Beyond any score."""
 PREDICTED: Mapping[str, Any] = {}
 """The one row of what ``wtflow predict`` has written."""
 
@@ -59,11 +61,14 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
             missing.
     """
     results = _results(run)
-    packages = _packages()
+    jinja2, vl_convert = _packages()
     try:
-        page = _page(run, results, most, advance, *packages)
+        page = _page(run, results, most, advance, jinja2, vl_convert)
     # What else may be wrong with values of another type or range than an experiment's.
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (
+        *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
+        jinja2.TemplateError,
+    ) as error:
         what = f"{type(error).__name__}: {error}"
         raise WTFlowError(f"{run / RESULTS}: is no results file ({what}); run it again") from error
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +161,7 @@ def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
     if tested is not None:
         threshold, source = _threshold(row, tested)
         drawn |= _of_scores(tested, threshold)
-        images, told = gallery.of_tested(tested, row.get("colours"), most)
+        images, told = gallery.of_tested(tested, _colours(row), most)
         notes += told
     history = row.get("history") or []
     if any(entry.get("loss") is not None for entry in history):
@@ -183,6 +188,15 @@ def of_predictions(run: Path, most: int) -> Section:
 def _layers(images: list[gallery.Entry]) -> list[str]:
     shown = {name for image in images for name in image.get("pictures", {})}
     return [name for name in LAYERS if name in shown]
+
+
+def _colours(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    if row.get("colours") is None:
+        return None
+    low, high = row["colours"]
+    if not -HUGE < low < high < HUGE:
+        raise ValueError(f"colours from {low} to {high}")
+    return low, high
 
 
 def _threshold(row: Mapping[str, Any], tested: Tested) -> tuple[float, str]:
