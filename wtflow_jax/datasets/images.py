@@ -1,6 +1,7 @@
 """The one preprocessing there is: decode and resize on the host, with Pillow."""
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ LARGE = 1 << 25
 # Pillow warns of images half as large as those it refuses, and of odd metadata. Here an image is
 # read, or a line says why not.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def read_image(path: File, size: tuple[int, int]) -> NDArray[np.uint8]:
