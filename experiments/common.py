@@ -25,7 +25,7 @@ from wtflow_jax import command, datasets, sharding, tables
 from wtflow_jax.atomic import LOCK, alone, sweep
 from wtflow_jax.config import LAYOUT, Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 
 Results = dict[str, Any]
 Changes = Mapping[str, Any]
@@ -87,9 +87,9 @@ def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
     for table in experiment.show(config, results["rows"]):
         tables.show(table, console)
     for reason in dict.fromkeys(r for row in results["rows"] for r in row.get("undefined", ())):
-        console.print(reason, markup=False, soft_wrap=True)
+        console.print(shown(reason), markup=False, soft_wrap=True)
     where = f"written to {config.out / 'results.json'}; models in {config.models}"
-    console.print(where, soft_wrap=True, highlight=False)
+    console.print(shown(where), markup=False, soft_wrap=True, highlight=False)
     sharding.meet("done")
     return 0
 
@@ -189,8 +189,8 @@ def _compare(config: Config, category: Category) -> None:
         # A prepared set is checked where it was prepared from.
         root = config.root if layout == config.data else "ROOT"
         print(
-            f"{category.name}: {found} images (train + good + defective), published are "
-            f"{expected}: see python -m wtflow_jax.datasets check {layout} {root}",
+            f"{shown(category.name)}: {found} images (train + good + defective), published are "
+            f"{expected}: see python -m wtflow_jax.datasets check {layout} {shown(root)}",
             file=sys.stderr,
         )
 

@@ -86,6 +86,8 @@ def measured(config: Config, test: Test, model: models.Model, progress: Progress
             progress.advance(task)
         first = test.samples[int(np.argmin(test.known))].path
         figures.lacking(test.labels, test.known, str(first))
+        paths = [str(sample.path) for sample in test.samples]
+        figures.doubted(paths, test.labels & test.known, test.masks)
     row: Row = {"model": model.directory.name}
     for name in each[0]:
         values = [one[name] for one in each[last:]]

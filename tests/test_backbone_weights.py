@@ -1,9 +1,12 @@
 """Where weights come from, and which are refused."""
 
 import hashlib
+import re
+import urllib.request
 
 import numpy as np
 import pytest
+from raising import fails
 from safetensors.numpy import save_file
 
 from wtflow_jax import backbones
@@ -84,8 +87,11 @@ def test_download_is_checked_and_kept(tmp_path, monkeypatch):
     digest = weights.file_digest(origin)
     assert digest == hashlib.sha256(origin.read_bytes()).hexdigest()
 
+    # A file in place of the network.
+    monkeypatch.setattr(weights, "_open", lambda url: urllib.request.urlopen(origin.as_uri()))
+
     def official(sha256):
-        source = weights.Download(origin.as_uri(), sha256)
+        source = weights.Download("https://nowhere/net-1234.pth", sha256)
         monkeypatch.setitem(weights.OFFICIAL, "resnet18", source)
 
     official("0" * 64)
@@ -93,7 +99,7 @@ def test_download_is_checked_and_kept(tmp_path, monkeypatch):
         weights.resolve("resnet18", None, cache)
     assert list((cache / "weights").iterdir()) == []
 
-    official(digest[:8])
+    official(digest)
     path = weights.resolve("resnet18", None, cache)
     assert path == cache / "weights" / "net-1234.pth"
     assert path.read_bytes() == origin.read_bytes()
@@ -103,6 +109,22 @@ def test_download_is_checked_and_kept(tmp_path, monkeypatch):
     origin.unlink()
     assert weights.resolve("resnet18", None, cache) == path
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("url", ["http://a/b.pth", "ftp://a/b.pth", "file:///etc/passwd"])
+def test_what_is_no_https_is_not_downloaded(url, tmp_path, monkeypatch):
+    monkeypatch.setitem(weights.OFFICIAL, "resnet18", weights.Download(url, "00"))
+    with fails(url, "is no HTTPS", "--weights PATH"):
+        weights.resolve("resnet18", None, tmp_path)
+    request = urllib.request.Request("https://a/b.pth")
+    with fails(url, "is no HTTPS"):
+        weights._Redirects().redirect_request(request, None, 302, "", {}, url)
+    elsewhere = weights._Redirects().redirect_request(request, None, 302, "", {}, "https://c/d")
+    assert elsewhere.full_url == "https://c/d"
+
+
+def test_published_digests_are_whole():
+    assert all(re.fullmatch("[0-9a-f]{64}", source.sha256) for source in weights.OFFICIAL.values())
 
 
 def test_without_a_network_a_path_is_asked_for(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_directories_files_and_patterns(tree):
 
 
 def test_a_list_on_standard_input(tree, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("in/b.png\n\nnowhere.png\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"in/b.png\n\nnowhere.png\n")))
     assert names("-") == ["in/b.png", "nowhere.png"]
 
 

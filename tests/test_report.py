@@ -14,7 +14,7 @@ from wtflow_jax.geometry.radial import Radii
 
 SCORES = [0.1, 0.3, 0.55, 0.4, 0.7, 0.9]
 DEFECTIVE = [False, False, False, True, True, True]
-HOSTILE = "<img src=x onerror=fail()>&'.png"
+HOSTILE = "</script><img src=x onerror=fail()>&'\n\x1b\udce9.png"
 
 
 @pytest.fixture

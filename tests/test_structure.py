@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
 LEVELS = [
     {
         "errors",
+        "untrusted",
         "types",
         "signals",
         "command",

@@ -300,7 +300,7 @@ def test_maps_of_images_elsewhere_do_not_meet(place, tmp_path, monkeypatch):
 
 
 def test_nothing_on_standard_input(place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     assert run("predict", place / "model", "-", "--out", tmp_path / "found") == 1
     assert "standard input: no path in it" in capsys.readouterr().err
     assert not (tmp_path / "found").exists()

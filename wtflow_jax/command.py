@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from wtflow_jax import signals
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 
 
 def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int:
@@ -28,7 +28,8 @@ def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int
             return 1
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            print(f"error: {where}{error.strerror or error}{_after(advice)}", file=sys.stderr)
+            told = shown(f"{where}{error.strerror or error}")
+            print(f"error: {told}{_after(advice)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as stopped:
             print(f"stopped{_after(again)}", file=sys.stderr)

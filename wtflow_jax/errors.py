@@ -1,8 +1,26 @@
 """The one exception a user is meant to read."""
 
 
+def shown(text: object) -> str:
+    """Return text as one line that any terminal, file or page takes.
+
+    Args:
+        text: a message, a path.
+
+    Returns:
+        It, with escapes for what is not printed: control characters, line ends, marks that turn
+        the direction of writing, and bytes of a file name that are no UTF-8 (``\\n``, ``\\x1b``,
+        ``\\udcff``).
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
 class WTFlowError(Exception):
     """Bad input. The message is one line: the file, what was found and what to do.
 
     Raised where input enters; command lines print it without a traceback and exit with status 1.
     """
+
+    def __init__(self, message: str) -> None:
+        """Keep a message as one line, whatever the names in it are."""
+        super().__init__(shown(message))

@@ -128,6 +128,7 @@ def measure(model: Model, tested: Tested) -> dict[str, Any]:
             known = tested.known
             found |= figures.of_pixels(tested.maps[known], tested.masks[known])
         figures.lacking(tested.labels, tested.known, tested.paths[int(np.argmin(tested.known))])
+        figures.doubted(tested.paths, tested.labels & tested.known, tested.masks)
     held_out = len(model.training["held_out"])
     decision = figures.decided(model.threshold, held_out, tested.scores, tested.labels)
     return found | {"undefined": undefined, "decision": decision, "colours": model.colours}

@@ -1,6 +1,7 @@
 """Scored test images, their figures in %, and the file that keeps them for a report."""
 
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from wtflow_jax import metrics
 from wtflow_jax.atomic import replacing
+from wtflow_jax.datasets.inverted import Marked, doubt
 from wtflow_jax.decision import Threshold
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.radial import Radii
@@ -139,9 +141,26 @@ def lacking(labels: Bool[np.ndarray, " n"], known: Bool[np.ndarray, " n"], first
         warnings.warn(message, metrics.UndefinedMetric, stacklevel=2)
 
 
+def doubted(
+    paths: Sequence[str], labels: Bool[np.ndarray, " n"], masks: Bool[np.ndarray, "n H W"] | None
+) -> None:
+    """Warn where masks may be inverted: metrics of pixels then mean nothing.
+
+    Args:
+        paths: of the images.
+        labels: whether each is defective and has a mask.
+        masks: defective pixels; None where no defect has a mask.
+    """
+    if masks is not None:
+        chosen = np.flatnonzero(labels).tolist()
+        marked = [Marked(paths[i], float(masks[i].mean())) for i in chosen]
+        if message := doubt(marked):
+            warnings.warn(message, metrics.UndefinedMetric, stacklevel=2)
+
+
 @contextmanager
 def reasons() -> Iterator[list[str]]:
-    """Collect why metrics are undefined, each reason once, in place of warnings."""
+    """Collect why metrics are undefined or in doubt, each reason once, in place of warnings."""
     found: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", metrics.UndefinedMetric)
@@ -206,6 +225,7 @@ def load(path: Path) -> Tested:
     try:
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
+        _check(arrays)
         radii = None
         if "radii_of" in arrays:
             of, values, start, root_d = (arrays[f"radii_{name}"] for name in Radii._fields)
@@ -220,5 +240,22 @@ def load(path: Path) -> Tested:
             arrays.get("mask"),
             radii,
         )
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    # What numpy and zipfile raise on bytes that are none of theirs.
+    except (
+        *(OSError, ValueError, TypeError, LookupError, EOFError, MemoryError, OverflowError),
+        *(BadZipFile, NotImplementedError, RuntimeError, SyntaxError, zlib.error),
+    ) as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); run it again") from error
+
+
+def _check(arrays: dict[str, np.ndarray]) -> None:
+    """Raise ValueError where arrays are not what ``save`` writes."""
+    kinds = {"path": "U1", "kind": "U1", "label": "b1", "known": "b1", "score": "f1", "map": "f3"}
+    kinds |= {"mask": "b3"} if "mask" in arrays else {}
+    for name, kind in kinds.items():
+        if f"{arrays[name].dtype.kind}{arrays[name].ndim}" != kind:
+            raise ValueError(f"{name} is {arrays[name].dtype} of {arrays[name].ndim} axes")
+        if len(arrays[name]) != len(arrays["path"]):
+            raise ValueError(f"{name} is of {len(arrays[name])} images")
+    if not arrays["map"].size or ("mask" in arrays and arrays["mask"].shape != arrays["map"].shape):
+        raise ValueError("map is empty, or mask of another size")

@@ -1,11 +1,12 @@
 """Which image files a command line means."""
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wtflow_jax.datasets.files import EXTENSIONS, directories, files, is_image
+from wtflow_jax.datasets.files import EXTENSIONS, is_image, nested
 from wtflow_jax.errors import WTFlowError
 
 STDIN = "-"
@@ -24,7 +25,9 @@ def find(arguments: Sequence[str]) -> Iterator[Path]:
     """
     for argument in arguments:
         if argument == STDIN:
-            found = (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
+            # Bytes: names need not be UTF-8.
+            lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer if line.strip())
+            found = (Path(os.fsdecode(line)) for line in lines)
             if (first := next(found, None)) is None:
                 raise WTFlowError("standard input: no path in it; give one a line")
             yield first
@@ -32,7 +35,7 @@ def find(arguments: Sequence[str]) -> Iterator[Path]:
             continue
         path = Path(argument)
         if path.is_dir():
-            found = below(path)
+            found = nested(path)
         elif path.is_file():
             found = iter([path])
         elif glob.has_magic(argument):
@@ -46,10 +49,3 @@ def find(arguments: Sequence[str]) -> Iterator[Path]:
             raise WTFlowError(f"{argument}: no image in it ({endings})")
         yield first
         yield from found
-
-
-def below(directory: Path) -> Iterator[Path]:
-    """Yield the images of a directory and then those below it, by name; hidden ones left out."""
-    yield from files(directory)
-    for inner in directories(directory):
-        yield from below(inner)

@@ -242,7 +242,8 @@ def fit(
     threshold = decision.threshold(held_out.scores, config.false_alarms)
     fitted = detector.fit(config, jnp.asarray(windows.maps))
     advance("model", 1, 1)
-    high = held_out.low + 2 * (threshold.value - held_out.low)
+    # Of images that are all alike: a scale of some width.
+    high = held_out.low + 2 * max(threshold.value - held_out.low, 1e-6)
     training = {
         "images": len(paths),
         "fingerprint": hashlib.sha256("".join(sorted(windows.digests)).encode()).hexdigest(),

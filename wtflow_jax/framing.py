@@ -15,12 +15,15 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from wtflow_jax.datasets import open_image
-from wtflow_jax.datasets.images import MULTIPLE
+from wtflow_jax.datasets.images import MULTIPLE, is_large
 from wtflow_jax.datasets.sample import File
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.threads import ahead
 
 Size = tuple[int, int]
+
+MOST = 1 << 28
+"""Pixels of all windows of an image."""
 
 
 class Framing(NamedTuple):
@@ -63,7 +66,9 @@ def size_for(area: int, aspect: float) -> Size:
     Returns:
         (H, W), multiples of 32.
     """
-    height = math.sqrt(area * aspect)
+    # Where the shorter side is at its least, the longer one does not grow on.
+    most = area / MULTIPLE**2
+    height = math.sqrt(area * min(max(aspect, 1 / most), most))
 
     def side(length: float) -> int:
         return MULTIPLE * max(1, round(length / MULTIPLE))
@@ -71,11 +76,15 @@ def size_for(area: int, aspect: float) -> Size:
     return side(height), side(area / height)
 
 
+def _count(length: int, window: int, overlap: int) -> int:
+    return 1 if length <= window else math.ceil((length - overlap) / (window - overlap))
+
+
 def starts(length: int, window: int, overlap: int) -> list[int]:
     """Return where windows begin: evenly spaced, the first at 0, the last at the end."""
-    if length <= window:
+    count = _count(length, window, overlap)
+    if count == 1:
         return [0]
-    count = math.ceil((length - overlap) / (window - overlap))
     return [round(i * (length - window) / (count - 1)) for i in range(count)]
 
 
@@ -85,6 +94,9 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
     Args:
         image: RGB, of any size.
         framing: how.
+
+    Raises:
+        WTFlowError: they would have more than ``MOST`` pixels together.
     """
     height, width = framing.size
     if framing.overlap is None:
@@ -97,6 +109,13 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
         corners = [(0, 0)]
     else:
         size = image.height, image.width
+        sides = zip(size, framing.size, strict=True)
+        count = math.prod(_count(*lengths, framing.overlap) for lengths in sides)
+        if count * height * width > MOST:
+            raise WTFlowError(
+                f"{image.height}x{image.width} pixels are {count} windows of {height}x{width} that "
+                f"overlap by {framing.overlap}: give a smaller --overlap, or cut the image"
+            )
         rows, columns = (
             starts(*lengths, framing.overlap) for lengths in zip(size, framing.size, strict=True)
         )
@@ -152,7 +171,7 @@ def whole(framed: Framed, framing: Framing) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Framed | WTFlowError]]:
-    """Decode and frame images in threads, a few ahead; one that cannot be decoded is its error.
+    """Decode and frame images in threads, a few ahead; one that cannot be is its error.
 
     Args:
         paths: of images; as many are taken from it as are decoded ahead.
@@ -161,8 +180,12 @@ def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Fram
 
     def one(path: File) -> tuple[File, Framed | WTFlowError]:
         try:
-            return path, frame(open_image(path), framing)
+            image = open_image(path)
         except WTFlowError as error:
             return path, error
+        try:
+            return path, frame(image, framing)
+        except WTFlowError as error:
+            return path, WTFlowError(f"{path}: {error}")
 
-    return ahead(one, paths)
+    return ahead(one, paths, alone=is_large)

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
-from wtflow_jax import backbones, checksum, detector, transport, whitening
+from wtflow_jax import backbones, checksum, detector, transport, untrusted, whitening
 from wtflow_jax.atomic import LOCK, replacing_directory
 from wtflow_jax.backbones import Backbone
+from wtflow_jax.backbones.weights import file_digest
 from wtflow_jax.config import OF_A_RUN, Config
+from wtflow_jax.datasets.images import MULTIPLE
 from wtflow_jax.decision import Threshold
 from wtflow_jax.detector import Detector
 from wtflow_jax.errors import WTFlowError
@@ -29,6 +30,10 @@ from wtflow_jax.framing import Framing
 FORMAT = 2
 """Raised whenever a model of before could not be read, or would give other scores."""
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
+LONGEST = 1 << 15
+"""Pixels of a window's side."""
+HUGE = 1e30
+"""Beyond any score."""
 STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
 
 
@@ -145,14 +150,18 @@ def load(directory: Path) -> Model:
         WTFlowError: it is none, is damaged, or was written by another version of the format.
     """
     description = _description(directory)
-    arrays = _tensors(directory, description)
+    path = directory / TENSORS
+    arrays = _tensors(path)
+    if file_digest(path) != description.get("tensors"):
+        raise WTFlowError(f"{path}: is not what was written, damaged perhaps; fit the model again")
     try:
+        _check(description)
         config = _config(description["config"])
         tree = nested(arrays)
         named = description["backbone"]
         backbone = backbones.assemble(
             named["name"],
-            tuple(named["layers"]),
+            backbones.parse_layers(named["name"], named["layers"]),
             jax.tree.map(jnp.asarray, tree["backbone"]),
             named["digest"],
         )
@@ -171,7 +180,10 @@ def load(directory: Path) -> Model:
             training=description["training"],
             versions=description["versions"],
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (
+        *(WTFlowError, LookupError, TypeError, AttributeError, ValueError),
+        *(OverflowError, RecursionError),
+    ) as error:
         raise WTFlowError(
             f"{directory / DESCRIPTION}: does not fit its tensors ({error}); fit the model again"
         ) from error
@@ -182,7 +194,7 @@ def _description(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WTFlowError(f"{directory}: is no model, {DESCRIPTION} is not there; see wtflow fit")
     try:
-        description = json.loads(path.read_text())
+        description = untrusted.parse(path.read_bytes())
         found = description["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
@@ -193,19 +205,34 @@ def _description(directory: Path) -> dict[str, Any]:
     return description
 
 
-def _tensors(directory: Path, description: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    path = directory / TENSORS
+def _tensors(path: Path) -> dict[str, np.ndarray]:
     try:
-        data = path.read_bytes()
-        arrays = safetensors.numpy.load(data)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        arrays, _ = untrusted.tensors(path)
+    except ValueError as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
-    if hashlib.sha256(data).hexdigest() != description["tensors"]:
-        raise WTFlowError(f"{path}: is not what was written, damaged perhaps; fit the model again")
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise WTFlowError(f"{path}: {name} is no finite numbers; fit the model again")
     return arrays
+
+
+def _check(description: Mapping[str, Any]) -> None:
+    """Raise ValueError where values are none that a fit gives; an edited file may hold any."""
+    framing, training = description["framing"], description["training"]
+    (height, width), overlap = framing["size"], framing["overlap"]
+    for side in (height, width):
+        if type(side) is not int or not 0 < side <= LONGEST or side % MULTIPLE:
+            raise ValueError(f"a window of {height!r}x{width!r}")
+    if overlap is not None and not (type(overlap) is int and 0 <= overlap < min(height, width)):
+        raise ValueError(f"an overlap of {overlap!r}")
+    low, high = description["colours"]
+    numbers = low, high, *(description["threshold"][name] for name in Threshold._fields)
+    if not all(type(value) is float and abs(value) < HUGE for value in numbers) or low >= high:
+        raise ValueError(f"colours or threshold of {numbers}")
+    kinds = {"images": int, "seen": list, "held_out": list, "held_out_of": list}
+    for name, kind in kinds.items():
+        if type(training[name]) is not kind:
+            raise ValueError(f"training with {name} of {training[name]!r}")
 
 
 def _config(flags: Mapping[str, Any]) -> Config:

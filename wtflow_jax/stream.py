@@ -13,6 +13,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Float, Int
 
+from wtflow_jax import untrusted
 from wtflow_jax.atomic import replacing, sweep
 from wtflow_jax.errors import WTFlowError
 
@@ -40,10 +41,11 @@ class Shards:
         """
         self.directory = directory
         try:
-            index = json.loads((directory / INDEX).read_text())
-            self.shape: tuple[int, int, int, int] = tuple(index["shape"])
-            self.digest: str = index["digest"]
-            paths = [directory / name for name in index["shards"]]
+            index = untrusted.parse((directory / INDEX).read_bytes())
+            n, h, w, c = (int(length) for length in index["shape"])
+            self.shape = n, h, w, c
+            self.digest = str(index["digest"])
+            paths = [untrusted.inside(directory, name) for name in index["shards"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WTFlowError(f"{directory / INDEX}: is no index of shards; delete it") from error
         for path in paths:
@@ -60,7 +62,7 @@ class Shards:
         """
         with _damage_told(self.directory):
             records = [self._source[int(i)] for i in index]
-        return np.stack([np.frombuffer(r, np.float32).reshape(self.shape[1:]) for r in records])
+            return np.stack([np.frombuffer(r, np.float32).reshape(self.shape[1:]) for r in records])
 
     def batches(self, order: Int[np.ndarray, "steps b"]) -> Iterator[Maps]:
         """Return the maps of each row of an order, read ahead in threads."""
@@ -122,5 +124,6 @@ def _record(path: Path, maps: Iterable[Maps]) -> None:
 def _damage_told(directory: Path) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
+    # ValueError: a record of another size than a map.
+    except (RuntimeError, ValueError) as error:
         raise WTFlowError(f"{directory}: a shard is damaged; delete the directory") from error

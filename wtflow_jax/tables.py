@@ -7,6 +7,8 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
+from wtflow_jax.errors import shown
+
 NONE = "–"
 """In place of a figure that there is none of."""
 
@@ -48,15 +50,15 @@ def show(table: Table, console: Console) -> None:
     Console(file=console.file, width=max(_width(view), console.width)).print(view)
     left_out = len(table.columns) - count
     for note in [*table.notes, *[f"{left_out} more columns are in table.md."] * bool(left_out)]:
-        console.print(note, style="dim", markup=False)
+        console.print(shown(note), style="dim", markup=False)
 
 
 def _view(table: Table, count: int) -> rich.table.Table:
-    view = rich.table.Table(title=escape(table.title))
+    view = rich.table.Table(title=escape(shown(table.title)))
     for i, name in enumerate(table.columns[:count]):
-        view.add_column(escape(name), justify="right" if i else "left", no_wrap=True)
+        view.add_column(escape(shown(name)), justify="right" if i else "left", no_wrap=True)
     for row in table.rows:
-        view.add_row(*map(escape, row[:count]))
+        view.add_row(*(escape(shown(cell)) for cell in row[:count]))
     return view
 
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -13,17 +14,29 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def ahead(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    alone: Callable[[Item], bool] = lambda item: False,
+) -> Iterator[Result]:
     """Call a function of each item in threads, ``AHEAD`` of them; results come in order.
 
     Args:
         function: what it raises is raised in its item's turn.
         items: no more are taken at a time than are worked on.
+        alone: whether an item is too large for that, and is worked on when it is asked for.
     """
+
+    def work(item: Item) -> Callable[[], Result]:
+        if alone(item):
+            return partial(function, item)
+        result = function(item)
+        return lambda: result
+
     waiting = iter(items)
     with ThreadPoolExecutor() as pool:
-        running = deque(pool.submit(function, item) for item in islice(waiting, AHEAD))
+        running = deque(pool.submit(work, item) for item in islice(waiting, AHEAD))
         while running:
             first = running.popleft()
-            running.extend(pool.submit(function, item) for item in islice(waiting, 1))
-            yield first.result()
+            running.extend(pool.submit(work, item) for item in islice(waiting, 1))
+            yield first.result()()

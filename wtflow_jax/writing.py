@@ -1,11 +1,13 @@
 """Results of many images, written as they come: one row each, whole or not at all."""
 
 import csv
+import hashlib
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 from PIL import Image
@@ -13,23 +15,26 @@ from PIL import Image
 from wtflow_jax.atomic import check_empty, replacing, sweep
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.predicting import Scored
-from wtflow_jax.report.gallery import PREDICTIONS
+from wtflow_jax.report import rows
 from wtflow_jax.report.pictures import overlay, scaled
+from wtflow_jax.report.rows import COLUMNS, PREDICTIONS
 from wtflow_jax.threads import ahead
 
-COLUMNS = ("path", "score", "threshold", "decision", "map", "error")
 GOOD, DEFECTIVE = "good", "defective"
 UP = "__"
 """In a map's path, in place of ``..``."""
 TABLE, LINES, MAPS = "predictions.csv", PREDICTIONS, "maps"
+LONGEST = 200
+"""Bytes of a file name that a map keeps: most file systems have 255, and more is put behind it."""
 
 Kind = Literal["overlay", "16bit", "none"]
 
 
 def _text(row: Mapping[str, Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([row[name] for name in COLUMNS])
-    return text.getvalue()
+    # What ends a line is quoted in a field: both characters, as readers take either for an end.
+    csv.writer(text, lineterminator="\r\n").writerow([row[name] for name in COLUMNS])
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def check_free(directory: Path, resume: bool) -> None:
@@ -76,23 +81,23 @@ class Results:
         self.threshold = threshold
         check_free(directory, resume)
         sweep(directory)
-        rows = _read(directory / LINES) if resume else []
-        others = {row["threshold"] for row in rows} - {threshold, None}
+        known = _read(directory / LINES) if resume else []
+        others = {row["threshold"] for row in known} - {threshold, None}
         if others:
             raise WTFlowError(
                 f"{directory}: has rows of another model, whose threshold is {min(others):.5g} and "
                 f"not {threshold:.5g}; give another --out"
             )
         with replacing(directory / LINES) as part:
-            part.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        with replacing(directory / TABLE) as part:
-            part.write_text(",".join(COLUMNS) + "\n" + "".join(map(_text, rows)))
-        self.done = {Path(row["path"]) for row in rows}
-        self.rows = len(rows)
-        self.defective = sum(row["decision"] == DEFECTIVE for row in rows)
-        self.failed = sum(row["error"] is not None for row in rows)
-        self._lines = (directory / LINES).open("a")
-        self._table = (directory / TABLE).open("a")
+            part.write_text("".join(f"{json.dumps(row)}\n" for row in known))
+        with replacing(directory / TABLE) as part, _open(part, "w") as file:
+            file.write(",".join(COLUMNS) + "\n" + "".join(map(_text, known)))
+        self.done = {Path(row["path"]) for row in known}
+        self.rows = len(known)
+        self.defective = sum(row["decision"] == DEFECTIVE for row in known)
+        self.failed = sum(row["error"] is not None for row in known)
+        self._lines = _open(directory / LINES, "a")
+        self._table = _open(directory / TABLE, "a")
 
     def __enter__(self) -> "Results":
         """Return self."""
@@ -136,21 +141,34 @@ class Results:
         # The path as it was given, but for what would lead out of the directory.
         path = Path(str(found.path))
         parts = [UP if part == ".." else part for part in path.parts if part != path.anchor]
-        name = Path(MAPS, *parts[:-1], f"{parts[-1]}.png")
+        name = Path(MAPS, *parts[:-1], f"{_short(parts[-1])}.png")
         with replacing(self.directory / name) as part:
             picture.save(part, "PNG", compress_level=1)
         return name.as_posix()
 
 
+def _open(path: Path, mode: Literal["w", "a"]) -> TextIO:
+    # Paths as the file system has them, UTF-8 or not.
+    return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def _short(name: str) -> str:
+    """Return a file name, its end replaced by a digest where it is long."""
+    whole = os.fsencode(name)
+    if len(whole) <= LONGEST:
+        return name
+    digest = hashlib.sha256(whole).hexdigest()[:16]
+    return f"{whole[: LONGEST - 17].decode(errors='ignore')}-{digest}"
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file that may end within a line."""
     try:
-        text = path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         return []
-    whole, _, _ = text.rpartition("\n")
+    whole, _, _ = content.rpartition(b"\n")
     try:
-        rows = [json.loads(line) for line in whole.splitlines()]
-        return [{name: row[name] for name in COLUMNS} for row in rows]
-    except (ValueError, KeyError, TypeError) as error:
+        return rows.parse(whole)
+    except ValueError as error:
         raise WTFlowError(f"{path}: is not of wtflow predict; give another --out") from error

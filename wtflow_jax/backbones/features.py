@@ -15,14 +15,15 @@ import PIL
 import safetensors.numpy
 from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
-from safetensors import SafetensorError, safe_open
 
+from wtflow_jax import untrusted
 from wtflow_jax.atomic import replacing, sweep
 from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.datasets import Sample, read_image
+from wtflow_jax.datasets.images import is_large
 from wtflow_jax.datasets.sample import File
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.threads import ahead
 from wtflow_jax.types import Params, Stored
 
@@ -117,18 +118,16 @@ def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"] | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            features = file.get_tensor("features")
-        version = metadata.get("version")
-        if version != VERSION:
+        arrays, metadata = untrusted.tensors(path)
+        if (version := metadata.get("version")) != VERSION:
             raise ValueError(f"written by cache version {version}, this is {VERSION}")
         if metadata.get("key") != key.text():
             raise ValueError("holds the features of other images")
-        if metadata.get("digest") != _digest(features):
+        features = arrays.get("features")
+        if features is None or metadata.get("digest") != _digest(features):
             raise ValueError("its features are not what was written")
-    except (SafetensorError, OSError, ValueError) as error:
-        print(f"{path}: is damaged ({error}); computed anew", file=sys.stderr)
+    except ValueError as error:
+        print(shown(f"{path}: is damaged ({error}); computed anew"), file=sys.stderr)
         return None
     return features
 
@@ -285,6 +284,7 @@ def _computed(
     def read(sample: Sample) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
         return sample.path, read_image(sample.path, size)
 
-    for part in batched(backbone, ahead(read, samples), dense):
+    images = ahead(read, samples, alone=lambda sample: is_large(sample.path))
+    for part in batched(backbone, images, dense):
         yield part
         advance(len(part))

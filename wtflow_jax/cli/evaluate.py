@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.progress import bars
 
 
@@ -56,6 +56,7 @@ class Evaluate:
             tables.show(table, Console())
         if left_out := len(samples) - len(tested.paths):
             print(f"{left_out} images are left out: the model was fitted on them")
-        print("".join(f"{reason}\n" for reason in row["undefined"]), end="")
-        print(f"written to {self.out}; next: wtflow report {self.out}")
+        print("".join(f"{shown(reason)}\n" for reason in row["undefined"]), end="")
+        out = shown(self.out)
+        print(f"written to {out}; next: wtflow report {out}")
         return 0

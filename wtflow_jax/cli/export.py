@@ -6,6 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from wtflow_jax.errors import shown
+
 
 @dataclass(frozen=True)
 class Export:
@@ -22,5 +24,5 @@ class Export:
 
         export.check_free(self.out)
         export.export(model.load(self.model), self.out)
-        print(f"written to {self.out}")
+        print(f"written to {shown(self.out)}")
         return 0

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from wtflow_jax.config import CACHE, BackboneName
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.progress import bars
 
 SHOWN = 3
@@ -90,7 +90,8 @@ class Fit:
         trained = fitted.training
         held_out = zip(trained["held_out"], trained["held_out_of"], strict=True)
         highest = [(score, paths[i]) for score, i in sorted(held_out, reverse=True)[:SHOWN]]
-        shown = ", ".join(f"{path} ({score:.5g})" for score, path in highest)
-        print(f"strangest among them: {shown}; a defective one would raise the threshold")
-        print(f"written to {self.out}; next: wtflow predict {self.out} IMAGES --out DIR")
+        named = ", ".join(f"{shown(path)} ({score:.5g})" for score, path in highest)
+        print(f"strangest among them: {named}; a defective one would raise the threshold")
+        out = shown(self.out)
+        print(f"written to {out}; next: wtflow predict {out} IMAGES --out DIR")
         return 0

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.progress import bars
 
 SOME_FAILED = 3
@@ -62,7 +62,7 @@ class Predict:
                     progress.advance(task)
             counts = results.rows, results.defective, results.failed
         told = "{} images, {} defective, {} not scored".format(*counts)
-        print(f"{told}; written to {self.out}")
+        print(f"{told}; written to {shown(self.out)}")
         return SOME_FAILED if counts[-1] else 0
 
     def _own(self, path: Path) -> bool:

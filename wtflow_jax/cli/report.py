@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.progress import bars
 
 
@@ -36,5 +36,5 @@ class Report:
                 self.pictures,
                 lambda done, total: progress.update(task, advance=done, total=total),
             )
-        print(f"written to {out}")
+        print(f"written to {shown(out)}")
         return 0

@@ -21,6 +21,7 @@ from wtflow_jax import command
 from wtflow_jax.datasets import tfds
 from wtflow_jax.datasets.check import check, closing, table
 from wtflow_jax.datasets.layouts import LAYOUTS, PREPARED, find
+from wtflow_jax.errors import shown
 
 app = tyro.extras.SubcommandApp()
 
@@ -43,7 +44,7 @@ def _check(
 
         def advance(category: str, images: int) -> None:
             if category not in tasks:
-                tasks[category] = progress.add_task(category, total=images)
+                tasks[category] = progress.add_task(shown(category), total=images)
             progress.advance(tasks[category])
 
         rows = check(layout, root, categories, advance)
@@ -52,7 +53,7 @@ def _check(
     for row in rows:
         for problem in row.problems:
             console.print(problem, markup=False, soft_wrap=True)
-    console.print(closing(rows, find(layout)), markup=False, soft_wrap=True)
+    console.print(shown(closing(rows, find(layout))), markup=False, soft_wrap=True)
     return 0 if all(row.complete for row in rows) else 1
 
 
@@ -76,16 +77,16 @@ def _prepare(
     names = dict.fromkeys(categories or known.categories(root))
     with _bars() as progress:
         for name in names:
-            task = progress.add_task(name, total=None)
+            task = progress.add_task(shown(name), total=None)
 
             def advance(done: int, total: int, task: TaskID = task) -> None:
                 progress.update(task, completed=done, total=total)
 
             if not tfds.prepare(layout, root, data_dir, name, advance):
-                progress.update(task, description=f"{name}: was there", total=1, completed=1)
+                progress.update(task, description=f"{shown(name)}: was there", total=1, completed=1)
     console = Console(highlight=False)
     line = f"{known.title}: {', '.join(names)}: take --data {PREPARED}{layout} --root {data_dir}"
-    console.print(line, markup=False, soft_wrap=True)
+    console.print(shown(line), markup=False, soft_wrap=True)
     return 0
 
 

@@ -1,18 +1,18 @@
 """Is a data set here as it was published? Counts, and whether each file can be decoded."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.markup import escape
 from rich.table import Table
 
-from wtflow_jax.datasets.images import check_sample
+from wtflow_jax.datasets.images import check_sample, is_large
+from wtflow_jax.datasets.inverted import Marked, doubt
 from wtflow_jax.datasets.layouts import Counts, Layout, find
 from wtflow_jax.datasets.sample import Category, Sample
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
+from wtflow_jax.threads import ahead
 
 SPLITS = ("train", "validation", "test good", "test defective")
 
@@ -27,7 +27,7 @@ class Row(NamedTuple):
         published: images, None where nothing is published of it.
         verdict: in a few words.
         complete: whether nothing is amiss.
-        problems: a line each of what cannot be used.
+        problems: a line each of what cannot be used, or is strange.
     """
 
     category: str
@@ -84,17 +84,17 @@ def check(
 
 def table(rows: Iterable[Row], title: str) -> Table:
     """The rows for people."""
-    shown = Table(title=title)
+    view = Table(title=title)
     for heading in ("category", "split"):
-        shown.add_column(heading, no_wrap=True)
+        view.add_column(heading, no_wrap=True)
     for heading in ("found", "published"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("verdict")
+        view.add_column(heading, justify="right")
+    view.add_column("verdict")
     for row in rows:
         counts = ["" if count is None else str(count) for count in (row.found, row.published)]
         # Brackets in a path are no markup.
-        shown.add_row(escape(row.category), row.split, *counts, escape(row.verdict))
-    return shown
+        view.add_row(escape(shown(row.category)), row.split, *counts, escape(row.verdict))
+    return view
 
 
 def closing(rows: list[Row], layout: Layout) -> str:
@@ -130,7 +130,7 @@ def _splits(
     for split, samples, count in zip(SPLITS, parts, expected, strict=True):
         if split == "validation" and not samples and not count:
             continue
-        broken = _broken(samples, told)
+        broken, notes = _broken(samples, told)
         more = len(samples) - count if count is not None else 0
         if broken:
             verdict = f"cannot be used: {len(broken)}"
@@ -141,21 +141,22 @@ def _splits(
         else:
             verdict = "found" if count is None else "complete"
         complete = not broken and not more
-        yield Row(category.name, split, len(samples), count, verdict, complete, broken)
+        yield Row(category.name, split, len(samples), count, verdict, complete, (*broken, *notes))
 
 
-def _broken(samples: Iterable[Sample], told: Callable[[], None]) -> tuple[str, ...]:
-    def problem(sample: Sample) -> str | None:
+def _broken(samples: Iterable[Sample], told: Callable[[], None]) -> tuple[list[str], list[str]]:
+    """Return what cannot be used, and whether masks may be inverted."""
+
+    def looked(sample: Sample) -> str | Marked | None:
         try:
-            check_sample(sample)
+            share = check_sample(sample)
         except WTFlowError as error:
             return str(error)
-        return None
+        return None if share is None else Marked(str(sample.path), share)
 
-    errors: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(problem, samples):
-            told()
-            if found is not None:
-                errors.append(found)
-    return tuple(errors)
+    found: list[str | Marked | None] = []
+    for one in ahead(looked, samples, alone=lambda sample: is_large(sample.path)):
+        told()
+        found.append(one)
+    note = doubt([one for one in found if isinstance(one, Marked)])
+    return [one for one in found if isinstance(one, str)], [note] if note else []

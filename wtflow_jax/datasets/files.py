@@ -1,7 +1,7 @@
 """What the readers share: listing directories, and pairing images with masks."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from wtflow_jax.datasets.sample import Sample
@@ -103,11 +103,11 @@ def defective(
         endings: extensions of masks.
 
     Raises:
-        WTFlowError: an image without mask.
+        WTFlowError: an image without mask; two images or two masks of one name.
     """
     known = by_stem(files(masks, endings))
     samples: list[Sample] = []
-    for path in paths:
+    for path in by_stem(paths).values():
         mask = known.get(path.stem + suffix)
         if mask is None:
             raise without_mask(path, masks / f"{path.stem}{suffix}.png")
@@ -121,8 +121,24 @@ def without_mask(path: Path, mask: Path) -> WTFlowError:
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by their names without extension."""
-    return {path.stem: path for path in paths}
+    """Files by their names without extension.
+
+    Raises:
+        WTFlowError: two have the same, so that it does not say which mask is whose.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        if (other := found.setdefault(path.stem, path)) != path:
+            raise two_of_a_name(other, path)
+    return found
+
+
+def two_of_a_name(first: Path, second: Path) -> WTFlowError:
+    """The error for files that differ by their extensions alone."""
+    return WTFlowError(
+        f"{first}: {second} has the same name, and masks belong to images by their names: rename "
+        "one of them, with its mask, or remove it"
+    )
 
 
 def images(directory: Path, what: str, endings: frozenset[str] = EXTENSIONS) -> list[Path]:
@@ -146,6 +162,23 @@ def files(directory: Path, endings: frozenset[str] = EXTENSIONS) -> list[Path]:
     if not directory.is_dir():
         return []
     return [path for path in visible(directory) if is_image(path, endings)]
+
+
+def nested(directory: Path, seen: set[str] | None = None) -> Iterator[Path]:
+    """Images of a directory and then those below it, by name; hidden ones left out.
+
+    Args:
+        directory: where links lead to directories again, each of them is entered once.
+        seen: real paths of those that were.
+    """
+    seen = set() if seen is None else seen
+    real = os.path.realpath(directory)
+    if real in seen:
+        return
+    seen.add(real)
+    yield from files(directory)
+    for inner in directories(directory):
+        yield from nested(inner, seen)
 
 
 def is_image(path: Path, endings: frozenset[str] = EXTENSIONS) -> bool:

@@ -9,7 +9,9 @@ from wtflow_jax.datasets.files import (
     files,
     good,
     listing,
+    nested,
     require_directory,
+    two_of_a_name,
 )
 from wtflow_jax.datasets.sample import Category, Sample
 from wtflow_jax.datasets.split import hold_out
@@ -42,7 +44,7 @@ def open_category(root: Path, name: str) -> Category:
     root itself. A fifth of them tests (at least one, but never the only one; ``split.hold_out``
     says which), the others train. Every other directory with images is a kind of defect.
     ``masks/DEFECT`` may hold masks at the same relative paths, with or without ``_mask`` after
-    the name, in any format.
+    the name, as PNG, BMP or TIFF.
 
     Args:
         root: the directory.
@@ -52,13 +54,14 @@ def open_category(root: Path, name: str) -> Category:
         Training and test samples; a defective one without mask has none.
 
     Raises:
-        WTFlowError: no such directory; another name; no good images; masks of no kind of defect.
+        WTFlowError: no such directory; another name; no good images; masks of no kind of defect; it
+            is not clear which mask is an image's.
     """
     choose(root, name, categories(root))
     defects = {
-        directory.name: nested
+        directory.name: paths
         for directory in directories(root)
-        if directory.name not in (GOOD, MASKS) and (nested := _nested(directory))
+        if directory.name not in (GOOD, MASKS) and (paths := _nested(directory))
     }
     for directory in directories(root / MASKS) if (root / MASKS).is_dir() else ():
         if directory.name not in defects:
@@ -83,24 +86,29 @@ def open_category(root: Path, name: str) -> Category:
 
 
 def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
-    masks = {_key(path, root / MASKS / kind): path for path in _nested(root / MASKS / kind)}
+    masks = _by_key(_nested(root / MASKS / kind), root / MASKS / kind)
+    if not masks:
+        return [Sample(path, 1, kind) for path in paths]
     samples: list[Sample] = []
-    for path in paths:
-        key = _key(path, root / kind)
-        mask = masks.get(f"{key}_mask") or masks.get(key)
-        samples.append(Sample(path, 1, kind, (mask,) if mask else ()))
+    for key, path in _by_key(paths, root / kind).items():
+        found = [masks[name] for name in (key, f"{key}_mask") if name in masks]
+        if len(found) > 1:
+            raise WTFlowError(f"{path}: both {found[0]} and {found[1]} are its mask: remove one")
+        samples.append(Sample(path, 1, kind, tuple(found)))
     return samples
 
 
-def _key(path: Path, directory: Path) -> str:
-    return path.relative_to(directory).with_suffix("").as_posix()
+def _by_key(paths: list[Path], directory: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        key = path.relative_to(directory).with_suffix("").as_posix()
+        if (other := found.setdefault(key, path)) != path:
+            raise two_of_a_name(other, path)
+    return found
 
 
 def _nested(directory: Path) -> list[Path]:
     """The images in a directory and below, by relative path; none where it is missing."""
     if not directory.is_dir():
         return []
-    found = files(directory)
-    for below in directories(directory):
-        found += _nested(below)
-    return sorted(found, key=lambda path: path.relative_to(directory).as_posix())
+    return sorted(nested(directory), key=lambda path: path.relative_to(directory).as_posix())

@@ -1,7 +1,9 @@
 """The one preprocessing there is: decode and resize on the host, with Pillow."""
 
 import io
+import logging
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +16,26 @@ from wtflow_jax.errors import WTFlowError
 
 MULTIPLE = 32
 """Sides are multiples of it: the deepest stride of the backbones, on which their grids rest."""
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+"""Decoders that are tried, whatever a file is called: others start programs, or are seldom used."""
+LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
+"""Formats of masks: the others blur an edge, and each pixel above zero counts."""
+LARGE = 1 << 25
+"""Pixels from which on an image is not decoded beside others."""
+
+# Pillow warns of images half as large as those it refuses, and of odd metadata. Here an image is
+# read, or a line says why not.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def read_image(path: File, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Decodes an image and resizes it: bilinear, antialiased where it shrinks.
 
-    Turned as its EXIF orientation says. Grey is repeated in the three channels, palettes and CMYK
-    become RGB, and what is transparent is laid over black. 16-bit grey becomes round(v / 257);
-    of 16-bit colour Pillow keeps the high byte.
+    The file's contents say which of ``FORMATS`` it is. It is turned as its EXIF orientation says.
+    Grey is repeated in the three channels, palettes and CMYK become RGB, and what is transparent
+    is laid over black. 16-bit grey becomes round(v / 257); of 16-bit colour Pillow keeps the high
+    byte.
 
     Args:
         path: an image file.
@@ -44,6 +58,16 @@ def open_image(path: File) -> Image.Image:
         WTFlowError: as ``read_image``.
     """
     return _to_rgb(path, _decode(path))
+
+
+def is_large(path: File) -> bool:
+    """Whether an image has ``LARGE`` pixels or more; one that cannot be opened has not."""
+    try:
+        with _opened(path) as image:
+            return image.width * image.height >= LARGE
+    # Whatever it is, it is told when the image is decoded.
+    except Exception:
+        return False
 
 
 def read_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -102,9 +126,14 @@ def read_labels(path: File) -> NDArray[Any]:
         Its values as stored, bool or integer [height, width].
 
     Raises:
-        WTFlowError: the file cannot be decoded.
+        WTFlowError: the file cannot be decoded, or is of a format that blurs edges.
     """
     image = _decode(path)
+    if image.format not in LOSSLESS or image.info.get("compression") == "jpeg":
+        raise WTFlowError(
+            f"{path}: a mask as {image.format}, which blurs its edges, and each pixel above zero "
+            "is defective: save it as PNG, from what it was drawn in"
+        )
     # A palette image is a label map: its indices count, not the colours they are shown in.
     if image.mode != "P" and image.has_transparency_data:
         image = _over_black(image)
@@ -129,19 +158,22 @@ def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     return np.asarray(resized) > 0
 
 
-def check_sample(sample: Sample) -> None:
-    """Passes where an image and its masks can be decoded and are of one size.
+def check_sample(sample: Sample) -> float | None:
+    """Decodes an image and its masks.
 
     Args:
         sample: any.
+
+    Returns:
+        The share of pixels that one of its masks marks; None where it has none.
 
     Raises:
         WTFlowError: as ``read_mask``.
     """
     if not sample.masks:
         _decode(sample.path)
-    for _ in masks_of(sample):
-        pass
+        return None
+    return float(np.logical_or.reduce([values > 0 for _, values in masks_of(sample)]).mean())
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -173,21 +205,39 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
+def _opened(path: File) -> Image.Image:
+    return Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS)
+
+
 def _decode(path: File) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
+        with _opened(path) as image:
+            # Telephones put what else they have to say of a picture behind it.
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            if frames == 1:
+                image.load()
+                ImageOps.exif_transpose(image, in_place=True)
     # Decoders raise whatever a damaged byte leads them to: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise _undecodable(path, error) from error
+    if frames > 1:
+        raise WTFlowError(
+            f"{path}: has {frames} frames or pages, and which one is meant is not known: save it "
+            "as a file of its own"
+        )
+    return image
 
 
 def _undecodable(path: File, error: Exception) -> WTFlowError:
     if isinstance(error, FileNotFoundError):
         return WTFlowError(f"{path}: no such file: restore it or take it off the list")
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        return WTFlowError(
+            f"{path}: has more than {most} million pixels: scale it down, or cut it into several"
+        )
     if isinstance(error, UnidentifiedImageError):
-        reason = "no image format that Pillow knows"
+        reason = f"none of the formats {', '.join(FORMATS)}"
     else:
         # The operating system's messages end with the path: once is enough.
         reason = " ".join((str(error) or type(error).__name__).split())
@@ -205,7 +255,8 @@ def _to_rgb(path: File, image: Image.Image) -> Image.Image:
     try:
         if image.has_transparency_data:
             return _over_black(image)
-        return image.convert("RGB")
+        # Converting what is RGB would copy it.
+        return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
         raise WTFlowError(
             f"{path}: no way from pixel mode {image.mode} to RGB: convert it to an 8-bit image"

@@ -1,6 +1,5 @@
 """Reader for MVTec LOCO: several masks an image, and how much of each defect must be found."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,8 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wtflow_jax import untrusted
 from wtflow_jax.datasets.files import (
     GOOD,
+    by_stem,
     categories_in,
     choose,
     files,
@@ -76,7 +77,7 @@ def open_category(root: Path, name: str) -> Category:
         if kind.name == GOOD:
             test += good(paths)
             continue
-        for path in paths:
+        for path in by_stem(paths).values():
             directory = category / "ground_truth" / kind.name / path.stem
             masks = files(directory)
             if not masks:
@@ -100,7 +101,7 @@ def read_saturations(path: Path) -> dict[int, Saturation]:
         WTFlowError: it cannot be read, or is something else.
     """
     try:
-        return dict(_entry(fields) for fields in json.loads(path.read_text(encoding="utf-8")))
+        return dict(map(_entry, untrusted.parse(path.read_bytes())))
     # KeyError and TypeError: other fields, or no list of objects at all.
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error

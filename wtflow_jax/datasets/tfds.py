@@ -9,7 +9,6 @@ not needed; tensorflow-datasets is, and is imported by ``tfds_builders`` alone, 
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
+from wtflow_jax import untrusted
 from wtflow_jax.datasets.layouts import find
 from wtflow_jax.datasets.sample import Category, Sample, Saturation
 from wtflow_jax.errors import WTFlowError
@@ -219,7 +219,7 @@ def _alone(directory: Path) -> Iterator[None]:
 def _metadata(directory: Path) -> dict[str, Any]:
     path = directory / "metadata.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return untrusted.parse(path.read_bytes())
     except (OSError, ValueError) as error:
         raise WTFlowError(
             f"{path}: cannot be read ({_one_line(error)}): delete {directory} and prepare it again"

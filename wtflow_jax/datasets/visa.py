@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+from wtflow_jax import untrusted
 from wtflow_jax.datasets.files import GOOD, categories_in, choose, without_mask
 from wtflow_jax.datasets.sample import Category, Sample
 from wtflow_jax.errors import WTFlowError
@@ -41,7 +42,8 @@ def open_category(root: Path, name: str) -> Category:
 
     Raises:
         WTFlowError: as ``categories``; no such category; the table is missing, has other columns
-            or values, or lists nothing for the category; a file it lists is not there.
+            or values, or lists nothing for the category; a file it lists is not there, or not in
+            ``root``.
     """
     choose(root, name, categories(root))
     table = root / "split_csv" / "1cls.csv"
@@ -84,13 +86,20 @@ def _sample(root: Path, table: Path, row: dict[str, str]) -> Sample:
             f"{table}: {row['image']} is {row['split']}, {row['label']}: "
             "only normal images train and only normal or anomaly test: restore the published table"
         )
-    path = root / (row["image"] or "")
+    path = _listed(root, table, row["image"])
     if not path.is_file():
         raise WTFlowError(f"{path}: listed in {table}, but there is no such file: unpack it again")
     if row["label"] == "normal":
         return Sample(path, 0, GOOD)
-    mask = root / (row["mask"] or "")
+    mask = _listed(root, table, row["mask"])
     if not mask.is_file():
-        masks = path.parents[2] / "Masks" / "Anomaly"
+        masks = root / row["object"] / "Data" / "Masks" / "Anomaly"
         raise without_mask(path, mask if row["mask"] else masks / f"{path.stem}.png")
     return Sample(path, 1, ANOMALY, (mask,))
+
+
+def _listed(root: Path, table: Path, name: str | None) -> Path:
+    try:
+        return untrusted.inside(root, name or "")
+    except ValueError as error:
+        raise WTFlowError(f"{table}: {error}: restore the published table") from error

@@ -1,6 +1,6 @@
 """The images of a page: an entry each, some with pictures."""
 
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,14 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from wtflow_jax import figures
+from wtflow_jax import figures, untrusted
 from wtflow_jax.datasets import open_image
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.figures import Tested
-from wtflow_jax.report import pictures
+from wtflow_jax.report import pictures, rows
 
 TOP = 0.995
 """Quantile of the maps where the colour scale ends, unless the run says otherwise."""
-PREDICTIONS = "predictions.jsonl"
 
 # Path, kind, whether it is defective (None where nobody knows), score, and maybe pictures.
 Entry = dict[str, Any]
@@ -58,25 +57,25 @@ def of_tested(
     entries, failed = [], []
     for i, path in enumerate(tested.paths):
         entry: Entry = {
-            "path": path,
+            "path": shown(path),
             "kind": tested.kinds[i],
             "defective": bool(tested.labels[i]),
             "score": float(tested.scores[i]),
         }
         if i in chosen:
             values = pictures.scaled(tested.maps[i], scale)
-            shown = {"map": pictures.embedded(pictures.coloured(values))}
+            layers = {"map": pictures.embedded(pictures.coloured(values))}
             try:
                 size = values.shape[::-1]
                 image = open_image(Path(path)).resize(size, Image.Resampling.BILINEAR)
                 pixels = np.asarray(image)
-                shown["image"] = pictures.embedded(pixels)
-                shown["overlay"] = pictures.embedded(pictures.overlay(pixels, values))
+                layers["image"] = pictures.embedded(pixels)
+                layers["overlay"] = pictures.embedded(pictures.overlay(pixels, values))
             except WTFlowError as error:
                 failed.append(str(error))
             if tested.masks is not None and tested.known[i]:
-                shown["mask"] = pictures.embedded(tested.masks[i])
-            entry["pictures"] = shown
+                layers["mask"] = pictures.embedded(tested.masks[i])
+            entry["pictures"] = layers
         entries.append(entry)
     return entries, _notes(failed, len(chosen), len(entries))
 
@@ -91,29 +90,30 @@ def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float 
     Raises:
         WTFlowError: the rows cannot be read.
     """
-    path = run / PREDICTIONS
+    path = run / rows.PREDICTIONS
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        scored = [row for row in rows if row["error"] is None]
+        found = rows.parse(path.read_bytes())
+        scored = [row for row in found if row["error"] is None and math.isfinite(row["score"])]
         scores = np.array([row["score"] for row in scored], float)
         chosen = _chosen(scores, most) if scored else set()
         entries, failed = [], []
         for i, row in enumerate(scored):
-            entry: Entry = {"path": row["path"], "kind": "", "defective": None, "score": scores[i]}
+            entry: Entry = {"path": shown(row["path"]), "kind": "", "defective": None}
+            entry["score"] = scores[i]
             if i in chosen:
-                entry["pictures"] = shown = {}
+                entry["pictures"] = layers = {}
                 try:
-                    shown["image"] = pictures.embedded(np.asarray(open_image(Path(row["path"]))))
+                    layers["image"] = pictures.embedded(np.asarray(open_image(Path(row["path"]))))
                 except WTFlowError as error:
                     failed.append(str(error))
                 if row["map"] is not None:
-                    layer, picture = _drawn(run / row["map"])
-                    shown[layer] = pictures.embedded(picture)
+                    layer, picture = _drawn(untrusted.inside(run, row["map"]))
+                    layers[layer] = pictures.embedded(picture)
             entries.append(entry)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); predict again") from error
     notes = _notes(failed, len(chosen), len(entries))
-    if unscored := len(rows) - len(scored):
+    if unscored := len(found) - len(scored):
         notes.append(f"{unscored} images could not be scored: see the column error.")
     return entries, notes, scored[0]["threshold"] if scored else None
 

@@ -1,6 +1,5 @@
 """One HTML page of a run: it opens from disk, and nothing is fetched from elsewhere."""
 
-import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -8,15 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wtflow_jax import figures, metrics
+from wtflow_jax import figures, metrics, untrusted
 from wtflow_jax.atomic import replacing
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.figures import Tested
 from wtflow_jax.report import charts, gallery
+from wtflow_jax.report.rows import PREDICTIONS
 from wtflow_jax.tables import Table
 
 RESULTS = "results.json"
 LAYERS = ("overlay", "image", "map", "mask")
+HUGE = 1e30
+"""Beyond any score."""
 PREDICTED: Mapping[str, Any] = {}
 """The one row of what ``wtflow predict`` has written."""
 
@@ -60,6 +62,28 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
     """
     results = _results(run)
     jinja2, vl_convert = _packages()
+    try:
+        page = _page(run, results, most, advance, jinja2, vl_convert)
+    # What else may be wrong with values of another type or range than an experiment's.
+    except (
+        *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
+        jinja2.TemplateError,
+    ) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise WTFlowError(f"{run / RESULTS}: is no results file ({what}); run it again") from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as part:
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _page(
+    run: Path,
+    results: Mapping[str, Any],
+    most: int,
+    advance: Callable[[int, int], object],
+    jinja2: Any,
+    vl_convert: Any,
+) -> str:
     rows = results["rows"]
     share = max(1, most // max(1, sum("scores" in row for row in rows)))
     sections = []
@@ -71,8 +95,8 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    page = environment.from_string((files / "page.html").read_text()).render(
-        title=f"{results['experiment']}: {run.resolve().name}",
+    return environment.from_string((files / "page.html").read_text()).render(
+        title=shown(f"{results['experiment']}: {run.resolve().name}"),
         tables=[Table(**table) for table in results.get("tables", [])],
         sections=[entry._asdict() for entry in sections],
         config=results["config"],
@@ -81,9 +105,6 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
         script=(files / "page.js").read_text(),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as part:
-        part.write_text(page, encoding="utf-8")
 
 
 def _packages() -> tuple[Any, Any]:
@@ -99,7 +120,7 @@ def _packages() -> tuple[Any, Any]:
 
 def _results(run: Path) -> dict[str, Any]:
     path = run / RESULTS
-    if (run / gallery.PREDICTIONS).is_file() and not path.exists():
+    if (run / PREDICTIONS).is_file() and not path.exists():
         return {"experiment": "predict", "config": {}, "rows": [PREDICTED]}
     if not path.is_file():
         raise WTFlowError(
@@ -107,7 +128,7 @@ def _results(run: Path) -> dict[str, Any]:
             "evaluate or an experiment"
         )
     try:
-        results = json.loads(path.read_text())
+        results = untrusted.parse(path.read_bytes())
         missing = {"experiment", "config", "rows"} - set(results)
         if missing or not all("category" in row for row in results["rows"]):
             raise KeyError(*sorted(missing) or ["category"])
@@ -130,7 +151,7 @@ def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
     notes = list(row.get("undefined", []))
     images: list[gallery.Entry] = []
     threshold, source = None, ""
-    tested = figures.load(run / row["scores"]) if "scores" in row else None
+    tested = figures.load(untrusted.inside(run, row["scores"])) if "scores" in row else None
     if tested is not None:
         finite = np.isfinite(tested.scores) & np.isfinite(tested.maps).all(axis=(1, 2))
         if not finite.all():
@@ -140,7 +161,7 @@ def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
     if tested is not None:
         threshold, source = _threshold(row, tested)
         drawn |= _of_scores(tested, threshold)
-        images, told = gallery.of_tested(tested, row.get("colours"), most)
+        images, told = gallery.of_tested(tested, _colours(row), most)
         notes += told
     history = row.get("history") or []
     if any(entry.get("loss") is not None for entry in history):
@@ -167,6 +188,15 @@ def of_predictions(run: Path, most: int) -> Section:
 def _layers(images: list[gallery.Entry]) -> list[str]:
     shown = {name for image in images for name in image.get("pictures", {})}
     return [name for name in LAYERS if name in shown]
+
+
+def _colours(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    if row.get("colours") is None:
+        return None
+    low, high = row["colours"]
+    if not -HUGE < low < high < HUGE:
+        raise ValueError(f"colours from {low} to {high}")
+    return low, high
 
 
 def _threshold(row: Mapping[str, Any], tested: Tested) -> tuple[float, str]:

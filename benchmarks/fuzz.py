@@ -1,0 +1,405 @@
+"""Does anything that a file may say end in a traceback, or never?
+
+    python benchmarks/fuzz.py                       # hypothesis, all entrances
+    python benchmarks/fuzz.py csv --seconds 300
+    python benchmarks/fuzz.py image --atheris       # guided by coverage; pip install atheris
+
+Valid files are mutated (bytes changed, cut out, doubled, taken from another) and hostile ones
+built; each has to come to a result or to a WTFlowError of one line, within ``LIMIT``. Anything else
+is printed, and its input kept in ``--out``. Each entrance has a process of its own, whose end by a
+signal is a finding too.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import io
+import json
+import logging
+import mmap
+import multiprocessing
+import random
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import types
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import safetensors.numpy
+import tyro
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import rubbish  # pyright: ignore[reportMissingImports]
+import trees  # pyright: ignore[reportMissingImports]
+
+from wtflow_jax import checksum, datasets, model, stream, untrusted
+from wtflow_jax.backbones import torch_pickle, weights
+from wtflow_jax.datasets.images import read_labels
+from wtflow_jax.datasets.loco import read_saturations
+from wtflow_jax.errors import WTFlowError
+from wtflow_jax.report import page
+
+LIMIT = 10
+"""Seconds for an input."""
+GUIDES = (
+    *("wtflow_jax.datasets", "wtflow_jax.untrusted", "wtflow_jax.backbones", "wtflow_jax.model"),
+    *("wtflow_jax.stream", "wtflow_jax.report", "PIL.", "zipfile", "pickletools", "csv"),
+)
+"""Modules whose branches guide atheris."""
+
+
+class Entrance(NamedTuple):
+    """Where files come in.
+
+    Attributes:
+        seeds: contents to start from.
+        call: reads a file of such contents.
+    """
+
+    seeds: list[bytes]
+    call: Callable[[bytes], object]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is tried."""
+
+    entrances: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """image, csv, json, safetensors, pickle; left out: all."""
+    seconds: float = 30
+    """For each."""
+    atheris: bool = False
+    """Guided by coverage, instead of hypothesis."""
+    out: Path = Path("runs/fuzz")
+    """Where inputs that were found are kept."""
+    seed: int = 0
+    """Of all that is drawn."""
+
+
+def image(place: Path) -> Entrance:
+    """``open_image`` and masks, by their bytes alone."""
+    parts = [rubbish.odd, rubbish.frames, rubbish.undecodable]
+    paths = [path for i, part in enumerate(parts) for path in part(place / str(i)).values()]
+    seeds = [path.read_bytes() for path in paths if path.stat().st_size < 20_000]
+    file = place / "image"
+
+    def call(content: bytes) -> None:
+        file.write_bytes(content)
+        with contextlib.suppress(WTFlowError):
+            datasets.open_image(file)
+        read_labels(file)
+
+    return Entrance(seeds, call)
+
+
+def csv(place: Path) -> Entrance:
+    """VisA's table."""
+    table = trees.visa(place)
+
+    def call(content: bytes) -> None:
+        table.write_bytes(content)
+        for name in ("candle", "pcb1"):
+            datasets.open_category(place, name, "visa")
+
+    return Entrance([table.read_bytes(), *rubbish.TABLES[:-1]], call)
+
+
+def _model(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A model of random numbers, described as ``wtflow fit`` does."""
+    from wtflow_jax import backbones, fitting
+
+    for i in range(3):
+        trees.write(place / "good" / f"{i}.png", trees.picture(i))
+    good = sorted((place / "good").iterdir())
+    config, framing = fitting.settings(good, image_size="64")
+    backbone = backbones.load(config.backbone, cache=place)
+    model.save(fitting.fit(good, backbone, framing, config), place / "model")
+    arrays, _ = untrusted.tensors(place / "model" / model.TENSORS)
+    return json.loads((place / "model" / model.DESCRIPTION).read_text()), arrays
+
+
+def json_(place: Path) -> Entrance:
+    """model.json, defects_config.json, shards.json, and what report is given."""
+    description, arrays = _model(place)
+    # What is said of the tensors is tried here; the tensors themselves are another entrance's.
+    small = {name: array for name, array in arrays.items() if name.startswith("stats")}
+    small |= {"backbone/a": np.ones(1), "params/a": np.ones(1)}
+    untrusted.tensors = lambda path: (small, {})
+    # Whoever means harm can compute checksums too.
+    checksum.is_whole = lambda description: True
+    model.file_digest = lambda path: description["tensors"]
+    page._packages = _without_charts
+    run, found = place / "run", place / "found"
+    run.mkdir()
+    found.mkdir()
+    history = [{"epoch": 1, "loss": 0.5, "image_auroc": 90.0}]
+    row = {"category": "a", "variant": "", "seed": 0, "undefined": ["b"], "history": history}
+    table = {"title": "T", "columns": ["a", "b"], "rows": [["x", "1"]], "notes": ["n"]}
+    results = {"experiment": "mvtec", "config": {"a": 1}, "rows": [row], "tables": [table]}
+    lines = {"path": "a.png", "score": 0.5, "threshold": 0.4, "decision": "good", "map": "a.png"}
+    places: dict[bytes, tuple[Path, Callable[[], object]]] = {
+        b"m": (place / "model" / model.DESCRIPTION, lambda: model.load(place / "model")),
+        b"d": (place / "d.json", lambda: read_saturations(place / "d.json")),
+        b"s": (place / stream.INDEX, lambda: stream.Shards(place)),
+        b"r": (run / page.RESULTS, lambda: page.write(run, run / "a.html", 3, _told)),
+        b"p": (found / page.PREDICTIONS, lambda: page.write(found, found / "a.html", 3, _told)),
+    }
+    shards = {"shape": [1, 2, 2, 3], "digest": "a", "shards": ["0.array_record"]}
+    whole = {b"m": description, b"d": trees.LOCO_CONFIG, b"s": shards, b"r": results}
+    whole |= {b"p": lines | {"error": None}}
+    # The first byte says which file the others are.
+    seeds = [
+        kind + json.dumps(other).encode()
+        for kind, value in whole.items()
+        for other in (value, *rubbish.altered(value))
+    ]
+    seeds += [kind + text for kind in places for text in rubbish.texts() if len(text) < 500]
+
+    def call(content: bytes) -> None:
+        path, read = places.get(content[:1], places[b"m"])
+        path.write_bytes(content[1:])
+        read()
+
+    return Entrance(seeds, call)
+
+
+def _told(done: int, total: int) -> None:
+    pass
+
+
+def _without_charts() -> tuple[Any, Any]:
+    import jinja2
+
+    return jinja2, types.SimpleNamespace(javascript_bundle=lambda _: "")
+
+
+def tensors(place: Path) -> Entrance:
+    """Weights and models in safetensors."""
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b/0": np.ones(2, np.float64)}
+    file = place / model.TENSORS
+
+    def call(content: bytes) -> None:
+        file.write_bytes(content)
+        weights.load_state(file)
+        model._tensors(file)
+
+    whole = safetensors.numpy.save(arrays, {"version": "1"})
+    return Entrance([whole, *rubbish.tensors().values()], call)
+
+
+def pickle(place: Path) -> Entrance:
+    """State dicts of torch, both formats, built by its test without torch."""
+    from test_torch_pickle import (  # pyright: ignore[reportMissingImports]
+        state,
+        tensor,
+    )
+
+    program, seeds = state(tensor()), []
+    payload = np.arange(6, dtype="<f4").tobytes()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/data/0", payload)
+    seeds.append(file.getvalue())
+    magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}."
+    keys = b"\x80\x02](X\x01\x00\x00\x000e."
+    seeds.append(magic + program + keys + (6).to_bytes(8, "little") + payload)
+    path = place / "weights.pth"
+
+    def call(content: bytes) -> None:
+        path.write_bytes(content)
+        for array in torch_pickle.read(path).values():
+            array.sum()
+
+    return Entrance(seeds, call)
+
+
+ENTRANCES: dict[str, Callable[[Path], Entrance]] = {
+    "image": image,
+    "csv": csv,
+    "json": json_,
+    "safetensors": tensors,
+    "pickle": pickle,
+}
+
+
+class Trial:
+    """Tries inputs at an entrance.
+
+    Attributes:
+        counts: memory of two numbers, shared with who asked: inputs tried, and results.
+        found: what else came of any, each kind once.
+    """
+
+    def __init__(self, name: str, entrance: Entrance, out: Path, counts: mmap.mmap) -> None:
+        """Start with none."""
+        self.name, self.entrance, self.out, self.counts = name, entrance, out, counts
+        self.tried = self.results = 0
+        self.found: set[str] = set()
+        signal.signal(signal.SIGALRM, _too_long)
+
+    def __call__(self, content: bytes) -> None:
+        """Try one input."""
+        self.tried += 1
+        signal.alarm(LIMIT)
+        try:
+            self.entrance.call(content)
+            self.results += 1
+        except WTFlowError as error:
+            if len(str(error).splitlines()) != 1:
+                self._keep(content, "a message of several lines", str(error))
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+            self._keep(content, where, traceback.format_exc())
+        finally:
+            signal.alarm(0)
+            self.counts[:] = COUNTS.pack(self.tried, self.results, len(self.found))
+
+    def _keep(self, content: bytes, what: str, told: str) -> None:
+        if what not in self.found:
+            self.found.add(what)
+            self.out.mkdir(parents=True, exist_ok=True)
+            path = self.out / f"{self.name}-{hashlib.sha256(content).hexdigest()[:12]}"
+            path.write_bytes(content)
+            print(f"{self.name}: {what}: {path}\n{told}", file=sys.stderr)
+
+
+COUNTS = struct.Struct("<QQQ")
+"""Inputs tried, results, findings."""
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError(f"more than {LIMIT} seconds")
+
+
+def mutated(number: int, seeds: list[bytes]) -> bytes:
+    """Return a content of the seeds after some changes, the same for the same number."""
+    draw = random.Random(number)
+    content = bytearray(draw.choice(seeds))
+    for _ in range(draw.choice((1, 1, 2, 4, 16))):
+        at, to = sorted(draw.randrange(len(content) + 1) for _ in range(2))
+        to = min(to, at + draw.choice((1, 4, 64, 4096)))
+        other = draw.choice(seeds)
+        start = draw.randrange(len(other) + 1)
+        content[at:to] = draw.choice(
+            (
+                bytes(b ^ (1 << draw.randrange(8)) for b in content[at:to]),
+                draw.randbytes(to - at),
+                b"",
+                bytes(content[at:to]) * 2,
+                other[start : start + to - at],
+                draw.choice((b"\x00", b"\xff", b"-1", b"9" * 20, b"[", b'"', b"..", b"\n", b"NaN")),
+            )
+        )
+    return bytes(content)
+
+
+def by_hypothesis(trial: Trial, asked: Settings) -> None:
+    """Draw inputs until the time is up; each seed as it is comes first."""
+    seeds = trial.entrance.seeds
+    for content in seeds:
+        trial(content)
+    values = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+    values = st.recursive(values, lambda v: st.lists(v) | st.dictionaries(st.text(), v))
+    heads = st.sampled_from(seeds).map(lambda content: content[:8])
+    drawn = st.one_of(
+        # Drawing costs more than trying.
+        st.integers(0, 2**60).map(lambda n: [mutated(n + i, seeds) for i in range(64)]),
+        st.tuples(st.builds(bytes.__add__, heads, st.binary())),
+        st.tuples(st.builds(lambda h, v: h[:1] + json.dumps(v).encode(), heads, values)),
+    )
+
+    def attempt(contents: list[bytes]) -> None:
+        for content in contents:
+            trial(content)
+
+    end, number = time.monotonic() + asked.seconds, asked.seed
+    many = settings(
+        max_examples=200,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    while time.monotonic() < end:
+        seed(number)(many(given(drawn)(attempt)))()
+        number += 1
+
+
+def by_atheris(trial: Trial, asked: Settings, place: Path) -> None:
+    """Have atheris draw inputs until the time is up; it does not return."""
+    import atheris
+
+    functions = [
+        function
+        for name, module in list(sys.modules.items())
+        if name.startswith(GUIDES)
+        for scope in (module, *filter(inspect.isclass, vars(module).values()))
+        for function in vars(scope).values()
+        if isinstance(function, types.FunctionType) and function.__module__ == name
+    ]
+    for function in functions:
+        with contextlib.suppress(Exception):  # Of generated functions there is no code to guide by.
+            atheris.instrument_func(function)  # pyright: ignore[reportAttributeAccessIssue]
+    corpus = place / "corpus"
+    corpus.mkdir()
+    for i, content in enumerate(trial.entrance.seeds):
+        (corpus / str(i)).write_bytes(content)
+    flags = [f"-max_total_time={int(asked.seconds)}", f"-seed={asked.seed + 1}", "-max_len=20000"]
+    atheris.Setup([sys.argv[0], str(corpus), *flags, "-rss_limit_mb=8192", "-verbosity=0"], trial)
+    atheris.Fuzz()
+
+
+def attempt(name: str, asked: Settings, counts: mmap.mmap, place: Path) -> None:
+    """Try one entrance, in a process of its own."""
+    logging.disable()
+    trial = Trial(name, ENTRANCES[name](place), asked.out, counts)
+    if asked.atheris:
+        by_atheris(trial, asked, place)
+    else:
+        by_hypothesis(trial, asked)
+
+
+def main(asked: Settings) -> int:
+    """Try all, print a table, and return 1 where anything was found."""
+    if unknown := set(asked.entrances) - set(ENTRANCES):
+        raise SystemExit(f"{min(unknown)}: no such entrance; take of {', '.join(ENTRANCES)}")
+    table = Table("entrance", "inputs", "results", "lines", "findings", "seconds")
+    failed = False
+    for name in asked.entrances or ENTRANCES:
+        counts = mmap.mmap(-1, COUNTS.size)
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as place:
+            process = FORK.Process(target=attempt, args=(name, asked, counts, Path(place)))
+            process.start()
+            process.join()
+        tried, results, found = COUNTS.unpack(counts[:])
+        if process.exitcode:
+            print(f"{name}: its process ended with {process.exitcode}", file=sys.stderr)
+            found += 1
+        seconds = time.monotonic() - start
+        table.add_row(*map(str, (name, tried, results, tried - results, found, f"{seconds:.0f}")))
+        failed |= bool(found)
+    Console().print(table)
+    return int(failed)
+
+
+FORK = multiprocessing.get_context("fork")
+"""Nothing is computed before a process is forked; counts are in memory that both have."""
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Settings, description=__doc__)))

@@ -1,0 +1,234 @@
+"""What nobody would feed a program on purpose: a function a family, each writes its files."""
+
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import trees
+from PIL import Image
+
+
+def encoded(image: Image.Image, form: str, **more) -> bytes:
+    """An image file as bytes."""
+    file = io.BytesIO()
+    image.save(file, form, **more)
+    return file.getvalue()
+
+
+def _files(directory: Path, contents: dict[str, bytes]) -> dict[str, Path]:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
+    return {name: directory / name for name in contents}
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
+
+
+def png(width: int, height: int, pixels: bytes, depth: int = 8, colour: int = 0) -> bytes:
+    """A PNG whose header and pixels need not agree."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(pixels, 9))
+    return b"\x89PNG\r\n\x1a\n" + parts + _chunk(b"IEND", b"")
+
+
+def undecodable(directory: Path) -> dict[str, Path]:
+    """Files that end in .png, .jpg and so on, and are no images or damaged ones."""
+    image = Image.fromarray(trees.picture(1))
+    contents = {"empty.png": b"", "text.jpg": b"no image\nat all", "zeros.tif": bytes(4096)}
+    contents["page.webp"] = b"<html>not found</html>"
+    contents["postscript.png"] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    for form in ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF"):
+        whole = encoded(image, form)
+        for share in (4, 2):
+            contents[f"cut{share}.{form}.png"] = whole[: len(whole) // share]
+        contents[f"head.{form}.jpg"] = whole[:20]
+    contents["flipped.png"] = bytes(b ^ 255 for b in encoded(image, "PNG"))
+    contents["none.png"] = png(0, 0, b"")
+    contents["short.png"] = png(64, 64, bytes(100))
+    contents["float.tif"] = encoded(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF")
+    contents["far.tif"] = encoded(Image.fromarray(np.full((8, 8), 1 << 20, np.int32)), "TIFF")
+    return _files(directory, contents)
+
+
+def frames(directory: Path) -> dict[str, Path]:
+    """Images of three frames or pages."""
+    first, *others = (Image.fromarray(trees.picture(i)) for i in range(3))
+    forms = {"a.gif": "GIF", "b.webp": "WEBP", "c.png": "PNG", "d.tiff": "TIFF"}
+    more = {"save_all": True, "append_images": others}
+    return _files(directory, {name: encoded(first, form, **more) for name, form in forms.items()})
+
+
+def bombs(directory: Path) -> dict[str, Path]:
+    """Small files of images that would take gigabytes."""
+    contents = {"black.png": png(30_000, 30_000, bytes(30_000 * 3751), depth=1)}
+    contents["claims.png"] = png(2**31 - 1, 2**31 - 1, b"")
+    bmp = bytearray(encoded(Image.new("L", (4, 4)), "BMP"))
+    bmp[18:26] = struct.pack("<ii", 100_000, 100_000)
+    contents["claims.bmp"] = bytes(bmp)
+    gif = bytearray(encoded(Image.new("L", (4, 4)), "GIF"))
+    gif[6:10] = struct.pack("<HH", 65_535, 65_535)
+    contents["claims.jpg"] = bytes(gif)
+    return _files(directory, contents)
+
+
+def odd(directory: Path) -> dict[str, Path]:
+    """Images that are unusual and have a right reading."""
+    picture = Image.fromarray(trees.picture(5))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey16 = Image.fromarray(trees.picture(5)[..., 0].astype(np.uint16) * 257)
+    contents = {
+        "named wrongly.png": encoded(picture, "JPEG", quality=95),
+        "cmyk.jpg": encoded(picture.convert("CMYK"), "JPEG"),
+        "palette.png": encoded(picture.convert("P"), "PNG"),
+        "16bit.png": encoded(grey16, "PNG"),
+        "alpha.png": encoded(picture.convert("RGBA"), "PNG"),
+        "bits.png": encoded(picture.convert("1"), "PNG"),
+        "turned.jpg": encoded(picture, "JPEG", exif=exif),
+        "one.png": encoded(Image.new("RGB", (1, 1), (9, 9, 9)), "PNG"),
+        "long.png": encoded(Image.new("RGB", (30_000, 10), (90, 50, 20)), "PNG"),
+        "high.png": encoded(Image.new("RGB", (10, 30_000), (90, 50, 20)), "PNG"),
+        "black.png": encoded(Image.new("RGB", (64, 64)), "PNG"),
+        "grey.png": encoded(Image.new("L", (64, 64), 128), "PNG"),
+    }
+    # As telephones write it: a photograph, and a small one behind it.
+    more = {"save_all": True, "append_images": [picture.resize((16, 16))]}
+    contents["telephone.jpg"] = encoded(picture, "MPO", **more)
+    return _files(directory, contents)
+
+
+NAMES = (
+    "with space.png",
+    " .png",
+    "two\nlines.png",
+    "carriage\rreturn.png",
+    "tab\t.png",
+    "bell\x07\x1b[31mred\x1b[0m.png",
+    "=cmd|' '!A0.png",
+    'quotes "and", commas.png',
+    "<img src=x onerror=fail()>.png",
+    "<!--<script>fail().png",
+    "left\u202egnp.png",
+    "line\u2028separator.png",
+    "-dash.png",
+    "[1]*?.png",
+    "%s{0}$HOME.png",
+    os.fsdecode(b"latin \xe9.png"),
+    "\u732b" * 80 + ".png",
+    "l" * 251 + ".png",
+)
+
+
+def names(directory: Path, pixels: np.ndarray) -> list[Path]:
+    """One image under all names that a file system takes and a program may trip over."""
+    content = encoded(Image.fromarray(pixels), "PNG")
+    return sorted(_files(directory, dict.fromkeys(NAMES, content)).values())
+
+
+def links(directory: Path) -> None:
+    """Links to what is above, to each other, to themselves and to nothing."""
+    for name in ("a", "b"):
+        trees.write(directory / name / f"{name}.png", trees.picture(0))
+    (directory / "a" / "up").symlink_to(directory)
+    (directory / "a" / "b").symlink_to(directory / "b")
+    (directory / "b" / "a").symlink_to(directory / "a")
+    (directory / "self").symlink_to(directory / "self")
+    (directory / "self.png").symlink_to(directory / "self.png")
+    (directory / "gone.png").symlink_to(directory / "nowhere.png")
+
+
+def safetensors(header: object, data: bytes = b"", length: int | None = None) -> bytes:
+    """A safetensors file whose header and data need not agree."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def tensors() -> dict[str, bytes]:
+    """Files that are safetensors by name."""
+
+    def one(dtype: object = "F32", shape: object = (2,), offsets: object = (0, 8)) -> dict:
+        return {"a": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+
+    eight, deep = bytes(8), b"[" * 100_000
+    twice = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+    twice += b'"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}'
+    return {
+        "empty": b"",
+        "short": b"\x08\x00\x00",
+        "endless header": safetensors({}, length=2**63),
+        "longer header": safetensors({}, length=2**32),
+        "negative header": safetensors({}, length=2**64 - 1),
+        "no JSON": safetensors(b"nothing"),
+        "no UTF-8": safetensors(b'{"\xff\xfe": 1}'),
+        "deep": safetensors(deep),
+        "list": safetensors([]),
+        "overlap": safetensors(one() | {"b": one()["a"]}, eight),
+        "twice": safetensors(twice, eight),
+        "negative offsets": safetensors(one(offsets=(-8, 0)), eight),
+        "backwards": safetensors(one(offsets=(8, 0)), eight),
+        "beyond": safetensors(one(offsets=(0, 2**40)), eight),
+        "hole": safetensors(one(offsets=(4, 12)), bytes(12)),
+        "another dtype": safetensors(one(dtype="Q4"), eight),
+        "dtype of no text": safetensors(one(dtype=3), eight),
+        "another size": safetensors(one(shape=(3,)), eight),
+        "overflow": safetensors(one(shape=(2**62, 4)), eight),
+        "huge and empty": safetensors(one(shape=(2**62, 0), offsets=(0, 0))),
+        "negative shape": safetensors(one(shape=(-1, -2)), eight),
+        "many axes": safetensors(one(shape=(1,) * 100, offsets=(0, 4)), bytes(4)),
+        "bfloat16": safetensors(one(dtype="BF16", offsets=(0, 4)), bytes(4)),
+        "float8": safetensors(one(dtype="F8_E4M3", offsets=(0, 2)), bytes(2)),
+        "metadata of no text": safetensors({"__metadata__": {"a": 1}}),
+        "behind": safetensors(one(), bytes(64)),
+        "infinite": safetensors(one(), np.array([np.nan, np.inf], "<f4").tobytes()),
+    }
+
+
+def texts() -> list[bytes]:
+    """What is JSON by its file's name."""
+    deep = [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 9_000 + b"]" * 9_000]
+    numbers = [b"NaN", b"-Infinity", b"1e999", b"9" * 10_000, b"-0", b'"' + b"9" * 99 + b'"']
+    broken = [b"", b"{", b"\xff\xfe\x00", b"\xef\xbb\xbf{}", b'"\\ud800"', b"{}{}", b"\x00" * 64]
+    return deep + numbers + broken + [b"null", b"true", b"[]", b"{}", b"[[]]", b'[null, "a"]']
+
+
+def altered(value: object) -> Iterator[object]:
+    """A JSON value with each part of it in turn replaced by a value of another type, or gone."""
+    strange = (None, True, -1, 2**70, 1e308, float("nan"), "..", "/etc/passwd", [], {}, [[]])
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield {k: v for k, v in value.items() if k != key}
+            yield from (value | {key: other} for other in altered(inner))
+    elif isinstance(value, list) and value:
+        yield value[1:]
+        yield from ([other, *value[1:]] for other in altered(value[0]))
+    yield from strange
+
+
+TABLES = (
+    b"",
+    b"\xff\xfe\x00",
+    b"object,split,label,image,mask\n",
+    b"object,split\ncandle,train\n",
+    b"object,split,label,image,mask\ncandle,train,normal,/etc/passwd,\n",
+    b"object,split,label,image,mask\ncandle,train,normal,../../etc/passwd,\n",
+    b"object,split,label,image,mask\ncandle,train\n",
+    b"object,split,label,image,mask\ncandle,train,normal,a,b,c,d,e\n",
+    b"object,split,label,image,mask\ncandle,train,normal,nowhere.JPG,\n",
+    b"object,split,label,image,mask\ncandle,test,anomaly,candle/Data/Images/Normal/0000.JPG,\n",
+    b"object,split,label,image,mask\ncandle,test,normal,\x00,\n",
+    b"object,split,label,image,mask\ncandle,test,normal,candle,\n",
+    b'object,split,label,image,mask\ncandle,test,normal,"' + b"x" * 200_000,
+)
+"""In place of VisA's ``1cls.csv``."""

@@ -1,0 +1,56 @@
+"""What files say is not believed: JSON, tensors, and paths that must not lead elsewhere."""
+
+import json
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+
+def parse(text: str | bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValueError: it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def inside(directory: Path, name: Any) -> Path:
+    """Return the path of a file of a directory that another file names.
+
+    Args:
+        directory: what the name is relative to.
+        name: with ``/`` between directories.
+
+    Raises:
+        ValueError: it is no text, is absolute, or has ``..`` in it.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} is no path")
+    path = PurePath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} leads out of {directory}")
+    return directory / path
+
+
+def tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays of a safetensors file by name, and its metadata.
+
+    Raises:
+        ValueError: it cannot be read, or is none.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, file.metadata() or {}
+    # Names, sizes and dtypes are in the file's hands, and numpy's answers differ.
+    except (
+        *(SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError),
+        *(OverflowError, MemoryError),
+    ) as error:
+        raise ValueError(" ".join(str(error).split())) from error
