@@ -56,7 +56,8 @@ ELSEWHERE = {
 if not (shutil.which("chromium") and shutil.which("chromedriver")):
     ELSEWHERE["benchmarks/report.py"] = "needs chromium and chromedriver"
 if not importlib.util.find_spec("torch"):
-    ELSEWHERE |= dict.fromkeys(["benchmarks/unet.py", "benchmarks/exact_field.py"], "needs torch")
+    needing = "benchmarks/unet.py", "benchmarks/exact_field.py", "pyright"
+    ELSEWHERE |= dict.fromkeys(needing, "needs torch")
 STATUS = {"python -m wtflow_jax.datasets check": 1}
 """Where a command should not end in 0: our few images are not the published ones."""
 
