@@ -4,6 +4,7 @@ What stands for a user's own files is there under the same names, made up; runs 
 flags that are added. The commands of a page are run in one directory, in order.
 """
 
+import importlib.util
 import re
 import runpy
 import shlex
@@ -20,12 +21,13 @@ import trees
 from safetensors.numpy import save_file
 
 from wtflow_jax import cli
+from wtflow_jax.backbones import resnet
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "wtflow fit": "--image-size 128",
-    "experiments": "--smoke --epochs 2 --seeds 1 --cache cache",
+    "experiments": "--smoke --epochs 2 --seeds 1 --cache cache --models models",
     "unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
@@ -53,6 +55,9 @@ ELSEWHERE = {
 """Why a command is not run here, by a part of it."""
 if not (shutil.which("chromium") and shutil.which("chromedriver")):
     ELSEWHERE["benchmarks/report.py"] = "needs chromium and chromedriver"
+if not importlib.util.find_spec("torch"):
+    needing = "benchmarks/unet.py", "benchmarks/exact_field.py", "pyright"
+    ELSEWHERE |= dict.fromkeys(needing, "needs torch")
 STATUS = {"python -m wtflow_jax.datasets check": 1}
 """Where a command should not end in 0: our few images are not the published ones."""
 
@@ -74,16 +79,38 @@ def test_no_page_has_commands_of_another_kind():
         assert words <= {"bash", "python", "text", "yaml", "bibtex"}, page
 
 
+def random_resnet(name):
+    """Random weights by torchvision's names, as with batch norms that are folded."""
+    net, draw = resnet.ARCHITECTURES[name], np.random.default_rng(0)
+    shapes, before = {"conv1": (64, 3, 7, 7)}, 64
+    for stage, (count, after) in enumerate(zip(net.blocks, net.channels, strict=True)):
+        inner = net.inner[stage] if net.inner else None
+        for index in range(count):
+            for conv, shape in resnet._shapes(before, inner, after, index == 0).items():
+                conv = conv.replace("downsample", "downsample.0")
+                shapes[f"layer{stage + 1}.{index}.{conv}"] = shape
+            before = after
+    state = {}
+    for conv, shape in shapes.items():
+        kernel = draw.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape)
+        state[f"{conv}.weight"] = kernel.astype(np.float32)
+        state[f"{conv}.bias"] = np.zeros(shape[0], np.float32)
+    return state
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """Random weights of each ResNet, in a directory."""
-    torch_reference = pytest.importorskip("torch_reference", reason="needs torch")
     directory = tmp_path_factory.mktemp("weights")
-    for name in ("resnet18", "resnet34", "wide_resnet50_2"):
-        state = torch_reference.random_resnet(name, 0, head=True).state_dict()
-        arrays = {key: np.ascontiguousarray(value.numpy()) for key, value in state.items()}
-        save_file(arrays, directory / f"{name}.safetensors")
+    for name in resnet.ARCHITECTURES:
+        save_file(random_resnet(name), directory / f"{name}.safetensors")
     return directory
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """Features and trained models of all pages: what two of them ask for is made once."""
+    return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +125,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def place(tmp_path, weights, model, monkeypatch):
+def place(tmp_path, weights, model, kept, monkeypatch):
     """Everything that the pages name, in the working directory."""
     for root in ("mvtec_ad", "path/to/mvtec_ad", "data"):
         trees.mvtec_ad(tmp_path / root, "bottle", train=12, good=3, bad=3)
@@ -116,6 +143,9 @@ def place(tmp_path, weights, model, monkeypatch):
             trees.write(tmp_path / root / "new" / f"{i}.png", trees.picture(60 + i))
     (tmp_path / "weights").symlink_to(weights)
     (tmp_path / "resnet18.safetensors").symlink_to(weights / "resnet18.safetensors")
+    for name in ("cache", "models"):
+        (kept / name).mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(kept / name)
     shutil.copytree(model, tmp_path / "model")
     monkeypatch.chdir(tmp_path)
     # What a command has compiled stays with the tests.

@@ -35,6 +35,8 @@ PROPERTY = "wtflow"
 INSTALL = "pip install 'wtflow-jax[export]'"
 CONVERTER = "pip install --no-deps jax2onnx==0.17.1"
 """Without what it asks for: it pins an older Orbax, which it does not need for this."""
+CONVERTED_BEFORE = (0, 11)
+"""JAX from this version on has other programs than the converter reads."""
 
 
 def description(model: Model) -> dict[str, Any]:
@@ -78,13 +80,19 @@ def onnx(model: Model, path: Path) -> None:
     solver's loop, the exact field's blocks, and depthwise convolutions.
 
     Raises:
-        WTFlowError: a solver or a field that has no other words.
+        WTFlowError: a solver or a field that has no other words; a JAX that is too new.
     """
     config, backbone, detector = model.config, model.backbone, model.detector
     if config.solver != "euler" or config.neighbourhood is not None:
         raise WTFlowError(
             f"solver {config.solver}, neighbourhood {config.neighbourhood}: ONNX takes euler and "
             "none; export to .stablehlo"
+        )
+    if jax.__version_info__ >= CONVERTED_BEFORE:
+        before = ".".join(map(str, CONVERTED_BEFORE))
+        raise WTFlowError(
+            f"jax {jax.__version__}: ONNX takes one before {before}; pip install 'jax<{before}', "
+            "or export to .stablehlo"
         )
     # A name that type checkers need not find: its pin of Orbax keeps it out of the extras.
     to_onnx = importlib.import_module("jax2onnx").to_onnx
