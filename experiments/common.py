@@ -11,6 +11,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import tyro
 from rich.console import Console
 
@@ -20,7 +21,7 @@ import paper
 import views
 import wtflow_jax
 from loader import Loader
-from wtflow_jax import datasets, sharding, tables
+from wtflow_jax import compilation, datasets, sharding, tables
 from wtflow_jax.config import LAYOUT, Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError
@@ -66,6 +67,9 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     """Run an experiment from the command line and return its exit status."""
     try:
         config = parse(experiment, arguments)
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            # What categories share is compiled for the first and loaded for the others.
+            compilation.keep(config.cache / "compiled")
         if config.coordinator is not None:
             # The others wait for a process that does not join: what else is wrong is told later.
             place = ("coordinator", "processes", "process")
@@ -298,8 +302,12 @@ def run(experiment: Experiment, config: Config) -> Results:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
     # Before the first row too: --resume compares its flags with these.
     _write(experiment, config, results)
-    loader = Loader()
+    loader, previous = Loader(), todo[0][0].name
     for category, label, seed in todo:
+        if category.name != previous:
+            # Programs have its numbers of images in their shapes, and each takes some MiB.
+            jax.clear_caches()
+            previous = category.name
         out = config.out / "-".join(
             [category.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
         ).replace(" ", "_")
