@@ -12,6 +12,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import tyro
 from rich.console import Console
 
@@ -21,7 +22,7 @@ import paper
 import views
 import wtflow_jax
 from loader import Loader
-from wtflow_jax import command, datasets, sharding, tables
+from wtflow_jax import command, compilation, datasets, sharding, tables
 from wtflow_jax.atomic import LOCK, alone, sweep
 from wtflow_jax.config import LAYOUT, Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
@@ -75,6 +76,10 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
 
 def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
     config = parse(experiment, arguments)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        # What categories share is compiled for the first and loaded for the others; a cache may be
+        # of several users, and this part of it is not.
+        compilation.keep(config.cache / f"compiled-{os.getuid()}")
     if config.coordinator is not None:
         # The others wait for a process that does not join: what else is wrong is told later.
         place = ("coordinator", "processes", "process")
@@ -297,8 +302,12 @@ def _run(experiment: Experiment, config: Config) -> Results:
         sweep(config.out)
     # Before the first row too: --resume compares its flags with these.
     _write(experiment, config, results)
-    loader = Loader()
+    loader, previous = Loader(), todo[0][0].name
     for category, label, seed in todo:
+        if category.name != previous:
+            # Programs have its numbers of images in their shapes, and each takes some MiB.
+            jax.clear_caches()
+            previous = category.name
         out = config.out / "-".join(
             [category.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
         ).replace(" ", "_")

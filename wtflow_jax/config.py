@@ -1,7 +1,7 @@
 """One frozen config: every choice the paper makes or ablates is a value here."""
 
 from dataclasses import dataclass, fields, replace
-from math import inf, prod
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,12 +149,25 @@ class Config:
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
         ranges = {
-            "power": (0 < self.power < inf, "above 0"),
-            "scale": (0 < self.scale < inf, "above 0"),
-            "alpha": (0 < self.alpha <= 1, "above 0 and at most 1"),
+            "power": (
+                1e-3 <= self.power <= 10,
+                "at least 0.001 and at most 10: others round features to 1, or leave float32",
+            ),
+            "scale": (
+                1e-12 <= self.scale <= 1e12,
+                "at least 1e-12 and at most 1e12: squares leave float32",
+            ),
+            "alpha": (
+                1e-6 <= self.alpha <= 1,
+                "at least 1e-06 and at most 1: less is lost in rounding",
+            ),
             "rank": (self.rank >= 1, "at least 1"),
             "patches": (self.patches >= 1, "at least 1"),
-            "start": (0 <= self.start < 1, "at least 0 and below 1"),
+            # Earlier times are one to the exact field, and 1 − 2⁻²⁵ is 1 in float32.
+            "start": (
+                self.start == 0 or 1e-4 <= self.start < 1 - 2**-25,
+                "0, or at least 0.0001 and below 1 in float32",
+            ),
             "width": (self.width > 0 and self.width % 8 == 0, "a positive multiple of 8"),
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 1, "at least 1"),
@@ -163,8 +176,14 @@ class Config:
             "steps_det": (self.steps_det >= 1, "at least 1"),
             "steps_loc": (self.steps_loc >= 1, "at least 1"),
             "top_fraction": (0 <= self.top_fraction <= 1, "at least 0 and at most 1"),
-            "learning_rate": (0 < self.learning_rate < inf, "above 0"),
-            "weight_decay": (0 <= self.weight_decay < inf, "at least 0"),
+            "learning_rate": (
+                1e-30 <= self.learning_rate <= 1e30,
+                "at least 1e-30 and at most 1e30: others leave float32",
+            ),
+            "weight_decay": (
+                0 <= self.weight_decay <= 1e30,
+                "at least 0 and at most 1e30: others leave float32",
+            ),
             "decay_at": (all(0 <= at <= 1 for at in self.decay_at), "fractions between 0 and 1"),
             "validation": (0 <= self.validation < 1, "at least 0 and below 1"),
             "false_alarms": (0 < self.false_alarms < 1, "above 0 and below 1"),

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from wtflow_jax.errors import WTFlowError
+
 
 class Threshold(NamedTuple):
     """Where a score counts as defective.
@@ -32,7 +34,12 @@ def threshold(scores: Float[np.ndarray, " n"], rate: float) -> Threshold:
 
     Returns:
         The threshold and the rate that it promises.
+
+    Raises:
+        WTFlowError: a score is NaN or infinite, and no image would be above such a threshold.
     """
+    if not np.isfinite(scores).all():
+        raise WTFlowError("a held-out score is NaN or infinite: no threshold can be set by it")
     n = len(scores)
     # A hair less: 0.95 times 20 is 19, in float64 a bit more.
     k = min(n, max(1, math.ceil((1 - rate) * (n + 1) - 1e-9)))

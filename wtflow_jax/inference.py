@@ -13,6 +13,7 @@ from wtflow_jax import ode, scores, transport
 from wtflow_jax.compilation import XLA_OPTIONS
 from wtflow_jax.config import Config
 from wtflow_jax.detector import BATCH, Detector, Start, to_x0
+from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.radial import Radii, radial_profile
 from wtflow_jax.types import Features, Params, Samples, VelocityFn
 
@@ -204,6 +205,16 @@ def predict(
     config: Config,
     upsampling: scores.Upsampling,
 ) -> Prediction:
-    """Score images by their features: ``predict_cells``, then ``finish``."""
+    """Score images by their features: ``predict_cells``, then ``finish``.
+
+    Raises:
+        WTFlowError: a score is NaN or infinite, and would be above no threshold.
+    """
     cells = predict_cells(detector, features, config)
-    return finish(cells, upsampling, config.top_fraction)
+    found = finish(cells, upsampling, config.top_fraction)
+    if not all(np.isfinite(part).all() for part in found):
+        raise WTFlowError(
+            "scores are NaN or infinite: the features leave the range of float32, or training "
+            "diverged; give a lower --scale, --power or --learning-rate, or another --wt"
+        )
+    return found

@@ -103,6 +103,10 @@ def _scored(
             yield Scored(path, str(image))
             continue
         scores, maps = next(parts)
+        if not (np.isfinite(scores).all() and np.isfinite(maps).all()):
+            # NaN is above no threshold: the image would be called good.
+            yield Scored(path, f"{path}: its scores are NaN or infinite; fit the model again")
+            continue
         score = float(scores.max())
         yield Scored(
             path,

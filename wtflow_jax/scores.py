@@ -20,6 +20,9 @@ from wtflow_jax.types import Features, Samples
 CellScores = Float[Array, "n h w"]
 Maps = Float[Array, "n H W"]
 
+HIGHEST = 1e30
+"""Of a cell: that of infinity too, which would make NaN of maps, and sums of pixels are finite."""
+
 
 def density_proxy(x1: Samples) -> Samples:
     """Return a = 1 − (2π)^(−1/2)·exp(−φ²/2) for each element φ of x̂1 (Eq. 2), from 0.6011 to 1."""
@@ -30,6 +33,7 @@ def log_density(x1: Samples) -> Samples:
     """Return φ²/2 for each element φ of x̂1: −log N(φ; 0, 1), less its value at φ = 0.
 
     Eq. 2 stops growing a few deviations out; this does not. Its sum is half the squared length.
+    From |φ| = 1.8e19 on it is infinite.
     """
     return jnp.square(x1) / 2
 
@@ -44,11 +48,13 @@ SCORES: dict[str, Callable[[Samples], Samples]] = {
 def cell_scores(x1: Features, score: str = "density") -> CellScores:
     """Return the mean over channels of the elements' scores, (n, h, w, c) to (n, h, w).
 
+    It ends at ``HIGHEST``; NaN stays NaN.
+
     Args:
         x1: endpoints (n, h, w, c).
         score: a name in ``SCORES``.
     """
-    return jnp.mean(SCORES[score](x1), axis=-1)
+    return jnp.minimum(jnp.mean(SCORES[score](x1), axis=-1), HIGHEST)
 
 
 class Upsampling(NamedTuple):
