@@ -1,7 +1,7 @@
 """Does anything that a file may say end in a traceback, or never?
 
     python benchmarks/fuzz.py                       # hypothesis, all entrances
-    python benchmarks/fuzz.py csv --seconds 300
+    TMPDIR=/dev/shm python benchmarks/fuzz.py csv --seconds 300
     python benchmarks/fuzz.py image --atheris       # guided by coverage; pip install atheris
 
 Valid files are mutated (bytes changed, cut out, doubled, taken from another) and hostile ones
@@ -49,6 +49,7 @@ from wtflow_jax import checksum, datasets, model, stream, untrusted
 from wtflow_jax.backbones import torch_pickle, weights
 from wtflow_jax.datasets.images import read_labels
 from wtflow_jax.datasets.loco import read_saturations
+from wtflow_jax.datasets.tfds import StoredFile
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.report import page
 
@@ -94,10 +95,9 @@ def image(place: Path) -> Entrance:
     parts = [rubbish.odd, rubbish.frames, rubbish.undecodable]
     paths = [path for i, part in enumerate(parts) for path in part(place / str(i)).values()]
     seeds = [path.read_bytes() for path in paths if path.stat().st_size < 20_000]
-    file = place / "image"
 
     def call(content: bytes) -> None:
-        file.write_bytes(content)
+        file = StoredFile("image", lambda: content)
         with contextlib.suppress(WTFlowError):
             datasets.open_image(file)
         read_labels(file)
@@ -217,11 +217,10 @@ def pickle(place: Path) -> Entrance:
     magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}."
     keys = b"\x80\x02](X\x01\x00\x00\x000e."
     seeds.append(magic + program + keys + (6).to_bytes(8, "little") + payload)
-    path = place / "weights.pth"
 
     def call(content: bytes) -> None:
-        path.write_bytes(content)
-        for array in torch_pickle.read(path).values():
+        file: Any = StoredFile("weights.pth", lambda: content)
+        for array in torch_pickle.read(file).values():
             array.sum()
 
     return Entrance(seeds, call)

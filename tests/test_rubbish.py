@@ -357,6 +357,10 @@ def test_json_is_never_believed(tmp_path):
         ):
             (tmp_path / name).write_bytes(text)
             quiet(call, tmp_path / name)
+    index = {"shape": [1, 2, 2, 3], "digest": "", "shards": ["../../etc/passwd"]}
+    (tmp_path / "shards.json").write_text(json.dumps(index))
+    with fails("shards.json: is no index of shards"):
+        stream.Shards(tmp_path)
     with pytest.raises(ValueError, match="nested too deeply"):
         untrusted.parse(b"[" * 100_000)
     for name in ("/etc/passwd", "../x", "a/../../x", 3, None):
@@ -409,7 +413,7 @@ def test_altered_runs(place, tmp_path, capsys, monkeypatch):
         (tmp_path / "run", "results.json", results),
         (tmp_path / "found", "predictions.jsonl", row),
     ):
-        texts = [json.dumps(other).encode() for other in rubbish.altered(value)][::5]
+        texts = [json.dumps(other).encode() for other in rubbish.altered(value)][::10]
         for text in texts + rubbish.texts()[:9]:
             (directory / name).write_bytes(text)
             (directory / "report.html").unlink(missing_ok=True)
