@@ -127,11 +127,13 @@ def model(tmp_path_factory):
 @pytest.fixture
 def place(tmp_path, weights, model, kept, monkeypatch):
     """Everything that the pages name, in the working directory."""
+    # As many images of each, so that one compiled program serves them all.
+    many = {"train": 12, "good": 3, "bad": 3}
     for root in ("mvtec_ad", "path/to/mvtec_ad", "data"):
-        trees.mvtec_ad(tmp_path / root, "bottle", train=12, good=3, bad=3)
-    trees.mvtec_ad(tmp_path / "mvtec_ad", "cable", train=8)
+        trees.mvtec_ad(tmp_path / root, "bottle", **many)
+    trees.mvtec_ad(tmp_path / "mvtec_ad", "cable", **many)
     for root in ("mvtec_3d", "data"):
-        trees.mvtec_3d(tmp_path / root, "tire", train=12)
+        trees.mvtec_3d(tmp_path / root, "tire", **many)
     for i in range(4):
         image, mask = trees.defect(i)
         trees.write(tmp_path / "labelled" / "good" / f"{i}.png", trees.picture(80 + i))
