@@ -58,6 +58,8 @@ if not (shutil.which("chromium") and shutil.which("chromedriver")):
 if not importlib.util.find_spec("torch"):
     needing = "benchmarks/unet.py", "benchmarks/exact_field.py", "pyright"
     ELSEWHERE |= dict.fromkeys(needing, "needs torch")
+if f"\nnumpy=={np.__version__}\n" not in (ROOT / "constraints.txt").read_text():
+    ELSEWHERE["pyright"] = "checks types with the versions of constraints.txt"
 STATUS = {"python -m wtflow_jax.datasets check": 1}
 """Where a command should not end in 0: our few images are not the published ones."""
 
