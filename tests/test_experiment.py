@@ -23,7 +23,7 @@ METRICS = {"image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pi
 }
 
 
-def mvtec(*flags, timeout=240, file="mvtec.py"):
+def mvtec(*flags, timeout=900, file="mvtec.py"):
     """Run an experiment in a process of its own."""
     return subprocess.run(
         [sys.executable, str(ROOT / "experiments" / file), *map(str, flags)],

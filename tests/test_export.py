@@ -42,9 +42,12 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Eight good images, eight new ones and a defective one, none of a window's aspect."""
+    """Ten good images, eight new ones and a defective one, none of a window's aspect.
+
+    Of ten, each fifth leaves eight: one training step is compiled for all of them.
+    """
     place = tmp_path_factory.mktemp("export")
-    names = [f"good/{i}.png" for i in range(8)] + [f"new/{i}.png" for i in range(8)] + ["bad.png"]
+    names = [f"good/{i}.png" for i in range(10)] + [f"new/{i}.png" for i in range(8)] + ["bad.png"]
     for seed, name in enumerate(names):
         pixels = trees.picture(0, 100, 80).astype(int)
         pixels += np.random.default_rng(seed).integers(-12, 13, pixels.shape)

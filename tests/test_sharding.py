@@ -145,7 +145,7 @@ def test_processes_that_were_given_different_flags(flag, value, other, tmp_path)
         for i in range(2)
     ]
     for process in running:
-        _, told = process.communicate(timeout=120)
+        _, told = process.communicate(timeout=600)
         assert process.returncode == 1
         assert f"error: {flag}: not the same in all processes; give all the same\n" in told
     assert not list(tmp_path.iterdir())
@@ -200,7 +200,7 @@ def test_a_run_of_several_processes_ends_by_sigterm(tmp_path):
     for process in running:
         process.send_signal(signal.SIGTERM)
     for process in running:
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode != 0
 
 
