@@ -57,6 +57,21 @@ def stored(root, out, layout="mvtec_ad", name="part"):
     return out / layout / name / "1.0.0"
 
 
+def test_no_module_is_imported_that_a_file_names(ad, tmp_path, monkeypatch):
+    directory = stored(*ad)
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = directory / "features.json"
+    whole = path.read_text()
+    for name in ("evil.Image", "antigravity.Image"):
+        own = "tensorflow_datasets.core.features.image_feature.Image"
+        assert own in whole
+        path.write_text(whole.replace(own, name))
+        with fails(str(directory), rf"features.json names the class '{name}'"):
+            open_category(ad[1], "part", "tfds:mvtec_ad")
+    assert not (tmp_path / "taken").exists()
+
+
 def on_disk(directory):
     """The files, but for TFDS's note on the default config."""
     files = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())

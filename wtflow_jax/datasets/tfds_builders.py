@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from absl import logging
 
+from wtflow_jax import untrusted
 from wtflow_jax.datasets.layouts import LAYOUTS
 from wtflow_jax.datasets.sample import Category, File, Sample
 
@@ -24,6 +25,9 @@ VERSION = "1.0.0"
 """Directory of a prepared category: raise it when the same files would be stored otherwise."""
 SHARD = 256 << 20
 """Bytes of images from which on another file is begun."""
+
+OWN = "tensorflow_datasets.core.features."
+"""Module of TFDS's classes."""
 
 Entry = dict[str, Any]
 Example = dict[str, Any]
@@ -234,9 +238,28 @@ def records(directory: Path, split: str) -> Any:
     Args:
         directory: of a prepared category's version.
         split: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        ValueError: it is described by classes that are not TFDS's own.
     """
+    # TFDS imports whatever module a description names.
+    described = untrusted.parse((directory / "features.json").read_bytes())
+    if foreign := [name for name in _classes(described) if not str(name).startswith(OWN)]:
+        raise ValueError(f"features.json names the class {foreign[0]!r}")
     builder: Any = tfds.builder_from_directory(directory)
     return builder.as_data_source(split, decoders={"image": _Skip(), "masks": _Skip()})
+
+
+def _classes(described: Any) -> Iterator[Any]:
+    """All classes that are named in a description of features, however deep."""
+    if isinstance(described, dict):
+        for key, value in described.items():
+            if key in ("pythonClassName", "python_class_name"):
+                yield value
+            yield from _classes(value)
+    elif isinstance(described, list):
+        for value in described:
+            yield from _classes(value)
 
 
 @contextlib.contextmanager
