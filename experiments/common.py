@@ -22,7 +22,7 @@ import paper
 import views
 import wtflow_jax
 from loader import Loader
-from wtflow_jax import command, compilation, datasets, sharding, tables
+from wtflow_jax import command, compilation, datasets, sharding, tables, untrusted
 from wtflow_jax.atomic import LOCK, alone, sweep
 from wtflow_jax.config import LAYOUT, Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
@@ -120,7 +120,7 @@ def _open_out(name: str, config: Config) -> Results:
             f"{config.out}: has no results.json, so its flags are not known; give another --out"
         )
     try:
-        results = json.loads(path.read_text())
+        results = untrusted.parse(path.read_bytes())
         was, now = _comparable(results["config"]), _comparable(as_json)
         writer = results["experiment"]
         finished = len(results["rows"])

@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 import models
 from models import Cells, FeatureMaps, Model, Splits
-from wtflow_jax import detector, figures, inference, sharding, signals, train
+from wtflow_jax import detector, figures, inference, sharding, signals, train, untrusted
 from wtflow_jax.atomic import alone, replacing, sweep
 from wtflow_jax.checkpoint import Checkpoints, History, Saved
 from wtflow_jax.config import Config
@@ -53,7 +53,7 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
             _train(config, name, splits, directory, progress)
         sharding.meet(f"{directory.name}: finished")
     try:
-        kept = json.loads(path.read_text())
+        kept = untrusted.parse(path.read_bytes())
         radii = None
         if found := kept.get("radii"):
             of, values = (np.array(found[name]) for name in ("of", "values"))
