@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from test_train import SETTINGS, X0, equal, fresh, last, objective
 
-from wtflow_jax import train
+import training
+from wtflow_jax import detector, train
 from wtflow_jax.checkpoint import Checkpoints
+from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
 
 
@@ -128,3 +130,27 @@ def test_what_a_killed_run_left_is_cleared(saved, tmp_path):
     shutil.copytree(copy / "24", left)
     assert equal(restored(copy).state, newest.state)
     assert not left.exists()
+
+
+def test_while_the_loss_is_high_the_checkpoint_from_before_is_kept(tmp_path, monkeypatch):
+    """An experiment's epochs, of which all but the first two lose more than the first step did."""
+    monkeypatch.setattr(training, "_score", lambda *_: 0.0)
+    config, fitted = Config(epochs=30, eval_from=0.0), detector.Detector(None, None, None, None)
+
+    def run():
+        past, state = train.Past(first=2.0), fresh()
+        for number, loss in enumerate([1.5, 1.0, 9.0, 9.0, 9.0], 1):
+            count = jnp.int32(10 * number)
+            moments = (state.moments[0]._replace(count=count), *state.moments[1:])
+            epoch = past._replace(steps=10, total=10 * loss)
+            yield fitted, train.Epoch(number, state._replace(moments=moments), epoch)
+            past = epoch.over()
+        raise train.Diverged("at last")
+
+    history = []
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        with pytest.raises(train.Diverged, match="at last"):
+            training._follow(config, run(), fitted, None, tmp_path, history, checkpoints)
+        assert sorted(checkpoints.manager.all_steps()) == [10, 20]
+    assert [entry["loss"] for entry in history] == [1.5, 1.0, 9.0, 9.0, 9.0]
+    assert [entry["loss"] for entry in restored(tmp_path / "c").history] == [1.5, 1.0]
