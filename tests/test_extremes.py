@@ -80,6 +80,8 @@ def check_field(data, t, x):
     near = rows[(squared - squared.min()) / (2 * at**2) <= 2 * slack + 20]
     unsure = min(1.0, slack) * np.linalg.norm(near.max(0) - near.min(0)) / at
     rounded = 1e-7 * max(np.linalg.norm(rows, axis=1).max(), np.linalg.norm(point))
+    # XLA takes smaller numbers for zero.
+    rounded += float(np.finfo(np.float32).tiny)
     bound = 1e-6 * np.linalg.norm(u) + rounded / at + unsure
     found = np.asarray(FIELD(data, t, x), np.float64)
     assert np.linalg.norm(found - u) <= bound
