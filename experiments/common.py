@@ -262,6 +262,8 @@ def run(experiment: Experiment, config: Config) -> Results:
 def _run(experiment: Experiment, config: Config) -> Results:
     seeds = range(config.seed, config.seed + config.seeds)
     variants = experiment.variants(config)
+    if sharding.first():
+        sweep(config.out)
     results = _open_out(experiment.name, config)
     # Before minutes of work: are there as many devices?
     sharding.layout(*config.mesh)
@@ -298,8 +300,6 @@ def _run(experiment: Experiment, config: Config) -> Results:
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
-    if sharding.first():
-        sweep(config.out)
     # Before the first row too: --resume compares its flags with these.
     _write(experiment, config, results)
     loader, previous = Loader(), todo[0][0].name

@@ -99,6 +99,13 @@ def test_what_a_killed_process_left_is_swept_and_no_other(tmp_path, other):
     assert names(path.parent) == []
 
 
+def test_what_others_call_a_part_is_theirs(tmp_path):
+    for name in ("film.part", "a.0123.part", f"b.{'g' * 32}.part", "c.old"):
+        (tmp_path / name).write_text("")
+    sweep(tmp_path)
+    assert len(names(tmp_path)) == 4
+
+
 def test_a_directory_killed_while_it_was_replaced_is_put_back(tmp_path, other):
     path = tmp_path / "model"
     path.mkdir()

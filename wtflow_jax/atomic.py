@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -20,6 +21,8 @@ LOCK = ".lock"
 """In a directory that a run is writing to."""
 PART, OLD = ".part", ".old"
 """Ends of the names of what is being written, and of what it is about to replace."""
+OURS = re.compile(r"(.+)\.[0-9a-f]{32}(\.part|\.old)")
+"""Such a name, and nobody else's."""
 
 
 def check_empty(directory: Path, otherwise: str = "another --out") -> None:
@@ -88,10 +91,11 @@ def sweep(directory: Path, prefix: str = "") -> None:
         prefix: of the names that are meant; left out: all, in directories below too.
     """
     found = directory.glob(f"{glob.escape(prefix)}*") if prefix else directory.rglob("*")
-    for path in [path for path in found if path.suffix in (PART, OLD)]:
-        whole = path.with_name(path.name.rsplit(".", 2)[0])
-        if _held(path):
+    for path in list(found):
+        ours = OURS.fullmatch(path.name)
+        if ours is None or _held(path):
             continue
+        whole = path.with_name(ours[1])
         if path.suffix == OLD and not whole.exists():
             os.replace(path, whole)
         elif path.is_dir():
