@@ -52,7 +52,7 @@ def works(place: Path) -> list[Work]:
     fit = "-m", "wtflow_jax", "fit", place / "good", "--out", model, "--image-size", 96
     finish(fit, place, place / "compiled")
     mvtec = ROOT / "experiments" / "mvtec.py"
-    flags = "--image-size", 128, "--width", 16, "--epochs", 12, "--steps-det", 2, "--seeds", 2
+    flags = "--image-size", 128, "--width", 8, "--epochs", 6, "--steps-det", 1, "--seeds", 2
     where = "--out", "out", "--models", "models", "--cache", "cache", "--resume"
     predict = "-m", "wtflow_jax", "predict", model, place / "new", "--out", "out", "--resume"
     return [
