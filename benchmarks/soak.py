@@ -2,6 +2,7 @@
 
     python benchmarks/soak.py                          # the experiment, 24 categories
     python benchmarks/soak.py --mode wtflow            # fit, predict and evaluate of each
+    python benchmarks/soak.py --mode wtflow --no-forget
     python benchmarks/soak.py -- --velocity exact --wt whiten
 
 The categories are made here, in MVTec AD's layout, each with a texture and numbers of images of its
@@ -48,6 +49,8 @@ class Settings:
     """experiments/mvtec.py, or the commands of wtflow."""
     categories: int = 24
     """How many."""
+    forget: bool = True
+    """wtflow: forget after each category what was compiled, as the experiment does by itself."""
     json: Path | None = None
     """Where to write the figures."""
 
@@ -117,7 +120,7 @@ class Programs:
         self.count = 0
         jax.monitoring.register_event_duration_secs_listener(self._heard)
 
-    def _heard(self, event: str, seconds: float, **more: str | int) -> None:
+    def _heard(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         self.count += event == "/jax/core/compile/backend_compile_duration"
 
 
@@ -144,7 +147,9 @@ def experiment(place: Path, images: dict[str, int], flags: list[str]) -> list[Po
     return points
 
 
-def wtflow(place: Path, images: dict[str, int], flags: list[str]) -> list[Point]:
+def wtflow(
+    place: Path, images: dict[str, int], flags: list[str], forget: bool = True
+) -> list[Point]:
     """Fit, predict and evaluate each category."""
     from wtflow_jax import cli
 
@@ -158,11 +163,10 @@ def wtflow(place: Path, images: dict[str, int], flags: list[str]) -> list[Point]
             ("evaluate", model, root, "--out", place / f"{name}-measured", *of_data),
         ):
             assert cli.main([*map(str, command)]) == 0
+        if forget:
+            jax.clear_caches()
         points.append(Point(name, count, memory(), programs.count))
     return points
-
-
-MODES = {"experiment": experiment, "wtflow": wtflow}
 
 
 def main(settings: Settings, flags: list[str]) -> None:
@@ -171,8 +175,11 @@ def main(settings: Settings, flags: list[str]) -> None:
         place = Path(directory)
         images = generate(place / "data", settings.categories)
         with contextlib.redirect_stdout(io.StringIO()):
-            run = MODES[settings.mode]
-            points = run(place, images, [*FLAGS[settings.mode], *flags])
+            flags = [*FLAGS[settings.mode], *flags]
+            if settings.mode == "wtflow":
+                points = wtflow(place, images, flags, settings.forget)
+            else:
+                points = experiment(place, images, flags)
     table = Table(title=f"{settings.mode}: {len(points)} categories in one process")
     for column in ("category", "images", "MiB", "programs"):
         table.add_column(column, justify="right")
