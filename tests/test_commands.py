@@ -37,6 +37,7 @@ SHORT = {
     "predict.py": "--rounds 1",
     "report.py": "--rounds 1",
     "exported.py": "--rounds 1 --batch 2",
+    "fuzz.py": "--seconds 1",
 }
 """What is added to a command, by its benchmark, its directory or its first words."""
 ELSEWHERE = {
@@ -50,6 +51,9 @@ ELSEWHERE = {
     "cd ": "goes nowhere",
     "pytest": "is what this is run by",
     ".onnx": "is run by test_export.py, which installs jax2onnx",
+    "kills.py": "takes minutes; its harness is run by test_killed.py",
+    "soak.py": "takes minutes; is run by test_soak.py",
+    "--atheris": "needs atheris",
     "jupytext": "is run by test_notebooks.py",
 }
 """Why a command is not run here, by a part of it."""
