@@ -29,6 +29,8 @@ from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError, shown
 
 Results = dict[str, Any]
+NEEDED = {"category", "variant", "seed", "settings"}
+"""What a row is told from others by."""
 Changes = Mapping[str, Any]
 
 
@@ -124,6 +126,8 @@ def _open_out(name: str, config: Config) -> Results:
         was, now = _comparable(results["config"]), _comparable(as_json)
         writer = results["experiment"]
         finished = len(results["rows"])
+        if not all(row.keys() >= NEEDED for row in results["rows"]):
+            raise ValueError("rows of another kind")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WTFlowError(f"{path}: is no results file; give another --out") from error
     if not config.resume:

@@ -10,6 +10,7 @@ import ast
 import hashlib
 import json
 import subprocess
+import zlib
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -97,7 +98,7 @@ class Model(NamedTuple):
 
     def epochs(self) -> list[int]:
         """Return the epochs that were evaluated, ascending; 0 alone where nothing is trained."""
-        return sorted(int(path.stem) for path in (self.directory / "cells").glob("*.npz"))
+        return [entry["epoch"] for entry in self.history if "seconds_evaluate" in entry]
 
     def cells(self, epoch: int) -> Cells:
         """Return the scores a cell after an epoch."""
@@ -111,7 +112,10 @@ class Model(NamedTuple):
                 )
                 for split in Cells._fields
             ]
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (
+            *(OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError),
+            *(BadZipFile, zlib.error),
+        ) as error:
             raise WTFlowError(
                 f"{path}: is damaged; delete {self.directory} to train it again"
             ) from error

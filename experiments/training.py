@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 import models
 from models import Cells, FeatureMaps, Model, Splits
-from wtflow_jax import detector, figures, inference, sharding, signals, train, untrusted
+from wtflow_jax import checksum, detector, figures, inference, sharding, signals, train, untrusted
 from wtflow_jax.atomic import alone, replacing, sweep
 from wtflow_jax.checkpoint import Checkpoints, History, Saved
 from wtflow_jax.config import Config
@@ -54,13 +54,15 @@ def obtain(config: Config, name: str, splits: Splits, progress: Progress) -> Mod
         sharding.meet(f"{directory.name}: finished")
     try:
         kept = untrusted.parse(path.read_bytes())
+        if not checksum.is_whole(kept):
+            raise ValueError("not what was written")
         radii = None
         if found := kept.get("radii"):
             of, values = (np.array(found[name]) for name in ("of", "values"))
             radii = Radii(of, values, found["start"], found["root_d"])
         return Model(directory, kept["environment"], kept["history"], kept["norms"], radii)
-    except (ValueError, KeyError, TypeError) as error:
-        raise WTFlowError(f"{path}: is no model; delete its directory") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WTFlowError(f"{path}: is no model, or damaged; delete its directory") from error
 
 
 @contextlib.contextmanager
@@ -112,7 +114,7 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
         try:
             fitted = _follow(config, run, fitted, splits, directory, saved.history, checkpoints)
         except train.Diverged as error:
-            kept = f"; the checkpoints in {checkpoints.directory} are from before"
+            kept = f"; what was saved stays in {checkpoints.directory}"
             raise WTFlowError(
                 f"{name}: {error}{kept if checkpoints.any() else ''}; give a lower "
                 "--learning-rate, or another --wt or --seed"
@@ -211,4 +213,6 @@ def _finish(
         "norms": {split: norms(getattr(splits, split)) for split in ("train", *Cells._fields)},
         "radii": {k: np.asarray(v).tolist() for k, v in radii._asdict().items()},
     }
-    models.write(directory / "model.json", json.dumps(kept, indent=1, default=str))
+    # As it will be read: the checksum is of that.
+    kept = json.loads(json.dumps(kept, default=str))
+    models.write(directory / "model.json", json.dumps(checksum.sealed(kept), indent=1))

@@ -145,7 +145,7 @@ def test_a_directory_in_which_nothing_was_written_is_taken_away(tmp_path):
         pass
     assert names(tmp_path) == ["b"]
     (tmp_path / "c").write_text("")
-    with fails("c: is a file; give a directory as --out"), alone(tmp_path / "c"):
+    with fails("c: is a file; give a directory"), alone(tmp_path / "c"):
         pass
 
 

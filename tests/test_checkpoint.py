@@ -12,7 +12,6 @@ import training
 from wtflow_jax import detector, train
 from wtflow_jax.checkpoint import Checkpoints
 from wtflow_jax.config import Config
-from wtflow_jax.errors import WTFlowError
 
 
 def history(epoch):
@@ -47,7 +46,7 @@ def restored(directory):
 
 def test_resumed_equals_uninterrupted(saved):
     directory, (_, epoch) = saved
-    assert sorted(p.name for p in directory.iterdir() if p.name.isdigit()) == ["18", "24"]
+    assert sorted(p.name for p in directory.iterdir() if p.name.isdigit()) == ["21", "28"]
     found = restored(directory)
     assert found.history == history(epoch)
     assert equal(found.state, epoch.state)
@@ -68,7 +67,7 @@ def files(directory):
 def test_a_flipped_byte_is_told_and_the_checkpoint_before_taken(saved, tmp_path, capfd):
     """Every file of the newest checkpoint, at a few places."""
     directory, (before, newest) = saved
-    names = [path.relative_to(directory) for path in files(directory / "24")]
+    names = [path.relative_to(directory) for path in files(directory / "28")]
     noticed = 0
     for name in names:
         size = (directory / name).stat().st_size
@@ -88,9 +87,9 @@ def test_a_flipped_byte_is_told_and_the_checkpoint_before_taken(saved, tmp_path,
             noticed += 1
             assert found.history == history(before), name
             assert equal(found.state, before.state), name
-            assert f"{copy / '24'}: is damaged (" in told
-            assert "moved to 24.damaged; going on from the checkpoint before" in told
-            assert (copy / "24.damaged").is_dir()
+            assert f"{copy / '28'}: is damaged (" in told
+            assert "moved to 28.damaged; going on from the checkpoint before" in told
+            assert (copy / "28.damaged").is_dir()
             # What takes its place is saved under its name.
             with Checkpoints(copy) as checkpoints:
                 checkpoints.save(newest.state, history(newest), newest.past.over())
@@ -105,10 +104,10 @@ def test_truncated_ones_are_told_and_none_is_left(saved, tmp_path, capfd):
     shutil.copytree(directory, copy)
     for path in files(copy):
         path.write_bytes(path.read_bytes()[:10])
-    with pytest.raises(WTFlowError, match=rf"none of its .* delete {tmp_path} to begin again"):
-        restored(copy)
-    assert "24.damaged" in capfd.readouterr().err
     assert restored(copy) is None
+    first, second = capfd.readouterr().err.splitlines()
+    assert first.endswith("moved to 28.damaged; going on from the checkpoint before")
+    assert second.endswith("moved to 21.damaged; training begins again")
 
 
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
@@ -127,7 +126,7 @@ def test_what_a_killed_run_left_is_cleared(saved, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(directory, copy)
     left = copy / "30.orbax-checkpoint-tmp"
-    shutil.copytree(copy / "24", left)
+    shutil.copytree(copy / "28", left)
     assert equal(restored(copy).state, newest.state)
     assert not left.exists()
 
@@ -151,6 +150,6 @@ def test_while_the_loss_is_high_the_checkpoint_from_before_is_kept(tmp_path, mon
     with Checkpoints(tmp_path / "c") as checkpoints:
         with pytest.raises(train.Diverged, match="at last"):
             training._follow(config, run(), fitted, None, tmp_path, history, checkpoints)
-        assert sorted(checkpoints.manager.all_steps()) == [10, 20]
+        assert sorted(checkpoints.manager.all_steps()) == [11, 22]
     assert [entry["loss"] for entry in history] == [1.5, 1.0, 9.0, 9.0, 9.0]
     assert [entry["loss"] for entry in restored(tmp_path / "c").history] == [1.5, 1.0]

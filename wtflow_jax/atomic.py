@@ -104,6 +104,12 @@ def sweep(directory: Path, prefix: str = "") -> None:
             path.unlink(missing_ok=True)
 
 
+def put_back(directory: Path) -> None:
+    """Give a directory its name again that a killed process was about to replace."""
+    if not directory.exists() and directory.parent.is_dir():
+        sweep(directory.parent, f"{directory.name}.")
+
+
 @contextlib.contextmanager
 def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep other runs out of a directory while this one writes there.
@@ -116,9 +122,9 @@ def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
         WTFlowError: another run is writing there, or it is a file.
     """
     if directory.exists() and not directory.is_dir():
-        raise WTFlowError(f"{directory}: is a file; give a directory as --out")
+        raise WTFlowError(f"{directory}: is a file; give a directory")
+    put_back(directory)
     made = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / LOCK
     descriptor = _opened(path, wait)
     try:
@@ -138,6 +144,8 @@ def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
 def _opened(path: Path, wait: bool) -> int:
     """Open and lock a directory's lock file."""
     while True:
+        # Whoever was waited for may have taken away a directory in which nothing was written.
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         if not _lock(descriptor, wait):
             who = os.read(descriptor, 200).decode(errors="replace") or "another process"

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array, Bool, UInt32
 
 from wtflow_jax import checksum, sharding
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.train import Diverged, Past, TrainState
 
 History = list[dict[str, Any]]
@@ -123,7 +123,7 @@ class Checkpoints:
         return self.manager.latest_step() is not None
 
     def save(self, state: TrainState, history: History, past: Past) -> None:
-        """Save a state and what it has behind it, under the number of its optimizer steps.
+        """Save a state and what it has behind it, numbered by its steps and epochs together.
 
         The state is copied before this returns, so its memory may be reused at once.
 
@@ -135,7 +135,8 @@ class Checkpoints:
         Raises:
             Diverged: the state is not finite.
         """
-        step = int(optax.tree_utils.tree_get(state.moments, "count"))
+        # An epoch whose scores were interrupted is saved once more when they are taken.
+        step = int(optax.tree_utils.tree_get(state.moments, "count")) + len(history)
         if step == self.manager.latest_step():
             return
         sums, finite = _sums(state)
@@ -155,29 +156,23 @@ class Checkpoints:
     def restore(self, like: TrainState) -> Saved | None:
         """Return what the newest checkpoint holds that is whole, or None where there is none.
 
-        One that is damaged is told of on standard error and moved aside.
+        One that is damaged is told of on standard error and moved aside; where none is left,
+        training begins again.
 
         Args:
             like: a state of the same shapes.
-
-        Raises:
-            WTFlowError: none of those that are there can be read.
         """
-        reason = None
-        for step in sorted(self.manager.all_steps(), reverse=True):
+        left = sorted(self.manager.all_steps())
+        while left:
+            step = left.pop()
             found = self._try(step, like)
             if isinstance(found, Saved):
                 return found
-            reason = found
             path = self.directory / str(step)
-            told = f"{path}: is damaged ({reason}), moved to {step}{ASIDE}"
-            print(f"{told}; going on from the checkpoint before", file=sys.stderr)
+            then = "going on from the checkpoint before" if left else "training begins again"
+            told = f"{path}: is damaged ({found}), moved to {step}{ASIDE}; {then}"
+            print(shown(told), file=sys.stderr)
             self._move_aside(path)
-        if reason is not None:
-            raise WTFlowError(
-                f"{self.directory}: none of its checkpoints can be read ({reason}); "
-                f"delete {self.directory.parent} to begin again"
-            )
         return None
 
     def _try(self, step: int, like: TrainState) -> Saved | str:

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from wtflow_jax import backbones, checksum, detector, transport, untrusted, whitening
-from wtflow_jax.atomic import LOCK, replacing_directory
+from wtflow_jax.atomic import LOCK, put_back, replacing_directory
 from wtflow_jax.backbones import Backbone
 from wtflow_jax.backbones.weights import file_digest
 from wtflow_jax.config import OF_A_RUN, Config
@@ -149,6 +149,7 @@ def load(directory: Path) -> Model:
     Raises:
         WTFlowError: it is none, is damaged, or was written by another version of the format.
     """
+    put_back(directory)
     description = _description(directory)
     path = directory / TENSORS
     arrays = _tensors(path)

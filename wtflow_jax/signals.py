@@ -76,11 +76,21 @@ def _handle(number: int, frame: object) -> None:
 
 
 def _watch(reading: int, answered: threading.Event) -> None:
+    heard = 0
     while number := os.read(reading, 1):
-        if number[0] not in HEARD or answered.wait(GRACE):
+        if number[0] not in HEARD:
             continue
+        heard += 1
+        # The main thread may be where it hears nothing.
+        if heard > 1:
+            os._exit(128 + number[0])
+        threading.Thread(target=_leave, args=(number[0], answered), daemon=True).start()
+
+
+def _leave(number: int, answered: threading.Event) -> None:
+    if not answered.wait(GRACE):
         print(f"stopped, being busy for {GRACE:g} seconds", file=sys.stderr, flush=True)
-        os._exit(128 + number[0])
+        os._exit(128 + number)
 
 
 def asked() -> bool:

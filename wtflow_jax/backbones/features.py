@@ -133,7 +133,9 @@ def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"] | None:
 
 
 def _digest(features: Float[np.ndarray, "n h w c"]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(features).data).hexdigest()
+    digest = hashlib.sha256(f"{features.dtype} {features.shape}".encode())
+    digest.update(np.ascontiguousarray(features).data)
+    return digest.hexdigest()
 
 
 def _save(path: Path, features: Float[np.ndarray, "n h w c"], key: _Key) -> None:
