@@ -17,6 +17,7 @@ import common
 import models
 import mvtec
 import training
+from wtflow_jax import checksum
 from wtflow_jax.config import Config
 
 # Their code decides no number of a model: names of types and errors, flags (whose values count),
@@ -140,7 +141,8 @@ def test_an_unfinished_model_is_gone_on_with_and_a_broken_one_is_told_of(tmp_pat
     capsys.readouterr()
     assert common.main(mvtec.EXPERIMENT, [*arguments, "--out", str(tmp_path / "c")]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error == f"error: {model / 'model.json'}: is no model; delete its directory"
+    told = "is no model, or damaged; delete its directory"
+    assert error == f"error: {model / 'model.json'}: {told}"
 
 
 def test_one_that_is_being_trained_is_waited_for(tmp_path, monkeypatch):
@@ -150,7 +152,8 @@ def test_one_that_is_being_trained_is_waited_for(tmp_path, monkeypatch):
     def train(config, name, splits, directory, progress):
         trained.append(name)
         time.sleep(0.2)
-        (directory / "model.json").write_text('{"environment": {}, "history": [], "norms": {}}')
+        kept = checksum.sealed({"environment": {}, "history": [], "norms": {}})
+        (directory / "model.json").write_text(json.dumps(kept))
 
     monkeypatch.setattr(training, "_train", train)
     config = replace(Config(), models=tmp_path)
