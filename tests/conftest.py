@@ -1,6 +1,7 @@
 """Shapes and dtypes of the whole API are checked while the tests run; shared fixtures."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     COMPILED = tempfile.TemporaryDirectory()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+# A shell's background job ignores it, and so would what the tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 install_import_hook("wtflow_jax", "typechecker.checked")
 
 import jax  # noqa: E402
