@@ -285,6 +285,8 @@ def _run(experiment: Experiment, config: Config) -> Results:
     def current(row: measuring.Row) -> bool:
         if row.get("code") != code or row["variant"] not in variants:
             return False
+        if "scores" in row and not (config.out / row["scores"]).is_file():
+            return False
         return row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
 
     results["rows"] = [row for row in results["rows"] if current(row)]
@@ -328,15 +330,15 @@ def merge(experiment: Experiment, config: Config, rows: views.Rows) -> None:
     """Add rows that were measured elsewhere to the results in ``config.out``.
 
     Raises:
-        WTFlowError: the directory holds something else.
+        WTFlowError: the directory holds something else, or another run is writing there.
     """
-    results = _open_out(experiment.name, replace(config, resume=True))
-    names = ("category", "variant", "seed")
-    # What is new takes the place of what other code had measured.
-    both = {tuple(row[name] for name in names): row for row in [*results["rows"], *rows]}
-    results["rows"] = list(both.values())
-    config.out.mkdir(parents=True, exist_ok=True)
-    _write(experiment, config, results)
+    with alone(config.out):
+        results = _open_out(experiment.name, replace(config, resume=True))
+        names = ("category", "variant", "seed")
+        # What is new takes the place of what other code had measured.
+        both = {tuple(row[name] for name in names): row for row in [*results["rows"], *rows]}
+        results["rows"] = list(both.values())
+        _write(experiment, config, results)
 
 
 def _write(experiment: Experiment, config: Config, results: Results) -> None:

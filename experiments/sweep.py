@@ -13,7 +13,6 @@ last checkpoint when the same command is given again, and what is finished is no
 
 import contextlib
 import importlib
-import json
 import math
 import os
 import sys
@@ -29,7 +28,7 @@ from rich.progress import Progress
 
 import common
 from all import NAMES
-from wtflow_jax import command
+from wtflow_jax import command, untrusted
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.progress import bars
 
@@ -64,7 +63,7 @@ class Settings:
     partition: str | None = None
     """SLURM's."""
     out: Path = Path("runs")
-    """Directory that gets a directory for the experiment and one for its jobs."""
+    """Directory that gets a directory for the experiment, with one for its jobs in it."""
 
 
 MINUTE = 1 / 60
@@ -73,8 +72,12 @@ Part = tuple[str, int]
 """A category and a seed."""
 
 
+def _jobs(settings: Settings) -> Path:
+    return settings.out / settings.name / "jobs"
+
+
 def _directory(settings: Settings, part: Part) -> Path:
-    return settings.out / f"{settings.name}-jobs" / f"{part[0]}-{part[1]}"
+    return _jobs(settings) / f"{part[0]}-{part[1]}"
 
 
 def _flags(settings: Settings, part: Part, flags: list[str]) -> list[str]:
@@ -110,9 +113,8 @@ def run_job(
 
 
 def _executor(settings: Settings) -> submitit.AutoExecutor:
-    logs = settings.out / f"{settings.name}-jobs" / "logs"
     try:
-        executor = submitit.AutoExecutor(folder=logs, cluster=settings.cluster)
+        executor = submitit.AutoExecutor(folder=_jobs(settings) / "logs", cluster=settings.cluster)
     except RuntimeError as error:
         raise WTFlowError(f"--cluster {settings.cluster}: {error}") from error
     executor.update_parameters(timeout_min=round(60 * settings.hours), name=settings.name)
@@ -203,13 +205,17 @@ def _ended_with_us(jobs: dict[Part, submitit.Job]) -> Iterator[None]:
 
 def _rows(settings: Settings, part: Part) -> list[dict[str, Any]]:
     path = _directory(settings, part) / "results.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    for row in rows:
-        if "scores" in row:
-            # Beside the sweep's own results, where a page of them looks.
-            row["scores"] = os.path.relpath(
-                path.parent / row["scores"], settings.out / settings.name
-            )
+    if not path.exists():
+        return []
+    try:
+        rows = untrusted.parse(path.read_bytes())["rows"]
+        for row in rows:
+            if "scores" in row:
+                # Below the sweep's own results, where a page of them looks.
+                found = untrusted.inside(path.parent, row["scores"])
+                row["scores"] = found.relative_to(settings.out / settings.name).as_posix()
+    except (ValueError, KeyError, TypeError) as error:
+        raise WTFlowError(f"{path}: is no results file; delete {path.parent}") from error
     return rows
 
 
@@ -254,7 +260,7 @@ def sweep(settings: Settings, flags: list[str]) -> int:
     # Before minutes of work: was it begun with other flags?
     common.merge(experiment, config, [])
     with bars() as progress:
-        note = f"{settings.jobs} at once, logs in {settings.out / (settings.name + '-jobs')}"
+        note = f"{settings.jobs} at once, logs in {_jobs(settings) / 'logs'}"
         task = progress.add_task(settings.name, total=len(asked), note=note)
         run = _run_here if settings.cluster == "local" else _run_on_slurm
         jobs = run(settings, asked, flags, progress, task)

@@ -153,9 +153,9 @@ def _follow(
                 past = past.over()
         if signals.asked():
             signals.answer()
+        due = evaluate or signals.asked() or time.monotonic() - saved > SAVE_SECONDS
         # While the loss is above its first value the checkpoint from before is kept.
-        due = past.good and (evaluate or time.monotonic() - saved > SAVE_SECONDS)
-        if due or signals.asked() or len(history) == config.epochs:
+        if (due and past.good) or len(history) == config.epochs:
             checkpoints.save(epoch.state, history, past)
             saved = time.monotonic()
         signals.leave()

@@ -173,3 +173,24 @@ def test_a_stopped_process_lets_go(tmp_path, other):
     running.wait()
     with alone(tmp_path / "d"):
         pass
+
+
+def test_a_link_to_a_directory_stays_one(tmp_path):
+    there, link = tmp_path / "there", tmp_path / "below" / "link"
+    there.mkdir()
+    link.parent.mkdir()
+    link.symlink_to(there)
+    with replacing_directory(link) as part:
+        (part / "a").write_text("")
+    assert link.is_symlink()
+    assert names(there) == ["a"]
+    assert names(tmp_path) == ["below", "there"]
+
+
+def test_what_a_killed_process_left_is_nothing(tmp_path, other):
+    path = tmp_path / "out" / "below" / "a.txt"
+    killed(other(path, "file"))
+    check_empty(tmp_path / "out")
+    path.write_text("")
+    with fails("out: is not empty; give another --out"):
+        check_empty(tmp_path / "out")

@@ -2,11 +2,12 @@
 
 import signal
 
-import killing
 import pytest
 import trees
-from killing import ROOT, Moment
 from test_wtflow import noisy
+
+import killing
+from killing import ROOT, Moment
 
 MVTEC = (ROOT / "experiments" / "mvtec.py", "--smoke", "--epochs", 5, "--validation", 0.25)
 MVTEC = *MVTEC, "--out", "out", "--models", "models", "--cache", "cache", "--resume"

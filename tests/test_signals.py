@@ -70,6 +70,15 @@ def test_what_cannot_be_interrupted_is_left_after_a_while():
     assert status == 143
 
 
+def test_a_signal_while_a_module_is_imported(tmp_path):
+    """Here one that swallows whatever is raised in it."""
+    (tmp_path / "slow.py").write_text(
+        "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass\n"
+    )
+    body = f"    sys.path.insert(0, {str(tmp_path)!r})\n    import slow"
+    assert stopped(body, signal.SIGINT) == ("stopped\n", "", 130)
+
+
 def test_saving_takes_its_time():
     assert stopped(SAVING, signal.SIGINT) == ("stopped; go on\n", "saved\n", 130)
 
@@ -93,3 +102,16 @@ def test_signals_are_raised_within_what_is_deferred():
     # What was before is again.
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert command.status(lambda: 7) == 7
+
+
+def test_a_command_within_another_answers_for_itself():
+    def inner():
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("is not reached")
+
+    def outer():
+        assert command.status(inner) == 143
+        assert not signals.asked()
+        return 0
+
+    assert command.status(outer) == 0

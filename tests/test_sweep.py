@@ -12,6 +12,7 @@ import pytest
 import trees
 
 import sweep
+from wtflow_jax import cli
 
 
 def read(out):
@@ -49,6 +50,8 @@ def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     rows = read(out)
     assert [row["category"] for row in rows] == ["bolt", "cap"]
     assert rows[0] == row
+    # A page finds the scores of all jobs.
+    assert cli.main(["report", str(out / "mvtec")]) == 0
     assert all(path.stat().st_mtime == then for path, then in models.items())
     assert "cap" in capsys.readouterr().out
     assert sweep.main([*command, "--batch-size", "3"]) == 1
@@ -141,7 +144,7 @@ def test_who_stops_a_sweep_stops_its_jobs(by, flags, tmp_path):
         time.sleep(0.2)
     running.send_signal(by)
     _, told = running.communicate(timeout=300)
-    assert running.returncode == 130
+    assert running.returncode == 128 + by
     # submitit adds a traceback of its own.
     assert "\nstopped; the same command goes on\n" in told
 

@@ -29,10 +29,11 @@ def check_empty(directory: Path, otherwise: str = "another --out") -> None:
     """Raise WTFlowError where something is in the way of a new directory.
 
     Args:
-        directory: does not exist, or is empty.
+        directory: does not exist, or holds no files but what runs that were killed left.
         otherwise: what to give where it is not.
     """
-    if directory.is_dir() and any(path.name != LOCK for path in directory.iterdir()):
+    files = (path for path in directory.rglob("*") if not path.is_dir())
+    if any(path.name != LOCK and not OURS.fullmatch(path.name) for path in files):
         raise WTFlowError(f"{directory}: is not empty; give {otherwise}")
 
 
@@ -46,9 +47,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PART}")
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+    # A sweep may be looking at it.
+    descriptor = _locked(part, wait=True)
     try:
-        _lock(descriptor)
         yield part
         # Before it has the name: after a power cut the file is the old one or the new one.
         os.fsync(descriptor)
@@ -63,8 +64,10 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     """Give an empty directory of this process's own, and call it ``path`` once it is filled.
 
     Args:
-        path: a directory of the name is replaced, or stays as it is where filling fails.
+        path: a directory of the name is replaced, or stays as it is where filling fails; of a link
+            the directory that it leads to.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, f"{path.name}.")
     name = f"{path.name}.{uuid.uuid4().hex}"
@@ -93,15 +96,18 @@ def sweep(directory: Path, prefix: str = "") -> None:
     found = directory.glob(f"{glob.escape(prefix)}*") if prefix else directory.rglob("*")
     for path in list(found):
         ours = OURS.fullmatch(path.name)
-        if ours is None or _held(path):
+        if ours is None:
             continue
         whole = path.with_name(ours[1])
-        if path.suffix == OLD and not whole.exists():
-            os.replace(path, whole)
-        elif path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with _left(path) as left:
+            if not left:
+                continue
+            if path.suffix == OLD and not whole.exists():
+                os.replace(path, whole)
+            elif path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def put_back(directory: Path) -> None:
@@ -126,7 +132,7 @@ def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
     put_back(directory)
     made = not directory.exists()
     path = directory / LOCK
-    descriptor = _opened(path, wait)
+    descriptor = _locked(path, wait)
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} of {socket.gethostname()}".encode())
@@ -141,8 +147,12 @@ def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
                 directory.rmdir()
 
 
-def _opened(path: Path, wait: bool) -> int:
-    """Open and lock a directory's lock file."""
+def _locked(path: Path, wait: bool) -> int:
+    """Open and lock a file, which is made, and its directory, where it does not exist.
+
+    Raises:
+        WTFlowError: another process holds it.
+    """
     while True:
         # Whoever was waited for may have taken away a directory in which nothing was written.
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +163,7 @@ def _opened(path: Path, wait: bool) -> int:
             raise WTFlowError(
                 f"{path.parent}: {who} is writing there; wait for it, or give another --out"
             )
+        # Another may have unlinked or swept it before it was locked.
         if _names(path, descriptor):
             return descriptor
         os.close(descriptor)
@@ -178,16 +189,20 @@ def _lock(descriptor: int, wait: bool = False) -> bool:
     return True
 
 
-def _held(path: Path) -> bool:
-    """Return whether a process is writing a file or directory, or may be."""
+@contextlib.contextmanager
+def _left(path: Path) -> Iterator[bool]:
+    """Lock a file or directory, and tell whether that was possible: that nobody is writing it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
-        return True
+        yield False
+        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)
-    return False

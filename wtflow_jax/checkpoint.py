@@ -66,13 +66,14 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Collect what Orbax leaves of what failed: it complains when it is collected."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    """Collect what Orbax leaves of what failed: it, and TensorStore's threads, complain of it."""
+    hooks = sys.unraisablehook, sys.excepthook
+    sys.unraisablehook = sys.excepthook = lambda *_: None
     try:
         yield
     finally:
         gc.collect()
-        sys.unraisablehook = hook
+        sys.unraisablehook, sys.excepthook = hooks
 
 
 class Checkpoints:
@@ -80,8 +81,9 @@ class Checkpoints:
 
     def __init__(self, directory: Path) -> None:
         """Open ``directory``, which is made where it does not exist."""
-        # Orbax prints the traceback of what it raises too.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        # Orbax and its event loop print the traceback of what is raised too.
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.directory = directory.absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
         self.manager = ocp.CheckpointManager(self.directory, options=options)
@@ -163,25 +165,26 @@ class Checkpoints:
             like: a state of the same shapes.
         """
         left = sorted(self.manager.all_steps())
-        while left:
-            step = left.pop()
-            found = self._try(step, like)
-            if isinstance(found, Saved):
-                return found
-            path = self.directory / str(step)
-            then = "going on from the checkpoint before" if left else "training begins again"
-            told = f"{path}: is damaged ({found}), moved to {step}{ASIDE}; {then}"
-            print(shown(told), file=sys.stderr)
-            self._move_aside(path)
+        with _quiet():
+            while left:
+                step = left.pop()
+                found = self._try(step, like)
+                if isinstance(found, Saved):
+                    return found
+                path = self.directory / str(step)
+                then = "going on from the checkpoint before" if left else "training begins again"
+                told = f"{path}: is damaged ({found}), moved to {step}{ASIDE}; {then}"
+                print(shown(told), file=sys.stderr)
+                self._move_aside(path)
         return None
 
     def _try(self, step: int, like: TrainState) -> Saved | str:
         """Return what a checkpoint holds, or why it cannot be read."""
-        with _quiet():
-            try:
-                return self._read(step, like)
-            except Exception as error:
-                return _reason(error)[:200]
+        try:
+            return self._read(step, like)
+        except Exception as error:
+            # Of TensorStore's long messages "DATA_LOSS", "NOT_FOUND" and their like.
+            return _reason(error).partition(": ")[0][:200]
 
     def _read(self, step: int, like: TrainState) -> Saved:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)

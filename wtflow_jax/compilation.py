@@ -3,6 +3,7 @@
 JAX refuses them on a jit within a jit, so what others are meant to compose (``ode``) has none.
 """
 
+import contextlib
 import os
 import stat
 import zlib
@@ -59,12 +60,17 @@ def _remove_damaged(directory: Path) -> None:
     since = stamp.stat().st_mtime_ns if stamp.exists() else 0
     stamp.touch()
     for path in directory.glob("*-cache"):
-        if path.stat().st_mtime_ns < since:
-            continue
-        data = path.read_bytes()
-        if data.startswith(ZSTD):
-            continue
-        try:
-            zlib.decompress(data)
-        except zlib.error:
-            path.unlink(missing_ok=True)
+        # Another process may remove it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime_ns >= since and not _is_whole(path.read_bytes()):
+                path.unlink()
+
+
+def _is_whole(program: bytes) -> bool:
+    if program.startswith(ZSTD):
+        return True
+    try:
+        zlib.decompress(program)
+    except zlib.error:
+        return False
+    return True

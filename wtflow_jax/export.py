@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from wtflow_jax import pipeline
-from wtflow_jax.atomic import replacing
+from wtflow_jax.atomic import replacing, sweep
 from wtflow_jax.backbones import efficientnet_lite
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.geometry.empirical import EARLIEST
@@ -174,6 +174,7 @@ def export(model: Model, path: Path) -> None:
         WTFlowError: as ``check_free`` and ``onnx``; what the format needs is not installed.
     """
     check_free(path)
+    sweep(path.parent, f"{path.name}.")
     try:
         with replacing(path) as part:
             FORMATS[path.suffix](model, part)

@@ -135,6 +135,9 @@ def kept(config: Config) -> dict[str, Any]:
 def check_free(directory: Path) -> None:
     """Raise WTFlowError where a model cannot be written: something else is there."""
     if directory.is_dir():
+        if directory.is_mount():
+            # A model is a directory that gets its name when it is whole.
+            raise WTFlowError(f"{directory}: is a mount point; give a directory in it as --out")
         names = {path.name for path in directory.iterdir()}
         if names <= {DESCRIPTION, TENSORS, LOCK}:
             return

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 GRACE = 8.0
 """Seconds after which a program that is still busy with something else leaves without more ado."""
@@ -23,6 +24,8 @@ _answered = threading.Event()
 
 class Stopped(KeyboardInterrupt):
     """Raised in the main thread by the first SIGINT or SIGTERM, unless it is ``deferred``.
+
+    While a module is imported the process ends without it.
 
     Attributes:
         status: the exit status, 130 or 143.
@@ -45,7 +48,8 @@ def heard() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    outer, _answered, _asked = _answered, threading.Event(), None
+    outer = _answered, _asked
+    _answered, _asked = threading.Event(), None
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     # Written to at once, whatever the main thread is doing; Python's own handler has to wait.
@@ -63,16 +67,29 @@ def heard() -> Iterator[None]:
         os.close(writing)
         watch.join()
         os.close(reading)
-        _answered = outer
+        _answered, _asked = outer
 
 
-def _handle(number: int, frame: object) -> None:
+def _handle(number: int, frame: FrameType | None) -> None:
     global _asked
     if _asked is not None:
         os._exit(128 + number)
     _asked = number
-    if not _deferred:
-        raise Stopped(number)
+    if _deferred:
+        return
+    if _importing(frame):
+        # Modules make another error of it, or none; nothing is being written.
+        print("stopped", file=sys.stderr, flush=True)
+        os._exit(128 + number)
+    raise Stopped(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _watch(reading: int, answered: threading.Event) -> None:

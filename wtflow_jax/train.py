@@ -95,8 +95,8 @@ class Past(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Whether the last epoch that is over had no higher loss than the first step."""
-        return bool(self.losses) and self.losses[-1] <= MARGIN * self.first
+        """Whether the last epoch that is over, if any, had no higher loss than the first step."""
+        return not self.losses or self.losses[-1] <= MARGIN * self.first
 
 
 BEGINNING = Past()

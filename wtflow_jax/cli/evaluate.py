@@ -39,13 +39,14 @@ class Evaluate:
         from rich.console import Console
 
         from wtflow_jax import evaluating, model, tables
-        from wtflow_jax.atomic import check_empty
+        from wtflow_jax.atomic import check_empty, sweep
 
         if self.batch < 1:
             raise WTFlowError(f"--batch {self.batch}: give at least 1")
         loaded = model.load(self.model)
         name, samples = evaluating.labelled(self.root, self.category, self.data)
         check_empty(self.out)
+        sweep(self.out)
         with bars() as progress:
             task = progress.add_task("images", total=len(samples), note="")
             tested = evaluating.score(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wtflow_jax import figures, metrics, untrusted
-from wtflow_jax.atomic import replacing
+from wtflow_jax.atomic import replacing, sweep
 from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.figures import Tested
 from wtflow_jax.report import charts, gallery
@@ -72,6 +72,7 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
         what = f"{type(error).__name__}: {error}"
         raise WTFlowError(f"{run / RESULTS}: is no results file ({what}); run it again") from error
     out.parent.mkdir(parents=True, exist_ok=True)
+    sweep(out.parent, f"{out.name}.")
     with replacing(out) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
 

@@ -1,5 +1,6 @@
 """The rows that ``wtflow predict`` writes, read again."""
 
+from math import isfinite
 from typing import Any
 
 from wtflow_jax import untrusted
@@ -25,7 +26,7 @@ def _row(found: Any) -> dict[str, Any]:
         raise ValueError(f"a row without one of {', '.join(COLUMNS)}")
     numbers = [found[name] for name in ("score", "threshold") if found[name] is not None]
     lacking = found["error"] is None and len(numbers) < 2
-    if lacking or not all(isinstance(value, float) for value in numbers):
+    if lacking or not all(isinstance(value, float) and isfinite(value) for value in numbers):
         raise ValueError("a row whose score or threshold is no number")
     texts = [found[name] for name in ("decision", "map", "error") if found[name] is not None]
     if not all(isinstance(value, str) for value in (found["path"], *texts)):
