@@ -106,6 +106,11 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in elsewhere}
 
 
+def _is_row(found: Any) -> bool:
+    texts = (found.get(name, "") for name in ("category", "variant", "scores"))
+    return found.keys() >= NEEDED and all(isinstance(text, str) for text in texts)
+
+
 def _open_out(name: str, config: Config) -> Results:
     """Return the results so far: those of the run to resume, or empty ones."""
     path = config.out / "results.json"
@@ -126,7 +131,7 @@ def _open_out(name: str, config: Config) -> Results:
         was, now = _comparable(results["config"]), _comparable(as_json)
         writer = results["experiment"]
         finished = len(results["rows"])
-        if not all(row.keys() >= NEEDED for row in results["rows"]):
+        if not all(map(_is_row, results["rows"])):
             raise ValueError("rows of another kind")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WTFlowError(f"{path}: is no results file; give another --out") from error

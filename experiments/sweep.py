@@ -29,7 +29,7 @@ from rich.progress import Progress
 import common
 from all import NAMES
 from wtflow_jax import command, untrusted
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.progress import bars
 
 try:
@@ -267,7 +267,7 @@ def sweep(settings: Settings, flags: list[str]) -> int:
     common.merge(experiment, config, [row for part in asked for row in _rows(settings, part)])
     failed = {part: job for part, job in jobs.items() if job.exception() is not None}
     for (name, seed), job in failed.items():
-        print(f"{name}, seed {seed}: {_reason(job)}", file=sys.stderr)
+        print(shown(f"{name}, seed {seed}: {_reason(job)}"), file=sys.stderr)
     if failed:
         print(
             f"error: {len(failed)} of {len(jobs)} jobs failed, as told above; "

@@ -116,6 +116,24 @@ def test_a_finished_run_is_left_alone(finished, cache):
     assert "is not empty; give --resume" in one_line(refused.stderr)
     changed = mvtec(*flags, "--resume", "--seed", 7)
     assert "seed = 0, not 7" in one_line(changed.stderr)
+    # What is lost of it is measured again.
+    scores = out / "texture" / "scores.npz"
+    maps = np.load(scores)["map"]
+    scores.unlink()
+    again = mvtec(*flags, "--resume", "--models", out.parent / "models")
+    assert again.returncode == 0, again.stderr
+    np.testing.assert_array_equal(np.load(scores)["map"], maps)
+
+
+ROW = {"category": "texture", "variant": "", "seed": 0, "settings": {}}
+
+
+@pytest.mark.parametrize("row", [7, "texture", {}, ROW | {"category": []}, ROW | {"scores": 7}])
+def test_rows_of_another_kind_are_not_gone_on_with(row, tmp_path, cache, capsys):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"experiment": "mvtec", "config": {}, "rows": [row]}))
+    assert run("mvtec", "--smoke", "--cache", cache, "--out", tmp_path, "--resume") == 1
+    assert capsys.readouterr().err == f"error: {path}: is no results file; give another --out\n"
 
 
 def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):

@@ -185,6 +185,12 @@ def test_an_edited_model_is_one_line(place, tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: the model's unet velocity does not fit its tensors")
     assert not (tmp_path / "f").exists()
+    # Nor so that scoring would never end.
+    description["config"] |= {"velocity": "exact", "steps_det": 10**9}
+    path.write_text(json.dumps(checksum.sealed(description)))
+    assert run("info", tmp_path / "model") == 1
+    told = capsys.readouterr().err
+    assert "--steps-det 1000000000: give at least 1 and at most 10000" in told
 
 
 def test_evaluate_measures_what_it_was_not_fitted_on(place, tmp_path, capsys):

@@ -173,8 +173,8 @@ class Config:
             "batch_size": (self.batch_size >= 1, "at least 1"),
             "eval_every": (self.eval_every >= 1, "at least 1"),
             "eval_from": (0 <= self.eval_from <= 1, "between 0 and 1"),
-            "steps_det": (self.steps_det >= 1, "at least 1"),
-            "steps_loc": (self.steps_loc >= 1, "at least 1"),
+            "steps_det": (1 <= self.steps_det <= 10_000, "at least 1 and at most 10000"),
+            "steps_loc": (1 <= self.steps_loc <= 10_000, "at least 1 and at most 10000"),
             "top_fraction": (0 <= self.top_fraction <= 1, "at least 0 and at most 1"),
             "learning_rate": (
                 1e-30 <= self.learning_rate <= 1e30,
