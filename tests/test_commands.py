@@ -4,6 +4,7 @@ What stands for a user's own files is there under the same names, made up; runs 
 flags that are added. The commands of a page are run in one directory, in order.
 """
 
+import importlib
 import importlib.util
 import re
 import runpy
@@ -20,26 +21,34 @@ import pytest
 import trees
 from safetensors.numpy import save_file
 
+import common
 from wtflow_jax import cli
 from wtflow_jax.backbones import resnet
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+FLAGS = "--smoke --epochs 2 --seeds 1 --cache cache --models models"
 SHORT = {
     "wtflow fit": "--image-size 128",
-    "experiments": "--smoke --epochs 2 --seeds 1 --cache cache --models models",
-    "unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
-    "shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
-    "solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
-    "exact_field.py": "--patches 200 --channels 8 --positions 4 --rounds 1 --repeats 1",
-    "growth.py": "--start.images 8 --start.channels 8 --start.width 8 --doublings 1 --repeats 1",
-    "metrics.py": "--images 4 --peer-images 2 --size 32 --rounds 1",
-    "predict.py": "--rounds 1",
-    "report.py": "--rounds 1",
-    "exported.py": "--rounds 1 --batch 2",
-    "fuzz.py": "--seconds 1",
+    # What asks for no other network gets the one that is compiled in seconds.
+    "experiments": f"{FLAGS} --velocity patch",
+    "experiments/geometry.py": FLAGS,
+    "experiments/radial.py": FLAGS,
+    "experiments/solver_steps.py": FLAGS,
+    "benchmarks/unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
+    "benchmarks/shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
+    "benchmarks/solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
+    "benchmarks/exact_field.py": "--patches 200 --channels 8 --positions 4 --rounds 1 --repeats 1",
+    "benchmarks/growth.py": (
+        "--start.images 8 --start.channels 8 --start.width 8 --doublings 1 --repeats 1"
+    ),
+    "benchmarks/metrics.py": "--images 4 --peer-images 2 --size 32 --rounds 1",
+    "benchmarks/predict.py": "--rounds 1",
+    "benchmarks/report.py": "--rounds 1",
+    "benchmarks/exported.py": "--rounds 1 --batch 2",
+    "benchmarks/fuzz.py": "--seconds 1",
 }
-"""What is added to a command, by its benchmark, its directory or its first words."""
+"""What is added to a command, by its script, its directory or its first words."""
 ELSEWHERE = {
     "--peer-python": "needs an environment with anomalib",
     "srun ": "needs SLURM",
@@ -195,8 +204,7 @@ def execute(words, monkeypatch):
             return in_process(run, [module, *rest], monkeypatch)
         case ["python", script, *rest]:
             path = ROOT / script
-            extra = SHORT.get(path.name if path.parent.name == "benchmarks" else path.parent.name)
-            rest += shlex.split(extra or "")
+            rest += shlex.split(SHORT.get(script, SHORT.get(path.parent.name, "")))
             if path.parent.name == "benchmarks":
                 # It starts its peers by its own command.
                 command = [sys.executable, str(path), *rest]
@@ -208,6 +216,14 @@ def execute(words, monkeypatch):
     raise AssertionError(f"do not know how to run {words}")
 
 
+def check(words):
+    """Check the flags of a command whose script was run before: made short, it is the same run."""
+    _, script, *rest = words
+    if script.startswith("experiments/"):
+        experiment = importlib.import_module(Path(script).stem).EXPERIMENT
+        common.check(experiment, common.parse(experiment, rest))
+
+
 def reason(command):
     """Return why a command is not run here; None where it is."""
     return next((why for part, why in ELSEWHERE.items() if part in command), None)
@@ -216,7 +232,7 @@ def reason(command):
 @pytest.mark.parametrize("page", [page for page in PAGES if COMMANDS[page]], ids=lambda p: p.stem)
 def test_commands_run(page, place, monkeypatch):
     variables: dict[str, str] = {}
-    timed = set()
+    run = set()
     for command in COMMANDS[page]:
         for name, value in variables.items():
             command = command.replace(f"${name}", value)
@@ -224,11 +240,11 @@ def test_commands_run(page, place, monkeypatch):
         if assigned := re.fullmatch(r'(\w+)="(.*)"', command):
             variables[assigned[1]] = assigned[2]
         elif not reason(command):
-            if command.startswith("python benchmarks/"):
-                # Other numbers are the same short run.
-                if words[1] in timed:
-                    continue
-                timed.add(words[1])
+            if words[1] in run:
+                check(words)
+                continue
+            if words[0] == "python" and words[1] != "-m":
+                run.add(words[1])
             assert execute(words, monkeypatch) == STATUS.get(" ".join(words[:4]), 0), command
 
 

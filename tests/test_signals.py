@@ -79,6 +79,18 @@ def test_a_signal_while_a_module_is_imported(tmp_path):
     assert stopped(body, signal.SIGINT) == ("stopped\n", "", 130)
 
 
+def test_a_signal_in_a_callback_that_lets_no_exception_through():
+    body = """
+    import weakref
+    class Item: pass
+    item = Item()
+    reference = weakref.ref(item, lambda _: time.sleep(60))
+    del item
+    time.sleep(60)
+"""
+    assert stopped(body, signal.SIGTERM) == ("stopped; go on\n", "", 143)
+
+
 def test_saving_takes_its_time():
     assert stopped(SAVING, signal.SIGINT) == ("stopped; go on\n", "saved\n", 130)
 

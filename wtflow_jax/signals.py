@@ -18,6 +18,7 @@ GRACE = 8.0
 HEARD = signal.SIGINT, signal.SIGTERM
 
 _asked: int | None = None
+_repeated = False
 _deferred = False
 _answered = threading.Event()
 
@@ -55,12 +56,15 @@ def heard() -> Iterator[None]:
     # Written to at once, whatever the main thread is doing; Python's own handler has to wait.
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, _handle) for number in HEARD}
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda lost: _repeat(lost.exc_value) or hook(lost)
     watch = threading.Thread(target=_watch, args=(reading, _answered), daemon=True)
     watch.start()
     try:
         yield
     finally:
         answer()
+        sys.unraisablehook = hook
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(before)
@@ -92,10 +96,29 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
+def _repeat(lost: BaseException | None) -> bool:
+    """Send a signal again whose exception was raised in a callback, which lets none through."""
+    if not isinstance(lost, Stopped):
+        return False
+
+    def send() -> None:
+        global _asked, _repeated
+        _asked, _repeated = None, True
+        signal.pthread_kill(threading.main_thread().ident or 0, lost.status - 128)
+
+    # When the callback has returned.
+    threading.Timer(0.01, send).start()
+    return True
+
+
 def _watch(reading: int, answered: threading.Event) -> None:
+    global _repeated
     heard = 0
     while number := os.read(reading, 1):
         if number[0] not in HEARD:
+            continue
+        if _repeated:
+            _repeated = False
             continue
         heard += 1
         # The main thread may be where it hears nothing.
