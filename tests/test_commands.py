@@ -32,9 +32,8 @@ SHORT = {
     "wtflow fit": "--image-size 128",
     # What asks for no other network gets the one that is compiled in seconds.
     "experiments": f"{FLAGS} --velocity patch",
-    "experiments/geometry.py": FLAGS,
-    "experiments/radial.py": FLAGS,
-    "experiments/solver_steps.py": FLAGS,
+    "experiments/radial.py": f"{FLAGS} --velocity patch --start 0",
+    "experiments/solver_steps.py": f"{FLAGS} --velocity patch --start 0",
     "benchmarks/unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
