@@ -10,7 +10,15 @@ import time
 import pytest
 from raising import fails
 
-from wtflow_jax.atomic import LOCK, alone, check_empty, replacing, replacing_directory, sweep
+from wtflow_jax.atomic import (
+    LOCK,
+    alone,
+    check_empty,
+    put_back,
+    replacing,
+    replacing_directory,
+    sweep,
+)
 
 KILLED = """
 import os, sys
@@ -194,3 +202,19 @@ def test_what_a_killed_process_left_is_nothing(tmp_path, other):
     path.write_text("")
     with fails("out: is not empty; give another --out"):
         check_empty(tmp_path / "out")
+
+
+def test_nobody_puts_a_directory_back_while_it_is_replaced(tmp_path, monkeypatch):
+    path, replace = tmp_path / "d", os.replace
+
+    def then_look(source, target):
+        replace(source, target)
+        put_back(path)
+
+    with replacing_directory(path) as part:
+        (part / "a").write_text("one")
+    monkeypatch.setattr(os, "replace", then_look)
+    with replacing_directory(path) as part:
+        (part / "a").write_text("two")
+    assert (path / "a").read_text() == "two"
+    assert names(tmp_path) == ["d"]

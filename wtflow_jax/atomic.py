@@ -73,15 +73,19 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     name = f"{path.name}.{uuid.uuid4().hex}"
     part, old = path.with_name(f"{name}{PART}"), path.with_name(f"{name}{OLD}")
     part.mkdir()
-    descriptor = os.open(part, os.O_RDONLY)
+    descriptors = [os.open(part, os.O_RDONLY)]
     try:
-        _lock(descriptor)
+        _lock(descriptors[0])
         yield part
         if path.exists():
+            # Under its new name too it is held: a sweep would put it back.
+            descriptors.append(os.open(path, os.O_RDONLY))
+            _lock(descriptors[1])
             os.replace(path, old)
         os.replace(part, path)
     finally:
-        os.close(descriptor)
+        for descriptor in descriptors:
+            os.close(descriptor)
         for left in (part, old):
             shutil.rmtree(left, ignore_errors=True)
 
