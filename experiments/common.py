@@ -23,7 +23,7 @@ import views
 import wtflow_jax
 from loader import Loader
 from wtflow_jax import command, compilation, datasets, sharding, tables, untrusted
-from wtflow_jax.atomic import LOCK, alone, sweep
+from wtflow_jax.atomic import LOCK, OURS, alone, sweep
 from wtflow_jax.config import LAYOUT, Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError, shown
@@ -106,9 +106,34 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in elsewhere}
 
 
-def _is_row(found: Any) -> bool:
-    texts = (found.get(name, "") for name in ("category", "variant", "scores"))
-    return found.keys() >= NEEDED and all(isinstance(text, str) for text in texts)
+def parse_rows(content: bytes) -> tuple[Results, views.Rows]:
+    """Return what a results file says, and its rows, told apart from other things.
+
+    Raises:
+        ValueError: it is another file.
+    """
+    try:
+        results = untrusted.parse(content)
+        for row in (rows := results["rows"]):
+            texts = [row.get(name, "") for name in ("category", "variant", "scores")]
+            texts += row.get("undefined", ())
+            if not (row.keys() >= NEEDED and type(row["seed"]) is int):
+                raise ValueError("a row without a seed")
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError("a row of names that are no text")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("no rows") from error
+    return results, rows
+
+
+def _check_figures(experiment: Experiment, config: Config, rows: views.Rows) -> None:
+    """Raise WTFlowError where rows that were found have not the figures of the tables."""
+    try:
+        if rows:
+            experiment.show(config, rows)
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        path = config.out / "results.json"
+        raise WTFlowError(f"{path}: is no results file; give another --out") from error
 
 
 def _open_out(name: str, config: Config) -> Results:
@@ -117,7 +142,9 @@ def _open_out(name: str, config: Config) -> Results:
     as_json = json.loads(json.dumps(asdict(config), default=str))
     fresh = {"experiment": name, "config": as_json, "rows": []}
     files = (file for file in config.out.rglob("*") if file.is_file())
-    found = {file.relative_to(config.out).parts[0] for file in files} - {LOCK}
+    # Not what a run that was killed has left.
+    kept = (file for file in files if file.name != LOCK and not OURS.fullmatch(file.name))
+    found = {file.relative_to(config.out).parts[0] for file in kept}
     if not found:
         return fresh
     if not config.resume and found != {path.name}:
@@ -127,17 +154,14 @@ def _open_out(name: str, config: Config) -> Results:
             f"{config.out}: has no results.json, so its flags are not known; give another --out"
         )
     try:
-        results = untrusted.parse(path.read_bytes())
+        results, rows = parse_rows(path.read_bytes())
         was, now = _comparable(results["config"]), _comparable(as_json)
         writer = results["experiment"]
-        finished = len(results["rows"])
-        if not all(map(_is_row, results["rows"])):
-            raise ValueError("rows of another kind")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WTFlowError(f"{path}: is no results file; give another --out") from error
     if not config.resume:
         # A run that ended before its first row, of a bad image for instance.
-        if not finished:
+        if not rows:
             return fresh
         raise WTFlowError(f"{config.out}: is not empty; give --resume, or another --out")
     if writer != name:
@@ -271,9 +295,9 @@ def run(experiment: Experiment, config: Config) -> Results:
 def _run(experiment: Experiment, config: Config) -> Results:
     seeds = range(config.seed, config.seed + config.seeds)
     variants = experiment.variants(config)
+    results = _open_out(experiment.name, config)
     if sharding.first():
         sweep(config.out)
-    results = _open_out(experiment.name, config)
     # Before minutes of work: are there as many devices?
     sharding.layout(*config.mesh)
     # Before another process of the run writes there.
@@ -295,6 +319,7 @@ def _run(experiment: Experiment, config: Config) -> Results:
         return row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
 
     results["rows"] = [row for row in results["rows"] if current(row)]
+    _check_figures(experiment, config, results["rows"])
     with sharding.turns("categories"):
         opened = categories(config)
     todo = [
@@ -343,6 +368,7 @@ def merge(experiment: Experiment, config: Config, rows: views.Rows) -> None:
         # What is new takes the place of what other code had measured.
         both = {tuple(row[name] for name in names): row for row in [*results["rows"], *rows]}
         results["rows"] = list(both.values())
+        _check_figures(experiment, config, results["rows"])
         _write(experiment, config, results)
 
 

@@ -208,13 +208,14 @@ def _rows(settings: Settings, part: Part) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        rows = untrusted.parse(path.read_bytes())["rows"]
+        _, found = common.parse_rows(path.read_bytes())
+        rows = [dict(row) for row in found]
         for row in rows:
             if "scores" in row:
                 # Below the sweep's own results, where a page of them looks.
-                found = untrusted.inside(path.parent, row["scores"])
-                row["scores"] = found.relative_to(settings.out / settings.name).as_posix()
-    except (ValueError, KeyError, TypeError) as error:
+                scores = untrusted.inside(path.parent, row["scores"])
+                row["scores"] = scores.relative_to(settings.out / settings.name).as_posix()
+    except ValueError as error:
         raise WTFlowError(f"{path}: is no results file; delete {path.parent}") from error
     return rows
 

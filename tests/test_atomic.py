@@ -1,5 +1,6 @@
 """Files that are whole or not there, and directories that one run at a time writes to."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,11 +11,11 @@ import time
 import pytest
 from raising import fails
 
+from wtflow_jax import atomic
 from wtflow_jax.atomic import (
     LOCK,
     alone,
     check_empty,
-    put_back,
     replacing,
     replacing_directory,
     sweep,
@@ -23,6 +24,7 @@ from wtflow_jax.atomic import (
 KILLED = """
 import os, sys
 from pathlib import Path
+from wtflow_jax import atomic
 from wtflow_jax.atomic import alone, replacing, replacing_directory
 target, how = Path(sys.argv[1]), sys.argv[2]
 with {"file": replacing, "directory": replacing_directory, "alone": alone}[how](target) as part:
@@ -204,17 +206,37 @@ def test_what_a_killed_process_left_is_nothing(tmp_path, other):
         check_empty(tmp_path / "out")
 
 
-def test_nobody_puts_a_directory_back_while_it_is_replaced(tmp_path, monkeypatch):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_directory_is_there_at_all_times(tmp_path, monkeypatch, at_once):
+    """Where two names are exchanged in one step, and where it takes two, stopped between them."""
     path, replace = tmp_path / "d", os.replace
-
-    def then_look(source, target):
-        replace(source, target)
-        put_back(path)
-
     with replacing_directory(path) as part:
         (part / "a").write_text("one")
-    monkeypatch.setattr(os, "replace", then_look)
-    with replacing_directory(path) as part:
+
+    def stop(source, target):
+        replace(source, target)
+        monkeypatch.setattr(os, "replace", replace)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stop)
+    if not at_once:
+        monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    with contextlib.suppress(KeyboardInterrupt), replacing_directory(path) as part:
         (part / "a").write_text("two")
-    assert (path / "a").read_text() == "two"
+    assert (path / "a").read_text() == ("two" if at_once else "one")
     assert names(tmp_path) == ["d"]
+
+
+def test_a_lock_of_others_is_theirs(tmp_path):
+    thesis, out = tmp_path / "thesis", tmp_path / "out"
+    thesis.write_text("words")
+    out.mkdir()
+    (out / LOCK).symlink_to(thesis)
+    with pytest.raises(OSError, match="symbolic links"), alone(out):
+        pass
+    assert thesis.read_text() == "words"
+    (out / LOCK).unlink()
+    (out / LOCK).write_text("1234")
+    with fails(f"{out / LOCK}: is another program's"), alone(out):
+        pass
+    assert (out / LOCK).read_text() == "1234"

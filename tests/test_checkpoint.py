@@ -9,7 +9,7 @@ import pytest
 from test_train import SETTINGS, X0, equal, fresh, last, objective
 
 import training
-from wtflow_jax import detector, train
+from wtflow_jax import checkpoint, detector, train
 from wtflow_jax.checkpoint import Checkpoints
 from wtflow_jax.config import Config
 
@@ -153,3 +153,20 @@ def test_while_the_loss_is_high_the_checkpoint_from_before_is_kept(tmp_path, mon
         assert sorted(checkpoints.manager.all_steps()) == [11, 22]
     assert [entry["loss"] for entry in history] == [1.5, 1.0, 9.0, 9.0, 9.0]
     assert [entry["loss"] for entry in restored(tmp_path / "c").history] == [1.5, 1.0]
+
+
+def test_a_checkpoint_of_another_name_is_damaged(saved, tmp_path, capfd):
+    """Later ones, of lower numbers, would not be saved."""
+    directory, (before, _) = saved
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    (copy / "28").rename(copy / "50")
+    assert equal(restored(copy).state, before.state)
+    assert f"{copy / '50'}: is damaged" in capfd.readouterr().err
+
+
+def test_flips_do_not_cancel(saved):
+    _, (_, epoch) = saved
+    flipped = jnp.array(epoch.state.params["a"]).at[:2].multiply(-1)
+    other = epoch.state._replace(params=epoch.state.params | {"a": flipped})
+    assert checkpoint._sums(other)[0].tolist() != checkpoint._sums(epoch.state)[0].tolist()

@@ -47,3 +47,14 @@ def test_what_is_half_written_is_removed(kept):
         os.utime(path, (1, 1))
     compilation.keep(kept)
     assert sorted(kept.glob("*-cache")) == programs
+
+
+def test_a_link_of_others_is_not_followed(kept, tmp_path):
+    if os.getuid():
+        pytest.skip("takes root, to give a link to another user")
+    link = tmp_path / "link"
+    link.symlink_to(kept)
+    compilation.keep(link)
+    os.lchown(link, 65534, 65534)
+    with fails(f"{link}: other users may write there"):
+        compilation.keep(link)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from raising import fails
 from running import one_line, rows, run
 
 import common
@@ -128,12 +129,23 @@ def test_a_finished_run_is_left_alone(finished, cache):
 ROW = {"category": "texture", "variant": "", "seed": 0, "settings": {}}
 
 
-@pytest.mark.parametrize("row", [7, "texture", {}, ROW | {"category": []}, ROW | {"scores": 7}])
+WRONG = {"category": []}, {"scores": 7}, {"seed": [1]}, {"undefined": 5}, {"undefined": [5]}
+
+
+@pytest.mark.parametrize("row", [7, "texture", {}, *(ROW | wrong for wrong in WRONG)])
 def test_rows_of_another_kind_are_not_gone_on_with(row, tmp_path, cache, capsys):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"experiment": "mvtec", "config": {}, "rows": [row]}))
     assert run("mvtec", "--smoke", "--cache", cache, "--out", tmp_path, "--resume") == 1
     assert capsys.readouterr().err == f"error: {path}: is no results file; give another --out\n"
+
+
+def test_figures_of_another_kind_are_told_before_anything_is_measured(tmp_path):
+    config = common.parse(main_job.EXPERIMENT, ["--smoke", "--out", str(tmp_path)])
+    for wrong in ({}, {"decision": None}, {"image_auroc": "x"}):
+        with fails(f"{tmp_path / 'results.json'}: is no results file"):
+            common.merge(main_job.EXPERIMENT, config, [ROW | wrong])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):

@@ -41,3 +41,13 @@ def test_a_list_on_standard_input(tree, monkeypatch):
 def test_nothing_there_is_said(tree, argument):
     with pytest.raises(WTFlowError, match=f"^{argument.replace('*', '.')}: no "):
         names(argument)
+
+
+def test_patterns_enter_each_directory_once(tree, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "in" / name).symlink_to(".")
+    (tmp_path / "in" / "s[0]").mkdir()
+    trees.write(tmp_path / "in" / "s[0]" / "f.png", trees.picture(0))
+    assert names("in/**/*.png") == ["in/b.png", "in/s[0]/f.png"]
+    assert names(f"{tmp_path}/i*/**/er/**/*") == [f"{tmp_path}/in/deep/er/c.tiff"]
+    assert sorted(names("**/*.bmp")) == ["in/deep/d.bmp"]

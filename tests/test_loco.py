@@ -101,6 +101,7 @@ def test_loco_mask_that_is_not_one_known_defect(tmp_path):
         ({"relative_saturation": 1}, "relative_saturation 1"),
         ({"saturation_threshold": 1.5}, "saturation_threshold 1.5"),
         ({"saturation_threshold": 0}, "saturation_threshold 0"),
+        ({"saturation_threshold": 10**400}, "saturation_threshold 1000"),
         ({"saturation_threshold": "many"}, "saturation_threshold 'many'"),
     ],
 )

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import jinja2
 import numpy as np
@@ -79,9 +80,9 @@ def test_images_that_cannot_be_read_are_one_line_each(tmp_path):
                 read_labels(path)
 
 
-def test_several_frames_are_counted_and_telephones_have_one(tmp_path):
+def test_several_frames_are_refused_and_telephones_have_one(tmp_path):
     for path in rubbish.frames(tmp_path).values():
-        with fails("has 3 frames or pages", "save it as a file of its own"):
+        with fails("has several frames or pages", "save it as a file of its own"):
             open_image(path)
     assert open_image(rubbish.odd(tmp_path)["telephone.jpg"]).size == (64, 64)
 
@@ -358,9 +359,10 @@ def test_json_is_never_believed(tmp_path):
             (tmp_path / name).write_bytes(text)
             quiet(call, tmp_path / name)
     index = {"shape": [1, 2, 2, 3], "digest": "", "shards": ["../../etc/passwd"]}
-    (tmp_path / "shards.json").write_text(json.dumps(index))
-    with fails("shards.json: is no index of shards"):
-        stream.Shards(tmp_path)
+    for wrong in ({}, {"shards": [], "shape": [float("inf"), 1, 1, 1]}):
+        (tmp_path / "shards.json").write_text(json.dumps(index | wrong))
+        with fails("shards.json: is no index of shards"):
+            stream.Shards(tmp_path)
     with pytest.raises(ValueError, match="nested too deeply"):
         untrusted.parse(b"[" * 100_000)
     for name in ("/etc/passwd", "../x", "a/../../x", 3, None):
@@ -473,3 +475,71 @@ def test_hostile_tables(tmp_path):
         path.write_text(f"object,split,label,image,mask\ncandle,train,normal,{name},\n")
         with fails("1cls.csv", "leads out of", "restore the published table"):
             datasets.open_category(tmp_path, "candle", "visa")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n"
+
+
+def test_maps_that_strangers_drew(tmp_path, capsys, monkeypatch):
+    """No program is started for one, and none is read from elsewhere."""
+    tools, run_ = tmp_path / "tools", tmp_path / "run"
+    tools.mkdir()
+    (tools / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
+    (tools / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    private = trees.write(tmp_path / "private.png", np.zeros((8, 8), np.uint8))
+    bomb = rubbish.bombs(tmp_path / "bombs")["black.png"]
+    monkeypatch.setattr(page, "_packages", lambda: (jinja2, None))
+    row = {"path": "gone.png", "score": 0.5, "threshold": 0.1, "decision": "good", "error": None}
+    (run_ / "maps").mkdir(parents=True)
+    (run_ / "predictions.jsonl").write_text(json.dumps(row | {"map": "maps/x.png"}) + "\n")
+    drawn = run_ / "maps" / "x.png"
+    for draw, told in (
+        (lambda: drawn.write_bytes(EPS), "none of the formats"),
+        (lambda: drawn.symlink_to(private), "leads out of"),
+        (lambda: drawn.write_bytes(bomb.read_bytes()), "million pixels"),
+        (lambda: os.mkfifo(drawn), "not a file"),
+        (lambda: trees.write(drawn, np.zeros((8, 8), np.uint8)), "no map of wtflow predict"),
+    ):
+        drawn.unlink(missing_ok=True)
+        draw()
+        assert run("report", run_) == 1
+        assert told in one_line(capsys.readouterr().err)
+    assert not (tmp_path / "started").exists()
+
+
+def test_what_is_no_file_or_larger_than_any_image(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(3 << 30)
+    for path, told in (("pipe.png", "not a file"), ("sparse.png", "more than 2 GiB")):
+        with fails(f"{path}: cannot be decoded", told):
+            open_image(tmp_path / path)
+    with fails("/dev/zero: cannot be decoded", "not a file"):
+        open_image(Path("/dev/zero"))
+
+
+def test_compressed_scores_are_not_read(tmp_path):
+    np.savez_compressed(tmp_path / "scores.npz", map=np.zeros(1 << 24, np.float32))
+    with fails("scores.npz: cannot be read", "compressed"):
+        figures.load(tmp_path / "scores.npz")
+
+
+def test_a_model_of_other_types_is_none(place, tmp_path, capsys):
+    shutil.copytree(place / "model", tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    whole = json.loads(path.read_text())
+    for part, name, value in (
+        ("training", "seen", [[1]]),
+        ("training", "held_out", ["x"]),
+        ("config", "false_alarms", 5e-324),
+        ("config", "precision", "int8"),
+        ("config", "dense", {}),
+        ("config", "residual", [1]),
+        ("framing", "size", [32768, 32768]),
+        ("threshold", "rate", 1e29),
+    ):
+        changed = whole | {part: whole[part] | {name: value}}
+        path.write_text(json.dumps(checksum.sealed(changed)))
+        assert run("info", tmp_path / "model") == 1, name
+        assert str(path) in one_line(capsys.readouterr().err)

@@ -127,3 +127,14 @@ def test_a_command_within_another_answers_for_itself():
         return 0
 
     assert command.status(outer) == 0
+
+
+def test_a_save_that_has_begun_is_finished():
+    body = """
+    with signals.deferred():
+        with signals.writing():
+            time.sleep(1.5)
+            print("saved", flush=True)
+        signals.leave()
+"""
+    assert stopped(body, signal.SIGTERM) == ("stopped; go on\n", "saved\n", 143)

@@ -5,6 +5,7 @@ nothing is refused and nothing is taken for left behind.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import glob
 import os
@@ -19,6 +20,8 @@ from wtflow_jax.errors import WTFlowError
 
 LOCK = ".lock"
 """In a directory that a run is writing to."""
+HOLDER = b"process "
+"""What it begins with; who holds it follows."""
 PART, OLD = ".part", ".old"
 """Ends of the names of what is being written, and of what it is about to replace."""
 OURS = re.compile(r"(.+)\.[0-9a-f]{32}(\.part|\.old)")
@@ -73,21 +76,43 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     name = f"{path.name}.{uuid.uuid4().hex}"
     part, old = path.with_name(f"{name}{PART}"), path.with_name(f"{name}{OLD}")
     part.mkdir()
-    descriptors = [os.open(part, os.O_RDONLY)]
+    descriptor, replaced = os.open(part, os.O_RDONLY), False
     try:
-        _lock(descriptors[0])
+        _lock(descriptor)
         yield part
-        if path.exists():
-            # Under its new name too it is held: a sweep would put it back.
-            descriptors.append(os.open(path, os.O_RDONLY))
-            _lock(descriptors[1])
+        for file in part.rglob("*"):
+            _sync(file)
+        if not path.exists():
+            os.replace(part, path)
+        elif not _exchange(part, path):
             os.replace(path, old)
-        os.replace(part, path)
+            os.replace(part, path)
+        replaced = True
     finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        for left in (part, old):
+        # Stopped between the two.
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        os.close(descriptor)
+        for left in (part, old) if replaced else (part,):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Give two directories each other's name in one step; False where that is not to be had."""
+    # Linux, and not on network file systems.
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    here, exchange = -100, 2
+    return rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def sweep(directory: Path, prefix: str = "") -> None:
@@ -129,7 +154,7 @@ def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
         wait: for the other run to end, in place of an error.
 
     Raises:
-        WTFlowError: another run is writing there, or it is a file.
+        WTFlowError: another run is writing there, it is a file, or another program's lock is there.
     """
     if directory.exists() and not directory.is_dir():
         raise WTFlowError(f"{directory}: is a file; give a directory")
@@ -137,9 +162,12 @@ def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
     made = not directory.exists()
     path = directory / LOCK
     descriptor = _locked(path, wait)
+    if os.pread(descriptor, len(HOLDER), 0) not in (b"", HOLDER):
+        os.close(descriptor)
+        raise WTFlowError(f"{path}: is another program's; give another --out")
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} of {socket.gethostname()}".encode())
+        os.pwrite(descriptor, HOLDER + f"{os.getpid()} of {socket.gethostname()}".encode(), 0)
         yield
     finally:
         # Unlinked while it is held: who waits finds that it is no longer the directory's.
@@ -160,7 +188,8 @@ def _locked(path: Path, wait: bool) -> int:
     while True:
         # Whoever was waited for may have taken away a directory in which nothing was written.
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        # Through no link: it would be another file that is written to.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         if not _lock(descriptor, wait):
             who = os.read(descriptor, 200).decode(errors="replace") or "another process"
             os.close(descriptor)

@@ -44,7 +44,9 @@ def keep(directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = directory.stat()
-    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    # Whoever made a link decides where it leads.
+    ours = directory.lstat().st_uid == found.st_uid == os.getuid()
+    if not ours or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise WTFlowError(
             f"{directory}: other users may write there, and its files are run; "
             "chmod 700 it, or delete it"

@@ -186,7 +186,7 @@ class Config:
             ),
             "decay_at": (all(0 <= at <= 1 for at in self.decay_at), "fractions between 0 and 1"),
             "validation": (0 <= self.validation < 1, "at least 0 and below 1"),
-            "false_alarms": (0 < self.false_alarms < 1, "above 0 and below 1"),
+            "false_alarms": (1e-9 <= self.false_alarms < 1, "at least 1e-09 and below 1"),
             "resident": (0 <= self.resident <= 1, "at least 0 and at most 1"),
             "coordinator": (_address(self.coordinator), "host:port, or auto"),
             "processes": (

@@ -224,6 +224,9 @@ def load(path: Path) -> Tested:
     """
     try:
         with np.load(path) as file:
+            if any(member.compress_type for member in file.zip.infolist()):
+                # Nothing says how large it would become.
+                raise ValueError("its arrays are compressed")
             arrays = {name: file[name] for name in file.files}
         _check(arrays)
         radii = None

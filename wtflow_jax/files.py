@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wtflow_jax.datasets.files import EXTENSIONS, is_image, nested
+from wtflow_jax.datasets.files import EXTENSIONS, is_image, nested, walk
 from wtflow_jax.errors import WTFlowError
 
 STDIN = "-"
@@ -39,7 +39,7 @@ def find(arguments: Sequence[str]) -> Iterator[Path]:
         elif path.is_file():
             found = iter([path])
         elif glob.has_magic(argument):
-            names = sorted(glob.iglob(argument, recursive=True))
+            names = sorted(_matches(argument))
             found = (Path(name) for name in names if is_image(Path(name), EXTENSIONS))
         else:
             raise WTFlowError(f"{argument}: no such file or directory")
@@ -49,3 +49,19 @@ def find(arguments: Sequence[str]) -> Iterator[Path]:
             raise WTFlowError(f"{argument}: no image in it ({endings})")
         yield first
         yield from found
+
+
+def _matches(pattern: str) -> set[str]:
+    """Return the names that a pattern matches; by ``**`` each directory is entered once."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        return set(glob.glob(pattern))
+    at = parts.index("**")
+    head, tail = "/".join(parts[:at]), "/".join(parts[at + 1 :]) or "*"
+    # The root and the working directory have no name.
+    bases = glob.glob(head) if head else ["/" if at else ""]
+    found: set[str] = set()
+    for base in bases:
+        for directory in walk(Path(base)) if os.path.isdir(base or ".") else ():
+            found |= _matches(os.path.join(glob.escape(str(directory)), tail))
+    return found

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from wtflow_jax.atomic import LOCK, put_back, replacing_directory
 from wtflow_jax.backbones import Backbone
 from wtflow_jax.backbones.weights import file_digest
 from wtflow_jax.config import OF_A_RUN, Config
-from wtflow_jax.datasets.images import MULTIPLE
+from wtflow_jax.datasets.images import MULTIPLE, WINDOW
 from wtflow_jax.decision import Threshold
 from wtflow_jax.detector import Detector
 from wtflow_jax.errors import WTFlowError
@@ -30,8 +30,6 @@ from wtflow_jax.framing import Framing
 FORMAT = 2
 """Raised whenever a model of before could not be read, or would give other scores."""
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
-LONGEST = 1 << 15
-"""Pixels of a window's side."""
 HUGE = 1e30
 """Beyond any score."""
 STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
@@ -225,17 +223,18 @@ def _check(description: Mapping[str, Any]) -> None:
     framing, training = description["framing"], description["training"]
     (height, width), overlap = framing["size"], framing["overlap"]
     for side in (height, width):
-        if type(side) is not int or not 0 < side <= LONGEST or side % MULTIPLE:
+        if type(side) is not int or side <= 0 or side % MULTIPLE or height * width > WINDOW:
             raise ValueError(f"a window of {height!r}x{width!r}")
     if overlap is not None and not (type(overlap) is int and 0 <= overlap < min(height, width)):
         raise ValueError(f"an overlap of {overlap!r}")
     low, high = description["colours"]
     numbers = low, high, *(description["threshold"][name] for name in Threshold._fields)
-    if not all(type(value) is float and abs(value) < HUGE for value in numbers) or low >= high:
+    right = all(type(value) is float and abs(value) < HUGE for value in numbers)
+    if not right or low >= high or not 0 <= numbers[-1] <= 1:
         raise ValueError(f"colours or threshold of {numbers}")
-    kinds = {"images": int, "seen": list, "held_out": list, "held_out_of": list}
+    kinds = {"images": int, "seen": list[str], "held_out": list[float], "held_out_of": list[int]}
     for name, kind in kinds.items():
-        if type(training[name]) is not kind:
+        if not _fits(training[name], kind):
             raise ValueError(f"training with {name} of {training[name]!r}")
 
 
@@ -244,6 +243,22 @@ def _config(flags: Mapping[str, Any]) -> Config:
     if unknown := set(flags) & OF_A_RUN:
         raise KeyError(f"{min(unknown)} is no flag of a model")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
+    hints = get_type_hints(Config)
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{name} of {value!r}")
     config = Config(**values)
     config.check()
     return config
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value that was read is of a type: one of a config's, or a list's."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in parts
+    if origin in (tuple, list):
+        return isinstance(value, origin) and all(_fits(part, parts[0]) for part in value)
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    return type(value) in ((int, float) if hint is float else (hint,))

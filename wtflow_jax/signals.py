@@ -21,6 +21,7 @@ _asked: int | None = None
 _repeated = False
 _deferred = False
 _answered = threading.Event()
+_writing = threading.RLock()
 
 
 class Stopped(KeyboardInterrupt):
@@ -128,9 +129,11 @@ def _watch(reading: int, answered: threading.Event) -> None:
 
 
 def _leave(number: int, answered: threading.Event) -> None:
-    if not answered.wait(GRACE):
-        print(f"stopped, being busy for {GRACE:g} seconds", file=sys.stderr, flush=True)
-        os._exit(128 + number)
+    while not answered.wait(GRACE):
+        # What is being written is finished first, and then there is time to leave.
+        if _writing.acquire(blocking=False):
+            print(f"stopped, being busy for {GRACE:g} seconds", file=sys.stderr, flush=True)
+            os._exit(128 + number)
 
 
 def asked() -> bool:
@@ -159,6 +162,11 @@ def leave() -> None:
     """Raise ``Stopped`` if a signal has come."""
     if _asked is not None:
         raise Stopped(_asked)
+
+
+def writing() -> threading.RLock:
+    """Return what to hold while something is written that is not to be cut off after ``GRACE``."""
+    return _writing
 
 
 def answer() -> None:

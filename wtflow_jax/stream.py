@@ -46,7 +46,7 @@ class Shards:
             self.shape = n, h, w, c
             self.digest = str(index["digest"])
             paths = [untrusted.inside(directory, name) for name in index["shards"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise WTFlowError(f"{directory / INDEX}: is no index of shards; delete it") from error
         for path in paths:
             if not path.is_file():

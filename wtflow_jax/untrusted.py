@@ -20,22 +20,25 @@ def parse(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def inside(directory: Path, name: Any) -> Path:
+def inside(directory: Path, name: Any, *, links: bool = False) -> Path:
     """Return the path of a file of a directory that another file names.
 
     Args:
         directory: what the name is relative to.
         name: with ``/`` between directories.
+        links: may lead out.
 
     Raises:
-        ValueError: it is no text, is absolute, or has ``..`` in it.
+        ValueError: it is no text, is absolute, has ``..`` in it, or is a link that leads out.
     """
     if not isinstance(name, str):
         raise ValueError(f"{name!r} is no path")
     path = PurePath(name)
-    if path.is_absolute() or ".." in path.parts:
+    whole = directory / path
+    out = not links and not whole.resolve().is_relative_to(directory.resolve())
+    if out or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{name!r} leads out of {directory}")
-    return directory / path
+    return whole
 
 
 def tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -140,7 +140,7 @@ class Results:
             picture = Image.fromarray(overlay(found.pixels, values))
         # The path as it was given, but for what would lead out of the directory.
         path = Path(str(found.path))
-        parts = [UP if part == ".." else part for part in path.parts if part != path.anchor]
+        parts = [_name(part) for part in path.parts if part != path.anchor]
         name = Path(MAPS, *parts[:-1], f"{_short(parts[-1])}.png")
         with replacing(self.directory / name) as part:
             picture.save(part, "PNG", compress_level=1)
@@ -150,6 +150,11 @@ class Results:
 def _open(path: Path, mode: Literal["w", "a"]) -> TextIO:
     # Paths as the file system has them, UTF-8 or not.
     return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def _name(part: str) -> str:
+    """Return a part of a path: ``UP`` for the directory above, and for nothing else."""
+    return UP if part == ".." else f"{part}_" if set(part) == {"_"} else part
 
 
 def _short(name: str) -> str:

@@ -164,8 +164,8 @@ def files(directory: Path, endings: frozenset[str] = EXTENSIONS) -> list[Path]:
     return [path for path in visible(directory) if is_image(path, endings)]
 
 
-def nested(directory: Path, seen: set[str] | None = None) -> Iterator[Path]:
-    """Images of a directory and then those below it, by name; hidden ones left out.
+def walk(directory: Path, seen: set[str] | None = None) -> Iterator[Path]:
+    """A directory and then those below it, by name; hidden ones left out.
 
     Args:
         directory: where links lead to directories again, each of them is entered once.
@@ -176,9 +176,15 @@ def nested(directory: Path, seen: set[str] | None = None) -> Iterator[Path]:
     if real in seen:
         return
     seen.add(real)
-    yield from files(directory)
+    yield directory
     for inner in directories(directory):
-        yield from nested(inner, seen)
+        yield from walk(inner, seen)
+
+
+def nested(directory: Path) -> Iterator[Path]:
+    """Images of a directory and then those below it, by name; hidden ones left out."""
+    for inner in walk(directory):
+        yield from files(inner)
 
 
 def is_image(path: Path, endings: frozenset[str] = EXTENSIONS) -> bool:

@@ -5,6 +5,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,14 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 """Decoders that are tried, whatever a file is called: others start programs, or are seldom used."""
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
 """Formats of masks: the others blur an edge, and each pixel above zero counts."""
+WINDOW = 1 << 23
+"""Pixels of what a backbone is given, at most: some of them are in memory at a time."""
+LONGEST = 1 << 31
+"""Bytes of an image file at most."""
 LARGE = 1 << 25
 """Pixels from which on an image is not decoded beside others."""
+EIGHT_BITS = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)
+"""Of each 16-bit value."""
 
 # Pillow warns of images half as large as those it refuses, and of odd metadata. Here an image is
 # read, or a line says why not.
@@ -57,7 +64,7 @@ def open_image(path: File) -> Image.Image:
     Raises:
         WTFlowError: as ``read_image``.
     """
-    return _to_rgb(path, _decode(path))
+    return _to_rgb(path, decode(path))
 
 
 def is_large(path: File) -> bool:
@@ -68,6 +75,28 @@ def is_large(path: File) -> bool:
     # Whatever it is, it is told when the image is decoded.
     except Exception:
         return False
+
+
+def decode(path: File) -> Image.Image:
+    """Decodes an image as it is stored, turned as its EXIF orientation says.
+
+    Raises:
+        WTFlowError: the file cannot be decoded, or has several frames.
+    """
+    try:
+        with _opened(path) as image:
+            if one := _is_one(image):
+                image.load()
+                ImageOps.exif_transpose(image, in_place=True)
+    # Decoders raise whatever a damaged byte leads them to: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise _undecodable(path, error) from error
+    if not one:
+        raise WTFlowError(
+            f"{path}: has several frames or pages, and which one is meant is not known: save it "
+            "as a file of its own"
+        )
+    return image
 
 
 def read_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -105,7 +134,7 @@ def masks_of(sample: Sample) -> Iterator[tuple[File, NDArray[Any]]]:
     if not sample.masks:
         return
     # By decoding, not from the header: an EXIF orientation may stand behind the pixels.
-    width, height = _decode(sample.path).size
+    width, height = decode(sample.path).size
     for path in sample.masks:
         values = read_labels(path)
         if values.shape != (height, width):
@@ -128,7 +157,7 @@ def read_labels(path: File) -> NDArray[Any]:
     Raises:
         WTFlowError: the file cannot be decoded, or is of a format that blurs edges.
     """
-    image = _decode(path)
+    image = decode(path)
     if image.format not in LOSSLESS or image.info.get("compression") == "jpeg":
         raise WTFlowError(
             f"{path}: a mask as {image.format}, which blurs its edges, and each pixel above zero "
@@ -171,7 +200,7 @@ def check_sample(sample: Sample) -> float | None:
         WTFlowError: as ``read_mask``.
     """
     if not sample.masks:
-        _decode(sample.path)
+        decode(sample.path)
         return None
     return float(np.logical_or.reduce([values > 0 for _, values in masks_of(sample)]).mean())
 
@@ -186,7 +215,7 @@ def parse_size(text: str) -> tuple[int, int]:
         Height and width in pixels, multiples of 32.
 
     Raises:
-        WTFlowError: not of that form, or not multiples of 32.
+        WTFlowError: not of that form, not multiples of 32, or too large.
     """
     match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", text.strip().lower())
     if match is None:
@@ -202,30 +231,34 @@ def parse_size(text: str) -> tuple[int, int]:
                 f"image size {text!r}: {side} is not a positive multiple of {MULTIPLE}: "
                 f"take {nearest} instead"
             )
+    if size[0] * size[1] > WINDOW:
+        raise WTFlowError(
+            f"image size {text!r}: more than {WINDOW} pixels: take a smaller one, or cut images"
+        )
     return size
 
 
 def _opened(path: File) -> Image.Image:
+    if isinstance(path, Path):
+        # A pipe or a device might never end.
+        if path.exists() and not path.is_file():
+            raise OSError("not a file")
+        if path.stat().st_size > LONGEST:
+            raise OSError(f"more than {LONGEST >> 30} GiB")
     return Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS)
 
 
-def _decode(path: File) -> Image.Image:
+def _is_one(image: Image.Image) -> bool:
+    """Return whether there is one frame; counting those of a TIFF takes their square."""
+    # Telephones put what else they have to say of a picture behind it.
+    if image.format == "MPO":
+        return True
     try:
-        with _opened(path) as image:
-            # Telephones put what else they have to say of a picture behind it.
-            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            if frames == 1:
-                image.load()
-                ImageOps.exif_transpose(image, in_place=True)
-    # Decoders raise whatever a damaged byte leads them to: OSError, SyntaxError, struct.error, ...
-    except Exception as error:
-        raise _undecodable(path, error) from error
-    if frames > 1:
-        raise WTFlowError(
-            f"{path}: has {frames} frames or pages, and which one is meant is not known: save it "
-            "as a file of its own"
-        )
-    return image
+        image.seek(1)
+    except EOFError:
+        image.seek(0)
+        return True
+    return False
 
 
 def _undecodable(path: File, error: Exception) -> WTFlowError:
@@ -264,13 +297,17 @@ def _to_rgb(path: File, image: Image.Image) -> Image.Image:
 
 
 def _grey16(path: File, image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise WTFlowError(
             f"{path}: 32-bit integer pixels from {values.min()} to {values.max()}: "
             "convert it to 8 or 16 bits"
         )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    # Row by row: a copy of what are indices would be eight bytes a pixel.
+    eight = np.empty(values.shape, np.uint8)
+    for row, into in zip(values, eight, strict=True):
+        into[:] = EIGHT_BITS[row]
+    return Image.fromarray(eight)
 
 
 def _over_black(image: Image.Image) -> Image.Image:

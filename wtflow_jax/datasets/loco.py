@@ -26,6 +26,8 @@ from wtflow_jax.errors import WTFlowError
 
 LAYOUT = "CATEGORY/train/good and CATEGORY/test/{good,logical_anomalies,structural_anomalies}"
 CONFIG = "defects_config.json"
+MOST = 1 << 31
+"""Pixels that a saturation may be at most."""
 
 
 class Defect(NamedTuple):
@@ -164,6 +166,7 @@ def _entry(fields: Mapping[str, Any]) -> tuple[int, Saturation]:
         raise ValueError(f"pixel_value {value!r} is not in 1 to 255")
     if not isinstance(relative, bool):
         raise ValueError(f"relative_saturation {relative!r} is neither true nor false")
-    if not isinstance(threshold, int | float) or not threshold > 0 or (relative and threshold > 1):
+    most = 1 if relative else MOST
+    if not isinstance(threshold, int | float) or not 0 < threshold <= most:
         raise ValueError(f"saturation_threshold {threshold!r} is no share or number of pixels")
     return value, Saturation(float(threshold), relative)

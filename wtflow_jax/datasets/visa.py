@@ -100,6 +100,6 @@ def _sample(root: Path, table: Path, row: dict[str, str]) -> Sample:
 
 def _listed(root: Path, table: Path, name: str | None) -> Path:
     try:
-        return untrusted.inside(root, name or "")
+        return untrusted.inside(root, name or "", links=True)
     except ValueError as error:
         raise WTFlowError(f"{table}: {error}: restore the published table") from error

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from wtflow_jax import figures, untrusted
-from wtflow_jax.datasets import open_image
+from wtflow_jax.datasets import decode, open_image
 from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.figures import Tested
 from wtflow_jax.report import pictures, rows
@@ -110,7 +110,7 @@ def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float 
                     layer, picture = _drawn(untrusted.inside(run, row["map"]))
                     layers[layer] = pictures.embedded(picture)
             entries.append(entry)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, WTFlowError) as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); predict again") from error
     notes = _notes(failed, len(chosen), len(entries))
     if unscored := len(found) - len(scored):
@@ -120,8 +120,10 @@ def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float 
 
 def _drawn(path: Path) -> tuple[str, np.ndarray]:
     """Return a map that was drawn: which layer it is, and its pixels."""
-    with Image.open(path) as image:
+    with decode(path) as image:
         pixels = np.asarray(image)
     if pixels.ndim == 3:
         return "overlay", pixels
+    if pixels.dtype != np.uint16:
+        raise ValueError(f"{path}: is no map of wtflow predict")
     return "map", pictures.coloured(pixels / 65535)
