@@ -152,6 +152,8 @@ def _follow(
                 history.append(entry)
                 past = past.over()
         if signals.asked():
+            if signals.late():
+                signals.leave()
             signals.answer()
         due = evaluate or signals.asked() or time.monotonic() - saved > SAVE_SECONDS
         # While the loss is above its first value the checkpoint from before is kept.

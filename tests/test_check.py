@@ -113,10 +113,9 @@ def test_files_that_do_not_open(tmp_path, published, name, split):
     assert broken.problems[0].startswith(f"{path}: cannot be decoded")
     path.unlink()
     path.symlink_to("gone.png")
-    rows = [row for row in check("mvtec_ad", tmp_path) if not row.complete]
-    # A dangling link is not listed: an image is missing, or a defect has no mask.
-    assert len(rows) == 1
-    assert rows[0].verdict == "1 missing" or "without mask" in rows[0].problems[0]
+    (broken,) = [row for row in check("mvtec_ad", tmp_path) if not row.complete]
+    assert broken.verdict == "cannot be used: 1"
+    assert broken.problems[0] == f"{path}: no such file: restore it or take it off the list"
 
 
 def test_one_category_and_a_file_that_is_cut_off(tmp_path, published, capsys, monkeypatch):

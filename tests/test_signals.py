@@ -66,7 +66,7 @@ def test_a_signal_ends_a_command_in_one_line(number, status):
 
 def test_what_cannot_be_interrupted_is_left_after_a_while():
     told, _, status = stopped(BUSY, signal.SIGTERM)
-    assert told == "stopped, being busy for 0.5 seconds\n"
+    assert told == "stopped, being busy for 0.5 seconds; go on\n"
     assert status == 143
 
 

@@ -131,7 +131,7 @@ class Checkpoints:
     def save(self, state: TrainState, history: History, past: Past) -> None:
         """Save a state and what it has behind it, numbered by its steps and epochs together.
 
-        The state is copied before this returns, so its memory may be reused at once.
+        State and history are copied before this returns: their memory may be reused at once.
 
         Args:
             state: of the run.
@@ -151,7 +151,9 @@ class Checkpoints:
         begun = past._asdict()
         # They are in the history.
         del begun["losses"]
-        described = {"step": step, "epochs": history, "begun": begun, "sums": sums.tolist()}
+        # A copy: it is written while the next epoch is added.
+        epochs = [dict(entry) for entry in history]
+        described = {"step": step, "epochs": epochs, "begun": begun, "sums": sums.tolist()}
         arguments = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             history=ocp.args.JsonSave(checksum.sealed(described)),

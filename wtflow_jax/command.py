@@ -16,7 +16,7 @@ def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int
         again: how what was stopped goes on.
         advice: what to do about files that cannot be written.
     """
-    with signals.heard():
+    with signals.heard(again):
         try:
             return work()
         except WTFlowError as error:

@@ -5,10 +5,12 @@ moment loses no more than what was not written yet.
 """
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -22,6 +24,7 @@ _repeated = False
 _deferred = False
 _answered = threading.Event()
 _writing = threading.RLock()
+_came = math.inf
 
 
 class Stopped(KeyboardInterrupt):
@@ -40,18 +43,21 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
+def heard(again: str = "") -> Iterator[None]:
     """Raise ``Stopped`` on SIGINT and SIGTERM; the second one ends the process at once.
 
     So does the first where nothing follows from it for ``GRACE`` seconds: a compilation or a long
     step cannot be interrupted. For command lines; only the main thread hears signals.
+
+    Args:
+        again: how what was stopped goes on.
     """
-    global _asked, _answered
+    global _asked, _answered, _came
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    outer = _answered, _asked
-    _answered, _asked = threading.Event(), None
+    outer = _answered, _asked, _came
+    _answered, _asked, _came = threading.Event(), None, math.inf
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     # Written to at once, whatever the main thread is doing; Python's own handler has to wait.
@@ -59,7 +65,7 @@ def heard() -> Iterator[None]:
     handlers = {number: signal.signal(number, _handle) for number in HEARD}
     hook = sys.unraisablehook
     sys.unraisablehook = lambda lost: _repeat(lost.exc_value) or hook(lost)
-    watch = threading.Thread(target=_watch, args=(reading, _answered), daemon=True)
+    watch = threading.Thread(target=_watch, args=(reading, _answered, again), daemon=True)
     watch.start()
     try:
         yield
@@ -72,7 +78,7 @@ def heard() -> Iterator[None]:
         os.close(writing)
         watch.join()
         os.close(reading)
-        _answered, _asked = outer
+        _answered, _asked, _came = outer
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
@@ -112,8 +118,8 @@ def _repeat(lost: BaseException | None) -> bool:
     return True
 
 
-def _watch(reading: int, answered: threading.Event) -> None:
-    global _repeated
+def _watch(reading: int, answered: threading.Event, again: str) -> None:
+    global _repeated, _came
     heard = 0
     while number := os.read(reading, 1):
         if number[0] not in HEARD:
@@ -122,23 +128,31 @@ def _watch(reading: int, answered: threading.Event) -> None:
             _repeated = False
             continue
         heard += 1
+        _came = min(_came, time.monotonic())
         # The main thread may be where it hears nothing.
         if heard > 1:
             os._exit(128 + number[0])
-        threading.Thread(target=_leave, args=(number[0], answered), daemon=True).start()
+        arguments = number[0], answered, again
+        threading.Thread(target=_leave, args=arguments, daemon=True).start()
 
 
-def _leave(number: int, answered: threading.Event) -> None:
+def _leave(number: int, answered: threading.Event, again: str) -> None:
     while not answered.wait(GRACE):
         # What is being written is finished first, and then there is time to leave.
         if _writing.acquire(blocking=False):
-            print(f"stopped, being busy for {GRACE:g} seconds", file=sys.stderr, flush=True)
+            told = f"stopped, being busy for {GRACE:g} seconds{again and '; '}{again}"
+            print(told, file=sys.stderr, flush=True)
             os._exit(128 + number)
 
 
 def asked() -> bool:
     """Return whether a signal has come that was ``deferred``."""
     return _asked is not None
+
+
+def late() -> bool:
+    """Return whether a signal came so long ago that there is no time left to save."""
+    return time.monotonic() - _came > GRACE / 2
 
 
 @contextlib.contextmanager

@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
     )
     again = "--resume goes on where it stopped" if isinstance(asked, Predict) else ""
-    return command.status(lambda: _execute(asked), again=again)
+    advice = "check its permissions and the space there, or give another --out"
+    return command.status(lambda: _execute(asked), again=again, advice=advice)
 
 
 def _execute(asked: Fit | Predict | Evaluate | Report | Export | Info) -> int:

@@ -62,6 +62,8 @@ class Predict:
                     progress.advance(task)
             counts = results.rows, results.defective, results.failed
         told = "{} images, {} defective, {} not scored".format(*counts)
+        if counts[-1]:
+            told += " (the column error says why; predict them into another --out)"
         print(f"{told}; written to {shown(self.out)}")
         return SOME_FAILED if counts[-1] else 0
 

@@ -188,8 +188,10 @@ def nested(directory: Path) -> Iterator[Path]:
 
 
 def is_image(path: Path, endings: frozenset[str] = EXTENSIONS) -> bool:
-    """Whether a file is one, by the end of its name."""
-    return path.suffix.lower() in endings and path.is_file()
+    """Whether a file is one, by the end of its name; a link to nothing is, to be told of."""
+    if path.suffix.lower() not in endings:
+        return False
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.isdir(path))
 
 
 def directories(directory: Path) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,9 +242,10 @@ def parse_size(text: str) -> tuple[int, int]:
 def _opened(path: File) -> Image.Image:
     if isinstance(path, Path):
         # A pipe or a device might never end.
-        if path.exists() and not path.is_file():
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
             raise OSError("not a file")
-        if path.stat().st_size > LONGEST:
+        if found.st_size > LONGEST:
             raise OSError(f"more than {LONGEST >> 30} GiB")
     return Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS)
 
@@ -264,6 +266,8 @@ def _is_one(image: Image.Image) -> bool:
 def _undecodable(path: File, error: Exception) -> WTFlowError:
     if isinstance(error, FileNotFoundError):
         return WTFlowError(f"{path}: no such file: restore it or take it off the list")
+    if isinstance(error, PermissionError):
+        return WTFlowError(f"{path}: may not be read: check its permissions")
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         return WTFlowError(
