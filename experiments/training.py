@@ -100,7 +100,7 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
         fitted = fitted._replace(params=saved.state.params)
         done = steps * len(saved.history) + saved.past.steps
         task = progress.add_task(
-            f"{name}, {config.wt}: training", total=steps * config.epochs, completed=done, note=""
+            f"{name}, {config.wt}", total=steps * config.epochs, completed=done, note=""
         )
         began = time.perf_counter()
 

@@ -9,16 +9,18 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 
 def bars() -> Progress:
     """Return progress bars on standard error; each has a ``note``."""
     return Progress(
         TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(table_column=Column(min_width=5)),
+        # Numbers are not cut off where a terminal is narrow.
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
         TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
         console=Console(stderr=True),
     )
