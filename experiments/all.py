@@ -8,6 +8,7 @@ trained models are shared. One that fails is told of and the next goes on. Exit 
 failed.
 """
 
+import interrupts  # noqa: F401
 import importlib
 import sys
 import traceback

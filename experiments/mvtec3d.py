@@ -11,6 +11,7 @@ The data set's validation images set the threshold. Cost: as mvtec.py. What was 
 docs/results.md.
 """
 
+import interrupts  # noqa: F401
 import sys
 from functools import partial
 

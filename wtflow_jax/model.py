@@ -243,7 +243,8 @@ def _config(flags: Mapping[str, Any]) -> Config:
     if unknown := set(flags) & OF_A_RUN:
         raise KeyError(f"{min(unknown)} is no flag of a model")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
-    hints = get_type_hints(Config)
+    # Others may be added to the table of backbones.
+    hints = get_type_hints(Config) | {"backbone": str}
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise ValueError(f"{name} of {value!r}")
