@@ -239,11 +239,12 @@ def test_commands_run(page, place, monkeypatch):
         if assigned := re.fullmatch(r'(\w+)="(.*)"', command):
             variables[assigned[1]] = assigned[2]
         elif not reason(command):
-            if words[1] in run:
+            script = words[1] if words[0] == "python" and words[1] != "-m" else None
+            if script in run:
                 check(words)
                 continue
-            if words[0] == "python" and words[1] != "-m":
-                run.add(words[1])
+            if script:
+                run.add(script)
             assert execute(words, monkeypatch) == STATUS.get(" ".join(words[:4]), 0), command
 
 
