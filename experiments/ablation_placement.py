@@ -10,7 +10,7 @@ Claim: on the data (WT) 99.05/97.95, without any 94.54/96.55, in front of the ne
 models a category: four times the cost of mvtec.py.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 
 import common

@@ -10,7 +10,7 @@ Wide-ResNet-50-2, width 768).
 Six models a category: six times the cost of mvtec.py.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from itertools import product
 from typing import get_args

@@ -12,7 +12,7 @@ Widths 32, 64 and 128; with ``--preset paper`` the paper's 128 to 768, with the 
 category, that of width 128 some twelve times mvtec.py's.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from itertools import product
 

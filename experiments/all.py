@@ -8,7 +8,7 @@ trained models are shared. One that fails is told of and the next goes on. Exit 
 failed.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import importlib
 import sys
 import traceback

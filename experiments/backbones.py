@@ -12,7 +12,7 @@ directory of files that begin with a backbone's name; what it lacks is downloade
 a backbone and category, each that of mvtec.py.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from itertools import product
 from typing import get_args

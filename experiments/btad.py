@@ -7,7 +7,7 @@ Cost: as mvtec.py, with two to four times the images a category. Not run here ye
 (docs/results.md).
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

@@ -23,7 +23,7 @@ import views
 import wtflow_jax
 from loader import Loader
 from wtflow_jax import command, compilation, datasets, sharding, tables, untrusted
-from wtflow_jax.atomic import LOCK, OURS, alone, sweep
+from wtflow_jax.atomic import alone, sweep, written
 from wtflow_jax.config import LAYOUT, Config, defaults, variant
 from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError, shown
@@ -141,10 +141,7 @@ def _open_out(name: str, config: Config) -> Results:
     path = config.out / "results.json"
     as_json = json.loads(json.dumps(asdict(config), default=str))
     fresh = {"experiment": name, "config": as_json, "rows": []}
-    files = (file for file in config.out.rglob("*") if file.is_file())
-    # Not what a run that was killed has left.
-    kept = (file for file in files if file.name != LOCK and not OURS.fullmatch(file.name))
-    found = {file.relative_to(config.out).parts[0] for file in kept}
+    found = {file.relative_to(config.out).parts[0] for file in written(config.out)}
     if not found:
         return fresh
     if not config.resume and found != {path.name}:

@@ -8,7 +8,7 @@ then come our tables. What is to be read from them stands in ``docs/results/NAME
 results, and is copied in as it is.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import importlib
 import json
 import sys

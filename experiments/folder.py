@@ -9,7 +9,7 @@ there is no AUROC, and without masks none of pixels: the scores, maps and thresh
 the same. Cost: as mvtec.py.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

@@ -11,7 +11,7 @@ density proxy of Eq. 2 replaces.
 Cost: that of mvtec.py and some minutes more. What was found: docs/geometry.md.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 from typing import Any

@@ -12,7 +12,7 @@ Training images are left out a fifth at a time. The likelihood is that of ``whit
 tails of x0 are. Cost: a minute a category on two CPU cores. What was found: docs/geometry.md.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from typing import Any
 

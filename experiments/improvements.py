@@ -13,7 +13,7 @@ where none of them is negative. Cost: five models a category and seed, each that
 more.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 
 import common

@@ -8,7 +8,7 @@ are two and a half times as high as wide, so give a size of that shape. Cost: as
 and a half times the cells. Not run here yet: no data at hand (docs/results.md).
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

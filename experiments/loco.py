@@ -12,7 +12,7 @@ The validation images set the threshold. Cost: as mvtec.py, with one and a half 
 Not run here yet: no data at hand (docs/results.md).
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

@@ -9,7 +9,7 @@ Claim: the loss grows from none to batch_norm to layer_norm (0.687, 0.737, 0.906
 Cost: three models a category and seed, each that of mvtec.py.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 
 import common

@@ -9,7 +9,7 @@ without a WT map (Wide-ResNet-50-2, width 768).
 Cost: as mvtec.py. Not run here yet: no data at hand (docs/results.md).
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

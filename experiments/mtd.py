@@ -8,7 +8,7 @@ which. Cost: as mvtec.py, with four times the images. Not run here yet: no data 
 (docs/results.md).
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

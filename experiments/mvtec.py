@@ -11,7 +11,7 @@ Cost: some minutes a category on two CPU cores with the preset small; the paper'
 printed beside the measured ones. What was reached: docs/results.md.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

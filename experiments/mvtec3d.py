@@ -11,7 +11,7 @@ The data set's validation images set the threshold. Cost: as mvtec.py. What was 
 docs/results.md.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

@@ -13,7 +13,7 @@ told from untouched ones by the detector of the other four fifths. Cost: five mo
 What was found: docs/geometry.md and docs/results.md.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from typing import Any
 

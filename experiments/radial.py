@@ -12,7 +12,7 @@ and defective images) and histograms.png (Fig. 9: the features before and after 
 three models, each that of mvtec.py. What was found: docs/geometry.md.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from collections.abc import Mapping
 from typing import Any

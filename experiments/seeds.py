@@ -1,7 +1,7 @@
 """What chance does: mean, standard deviation and 95 % interval over seeds, with and without a map.
 
 Claim: the paper's ± of 0.01 (layer_norm) to 0.14 (none) is over the last ten epochs of one run;
-import interrupts  # noqa: F401
+import interrupts
 from run to run, what differs?
 
     python experiments/seeds.py                                      # built-in category, 3 seeds

@@ -14,7 +14,7 @@ those of the last epoch; seconds are of one pass over the test images after comp
 evaluations of each test image with each.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 import time
 from collections.abc import Callable

@@ -11,7 +11,7 @@ starts at 0.16 to 0.18·√D on bottle and tire (ResNet-18), the paper's batch_n
 Table XIII). Cost: ten models a category and seed, each that of mvtec.py.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from itertools import product
 

@@ -11,7 +11,7 @@ A job is one category with one seed: the experiment with --categories, --seed an
 last checkpoint when the same command is given again, and what is finished is not done twice.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import contextlib
 import importlib
 import math

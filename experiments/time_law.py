@@ -12,7 +12,7 @@ scores images as pixels are, by the one-step map; "image" after ``--steps-det`` 
 models a category and seed, each that of mvtec.py.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from typing import get_args
 

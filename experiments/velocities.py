@@ -13,7 +13,7 @@ its own defaults; for the exact field a seed is a draw of patches. Not read: ``-
 minutes on two CPU cores. What was found: docs/geometry.md.
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from itertools import product
 from typing import get_args

@@ -11,7 +11,7 @@ The paper takes layer2 for macaroni2; so does this, with a ResNet. Cost: as mvte
 four times the training images a category. Not run here yet: no data at hand (docs/results.md).
 """
 
-import interrupts  # noqa: F401
+import interrupts
 import sys
 from functools import partial
 

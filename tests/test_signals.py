@@ -138,3 +138,16 @@ def test_a_save_that_has_begun_is_finished():
         signals.leave()
 """
     assert stopped(body, signal.SIGTERM) == ("stopped; go on\n", "saved\n", 143)
+
+
+def test_what_is_heard_late_has_no_time_to_save():
+    body = """
+    with signals.deferred():
+        while not signals.asked():
+            time.sleep(0.001)
+        print(signals.late(), flush=True)
+        time.sleep(0.3)
+        print(signals.late(), flush=True)
+        signals.leave()
+"""
+    assert stopped(body, signal.SIGTERM) == ("stopped; go on\n", "False\nTrue\n", 143)

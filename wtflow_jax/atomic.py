@@ -35,9 +35,19 @@ def check_empty(directory: Path, otherwise: str = "another --out") -> None:
         directory: does not exist, or holds no files but what runs that were killed left.
         otherwise: what to give where it is not.
     """
-    files = (path for path in directory.rglob("*") if not path.is_dir())
-    if any(path.name != LOCK and not OURS.fullmatch(path.name) for path in files):
+    if any(True for _ in written(directory)):
         raise WTFlowError(f"{directory}: is not empty; give {otherwise}")
+
+
+def written(directory: Path) -> Iterator[Path]:
+    """Yield the files of a directory and those below it, but for locks and what was half-written.
+
+    Args:
+        directory: any; one that does not exist has none.
+    """
+    for path in directory.rglob("*"):
+        if not path.is_dir() and path.name != LOCK and not OURS.fullmatch(path.name):
+            yield path
 
 
 @contextlib.contextmanager

@@ -26,12 +26,11 @@ from wtflow_jax.decision import Threshold
 from wtflow_jax.detector import Detector
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.framing import Framing
+from wtflow_jax.scores import HIGHEST
 
 FORMAT = 2
 """Raised whenever a model of before could not be read, or would give other scores."""
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
-HUGE = 1e30
-"""Beyond any score."""
 STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
 
 
@@ -229,7 +228,7 @@ def _check(description: Mapping[str, Any]) -> None:
         raise ValueError(f"an overlap of {overlap!r}")
     low, high = description["colours"]
     numbers = low, high, *(description["threshold"][name] for name in Threshold._fields)
-    right = all(type(value) is float and abs(value) < HUGE for value in numbers)
+    right = all(type(value) is float and abs(value) < HIGHEST for value in numbers)
     if not right or low >= high or not 0 <= numbers[-1] <= 1:
         raise ValueError(f"colours or threshold of {numbers}")
     kinds = {"images": int, "seen": list[str], "held_out": list[float], "held_out_of": list[int]}

@@ -1,6 +1,5 @@
 """The images of a page: an entry each, some with pictures."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float 
     path = run / rows.PREDICTIONS
     try:
         found = rows.parse(path.read_bytes())
-        scored = [row for row in found if row["error"] is None and math.isfinite(row["score"])]
+        scored = [row for row in found if row["error"] is None]
         scores = np.array([row["score"] for row in scored], float)
         chosen = _chosen(scores, most) if scored else set()
         entries, failed = [], []

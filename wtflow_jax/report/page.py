@@ -13,12 +13,11 @@ from wtflow_jax.errors import WTFlowError, shown
 from wtflow_jax.figures import Tested
 from wtflow_jax.report import charts, gallery
 from wtflow_jax.report.rows import PREDICTIONS
+from wtflow_jax.scores import HIGHEST
 from wtflow_jax.tables import Table
 
 RESULTS = "results.json"
 LAYERS = ("overlay", "image", "map", "mask")
-HUGE = 1e30
-"""Beyond any score."""
 PREDICTED: Mapping[str, Any] = {}
 """The one row of what ``wtflow predict`` has written."""
 
@@ -195,7 +194,7 @@ def _colours(row: Mapping[str, Any]) -> tuple[float, float] | None:
     if row.get("colours") is None:
         return None
     low, high = row["colours"]
-    if not -HUGE < low < high < HUGE:
+    if not -HIGHEST < low < high < HIGHEST:
         raise ValueError(f"colours from {low} to {high}")
     return low, high
 
