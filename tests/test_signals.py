@@ -1,13 +1,17 @@
 """Being asked to stop, in processes of their own."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from wtflow_jax import command, signals
+import training
+from wtflow_jax import command, signals, train
+from wtflow_jax.config import Config
 
 START = """
 import hashlib, sys, time
@@ -151,3 +155,32 @@ def test_what_is_heard_late_has_no_time_to_save():
         signals.leave()
 """
     assert stopped(body, signal.SIGTERM) == ("stopped; go on\n", "False\nTrue\n", 143)
+
+
+@pytest.mark.parametrize(("late", "saved"), [(False, 1), (True, 0)])
+def test_an_epoch_is_saved_where_there_is_time(late, saved, monkeypatch):
+    monkeypatch.setattr(signals, "_asked", signal.SIGTERM)
+    monkeypatch.setattr(signals, "late", lambda: late)
+    calls = []
+    checkpoints = SimpleNamespace(save=lambda *arguments: calls.append(arguments))
+    part = train.Epoch(1, None, train.BEGINNING, whole=False)
+    with pytest.raises(signals.Stopped):
+        training._follow(Config(), iter([(None, part)]), None, None, None, [], checkpoints)
+    assert len(calls) == saved
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it(tmp_path):
+    swallows = """
+import signal
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    raise ImportError from None
+"""
+    (tmp_path / "tyro.py").write_text(swallows)
+    command = [sys.executable, "-m", "wtflow_jax", "--help"]
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")

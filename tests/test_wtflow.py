@@ -296,13 +296,26 @@ def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, cap
 
 
 def test_maps_of_images_elsewhere_do_not_meet(place, tmp_path, monkeypatch):
-    for name in ("fresh/0.png", "work/fresh/0.png"):
-        trees.write(tmp_path / name, noisy(1))
-    monkeypatch.chdir(tmp_path / "work")
-    images = "fresh/0.png", "../fresh/0.png"
-    assert run("predict", place / "model", *images, "--out", tmp_path / "found") == 0
+    here = tmp_path / "work"
+    drawn = {
+        "fresh/0.png": "fresh/0.png.png",
+        "../fresh/0.png": "__/fresh/0.png.png",
+        f"{here}/fresh/0.png": f"_{here}/fresh/0.png.png",
+        "_/0.png": "___/0.png.png",
+        "__/0.png": "____/0.png.png",
+        "plain": "plain.png",
+        "plain.png/0.png": "plain.png_/0.png.png",
+        "plain.png_/0.png": "plain.png__/0.png.png",
+    }
+    trees.write(here / "some.png", noisy(1))
+    for name in drawn:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(here / "some.png", here / name)
+    monkeypatch.chdir(here)
+    assert run("predict", place / "model", *drawn, "--out", tmp_path / "found") == 0
     maps = [row["map"] for row in table(tmp_path / "found")]
-    assert maps == ["maps/fresh/0.png.png", "maps/__/fresh/0.png.png"]
+    assert maps == [f"maps/{name}" for name in drawn.values()]
+    assert all((tmp_path / "found" / name).is_file() for name in maps)
 
 
 def test_nothing_on_standard_input(place, tmp_path, monkeypatch, capsys):
@@ -319,7 +332,11 @@ def test_three_good_images_are_enough_and_two_are_not(place, tmp_path, capsys):
         trees.write(tmp_path / "two" / f"{i}.png", noisy(i))
     flags = "--image-size", "64", "--out"
     assert run("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
-    assert "25.0% are expected" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "25.0% are expected" in told
+    assert "in place of" not in told
+    assert run("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
+    assert "m3, in place of the model that was there;" in capsys.readouterr().out
     assert run("fit", tmp_path / "two", *flags, tmp_path / "m2") == 1
     assert "2 good images: too few" in capsys.readouterr().err
     assert run("predict", tmp_path / "m3", "--out", tmp_path / "found") == 1

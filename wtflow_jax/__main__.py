@@ -1,8 +1,19 @@
-"""``python -m wtflow_jax``: the command ``wtflow``."""
+"""The command ``wtflow``, and ``python -m wtflow_jax``."""
 
+import signal
 import sys
 
-from wtflow_jax.cli import main
+
+def main() -> int:
+    """Run a command and return its exit status; Ctrl-C ends it at once while it is imported.
+
+    Python would raise an exception, of which modules make another one or none.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from wtflow_jax import cli
+
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -129,18 +129,23 @@ def kept(config: Config) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
-def check_free(directory: Path) -> None:
-    """Raise WTFlowError where a model cannot be written: something else is there."""
+def check_free(directory: Path) -> bool:
+    """Return whether a model is there, which would be replaced.
+
+    Raises:
+        WTFlowError: something else is there.
+    """
     if directory.is_dir():
         if directory.is_mount():
             # A model is a directory that gets its name when it is whole.
             raise WTFlowError(f"{directory}: is a mount point; give a directory in it as --out")
         names = {path.name for path in directory.iterdir()}
         if names <= {DESCRIPTION, TENSORS, LOCK}:
-            return
+            return DESCRIPTION in names
         raise WTFlowError(f"{directory}: holds other files; give another --out")
     if directory.exists():
         raise WTFlowError(f"{directory}: is a file; give a directory as --out")
+    return False
 
 
 def load(directory: Path) -> Model:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -21,9 +22,11 @@ from wtflow_jax.report.rows import COLUMNS, PREDICTIONS
 from wtflow_jax.threads import ahead
 
 GOOD, DEFECTIVE = "good", "defective"
-UP = "__"
-"""In a map's path, in place of ``..``."""
+ROOT, UP = "_", "__"
+"""In a map's path, in place of ``/`` and ``..``."""
 TABLE, LINES, MAPS = "predictions.csv", PREDICTIONS, "maps"
+ENDING = re.compile(r"\.png_*$")
+"""In a map's path such a directory has one ``_`` more, as files have the name without."""
 LONGEST = 200
 """Bytes of a file name that a map keeps: most file systems have 255, and more is put behind it."""
 
@@ -139,9 +142,8 @@ class Results:
         else:
             picture = Image.fromarray(overlay(found.pixels, values))
         # The path as it was given, but for what would lead out of the directory.
-        path = Path(str(found.path))
-        parts = [_name(part) for part in path.parts if part != path.anchor]
-        name = Path(MAPS, *parts[:-1], f"{_short(parts[-1])}.png")
+        *above, last = map(_name, Path(str(found.path)).parts)
+        name = Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{_short(last)}.png")
         with replacing(self.directory / name) as part:
             picture.save(part, "PNG", compress_level=1)
         return name.as_posix()
@@ -153,8 +155,12 @@ def _open(path: Path, mode: Literal["w", "a"]) -> TextIO:
 
 
 def _name(part: str) -> str:
-    """Return a part of a path: ``UP`` for the directory above, and for nothing else."""
-    return UP if part == ".." else f"{part}_" if set(part) == {"_"} else part
+    """Return a part of a path; ``ROOT`` and ``UP`` stand for nothing else."""
+    if part.startswith("/"):
+        return ROOT
+    if set(part) == {"_"}:
+        return f"{part}{UP}"
+    return UP if part == ".." else part
 
 
 def _short(name: str) -> str:

@@ -56,7 +56,7 @@ class Fit:
         from wtflow_jax.cli.info import describe
         from wtflow_jax.files import find
 
-        model.check_free(self.out)
+        replaced = model.check_free(self.out)
         paths = list(find(self.images))
         config, framing = fitting.settings(
             paths,
@@ -93,5 +93,6 @@ class Fit:
         named = ", ".join(f"{shown(path)} ({score:.5g})" for score, path in highest)
         print(f"strangest among them: {named}; a defective one would raise the threshold")
         out = shown(self.out)
-        print(f"written to {out}; next: wtflow predict {out} IMAGES --out DIR")
+        instead = ", in place of the model that was there" if replaced else ""
+        print(f"written to {out}{instead}; next: wtflow predict {out} IMAGES --out DIR")
         return 0
