@@ -27,7 +27,7 @@ def port():
         return free.getsockname()[1]
 
 
-def together(directory, mesh, epochs=4, velocity="patch", streamed=False):
+def together(directory, mesh, epochs=4, streamed=False):
     """Train with a process a device; what the first found, and that all found the same."""
     count, at = mesh[0] * mesh[1], port()
     running = []
@@ -37,7 +37,6 @@ def together(directory, mesh, epochs=4, velocity="patch", streamed=False):
             "processes": count,
             "process": process,
             "mesh": mesh,
-            "velocity": velocity,
             "directory": str(directory),
             "epochs": epochs,
             "streamed": streamed,
@@ -61,29 +60,19 @@ def alone(tmp_path_factory):
     return together(tmp_path_factory.mktemp("alone"), (1, 1))
 
 
-@pytest.mark.parametrize("mesh", [(2, 1), (1, 2), (2, 2)])
-def test_losses_are_those_of_one_process(mesh, alone, tmp_path):
-    found = together(tmp_path, mesh)
+def test_losses_are_those_of_one_process(alone, tmp_path):
+    found = together(tmp_path, (2, 2))
     np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
     assert found["sum"] == pytest.approx(alone["sum"], rel=1e-5)
-    assert found["share"] == pytest.approx(1 / mesh[1], rel=0.05)
+    assert found["share"] == pytest.approx(1 / 2, rel=0.05)
 
 
-@pytest.mark.parametrize("mesh", [(1, 2), (2, 2)])
-def test_each_process_reads_its_part_of_a_batch(mesh, alone, tmp_path):
-    found = together(tmp_path, mesh, streamed=True)
+def test_each_process_reads_its_part_of_a_batch(alone, tmp_path):
+    found = together(tmp_path, (2, 2), streamed=True)
     np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
 
 
-def test_the_unet_too(tmp_path):
-    alone = together(tmp_path / "one", (1, 1), 2, "unet")
-    found = together(tmp_path / "two", (1, 2), 2, "unet")
-    np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("before", "after"), [((1, 2), (1, 1)), ((1, 1), (2, 1)), ((2, 1), (1, 2))]
-)
+@pytest.mark.parametrize(("before", "after"), [((1, 2), (1, 1)), ((2, 1), (1, 2))])
 def test_a_checkpoint_goes_to_another_layout(before, after, alone, tmp_path):
     half = together(tmp_path, before, epochs=2)
     assert len(half["losses"]) == 2

@@ -23,7 +23,6 @@ def main(
     processes: int,
     process: int,
     mesh: tuple[int, int],
-    velocity: str,
     directory: str,
     epochs: int,
     streamed: bool = False,
@@ -31,7 +30,7 @@ def main(
     if processes > 1:
         sharding.connect(f"127.0.0.1:{port}", processes, process)
     config = Config(
-        velocity=velocity, width=16, epochs=4, batch_size=8, wt="batch_norm", mesh=tuple(mesh)
+        velocity="patch", width=16, epochs=4, batch_size=8, wt="batch_norm", mesh=tuple(mesh)
     )
     x = np.random.default_rng(0).normal(1, 2, (24, 8, 8, 16)).astype(np.float32)
     layout = detector.objective(config).layout
