@@ -16,16 +16,15 @@ import jax
 import tyro
 from rich.console import Console
 
+import categories
 import measuring
 import models
-import paper
 import views
 import wtflow_jax
 from loader import Loader
 from wtflow_jax import command, compilation, datasets, sharding, tables, untrusted
 from wtflow_jax.atomic import alone, sweep, written
 from wtflow_jax.config import LAYOUT, Config, defaults, variant
-from wtflow_jax.datasets import Category, Sample
 from wtflow_jax.errors import WTFlowError, shown
 
 Results = dict[str, Any]
@@ -189,90 +188,11 @@ def _code(experiment: Experiment) -> str:
     return hashlib.sha256((models.code() + models.digest_of(*paths)).encode()).hexdigest()[:12]
 
 
-def _thin(samples: tuple[Sample, ...], count: int) -> tuple[Sample, ...]:
-    return samples[:: max(1, len(samples) // count)][:count]
-
-
-def _open_category(config: Config, root: Path, name: str) -> Category:
-    category = datasets.open_category(root, name, config.data)
-    if not (category.train and category.test):
-        raise WTFlowError(
-            f"{root}: {name} has {len(category.train)} images to train on and {len(category.test)} "
-            "to test; give one of each at least"
-        )
-    if not config.smoke:
-        _compare(config, category)
-        return category
-    kinds = dict.fromkeys(sample.kind for sample in category.test)
-    each = max(2, 12 // len(kinds))
-    test = [_thin(tuple(s for s in category.test if s.kind == kind), each) for kind in kinds]
-    return category._replace(
-        train=_thin(category.train, 16),
-        test=sum(test, ()),
-        validation=_thin(category.validation, 6),
-    )
-
-
-def _compare(config: Config, category: Category) -> None:
-    """Tell of a category that has other images than were published."""
-    layout = config.data.removeprefix("tfds:")
-    published = datasets.LAYOUTS[layout].published.get(category.name)
-    defective = sum(sample.label for sample in category.test)
-    counts = len(category.train), len(category.test) - defective, defective
-    if published and counts != published[:3]:
-        found, expected = (" + ".join(map(str, numbers)) for numbers in (counts, published[:3]))
-        # A prepared set is checked where it was prepared from.
-        root = config.root if layout == config.data else "ROOT"
-        print(
-            f"{shown(category.name)}: {found} images (train + good + defective), published are "
-            f"{expected}: see python -m wtflow_jax.datasets check {layout} {shown(root)}",
-            file=sys.stderr,
-        )
-
-
-def of_category(config: Config, name: str) -> Config:
-    """Return a config with what the paper sets otherwise for a category.
-
-    Not for the preset fine, which is not the paper's, nor where a flag asks for another value than
-    the default.
-    """
-    if config.preset == "fine":
-        return config
-    usual = defaults(config)
-    settings = {
-        flag: value
-        for flag, value in paper.SETTINGS.get((config.data.removeprefix("tfds:"), name), {}).items()
-        if getattr(config, flag) == getattr(usual, flag)
-    }
-    # Its layer names are a ResNet's.
-    if config.backbone == "efficientnet_lite0":
-        settings.pop("layer", None)
-    return replace(config, **settings)
-
-
 def check(experiment: Experiment, config: Config) -> None:
     """Raise WTFlowError if a flag of a row is out of its range."""
     for changes in experiment.variants(config).values():
         variant(config, **changes).check()
     datasets.parse_size(config.image_size)
-
-
-def categories(config: Config) -> list[Category]:
-    """Return the categories of a run, those of the built-in data where there is no root.
-
-    Raises:
-        WTFlowError: the data cannot be used, or one is not there.
-    """
-    root, layout = config.root, config.data
-    if root is None:
-        root, layout = datasets.generate(config.cache / "builtin"), "mvtec_ad"
-    names = dict.fromkeys(config.categories or datasets.categories(root, layout))
-    if config.root is None and not set(names) <= set(built_in := datasets.categories(root)):
-        raise WTFlowError(
-            f"--categories {' '.join(names)}: without --root there is only {' '.join(built_in)}; "
-            "give --root"
-        )
-    return [_open_category(replace(config, data=layout), root, name) for name in names]
 
 
 def run(experiment: Experiment, config: Config) -> Results:
@@ -303,7 +223,7 @@ def _run(experiment: Experiment, config: Config) -> Results:
 
     def settings(label: str, category: str, seed: int) -> tuple[Config, dict[str, str]]:
         """Return the config of a row and what is otherwise in it."""
-        own = of_category(variant(config, **variants[label], seed=seed), category)
+        own = categories.with_settings(variant(config, **variants[label], seed=seed), category)
         values = {field.name: getattr(own, field.name) for field in fields(Config)}
         differ = {k: str(v) for k, v in values.items() if k != "seed" and v != getattr(config, k)}
         return own, differ
@@ -318,7 +238,7 @@ def _run(experiment: Experiment, config: Config) -> Results:
     results["rows"] = [row for row in results["rows"] if current(row)]
     _check_figures(experiment, config, results["rows"])
     with sharding.turns("categories"):
-        opened = categories(config)
+        opened = categories.opened(config)
     todo = [
         (category, label, seed)
         for category in opened

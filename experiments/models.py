@@ -40,7 +40,8 @@ ELSEWHERE = OF_A_RUN | {"preset", "top_fraction", "centres", "false_alarms"}
 """Flags that decide nothing about a model: the features themselves are looked at."""
 CODE = (
     *("whitening", "transport", "targets", "paths", "loss", "ode", "scores"),
-    *("unet", "patch", "exact", "geometry/empirical", "sharding", "train", "detector", "inference"),
+    *("unet", "patch", "exact", "geometry/empirical", "sharding", "schedule", "train"),
+    *("detector", "inference"),
 )
 """Modules of the library that decide what a model's numbers are."""
 

@@ -27,6 +27,7 @@ import jax
 import tyro
 from rich.progress import Progress
 
+import categories
 import common
 from all import NAMES
 from wtflow_jax import command, untrusted
@@ -258,7 +259,7 @@ def sweep(settings: Settings, flags: list[str]) -> int:
     if config.coordinator is not None:
         raise WTFlowError("--coordinator: a job is one process; leave it out of a sweep")
     seeds = range(config.seed, config.seed + config.seeds)
-    asked = [(category.name, seed) for category in common.categories(config) for seed in seeds]
+    asked = [(category.name, seed) for category in categories.opened(config) for seed in seeds]
     # Before minutes of work: was it begun with other flags?
     common.merge(experiment, config, [])
     with bars() as progress:

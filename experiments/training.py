@@ -17,7 +17,17 @@ from rich.progress import Progress
 
 import models
 from models import Cells, FeatureMaps, Model, Splits
-from wtflow_jax import checksum, detector, figures, inference, sharding, signals, train, untrusted
+from wtflow_jax import (
+    checksum,
+    detector,
+    figures,
+    inference,
+    schedule,
+    sharding,
+    signals,
+    train,
+    untrusted,
+)
 from wtflow_jax.atomic import alone, replacing, sweep
 from wtflow_jax.checkpoint import Checkpoints, History, Saved
 from wtflow_jax.config import Config
@@ -96,7 +106,7 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
     # Processes that train together would have to agree on the step at which they stop.
     deferred = signals.deferred(jax.process_count() == 1)
     with Checkpoints(directory / "checkpoint") as checkpoints, deferred:
-        saved = checkpoints.restore(state) or Saved(state, [], train.BEGINNING)
+        saved = checkpoints.restore(state) or Saved(state, [], schedule.BEGINNING)
         fitted = fitted._replace(params=saved.state.params)
         done = steps * len(saved.history) + saved.past.steps
         task = progress.add_task(
@@ -113,7 +123,7 @@ def _train(config: Config, name: str, splits: Splits, directory: Path, progress:
         run = detector.epochs(config, fitted, saved.state, x, **more)
         try:
             fitted = _follow(config, run, fitted, splits, directory, saved.history, checkpoints)
-        except train.Diverged as error:
+        except schedule.Diverged as error:
             kept = f"; what was saved stays in {checkpoints.directory}"
             raise WTFlowError(
                 f"{name}: {error}{kept if checkpoints.any() else ''}; give a lower "
@@ -179,7 +189,7 @@ def _score(
         if len(maps):
             cells = inference.predict_cells(fitted, maps, config)
         if not all(np.isfinite(part).all() for part in cells):
-            raise train.Diverged(f"scores are not finite after epoch {epoch}")
+            raise schedule.Diverged(f"scores are not finite after epoch {epoch}")
         arrays |= {f"{split}_{kind}": part for kind, part in cells._asdict().items()}
     with replacing(directory / "cells" / f"{epoch:04d}.npz") as part, part.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

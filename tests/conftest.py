@@ -32,6 +32,19 @@ def shared(*parts: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory) -> Path:
+    """A model of the four images in ``good`` beside it."""
+    import trees
+    from running import wtflow
+
+    place = tmp_path_factory.mktemp("small")
+    for i in range(4):
+        trees.write(place / "good" / f"{i}.png", trees.noisy(i))
+    assert wtflow("fit", place / "good", "--out", place / "model", "--image-size", "64") == 0
+    return place / "model"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_what_was_compiled():
     """Keep a worker small: thousands of programs are gigabytes, and use up its memory maps."""

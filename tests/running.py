@@ -1,14 +1,28 @@
-"""Experiments run in this process, and what they print."""
+"""Experiments and ``wtflow`` run in this process, and what they print and write."""
 
+import csv
 import importlib
 import json
 
 import common
+from wtflow_jax import cli
 
 
 def run(name, *flags):
     """Run an experiment and return its exit status."""
     return common.main(importlib.import_module(name).EXPERIMENT, [*map(str, flags)])
+
+
+def wtflow(*arguments):
+    """Run a command of wtflow and return its exit status."""
+    return cli.main([*map(str, arguments)])
+
+
+def table(directory):
+    """Return the rows of predictions.csv."""
+    path = directory / "predictions.csv"
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
 
 
 def places(out):

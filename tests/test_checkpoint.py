@@ -9,7 +9,7 @@ import pytest
 from test_train import SETTINGS, X0, equal, fresh, last, objective
 
 import training
-from wtflow_jax import checkpoint, detector, train
+from wtflow_jax import checkpoint, detector, schedule, train
 from wtflow_jax.checkpoint import Checkpoints
 from wtflow_jax.config import Config
 
@@ -115,9 +115,9 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
     later = next(train.train(objective(), fresh(), X0, **SETTINGS)).state
     bad = later._replace(params=later.params | {"a": jnp.array([0, np.inf, 1])})
     with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(state, [{"loss": 1.0}], train.Past((1.0,)))
-        with pytest.raises(train.Diverged, match="a parameter is not finite after epoch 2"):
-            checkpoints.save(bad, [{"loss": 1.0}] * 2, train.Past((1.0,) * 2))
+        checkpoints.save(state, [{"loss": 1.0}], schedule.Past((1.0,)))
+        with pytest.raises(schedule.Diverged, match="a parameter is not finite after epoch 2"):
+            checkpoints.save(bad, [{"loss": 1.0}] * 2, schedule.Past((1.0,) * 2))
     assert equal(restored(tmp_path / "c").state, state)
 
 
@@ -137,18 +137,18 @@ def test_while_the_loss_is_high_the_checkpoint_from_before_is_kept(tmp_path, mon
     config, fitted = Config(epochs=30, eval_from=0.0), detector.Detector(None, None, None, None)
 
     def run():
-        past, state = train.Past(first=2.0), fresh()
+        past, state = schedule.Past(first=2.0), fresh()
         for number, loss in enumerate([1.5, 1.0, 9.0, 9.0, 9.0], 1):
             count = jnp.int32(10 * number)
             moments = (state.moments[0]._replace(count=count), *state.moments[1:])
             epoch = past._replace(steps=10, total=10 * loss)
             yield fitted, train.Epoch(number, state._replace(moments=moments), epoch)
             past = epoch.over()
-        raise train.Diverged("at last")
+        raise schedule.Diverged("at last")
 
     history = []
     with Checkpoints(tmp_path / "c") as checkpoints:
-        with pytest.raises(train.Diverged, match="at last"):
+        with pytest.raises(schedule.Diverged, match="at last"):
             training._follow(config, run(), fitted, None, tmp_path, history, checkpoints)
         assert sorted(checkpoints.manager.all_steps()) == [11, 22]
     assert [entry["loss"] for entry in history] == [1.5, 1.0, 9.0, 9.0, 9.0]

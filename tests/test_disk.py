@@ -7,7 +7,6 @@ import sys
 import pytest
 import trees
 from running import one_line
-from test_wtflow import noisy
 
 from killing import ROOT, finish, left, start, trained
 
@@ -95,7 +94,7 @@ def test_two_runs_of_one_directory(tmp_path):
 
 def test_two_predictions_of_one_directory(tmp_path):
     for i in range(6):
-        trees.write(tmp_path / "good" / f"{i}.png", noisy(i))
+        trees.write(tmp_path / "good" / f"{i}.png", trees.noisy(i))
     finish(("-m", "wtflow_jax", "fit", "good", "--out", "model", "--image-size", 64), tmp_path)
     command = "-m", "wtflow_jax", "predict", "model", "good", "--out", "found"
     running = start(command, tmp_path)

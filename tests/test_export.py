@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import trees
-from running import one_line
+from running import one_line, wtflow
 
-from wtflow_jax import cli, exact, export, framing, model, ode, predicting
+from wtflow_jax import exact, export, framing, model, ode, predicting
 from wtflow_jax.backbones import efficientnet_lite
 from wtflow_jax.datasets import open_image
 from wtflow_jax.errors import WTFlowError
@@ -36,10 +36,6 @@ KINDS = {
 }
 
 
-def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Ten good images, eight new ones and a defective one, none of a window's aspect.
@@ -49,11 +45,7 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("export")
     names = [f"good/{i}.png" for i in range(10)] + [f"new/{i}.png" for i in range(8)] + ["bad.png"]
     for seed, name in enumerate(names):
-        pixels = trees.picture(0, 100, 80).astype(int)
-        pixels += np.random.default_rng(seed).integers(-12, 13, pixels.shape)
-        if name == "bad.png":
-            pixels[10:40, 20:50] = 255
-        trees.write(place / name, np.clip(pixels, 0, 255).astype(np.uint8))
+        trees.write(place / name, trees.noisy(seed, name == "bad.png", 100, 80))
     return place
 
 
@@ -63,7 +55,7 @@ def fitted(place):
 
     def find(kind):
         if not (place / kind).exists():
-            assert run("fit", place / "good", "--out", place / kind, *KINDS[kind]) == 0
+            assert wtflow("fit", place / "good", "--out", place / kind, *KINDS[kind]) == 0
         return place / kind
 
     return find
@@ -103,7 +95,7 @@ def windows_of(loaded, place):
 def predicted(place, fitted):
     """The score that wtflow predict writes."""
     out = place / "found"
-    assert run("predict", fitted("exact"), place / "bad.png", "--out", out, "--batch", "1") == 0
+    assert wtflow("predict", fitted("exact"), place / "bad.png", "--out", out, "--batch", "1") == 0
     with (out / "predictions.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     return float(row["score"]), row["decision"]
@@ -125,7 +117,7 @@ def loaded_by_docs(loader, path, image, tmp_path):
 
 def test_stablehlo_by_the_loader_of_the_docs(place, fitted, predicted, tmp_path):
     path = tmp_path / "exact.stablehlo"
-    assert run("export", fitted("exact"), "--out", path) == 0
+    assert wtflow("export", fitted("exact"), "--out", path) == 0
     score, decision = loaded_by_docs(LOADERS[0], path, place / "bad.png", tmp_path)
     assert score == pytest.approx(predicted[0], rel=1e-5)
     assert decision == predicted[1] == "defective"
@@ -197,7 +189,7 @@ def test_onnx_against_the_pipeline(kind, place, fitted, converter, tmp_path):
 
 def test_a_file_says_what_its_program_takes(fitted, tmp_path):
     path = tmp_path / "cut.stablehlo"
-    assert run("export", fitted("cut"), "--out", path) == 0
+    assert wtflow("export", fitted("cut"), "--out", path) == 0
     with zipfile.ZipFile(path) as file:
         about = json.loads(file.read(export.DESCRIPTION))
     loaded = model.load(fitted("cut"))
@@ -260,7 +252,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     Path("there.onnx").write_text("kept")
     capsys.readouterr()
     source, out = (part.format(place=place) for part in command)
-    assert run("export", source, "--out", out) == 1
+    assert wtflow("export", source, "--out", out) == 1
     told = one_line(capsys.readouterr().err)
     assert told.startswith(f"error: {message.format(place=place)}")
     assert [path.name for path in tmp_path.iterdir()] == ["there.onnx"]
@@ -287,7 +279,7 @@ def test_what_is_not_installed_is_one_line(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    assert run("export", fitted("exact"), "--out", out) == 1
+    assert wtflow("export", fitted("exact"), "--out", out) == 1
     told = one_line(capsys.readouterr().err)
     assert told == f"error: {out}: needs {missing}, which is not installed; {message}"
     assert not list(tmp_path.iterdir())

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import trees
 from raising import fails
+from running import wtflow
 
-from wtflow_jax import cli, detector, inference, model, scores, transport, whitening
+from wtflow_jax import detector, inference, model, scores, transport, whitening
 from wtflow_jax.config import Config, defaults
 from wtflow_jax.errors import WTFlowError
 from wtflow_jax.estimator import WTFlow
@@ -131,7 +132,7 @@ def fitted(tmp_path_factory):
         )
         trees.write(place / "good" / f"{i}.png", np.clip(pixels, 0, 255).astype(np.uint8))
     arguments = "fit", place / "good", "--out", place / "model", "--image-size", "64"
-    assert cli.main([*map(str, arguments)]) == 0
+    assert wtflow(*arguments) == 0
     return place
 
 
@@ -146,7 +147,7 @@ def test_an_image_without_a_score_is_not_called_good(fitted, tmp_path, monkeypat
 
     monkeypatch.setattr(model, "load", damaged)
     arguments = "predict", fitted / "model", fitted / "good", "--out", tmp_path / "found"
-    assert cli.main([*map(str, arguments)]) == 3
+    assert wtflow(*arguments) == 3
     with (tmp_path / "found" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["decision"] for row in rows} == {""}
@@ -156,7 +157,7 @@ def test_an_image_without_a_score_is_not_called_good(fitted, tmp_path, monkeypat
 def test_no_model_is_made_of_scores_that_are_no_numbers(fitted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(detector, "fit", lambda *given: _broken(fitted))
     arguments = "fit", fitted / "good", "--out", tmp_path / "model", "--image-size", "64"
-    assert cli.main([*map(str, arguments)]) == 1
+    assert wtflow(*arguments) == 1
     assert "error: scores are NaN or infinite" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raising import fails
 
-from wtflow_jax import decision, metrics, ode, scores, train
+from wtflow_jax import decision, metrics, ode, schedule, scores
 from wtflow_jax.geometry.empirical import EARLIEST, empirical_velocity, posterior_mean
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -168,7 +168,7 @@ def test_solves_that_begin_at_the_end(start, steps):
     ],
 )
 def test_schedules_with_fewer_epochs_than_decays(epochs, decay_at, rates):
-    found = [train.learning_rate(epoch, epochs, 1.0, decay_at) for epoch in range(epochs)]
+    found = [schedule.learning_rate(epoch, epochs, 1.0, decay_at) for epoch in range(epochs)]
     np.testing.assert_allclose(found, rates)
 
 
@@ -177,13 +177,13 @@ def test_schedules_with_fewer_epochs_than_decays(epochs, decay_at, rates):
 def test_a_decay_is_on_time(hundredths, hundreds):
     """7 of 100 epochs: 0.07 times 100 is a bit more in float64, and came an epoch late."""
     at, epochs = hundredths * hundreds, 100 * hundreds
-    rates = [train.learning_rate(e, epochs, 1.0, (hundredths / 100,)) for e in (at - 1, at)]
+    rates = [schedule.learning_rate(e, epochs, 1.0, (hundredths / 100,)) for e in (at - 1, at)]
     np.testing.assert_allclose(rates, [1, 0.1])
 
 
 @pytest.mark.parametrize("samples", [1, 3])
 def test_an_order_of_fewer_samples_than_a_batch(samples):
-    assert sorted(train.epoch_order(0, 0, samples, 8)[0]) == list(range(samples))
+    assert sorted(schedule.epoch_order(0, 0, samples, 8)[0]) == list(range(samples))
 
 
 def test_thresholds_of_one_score_and_of_equal_ones():

@@ -4,7 +4,6 @@ import signal
 
 import pytest
 import trees
-from test_wtflow import noisy
 
 import killing
 from killing import ROOT, Moment
@@ -46,9 +45,9 @@ def test_an_experiment_killed_again_and_again(uninterrupted, tmp_path):
 def images(tmp_path_factory):
     place = tmp_path_factory.mktemp("images")
     for i in range(6):
-        trees.write(place / "good" / f"{i}.png", noisy(i))
+        trees.write(place / "good" / f"{i}.png", trees.noisy(i))
     for i in range(400):
-        trees.write(place / "new" / f"{i:03d}.png", noisy(i, defect=i % 3 == 0))
+        trees.write(place / "new" / f"{i:03d}.png", trees.noisy(i, defect=i % 3 == 0))
     fit = "-m", "wtflow_jax", "fit", place / "good", "--out", "model", "--image-size", 64
     killing.finish(fit, place)
     return place

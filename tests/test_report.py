@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 import trees
+from running import wtflow
 
 from report import start
-from wtflow_jax import cli, figures
+from wtflow_jax import figures
 from wtflow_jax.geometry.radial import Radii
 
 SCORES = [0.1, 0.3, 0.55, 0.4, 0.7, 0.9]
@@ -59,7 +60,7 @@ def run(tmp_path):
 
 
 def test_a_page_fetches_nothing_and_escapes_names(run):
-    assert cli.main(["report", str(run)]) == 0
+    assert wtflow("report", run) == 0
     page = (run / "report.html").read_text()
     assert "<b>dent" not in page
     assert HOSTILE not in page
@@ -68,13 +69,13 @@ def test_a_page_fetches_nothing_and_escapes_names(run):
     # No tag loads anything but what is within the page.
     tags = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert not re.findall(r"(?:src|href)=[\"']?(?!#|data:)", tags)
-    assert "1 images are not shown, only their maps" in page
+    assert "Only the map is shown of images: 1;" in page
     assert "0.png: no such file" in page
 
 
 def test_fewer_pictures_are_said(run, tmp_path):
     out = tmp_path / "few.html"
-    assert cli.main(["report", str(run), "--out", str(out), "--pictures", "2"]) == 0
+    assert wtflow("report", run, "--out", out, "--pictures", 2) == 0
     data = json.loads(re.search(r'class="data">(.*?)</script>', out.read_text(), re.DOTALL)[1])
     assert [i for i, image in enumerate(data["images"]) if "pictures" in image] == [0, 5]
     assert "2 of 6 images have pictures" in out.read_text()
@@ -84,10 +85,10 @@ def test_what_is_no_run_is_one_line(run, tmp_path, capsys):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "results.json").write_text('{"rows": 3}')
     for directory, words in ((tmp_path, "is no run"), (tmp_path / "bad", "is no results file")):
-        assert cli.main(["report", str(directory)]) == 1
+        assert wtflow("report", directory) == 1
         assert words in capsys.readouterr().err
     (run / "part" / "scores.npz").write_bytes(b"PK")
-    assert cli.main(["report", str(run)]) == 1
+    assert wtflow("report", run) == 1
     assert "scores.npz: cannot be read" in capsys.readouterr().err
     assert not (run / "report.html").exists()
 
@@ -97,9 +98,9 @@ def test_scores_that_are_no_numbers_are_left_out_and_said(run):
     scores = tested.scores.copy()
     scores[1] = np.nan
     figures.save(run / "part" / "scores.npz", tested._replace(scores=scores))
-    assert cli.main(["report", str(run)]) == 0
+    assert wtflow("report", run) == 0
     page = (run / "report.html").read_text()
-    assert "1 images have scores that are no numbers" in page
+    assert "Images whose scores are no numbers: 1," in page
     data = json.loads(re.search(r'class="data">(.*?)</script>', page, re.DOTALL)[1])
     assert len(data["images"]) == 5
 
@@ -123,7 +124,7 @@ def predicted(tmp_path):
 def test_predictions_have_a_page(predicted, browser):
     from selenium.webdriver.common.keys import Keys
 
-    assert cli.main(["report", str(predicted)]) == 0
+    assert wtflow("report", predicted) == 0
     browser.get((predicted / "report.html").as_uri())
 
     def text(selector):
@@ -132,7 +133,7 @@ def test_predictions_have_a_page(predicted, browser):
     assert text(".rates") == "1 of 2 called defective"
     browser.find_element("css selector", ".threshold").send_keys(Keys.HOME)
     assert text(".rates") == "2 of 2 called defective"
-    assert "1 images could not be scored" in text(".row")
+    assert "Images that could not be scored: 1;" in text(".row")
     assert not browser.find_elements("css selector", ".confusion, .card.wrong")
     assert shown(browser) == [0.8, 0.2]
     assert text(".layer").split() == ["overlay", "image"]
@@ -149,7 +150,7 @@ def test_images_of_one_kind_and_one_score(run):
     figures.save(run / "part" / "scores.npz", one)
     results["rows"][0] |= {"history": [], "decision": {}}
     (run / "results.json").write_text(json.dumps(results))
-    assert cli.main(["report", str(run)]) == 0
+    assert wtflow("report", run) == 0
     page = (run / "report.html").read_text()
     assert re.findall(r'class="chart" data-chart="(.*?)"', page) == ["Scores"]
 
@@ -193,7 +194,7 @@ def test_in_a_browser(run, browser):
     def find(selector):
         return browser.find_element("css selector", selector)
 
-    assert cli.main(["report", str(run)]) == 0
+    assert wtflow("report", run) == 0
     browser.get((run / "report.html").as_uri())
     charts = len(browser.find_elements("css selector", ".chart"))
     assert charts == 7
@@ -261,5 +262,5 @@ def test_in_a_browser(run, browser):
 def test_a_run_that_ended_before_its_first_row(run):
     results = json.loads((run / "results.json").read_text()) | {"rows": []}
     (run / "results.json").write_text(json.dumps(results))
-    assert cli.main(["report", str(run)]) == 0
+    assert wtflow("report", run) == 0
     assert 'class="row"' not in (run / "report.html").read_text()

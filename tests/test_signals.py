@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import training
-from wtflow_jax import command, signals, train
+from wtflow_jax import command, schedule, signals, train
 from wtflow_jax.config import Config
 
 START = """
@@ -163,7 +163,7 @@ def test_an_epoch_is_saved_where_there_is_time(late, saved, monkeypatch):
     monkeypatch.setattr(signals, "late", lambda: late)
     calls = []
     checkpoints = SimpleNamespace(save=lambda *arguments: calls.append(arguments))
-    part = train.Epoch(1, None, train.BEGINNING, whole=False)
+    part = train.Epoch(1, None, schedule.BEGINNING, whole=False)
     with pytest.raises(signals.Stopped):
         training._follow(Config(), iter([(None, part)]), None, None, None, [], checkpoints)
     assert len(calls) == saved

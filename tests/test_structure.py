@@ -36,6 +36,7 @@ LEVELS = [
         "metrics",
         "decision",
         "geometry",
+        "schedule",
     },
     {"config", "unet", "exact", "datasets", "stream", "sharding", "plan"},
     {"backbones"},

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import trees
+from running import wtflow
 
 import sweep
-from wtflow_jax import cli
 
 
 def read(out):
@@ -51,7 +51,7 @@ def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     assert [row["category"] for row in rows] == ["bolt", "cap"]
     assert rows[0] == row
     # A page finds the scores of all jobs.
-    assert cli.main(["report", str(out / "mvtec")]) == 0
+    assert wtflow("report", out / "mvtec") == 0
     assert all(path.stat().st_mtime == then for path, then in models.items())
     assert "cap" in capsys.readouterr().out
     assert sweep.main([*command, "--batch-size", "3"]) == 1

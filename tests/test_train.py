@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import tree
 
-from wtflow_jax import detector, inference, scores, targets, train
+from wtflow_jax import detector, inference, schedule, scores, targets, train
 from wtflow_jax.config import Config
 
 TRACES = []
@@ -47,19 +47,21 @@ def equal(a, b):
 
 
 def test_the_schedule_is_a_tenth_at_each_fraction():
-    rates = [train.learning_rate(e, 100, 2e-4, (0.25, 0.5, 0.75)) for e in (0, 24, 25, 50, 75, 99)]
+    rates = [
+        schedule.learning_rate(e, 100, 2e-4, (0.25, 0.5, 0.75)) for e in (0, 24, 25, 50, 75, 99)
+    ]
     np.testing.assert_allclose(rates, [2e-4, 2e-4, 2e-5, 2e-6, 2e-7, 2e-7])
 
 
 @pytest.mark.parametrize(("samples", "batch", "steps"), [(21, 4, 6), (3, 8, 1), (8, 8, 1)])
 def test_every_sample_comes_and_the_last_batch_is_filled(samples, batch, steps):
-    order = train.epoch_order(0, 2, samples, batch)
+    order = schedule.epoch_order(0, 2, samples, batch)
     assert order.shape == (steps, min(batch, samples))
     assert set(order.ravel()) == set(range(samples))
     assert sorted(order.ravel()[:samples]) == list(range(samples))
-    np.testing.assert_array_equal(order, train.epoch_order(0, 2, samples, batch))
+    np.testing.assert_array_equal(order, schedule.epoch_order(0, 2, samples, batch))
     if samples > 3:
-        assert (order != train.epoch_order(0, 3, samples, batch)).any()
+        assert (order != schedule.epoch_order(0, 3, samples, batch)).any()
 
 
 def test_steps_on_the_device_equal_steps_from_the_host():
@@ -130,7 +132,7 @@ def test_an_epoch_that_was_not_counted_yet_is_not_trained_again():
 
 def test_a_loss_that_is_not_finite_ends_training():
     state = train.TrainState({"a": jnp.full(3, jnp.nan), "b": jnp.zeros(3)}, fresh().moments)
-    with pytest.raises(train.Diverged, match="the loss is nan in step 1 of epoch 1"):
+    with pytest.raises(schedule.Diverged, match="the loss is nan in step 1 of epoch 1"):
         next(train.train(objective(), state, X0, **SETTINGS))
 
 
@@ -138,7 +140,7 @@ def test_a_loss_above_that_of_the_first_step_for_long_ends_training():
     # AdamW at such a rate moves each parameter by about the rate at each step.
     settings = SETTINGS | {"epochs": 20, "initial_rate": 30.0, "decay_at": ()}
     run, epochs = train.train(objective(), fresh(), X0, **settings), []
-    with pytest.raises(train.Diverged, match=r"that of the first step, for 5 epochs and is"):
+    with pytest.raises(schedule.Diverged, match=r"that of the first step, for 5 epochs and is"):
         epochs.extend(run)
     # One that learns nothing is no such thing.
     settings = SETTINGS | {"epochs": 20, "initial_rate": 1e-12}

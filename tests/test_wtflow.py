@@ -1,6 +1,5 @@
 """The command wtflow: good images in, decisions out."""
 
-import csv
 import io
 import json
 import shutil
@@ -11,18 +10,10 @@ import pytest
 import trees
 from conftest import shared
 from PIL import Image
+from running import table, wtflow
 from sklearn.metrics import roc_auc_score
 
-from wtflow_jax import backbones, checksum, cli, figures, fitting, model, predicting
-
-
-def noisy(seed, defect=False):
-    """A picture with some grain; a defective one has a bright rectangle."""
-    pixels = trees.picture(0).astype(int)
-    pixels += np.random.default_rng(seed).integers(-12, 13, pixels.shape)
-    if defect:
-        pixels[10:40, 20:50] = 255
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+from wtflow_jax import backbones, checksum, figures, fitting, model, predicting
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +21,16 @@ def place(tmp_path_factory):
     """Twelve good images, three of them nested, and a model of them."""
     place = tmp_path_factory.mktemp("wtflow")
     for i in range(12):
-        trees.write(place / "good" / ("more" if i < 3 else "") / f"{i:02d}.png", noisy(i))
+        trees.write(place / "good" / ("more" if i < 3 else "") / f"{i:02d}.png", trees.noisy(i))
     for i in range(4):
-        trees.write(place / "new" / f"good{i}.png", noisy(100 + i))
-        trees.write(place / "new" / f"bad{i}.png", noisy(200 + i, defect=True))
-    assert run("fit", place / "good", "--out", place / "model", "--image-size", "64") == 0
+        trees.write(place / "new" / f"good{i}.png", trees.noisy(100 + i))
+        trees.write(place / "new" / f"bad{i}.png", trees.noisy(200 + i, defect=True))
+    assert wtflow("fit", place / "good", "--out", place / "model", "--image-size", "64") == 0
     return place
 
 
-def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
-
-
-def table(directory):
-    with (directory / "predictions.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_from_good_images_to_decisions_in_two_commands(place, tmp_path, capsys):
-    assert run("predict", place / "model", place / "new", "--out", tmp_path / "found") == 0
+    assert wtflow("predict", place / "model", place / "new", "--out", tmp_path / "found") == 0
     assert "8 images, " in capsys.readouterr().out
     rows = table(tmp_path / "found")
     assert list(rows[0]) == ["path", "score", "threshold", "decision", "map", "error"]
@@ -80,9 +62,9 @@ def test_what_is_loaded_scores_bit_for_bit_as_what_was_fitted(place, tmp_path):
 
 def test_a_bad_image_is_told_in_its_row_and_the_rest_go_on(place, tmp_path, capsys):
     for name in ("a.png", "c.png"):
-        trees.write(tmp_path / "new" / name, noisy(300))
+        trees.write(tmp_path / "new" / name, trees.noisy(300))
     (tmp_path / "new" / "b.png").write_bytes(b"rubbish")
-    assert run("predict", place / "model", tmp_path / "new", "--out", tmp_path / "found") == 3
+    assert wtflow("predict", place / "model", tmp_path / "new", "--out", tmp_path / "found") == 3
     rows = table(tmp_path / "found")
     assert [bool(row["error"]) for row in rows] == [False, True, False]
     assert rows[1]["error"].startswith(f"{tmp_path / 'new' / 'b.png'}: cannot be decoded")
@@ -93,12 +75,12 @@ def test_a_bad_image_is_told_in_its_row_and_the_rest_go_on(place, tmp_path, caps
 
 def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
     found = tmp_path / "found"
-    assert run("predict", place / "model", place / "new", "--out", found) == 0
+    assert wtflow("predict", place / "model", place / "new", "--out", found) == 0
     lines = (found / "predictions.jsonl").read_text().splitlines(keepends=True)
     (found / "predictions.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
     again = "predict", place / "model", place / "new", "--out", found
-    assert run(*again) == 1
-    assert run(*again, "--resume") == 0
+    assert wtflow(*again) == 1
+    assert wtflow(*again, "--resume") == 0
     for row, line in zip(table(found), map(json.loads, lines), strict=True):
         assert row["path"] == line["path"]
         # Among other images of a batch the last digits may be others.
@@ -128,14 +110,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     command, message, place, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert run(*(part.format(place=place) for part in command)) == 1
+    assert wtflow(*(part.format(place=place) for part in command)) == 1
     told = capsys.readouterr().err
     assert told.splitlines()[-1].startswith(message.format(place=place))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_is_told_of(place, capsys):
-    assert run("info", place / "model") == 0
+    assert wtflow("info", place / "model") == 0
     told = capsys.readouterr().out
     assert "12 good images, scaled into 64x64 pixels" in told
     # A rate of 1 % takes 99 images: the best that twelve can promise is 1/13.
@@ -158,14 +140,14 @@ def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
         whole = path.read_bytes()
         path.write_bytes(damage(whole))
         assert path.read_bytes() != whole
-        assert run("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
+        assert wtflow("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.startswith(f"error: {path}")
 
 
 def test_more_features_than_memory_are_refused(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("wtflow_jax.memory.limit", lambda: 2**12)
-    assert run("fit", place / "good", "--out", tmp_path / "m", "--image-size", "64") == 1
+    assert wtflow("fit", place / "good", "--out", tmp_path / "m", "--image-size", "64") == 1
     assert "12 images have about 0.0 GiB of features" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
@@ -176,19 +158,19 @@ def test_an_edited_model_is_one_line(place, tmp_path, capsys):
     description = json.loads(path.read_text())
     description["config"]["velocity"] = "unet"
     path.write_text(json.dumps(description))
-    assert run("info", tmp_path / "model") == 1
+    assert wtflow("info", tmp_path / "model") == 1
     told = capsys.readouterr().err
     assert told == f"error: {path}: is not what was written, damaged or edited; fit it again\n"
     # By somebody who knows how.
     path.write_text(json.dumps(checksum.sealed(description)))
-    assert run("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
+    assert wtflow("predict", tmp_path / "model", place / "new", "--out", tmp_path / "f") == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: the model's unet velocity does not fit its tensors")
     assert not (tmp_path / "f").exists()
     # Nor so that scoring would never end.
     description["config"] |= {"velocity": "exact", "steps_det": 10**9}
     path.write_text(json.dumps(checksum.sealed(description)))
-    assert run("info", tmp_path / "model") == 1
+    assert wtflow("info", tmp_path / "model") == 1
     told = capsys.readouterr().err
     assert "--steps-det 1000000000: give at least 1 and at most 10000" in told
 
@@ -198,16 +180,16 @@ def test_evaluate_measures_what_it_was_not_fitted_on(place, tmp_path, capsys):
     mask = np.zeros((trees.SIDE, trees.SIDE), bool)
     mask[10:40, 20:50] = True
     for i in range(3):
-        trees.write(root / "good" / f"new{i}.png", noisy(100 + i))
-        trees.write(root / "bright" / f"{i}.png", noisy(200 + i, defect=True))
+        trees.write(root / "good" / f"new{i}.png", trees.noisy(100 + i))
+        trees.write(root / "bright" / f"{i}.png", trees.noisy(200 + i, defect=True))
         trees.write(root / "masks" / "bright" / f"{i}.png", mask)
-    trees.write(root / "unmarked" / "0.png", noisy(204, defect=True))
+    trees.write(root / "unmarked" / "0.png", trees.noisy(204, defect=True))
     # Under another name it is the same image still.
     shutil.copy(place / "good" / "07.png", root / "good" / "seen.png")
     out = tmp_path / "measured"
-    assert run("evaluate", place / "model", root, "--out", out) == 0
+    assert wtflow("evaluate", place / "model", root, "--out", out) == 0
     told = capsys.readouterr().out
-    assert "1 images are left out: the model was fitted on them" in told
+    assert "left out, as the model was fitted on them: 1" in told
     results = json.loads((out / "results.json").read_text())
     (row,) = results["rows"]
     tested = figures.load(out / row["scores"])
@@ -222,14 +204,14 @@ def test_evaluate_measures_what_it_was_not_fitted_on(place, tmp_path, capsys):
     assert row["decision"]["detected"] == 100
     assert tested.radii.values.shape == (7, 21)
     # The scores are those that predict gives.
-    assert run("predict", place / "model", root / "bright", "--out", tmp_path / "found") == 0
+    assert wtflow("predict", place / "model", root / "bright", "--out", tmp_path / "found") == 0
     by_path = dict(zip(tested.paths, tested.scores, strict=True))
     for line in table(tmp_path / "found"):
         assert float(line["score"]) == pytest.approx(by_path[line["path"]], rel=1e-6)
 
 
 def test_evaluate_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
-    trees.write(tmp_path / "full" / "a.png", noisy(1))
+    trees.write(tmp_path / "full" / "a.png", trees.noisy(1))
     shutil.copytree(place / "good", tmp_path / "same" / "good")
     for arguments, words in (
         ((tmp_path / "same", "--out", tmp_path / "a"), "the model was fitted on this and all"),
@@ -237,7 +219,7 @@ def test_evaluate_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
         ((tmp_path / "no", "--out", tmp_path / "a"), "no: nothing there: give the data set"),
         ((place / "new", "--out", tmp_path / "a", "--data", "mvtc"), "no such layout"),
     ):
-        assert run("evaluate", place / "model", *arguments) == 1
+        assert wtflow("evaluate", place / "model", *arguments) == 1
         err = capsys.readouterr().err.splitlines()
         assert len([line for line in err if line.startswith("error: ")]) == 1
         assert words in err[-1]
@@ -246,11 +228,11 @@ def test_evaluate_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
 
 def test_bottle_as_a_plain_folder(tmp_path, capsys):
     bottle = shared("data", "mvtec_ad", "bottle")
-    assert run("fit", bottle / "train" / "good", "--out", tmp_path / "model") == 0
+    assert wtflow("fit", bottle / "train" / "good", "--out", tmp_path / "model") == 0
     told = capsys.readouterr().out
     assert "1.0% are expected to be higher" in told
     assert told.count("good/") == 3
-    assert run("predict", tmp_path / "model", bottle / "test", "--out", tmp_path / "found") == 0
+    assert wtflow("predict", tmp_path / "model", bottle / "test", "--out", tmp_path / "found") == 0
     found = [row["decision"] == "defective" for row in table(tmp_path / "found")]
     good = ["good" in Path(row["path"]).parts for row in table(tmp_path / "found")]
     assert good.count(True) == 20
@@ -260,12 +242,12 @@ def test_bottle_as_a_plain_folder(tmp_path, capsys):
 
 def test_copies_are_no_evidence(place, tmp_path, capsys):
     """A copy of an image is not scored by a model that has seen it, and counts once."""
-    assert run("info", place / "model") == 0
+    assert wtflow("info", place / "model") == 0
     alone = capsys.readouterr().out.splitlines()[1]
     for i in range(3):
         shutil.copytree(place / "good", tmp_path / "good" / str(i))
     flags = "--out", tmp_path / "model", "--image-size", "64", "--false-alarms", "0.03"
-    assert run("fit", tmp_path / "good", *flags) == 0
+    assert wtflow("fit", tmp_path / "good", *flags) == 0
     told = capsys.readouterr().out
     assert "12 good images and 24 copies" in told
     assert "7.7% are expected" in told
@@ -275,23 +257,23 @@ def test_copies_are_no_evidence(place, tmp_path, capsys):
     assert float(told.split("score of ")[1][:6]) > 0.9 * float(alone.split("score of ")[1][:6])
     same = tmp_path / "same"
     for i in range(3):
-        trees.write(same / f"{i}.png", noisy(0))
-    assert run("fit", same, "--out", tmp_path / "m", "--image-size", "64") == 1
+        trees.write(same / f"{i}.png", trees.noisy(0))
+    assert wtflow("fit", same, "--out", tmp_path / "m", "--image-size", "64") == 1
     assert "3 images are 1 and copies of them" in capsys.readouterr().err
 
 
 def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, capsys):
-    trees.write(tmp_path / "new" / "a.png", noisy(300))
+    trees.write(tmp_path / "new" / "a.png", trees.noisy(300))
     (tmp_path / "new" / "b.png").write_bytes(b"rubbish")
     arguments = "predict", place / "model", tmp_path / "new", "--out", tmp_path / "new" / "found"
-    assert run(*arguments) == 3
+    assert wtflow(*arguments) == 3
     # Its own pictures are below what it is given, and are not scored.
-    assert run(*arguments, "--resume") == 3
+    assert wtflow(*arguments, "--resume") == 3
     assert "2 images, " in capsys.readouterr().out.splitlines()[-1]
     loaded = model.load(place / "model")
     higher = loaded.threshold._replace(value=loaded.threshold.value + 0.01)
     model.save(loaded._replace(threshold=higher), tmp_path / "other")
-    assert run(arguments[0], tmp_path / "other", *arguments[2:], "--resume") == 1
+    assert wtflow(arguments[0], tmp_path / "other", *arguments[2:], "--resume") == 1
     assert "has rows of another model" in capsys.readouterr().err
 
 
@@ -307,12 +289,12 @@ def test_maps_of_images_elsewhere_do_not_meet(place, tmp_path, monkeypatch):
         "plain.png/0.png": "plain.png_/0.png.png",
         "plain.png_/0.png": "plain.png__/0.png.png",
     }
-    trees.write(here / "some.png", noisy(1))
+    trees.write(here / "some.png", trees.noisy(1))
     for name in drawn:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(here / "some.png", here / name)
     monkeypatch.chdir(here)
-    assert run("predict", place / "model", *drawn, "--out", tmp_path / "found") == 0
+    assert wtflow("predict", place / "model", *drawn, "--out", tmp_path / "found") == 0
     maps = [row["map"] for row in table(tmp_path / "found")]
     assert maps == [f"maps/{name}" for name in drawn.values()]
     assert all((tmp_path / "found" / name).is_file() for name in maps)
@@ -320,24 +302,24 @@ def test_maps_of_images_elsewhere_do_not_meet(place, tmp_path, monkeypatch):
 
 def test_nothing_on_standard_input(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
-    assert run("predict", place / "model", "-", "--out", tmp_path / "found") == 1
+    assert wtflow("predict", place / "model", "-", "--out", tmp_path / "found") == 1
     assert "standard input: no path in it" in capsys.readouterr().err
     assert not (tmp_path / "found").exists()
 
 
 def test_three_good_images_are_enough_and_two_are_not(place, tmp_path, capsys):
     for i in range(3):
-        trees.write(tmp_path / "three" / f"{i}.png", noisy(i))
+        trees.write(tmp_path / "three" / f"{i}.png", trees.noisy(i))
     for i in range(2):
-        trees.write(tmp_path / "two" / f"{i}.png", noisy(i))
+        trees.write(tmp_path / "two" / f"{i}.png", trees.noisy(i))
     flags = "--image-size", "64", "--out"
-    assert run("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
+    assert wtflow("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
     told = capsys.readouterr().out
     assert "25.0% are expected" in told
     assert "in place of" not in told
-    assert run("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
+    assert wtflow("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
     assert "m3, in place of the model that was there;" in capsys.readouterr().out
-    assert run("fit", tmp_path / "two", *flags, tmp_path / "m2") == 1
+    assert wtflow("fit", tmp_path / "two", *flags, tmp_path / "m2") == 1
     assert "2 good images: too few" in capsys.readouterr().err
-    assert run("predict", tmp_path / "m3", "--out", tmp_path / "found") == 1
+    assert wtflow("predict", tmp_path / "m3", "--out", tmp_path / "found") == 1
     assert "no images: give directories" in capsys.readouterr().err

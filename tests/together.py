@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wtflow_jax import detector, sharding, stream, train
+from wtflow_jax import detector, schedule, sharding, stream
 from wtflow_jax.checkpoint import Checkpoints
 from wtflow_jax.config import Config
 
@@ -40,7 +40,7 @@ def main(
             parts = [("0", [x[:10]]), ("1", [x[10:]])]
             features = stream.write(Path(directory) / "shards", x.shape[1:], parts)
     fitted, state = detector.init(config, features)
-    history, past = [], train.BEGINNING
+    history, past = [], schedule.BEGINNING
     with Checkpoints(Path(directory) / "checkpoint") as checkpoints:
         if found := checkpoints.restore(state):
             state, history, past = found

@@ -38,6 +38,15 @@ def picture(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
     return np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
 
 
+def noisy(seed: int, defect: bool = False, height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    """The same picture with some grain; a defective one has a bright rectangle."""
+    pixels = picture(0, height, width).astype(int)
+    pixels += np.random.default_rng(seed).integers(-12, 13, pixels.shape)
+    if defect:
+        pixels[10:40, 20:50] = 255
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
 def defect(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A picture with a bright rectangle, and the rectangle's mask, bool [SIDE, SIDE]."""
     mask = np.zeros((SIDE, SIDE), bool)

@@ -18,7 +18,8 @@ from jaxtyping import Array, Bool, UInt32
 
 from wtflow_jax import checksum, sharding, signals
 from wtflow_jax.errors import WTFlowError, shown
-from wtflow_jax.train import Diverged, Past, TrainState
+from wtflow_jax.schedule import Diverged, Past
+from wtflow_jax.train import TrainState
 
 History = list[dict[str, Any]]
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wtflow_jax import exact, patch, paths, sharding, targets, train, transport, unet
+from wtflow_jax import exact, patch, paths, schedule, sharding, targets, train, transport, unet
 from wtflow_jax.compilation import RUN_ONCE
 from wtflow_jax.config import Config
 from wtflow_jax.errors import WTFlowError
@@ -183,7 +183,7 @@ def epochs(
     state: train.TrainState,
     features: Features | Stored,
     *,
-    past: train.Past = train.BEGINNING,
+    past: schedule.Past = schedule.BEGINNING,
     advance: train.Advance = train.silent,
     stop: Callable[[], bool] = train.never,
 ) -> Iterator[tuple[Detector, train.Epoch]]:
@@ -213,7 +213,7 @@ def epochs(
         )
 
     def stream(maps: Stored) -> train.Streamed:
-        def batches(order: train.Order) -> Iterator[Features]:
+        def batches(order: schedule.Order) -> Iterator[Features]:
             read = maps.batches(order[:, goal.layout.rows(batch)])
             return (apply_wt(detector, goal.layout.assemble(rows, batch)) for rows in read)
 

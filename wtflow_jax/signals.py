@@ -178,7 +178,7 @@ def leave() -> None:
         raise Stopped(_asked)
 
 
-def writing() -> threading.RLock:
+def writing() -> contextlib.AbstractContextManager[object]:
     """Return what to hold while something is written that is not to be cut off after ``GRACE``."""
     return _writing
 

@@ -13,20 +13,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from wtflow_jax import loss, paths, sharding, targets
+from wtflow_jax import loss, paths, schedule, sharding, targets
 from wtflow_jax.compilation import XLA_OPTIONS
-from wtflow_jax.errors import WTFlowError
 from wtflow_jax.types import Params, PRNGKey, Samples, VelocityFn
 
-Order = Int[np.ndarray, "steps batch"]
 Advance: TypeAlias = Callable[[int, float], None]
 """Told of progress: ``advance(steps taken, loss so far in the epoch)``."""
-
-
-PATIENCE = 5
-"""Epochs in a row whose loss may be above ``MARGIN`` times that of the first step."""
-MARGIN = 1.1
-"""For the noise of one batch."""
 
 
 def silent(steps: int, loss: float) -> None:
@@ -36,10 +28,6 @@ def silent(steps: int, loss: float) -> None:
 def never() -> bool:
     """Go on."""
     return False
-
-
-class Diverged(WTFlowError):
-    """Training leads nowhere; what is saved of it is from before."""
 
 
 class TrainState(NamedTuple):
@@ -72,36 +60,6 @@ class Objective(NamedTuple):
         return optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(self.weight_decay))
 
 
-class Past(NamedTuple):
-    """What a run has behind it.
-
-    Attributes:
-        losses: of the epochs that are over.
-        steps: taken in the next one.
-        total: the sum of their losses.
-        seconds: they took.
-        first: loss of the first step of all; infinite before it.
-    """
-
-    losses: tuple[float, ...] = ()
-    steps: int = 0
-    total: float = 0.0
-    seconds: float = 0.0
-    first: float = math.inf
-
-    def over(self) -> "Past":
-        """Return the same with the epoch over whose steps have all been taken."""
-        return Past((*self.losses, self.total / self.steps), first=self.first)
-
-    @property
-    def good(self) -> bool:
-        """Whether the last epoch that is over, if any, had no higher loss than the first step."""
-        return not self.losses or self.losses[-1] <= MARGIN * self.first
-
-
-BEGINNING = Past()
-
-
 class Epoch(NamedTuple):
     """The outcome of one epoch.
 
@@ -114,7 +72,7 @@ class Epoch(NamedTuple):
 
     number: int
     state: TrainState
-    past: Past
+    past: schedule.Past
     whole: bool = True
 
     @property
@@ -136,40 +94,6 @@ def init_state(objective: Objective, params: Params) -> TrainState:
 @partial(jax.jit, static_argnums=0)
 def _init_state(objective: Objective, params: Params) -> TrainState:
     return objective.layout.keep(TrainState(params, objective.optimizer.init(params)))
-
-
-def learning_rate(epoch: int, epochs: int, initial: float, decay_at: tuple[float, ...]) -> float:
-    """Return the step schedule's value: × 0.1 at each fraction of the run that has passed.
-
-    Args:
-        epoch: counted from 0.
-        epochs: length of the run.
-        initial: the first value (Sec. V-A: 2e-4).
-        decay_at: fractions of the run; (0.25, 0.5, 0.75) is the paper's "every 25 of 100 epochs".
-    """
-    # A hair more: 0.07 times 100 is 7, in float64 a bit more.
-    return initial * 0.1 ** sum(epoch + 1e-9 >= fraction * epochs for fraction in decay_at)
-
-
-def epoch_order(seed: int, epoch: int, samples: int, batch_size: int) -> Order:
-    """Return an epoch's sample indices, a row a step.
-
-    Every sample comes once; the last batch is filled up from the start of the same order. A batch
-    of more samples than there are is one of all.
-
-    Args:
-        seed: of the run.
-        epoch: counted from 0.
-        samples: size of the training set, at least 1.
-        batch_size: samples a step, at most.
-
-    Returns:
-        int32 (steps, batch).
-    """
-    batch_size = min(batch_size, samples)
-    steps = -(-samples // batch_size)
-    order = np.random.default_rng((seed, epoch)).permutation(samples).astype(np.int32)
-    return np.resize(order, (steps, batch_size))
 
 
 def _step(
@@ -254,7 +178,7 @@ class Streamed(NamedTuple):
     """
 
     samples: int
-    batches: Callable[[Order], Iterator[Samples]]
+    batches: Callable[[schedule.Order], Iterator[Samples]]
 
 
 Steps: TypeAlias = Iterator[tuple[TrainState, list[float]]]
@@ -267,7 +191,7 @@ def _one_by_one(
     objective: Objective,
     state: TrainState,
     batches: Iterator[Samples],
-    order: Order,
+    order: schedule.Order,
     key: PRNGKey,
     rate: np.float32,
     stop: Callable[[], bool],
@@ -289,7 +213,7 @@ def _in_loops(
     objective: Objective,
     state: TrainState,
     features: Samples,
-    order: Order,
+    order: schedule.Order,
     first: int,
     key: PRNGKey,
     rate: np.float32,
@@ -319,7 +243,7 @@ def train(
     batch_size: int,
     initial_rate: float,
     decay_at: tuple[float, ...],
-    past: Past = BEGINNING,
+    past: schedule.Past = schedule.BEGINNING,
     on_device: bool | None = None,
     advance: Advance = silent,
     stop: Callable[[], bool] = never,
@@ -349,17 +273,17 @@ def train(
         An ``Epoch`` each.
 
     Raises:
-        Diverged: a loss is not finite, or was above that of the first step for ``PATIENCE`` epochs.
+        Diverged: a loss is not finite, or was too high for too long (``schedule.Past.check``).
     """
     samples = features.samples if isinstance(features, Streamed) else features.shape[0]
     if on_device is None:
         on_device = jax.default_backend() != "cpu"
     for epoch in range(len(past.losses), epochs):
         start = time.perf_counter()
-        order = epoch_order(seed, epoch, samples, batch_size)
+        order = schedule.epoch_order(seed, epoch, samples, batch_size)
         left = order[past.steps :]
         epoch_key = jax.random.fold_in(key, epoch)
-        rate = np.float32(learning_rate(epoch, epochs, initial_rate, decay_at))
+        rate = np.float32(schedule.learning_rate(epoch, epochs, initial_rate, decay_at))
         taken: Steps = iter(())
         if not len(left):
             pass
@@ -381,22 +305,13 @@ def train(
                 initial = value if initial == math.inf else initial
             done += len(losses)
             if not math.isfinite(total):
-                raise Diverged(f"the loss is {total} in step {done} of epoch {epoch + 1}")
+                raise schedule.Diverged(f"the loss is {total} in step {done} of epoch {epoch + 1}")
             advance(len(losses), total / done)
         seconds = past.seconds + time.perf_counter() - start
-        past = Past(past.losses, done, total, seconds, initial)
+        past = schedule.Past(past.losses, done, total, seconds, initial)
         if done < len(order):
             yield Epoch(epoch + 1, state, past, whole=False)
             return
-        _check(past.over())
+        past.over().check()
         yield Epoch(epoch + 1, state, past)
         past = past.over()
-
-
-def _check(past: Past) -> None:
-    recent = past.losses[-PATIENCE:]
-    if len(recent) == PATIENCE and min(recent) > MARGIN * past.first:
-        raise Diverged(
-            f"the loss has been above {past.first:.3g}, that of the first step, for {PATIENCE} "
-            f"epochs and is {recent[-1]:.3g} in epoch {len(past.losses)}"
-        )

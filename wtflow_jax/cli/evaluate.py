@@ -56,7 +56,7 @@ class Evaluate:
         for table in evaluating.write(self.out, loaded, self.root, row, tested):
             tables.show(table, Console())
         if left_out := len(samples) - len(tested.paths):
-            print(f"{left_out} images are left out: the model was fitted on them")
+            print(f"left out, as the model was fitted on them: {left_out}")
         print("".join(f"{shown(reason)}\n" for reason in row["undefined"]), end="")
         out = shown(self.out)
         print(f"written to {out}; next: wtflow report {out}")

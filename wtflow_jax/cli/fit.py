@@ -52,7 +52,7 @@ class Fit:
             return self._fit()
 
     def _fit(self) -> int:
-        from wtflow_jax import backbones, fitting, model, train
+        from wtflow_jax import backbones, fitting, model, schedule
         from wtflow_jax.cli.info import describe
         from wtflow_jax.files import find
 
@@ -81,7 +81,7 @@ class Fit:
 
             try:
                 fitted = fitting.fit(paths, backbone, framing, config, advance=advance)
-            except train.Diverged as error:
+            except schedule.Diverged as error:
                 raise WTFlowError(
                     f"{error}; give --velocity exact, which trains nothing, or another --seed"
                 ) from error

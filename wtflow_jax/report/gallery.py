@@ -30,7 +30,7 @@ def _chosen(scores: Float[np.ndarray, " n"], most: int) -> set[int]:
 def _notes(failed: list[str], shown: int, count: int) -> list[str]:
     notes = []
     if failed:
-        notes.append(f"{len(failed)} images are not shown, only their maps; the first: {failed[0]}")
+        notes.append(f"Only the map is shown of images: {len(failed)}; the first: {failed[0]}")
     if shown < count:
         notes.append(
             f"{shown} of {count} images have pictures, evenly spread over the scores; all are in "
@@ -113,7 +113,7 @@ def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float 
         raise WTFlowError(f"{path}: cannot be read ({error}); predict again") from error
     notes = _notes(failed, len(chosen), len(entries))
     if unscored := len(found) - len(scored):
-        notes.append(f"{unscored} images could not be scored: see the column error.")
+        notes.append(f"Images that could not be scored: {unscored}; see the column error.")
     return entries, notes, scored[0]["threshold"] if scored else None
 
 

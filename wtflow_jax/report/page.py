@@ -156,7 +156,8 @@ def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
         finite = np.isfinite(tested.scores) & np.isfinite(tested.maps).all(axis=(1, 2))
         if not finite.all():
             first = tested.paths[int(np.argmin(finite))]
-            notes.append(f"{(~finite).sum()} images have scores that are no numbers, as {first}.")
+            count = (~finite).sum()
+            notes.append(f"Images whose scores are no numbers: {count}, the first is {first}.")
             tested = figures.some(tested, finite) if finite.any() else None
     if tested is not None:
         threshold, source = _threshold(row, tested)
