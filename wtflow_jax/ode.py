@@ -212,7 +212,7 @@ def trajectory(
     keep = statistic or (lambda x: x)
     save = diffrax.SaveAt(t0=True, steps=True, fn=lambda t, x, args: keep(x))
 
-    def one(x: Sample) -> Float[Array, "k *kept"]:
+    def one(x: Sample) -> Float[Array, " k *kept"]:
         shrunk = (1 - jnp.asarray(start)) * x
         return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, start)
 
@@ -253,7 +253,7 @@ def log_likelihood(
     """
     save = diffrax.SaveAt(t1=True)
 
-    def one(x: Sample, directions: Float[Array, "p *event"], weight: float) -> Float[Array, ""]:
+    def one(x: Sample, directions: Float[Array, " p *event"], weight: float) -> Float[Array, ""]:
         def field(t: Array, y: State, params: Params) -> State:
             def of_x(x: Sample) -> Sample:
                 return velocity_fn(params, t, x)

@@ -14,7 +14,7 @@ Params: TypeAlias = Any
 """A pytree of arrays: a network's weights, or the data of a closed-form field."""
 
 Features: TypeAlias = Float[Array, "n h w c"]
-Samples: TypeAlias = Float[Array, "n *event"]
+Samples: TypeAlias = Float[Array, " n *event"]
 Sample: TypeAlias = Float[Array, "*event"]
 Time: TypeAlias = Float[Array, ""]
 PRNGKey: TypeAlias = Key[Array, ""]

@@ -42,10 +42,10 @@ class Ranks(NamedTuple):
         good: all good scores.
     """
 
-    thresholds: Float[np.ndarray, "d"]
-    defective: Int[np.ndarray, "d"]
-    below: Int[np.ndarray, "d"]
-    not_above: Int[np.ndarray, "d"]
+    thresholds: Float[np.ndarray, " d"]
+    defective: Int[np.ndarray, " d"]
+    below: Int[np.ndarray, " d"]
+    not_above: Int[np.ndarray, " d"]
     good: int
 
 
@@ -134,7 +134,7 @@ def rank(
     names: tuple[str, ...],
     scores: Float[np.ndarray, "*shape"],
     labels: Bool[np.ndarray, "*shape"],
-    found: Float[np.ndarray, "m"],
+    found: Float[np.ndarray, " m"],
 ) -> Ranks | None:
     """Rank the defective scores found among the good ones.
 

@@ -20,8 +20,8 @@ class Regions(NamedTuple):
         areas: pixels of each region.
     """
 
-    labels: Int[np.ndarray, "pixels"]
-    areas: Int[np.ndarray, "regions"]
+    labels: Int[np.ndarray, " pixels"]
+    areas: Int[np.ndarray, " regions"]
 
 
 class Region(NamedTuple):
@@ -34,7 +34,7 @@ class Region(NamedTuple):
     """
 
     image: int
-    mask: Bool[np.ndarray, "h w"] | Int[np.ndarray, "pixels"]
+    mask: Bool[np.ndarray, "h w"] | Int[np.ndarray, " pixels"]
     saturation: float
 
 
@@ -195,7 +195,9 @@ def _aupro(ranks: Ranks, found: np.ndarray, regions: Regions, limit: float) -> f
     return _area(ranks, rises(ranks, found, regions), limit)
 
 
-def rises(ranks: Ranks, found: Float[np.ndarray, "m"], regions: Regions) -> Float[np.ndarray, "d"]:
+def rises(
+    ranks: Ranks, found: Float[np.ndarray, " m"], regions: Regions
+) -> Float[np.ndarray, " d"]:
     """Return by how much the mean overlap of all regions rises at each threshold of ``ranks``.
 
     Args:
