@@ -1,7 +1,8 @@
-"""Every command of README.md, CONTRIBUTING.md and docs/, run as it stands on small data.
+"""Every command of README.md, CONTRIBUTING.md and docs/, as it stands, on small data.
 
 What stands for a user's own files is there under the same names, made up; runs are made short by
-flags that are added. The commands of a page are run in one directory, in order.
+flags that are added. The commands of a page are run in one directory, in order. Made short, a
+script is the same run each time: after the first its flags alone are checked.
 """
 
 import importlib
@@ -27,13 +28,15 @@ from wtflow_jax.backbones import resnet
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-FLAGS = "--smoke --epochs 2 --seeds 1 --cache cache --models models"
+# What asks for no other network gets the one that is compiled in seconds.
+FLAGS = "--smoke --epochs 2 --seeds 1 --cache cache --models models --velocity patch"
+ONE = f"{FLAGS} --categories bottle"
 SHORT = {
     "wtflow fit": "--image-size 128",
-    # What asks for no other network gets the one that is compiled in seconds.
-    "experiments": f"{FLAGS} --velocity patch",
-    "experiments/radial.py": f"{FLAGS} --velocity patch --start 0",
-    "experiments/solver_steps.py": f"{FLAGS} --velocity patch --start 0",
+    "experiments": ONE,
+    **dict.fromkeys(("experiments/mvtec.py", "experiments/mvtec3d.py"), FLAGS),
+    "experiments/folder.py": FLAGS,
+    "experiments/solver_steps.py": f"{ONE} --start 0",
     "benchmarks/unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
@@ -72,6 +75,8 @@ if not importlib.util.find_spec("torch"):
     ELSEWHERE |= dict.fromkeys(needing, "needs torch")
 if f"\nnumpy=={np.__version__}\n" not in (ROOT / "constraints.txt").read_text():
     ELSEWHERE["pyright"] = "checks types with the versions of constraints.txt"
+TESTED = "exact_field", "geometry", "pooling", "radial", "velocities", "ablation_target"
+"""Experiments that test_questions.py and test_experiment.py run: of these too."""
 STATUS = {"python -m wtflow_jax.datasets check": 1}
 """Where a command should not end in 0: our few images are not the published ones."""
 
@@ -215,12 +220,11 @@ def execute(words, monkeypatch):
     raise AssertionError(f"do not know how to run {words}")
 
 
-def check(words):
-    """Check the flags of a command whose script was run before: made short, it is the same run."""
-    _, script, *rest = words
+def check(script, flags):
+    """Check the flags of a script that is run elsewhere."""
     if script.startswith("experiments/"):
         experiment = importlib.import_module(Path(script).stem).EXPERIMENT
-        common.check(experiment, common.parse(experiment, rest))
+        common.check(experiment, common.parse(experiment, flags))
 
 
 def reason(command):
@@ -228,10 +232,15 @@ def reason(command):
     return next((why for part, why in ELSEWHERE.items() if part in command), None)
 
 
+@pytest.fixture(scope="session")
+def run():
+    """Scripts that were run before, on this page or on another."""
+    return {f"experiments/{name}.py" for name in TESTED}
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if COMMANDS[page]], ids=lambda p: p.stem)
-def test_commands_run(page, place, monkeypatch):
+def test_commands_run(page, place, run, monkeypatch):
     variables: dict[str, str] = {}
-    run = set()
     for command in COMMANDS[page]:
         for name, value in variables.items():
             command = command.replace(f"${name}", value)
@@ -241,7 +250,7 @@ def test_commands_run(page, place, monkeypatch):
         elif not reason(command):
             script = words[1] if words[0] == "python" and words[1] != "-m" else None
             if script in run:
-                check(words)
+                check(script, words[2:])
                 continue
             if script:
                 run.add(script)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trees
 
+import categories
 import common
 
 
@@ -127,12 +128,12 @@ def test_half_a_data_set_is_told_of(tmp_path, cache, capsys):
 def test_the_papers_settings_of_a_category(tmp_path):
     mvtec, visa = (importlib.import_module(name).EXPERIMENT for name in ("mvtec", "visa"))
     paper = common.parse(mvtec, ["--preset", "paper"])
-    assert common.of_category(paper, "transistor").image_size == "256"
-    assert common.of_category(paper, "bottle") == paper
+    assert categories.with_settings(paper, "transistor").image_size == "256"
+    assert categories.with_settings(paper, "bottle") == paper
     asked = common.parse(mvtec, ["--preset", "paper", "--image-size", "320"])
-    assert common.of_category(asked, "transistor").image_size == "320"
+    assert categories.with_settings(asked, "transistor").image_size == "320"
     fine = common.parse(mvtec, ["--preset", "fine"])
-    assert common.of_category(fine, "transistor") == fine
+    assert categories.with_settings(fine, "transistor") == fine
     resnet = common.parse(visa, ["--backbone", "resnet18"])
-    assert common.of_category(resnet, "macaroni2").layer == ("layer2",)
-    assert common.of_category(common.parse(visa, []), "macaroni2").layer == ()
+    assert categories.with_settings(resnet, "macaroni2").layer == ("layer2",)
+    assert categories.with_settings(common.parse(visa, []), "macaroni2").layer == ()
