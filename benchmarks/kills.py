@@ -91,6 +91,8 @@ def main(kills: int = 60, seed: int = 0, keep: Path | None = None) -> int:
         seed: of the moments.
         keep: directory for runs that differ; left out: they are deleted.
     """
+    # A shell has its background jobs ignore it, and so would all that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rng, deaths, lost = random.Random(seed), [], []
     seconds = {number: 0.0 for number in SIGNALS}
     with tempfile.TemporaryDirectory() as directory, bars() as progress:

@@ -8,5 +8,6 @@ import sys
 from pathlib import Path
 
 # A script of this directory, and not another program that imports from it.
-if Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parent:
+own = Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parent
+if own and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

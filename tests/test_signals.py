@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ import training
 from wtflow_jax import command, schedule, signals, train
 from wtflow_jax.config import Config
 
+ROOT = Path(__file__).parents[1]
 START = """
 import hashlib, sys, time
 from wtflow_jax import command, signals
@@ -184,3 +186,20 @@ except KeyboardInterrupt:
         command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+def test_what_is_ignored_from_the_start_stays_ignored():
+    body = """
+    import signal
+    signal.raise_signal(signal.SIGINT)
+"""
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    done = subprocess.run([sys.executable, "-c", ignoring + START + body + END], check=False)
+    assert done.returncode == 0
+    for path in ("-m wtflow_jax --help", f"{ROOT}/experiments/mvtec.py --help"):
+        shell = f"trap '' INT; exec {sys.executable} {path}"
+        running = subprocess.Popen(["sh", "-c", shell], stdout=subprocess.PIPE)
+        time.sleep(0.3)
+        running.send_signal(signal.SIGINT)
+        assert running.communicate()[0]
+        assert running.returncode == 0

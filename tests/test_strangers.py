@@ -213,3 +213,18 @@ def test_a_model_of_other_types_is_none(small_model, tmp_path, capsys):
         path.write_text(json.dumps(checksum.sealed(changed)))
         assert wtflow("info", tmp_path / "model") == 1, name
         assert str(path) in one_line(capsys.readouterr().err)
+
+
+def test_pipes_are_not_waited_for(small_model, tmp_path, capsys):
+    shutil.copytree(small_model, tmp_path / "model")
+    tensors = tmp_path / "model" / "model.safetensors"
+    tensors.unlink()
+    os.mkfifo(tensors)
+    assert wtflow("info", tmp_path / "model") == 1
+    assert "model.safetensors: cannot be read (not a file)" in one_line(capsys.readouterr().err)
+    row = {"category": "a", "scores": "scores.npz"}
+    results = {"experiment": "mvtec", "config": {}, "rows": [row]}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    os.mkfifo(tmp_path / "scores.npz")
+    assert wtflow("report", tmp_path) == 1
+    assert "'scores.npz' is not a file" in one_line(capsys.readouterr().err)

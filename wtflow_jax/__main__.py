@@ -9,7 +9,8 @@ def main() -> int:
 
     Python would raise an exception, of which modules make another one or none.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from wtflow_jax import cli
 
     return cli.main()

@@ -28,15 +28,15 @@ OURS = re.compile(r"(.+)\.[0-9a-f]{32}(\.part|\.old)")
 """Such a name, and nobody else's."""
 
 
-def check_empty(directory: Path, otherwise: str = "another --out") -> None:
+def check_empty(directory: Path, *unfinished: Path) -> None:
     """Raise WTFlowError where something is in the way of a new directory.
 
     Args:
         directory: does not exist, or holds no files but what runs that were killed left.
-        otherwise: what to give where it is not.
+        unfinished: files in it that such runs may have written.
     """
-    if any(True for _ in written(directory)):
-        raise WTFlowError(f"{directory}: is not empty; give {otherwise}")
+    if set(written(directory)) - set(unfinished):
+        raise WTFlowError(f"{directory}: is not empty; give another --out")
 
 
 def written(directory: Path) -> Iterator[Path]:

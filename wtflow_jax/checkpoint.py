@@ -1,6 +1,7 @@
 """Checkpoints of a run in progress, by Orbax: the last two that were saved."""
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -25,6 +26,8 @@ History = list[dict[str, Any]]
 
 ASIDE = ".damaged"
 """End of the name that a checkpoint is given which cannot be read."""
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What the system says that runs short of open files or memory."""
 
 
 class Saved(NamedTuple):
@@ -190,6 +193,9 @@ class Checkpoints:
         try:
             return self._read(step, like)
         except Exception as error:
+            # It is not to blame for too little memory, or too many open files.
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) in SHORT:
+                raise
             # Of TensorStore's long messages "DATA_LOSS", "NOT_FOUND" and their like.
             return _reason(error).partition(": ")[0][:200]
 

@@ -25,7 +25,17 @@ OF_A_RUN = LAYOUT | {
     *("validation", "seeds"),
 }
 """Flags of a run that are none of a model: where its files are, and which models there are."""
-CACHE = Path("~/.cache/wtflow-jax").expanduser()
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        # A user without a name, as in a container.
+        return Path()
+
+
+CACHE = _home() / ".cache" / "wtflow-jax"
 """For features, downloaded weights and the built-in category."""
 
 

@@ -4,8 +4,10 @@ Nothing in it is executed when it is loaded, and it needs nothing else: the back
 among its tensors.
 """
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -134,11 +136,20 @@ def check_free(directory: Path) -> bool:
 
     Raises:
         WTFlowError: something else is there.
+        PermissionError: it cannot get its name.
     """
+    above = directory.resolve().parent
+    if above.is_dir() and not os.access(above, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
     if directory.is_dir():
-        if directory.is_mount():
-            # A model is a directory that gets its name when it is whole.
-            raise WTFlowError(f"{directory}: is a mount point; give a directory in it as --out")
+        whole = directory.resolve()
+        # A model is a directory that gets its name when it is whole.
+        for wrong, what in (
+            (whole.is_mount(), "a mount point"),
+            (Path.cwd().is_relative_to(whole), "where this is run"),
+        ):
+            if wrong:
+                raise WTFlowError(f"{directory}: is {what}; give a directory in it as --out")
         names = {path.name for path in directory.iterdir()}
         if names <= {DESCRIPTION, TENSORS, LOCK}:
             return DESCRIPTION in names

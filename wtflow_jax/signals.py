@@ -62,7 +62,9 @@ def heard(again: str = "") -> Iterator[None]:
     os.set_blocking(writing, False)
     # Written to at once, whatever the main thread is doing; Python's own handler has to wait.
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    handlers = {number: signal.signal(number, _handle) for number in HEARD}
+    # What whoever started this has it ignore stays ignored.
+    able = [number for number in HEARD if signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, _handle) for number in able}
     hook = sys.unraisablehook
     sys.unraisablehook = lambda lost: _repeat(lost.exc_value) or hook(lost)
     watch = threading.Thread(target=_watch, args=(reading, _answered, again), daemon=True)

@@ -29,7 +29,8 @@ def inside(directory: Path, name: Any, *, links: bool = False) -> Path:
         links: may lead out.
 
     Raises:
-        ValueError: it is no text, is absolute, has ``..`` in it, or is a link that leads out.
+        ValueError: it is no text, is absolute, has ``..`` in it, is a link that leads out, or
+            something else than a file, a pipe for instance, is there.
     """
     if not isinstance(name, str):
         raise ValueError(f"{name!r} is no path")
@@ -38,6 +39,8 @@ def inside(directory: Path, name: Any, *, links: bool = False) -> Path:
     out = not links and not whole.resolve().is_relative_to(directory.resolve())
     if out or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{name!r} leads out of {directory}")
+    if whole.exists() and not whole.is_file():
+        raise ValueError(f"{name!r} is not a file")
     return whole
 
 
@@ -47,6 +50,9 @@ def tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     Raises:
         ValueError: it cannot be read, or is none.
     """
+    if path.exists() and not path.is_file():
+        # A pipe might never end, and safetensors hears no signal while it waits.
+        raise ValueError("not a file")
     try:
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -28,7 +29,7 @@ TABLE, LINES, MAPS = "predictions.csv", PREDICTIONS, "maps"
 ENDING = re.compile(r"\.png_*$")
 """In a map's path such a directory has one ``_`` more, as files have the name without."""
 LONGEST = 200
-"""Bytes of a file name that a map keeps: most file systems have 255, and more is put behind it."""
+"""Bytes of a name in a map's path: most file systems have 255, and more is put behind it."""
 
 Kind = Literal["overlay", "16bit", "none"]
 
@@ -41,9 +42,16 @@ def _text(row: Mapping[str, Any]) -> str:
 
 
 def check_free(directory: Path, resume: bool) -> None:
-    """Raise WTFlowError where results cannot be written: something is there."""
-    if not resume or not directory.is_dir():
-        check_empty(directory, "--resume, or another --out")
+    """Raise WTFlowError where results cannot be written: something is there.
+
+    Args:
+        directory: where results go.
+        resume: whether to go on with those that are there.
+    """
+    if not (directory / LINES).is_file():
+        check_empty(directory)
+    elif not resume:
+        raise WTFlowError(f"{directory}: is not empty; give --resume, or another --out")
 
 
 class Results:
@@ -53,7 +61,6 @@ class Results:
     interrupted the last line may be a part, which ``resume`` cuts off.
 
     Attributes:
-        done: paths that have a row.
         rows: how many there are.
         defective: how many of them say so.
         failed: how many of them could not be scored.
@@ -95,7 +102,7 @@ class Results:
             part.write_text("".join(f"{json.dumps(row)}\n" for row in known))
         with replacing(directory / TABLE) as part, _open(part, "w") as file:
             file.write(",".join(COLUMNS) + "\n" + "".join(map(_text, known)))
-        self.done = {Path(row["path"]) for row in known}
+        self._done = Counter(Path(row["path"]) for row in known)
         self.rows = len(known)
         self.defective = sum(row["decision"] == DEFECTIVE for row in known)
         self.failed = sum(row["error"] is not None for row in known)
@@ -110,6 +117,12 @@ class Results:
         """Close the files."""
         self._lines.close()
         self._table.close()
+
+    def has(self, path: Path) -> bool:
+        """Return whether an image had a row before; one that is given twice has two."""
+        found = self._done[path] > 0
+        self._done[path] -= found
+        return found
 
     def write(self, scored: Iterable[Scored]) -> Iterator[Scored]:
         """Write what is found of images, and yield it; maps are drawn in threads.
@@ -142,8 +155,8 @@ class Results:
         else:
             picture = Image.fromarray(overlay(found.pixels, values))
         # The path as it was given, but for what would lead out of the directory.
-        *above, last = map(_name, Path(str(found.path)).parts)
-        name = Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{_short(last)}.png")
+        *above, last = (_short(_name(part)) for part in Path(str(found.path)).parts)
+        name = Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{last}.png")
         with replacing(self.directory / name) as part:
             picture.save(part, "PNG", compress_level=1)
         return name.as_posix()

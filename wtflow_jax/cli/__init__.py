@@ -14,6 +14,7 @@ do not exist, 3 where some images could not be scored (their rows say why), 130 
 # A file a command: its flags, and what it does with them. What takes long to import is imported
 # when a command runs, so that --help is quick.
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Annotated
@@ -52,6 +53,7 @@ def _execute(asked: Fit | Predict | Evaluate | Report | Export | Info) -> int:
     from wtflow_jax import compilation
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        # What one command has compiled, the next one takes from there.
-        compilation.keep(CACHE / "compiled")
+        # What one command has compiled, the next one takes from there, if it can be kept.
+        with contextlib.suppress(OSError):
+            compilation.keep(CACHE / "compiled")
     return asked.execute()

@@ -38,14 +38,15 @@ class Evaluate:
     def _evaluate(self) -> int:
         from rich.console import Console
 
-        from wtflow_jax import evaluating, model, tables
+        from wtflow_jax import evaluating, figures, model, tables
         from wtflow_jax.atomic import check_empty, sweep
 
         if self.batch < 1:
             raise WTFlowError(f"--batch {self.batch}: give at least 1")
         loaded = model.load(self.model)
         name, samples = evaluating.labelled(self.root, self.category, self.data)
-        check_empty(self.out)
+        # Scores without results are of a run that was killed, or whose disk was full.
+        check_empty(self.out, self.out / name / figures.FILE)
         sweep(self.out)
         with bars() as progress:
             task = progress.add_task("images", total=len(samples), note="")

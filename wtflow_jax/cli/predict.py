@@ -55,7 +55,7 @@ class Predict:
         scorer = predicting.compile(loaded, self.batch)
         colours, threshold = loaded.colours, loaded.threshold.value
         with writing.Results(self.out, self.maps, colours, threshold, self.resume) as results:
-            paths = (path for path in given if path not in results.done and not self._own(path))
+            paths = (path for path in given if not (self._own(path) or results.has(path)))
             with bars() as progress:
                 task = progress.add_task("images", total=None, note="")
                 for _ in results.write(predicting.predict(loaded, paths, scorer)):
@@ -69,4 +69,6 @@ class Predict:
 
     def _own(self, path: Path) -> bool:
         """Return whether an image is a picture that this command has written."""
-        return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(self.out))
+        from wtflow_jax.writing import MAPS
+
+        return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(self.out / MAPS))

@@ -17,6 +17,8 @@ from wtflow_jax.scores import HIGHEST
 from wtflow_jax.tables import Table
 
 RESULTS = "results.json"
+START = b"<!doctype html>"
+"""First bytes of a page; one that is there is replaced."""
 LAYERS = ("overlay", "image", "map", "mask")
 PREDICTED: Mapping[str, Any] = {}
 """The one row of what ``wtflow predict`` has written."""
@@ -56,10 +58,12 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
         advance: told of rows: ``advance(done, of how many)``.
 
     Raises:
-        WTFlowError: the directory holds no run, a file of it cannot be read, or a package is
-            missing.
+        WTFlowError: the directory holds no run, a file of it cannot be read, a package is missing,
+            or ``out`` is a file of another kind.
     """
     results = _results(run)
+    if out.exists() and not (out.is_file() and out.read_bytes().startswith(START)):
+        raise WTFlowError(f"{out}: is there already, and is no page; give another --out")
     jinja2, vl_convert = _packages()
     try:
         page = _page(run, results, most, advance, jinja2, vl_convert)
