@@ -120,9 +120,10 @@ class Results:
 
     def has(self, path: Path) -> bool:
         """Return whether an image had a row before; one that is given twice has two."""
-        found = self._done[path] > 0
-        self._done[path] -= found
-        return found
+        if not self._done[path]:
+            return False
+        self._done[path] -= 1
+        return True
 
     def write(self, scored: Iterable[Scored]) -> Iterator[Scored]:
         """Write what is found of images, and yield it; maps are drawn in threads.

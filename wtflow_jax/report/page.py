@@ -61,9 +61,8 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
         WTFlowError: the directory holds no run, a file of it cannot be read, a package is missing,
             or ``out`` is a file of another kind.
     """
+    _check_free(out)
     results = _results(run)
-    if out.exists() and not (out.is_file() and out.read_bytes().startswith(START)):
-        raise WTFlowError(f"{out}: is there already, and is no page; give another --out")
     jinja2, vl_convert = _packages()
     try:
         page = _page(run, results, most, advance, jinja2, vl_convert)
@@ -78,6 +77,16 @@ def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]
     sweep(out.parent, f"{out.name}.")
     with replacing(out) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _check_free(out: Path) -> None:
+    """Raise WTFlowError where a file is there that is no page."""
+    if out.is_file():
+        with out.open("rb") as file:
+            if file.read(len(START)) == START:
+                return
+    if out.exists():
+        raise WTFlowError(f"{out}: is there already, and is no page; give another --out")
 
 
 def _page(
