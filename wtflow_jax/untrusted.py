@@ -26,7 +26,7 @@ def inside(directory: Path, name: Any, *, links: bool = False) -> Path:
     Args:
         directory: what the name is relative to.
         name: with ``/`` between directories.
-        links: may lead out.
+        links: may lead out, and to a directory.
 
     Raises:
         ValueError: it is no text, is absolute, has ``..`` in it, is a link that leads out, or
@@ -39,7 +39,7 @@ def inside(directory: Path, name: Any, *, links: bool = False) -> Path:
     out = not links and not whole.resolve().is_relative_to(directory.resolve())
     if out or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{name!r} leads out of {directory}")
-    if whole.exists() and not whole.is_file():
+    if not links and whole.exists() and not whole.is_file():
         raise ValueError(f"{name!r} is not a file")
     return whole
 
