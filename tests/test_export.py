@@ -1,6 +1,5 @@
 """Exported models, read by the loaders of docs/export.md as they stand there."""
 
-import csv
 import json
 import os
 import re
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import trees
-from running import one_line, wtflow
+from running import one_line, table, wtflow
 
 from wtflow_jax import exact, export, framing, model, ode, predicting
 from wtflow_jax.backbones import efficientnet_lite
@@ -96,8 +95,7 @@ def predicted(place, fitted):
     """The score that wtflow predict writes."""
     out = place / "found"
     assert wtflow("predict", fitted("exact"), place / "bad.png", "--out", out, "--batch", "1") == 0
-    with (out / "predictions.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
+    (row,) = table(out)
     return float(row["score"]), row["decision"]
 
 

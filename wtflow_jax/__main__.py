@@ -1,16 +1,13 @@
 """The command ``wtflow``, and ``python -m wtflow_jax``."""
 
-import signal
 import sys
+
+from wtflow_jax import signals
 
 
 def main() -> int:
-    """Run a command and return its exit status; Ctrl-C ends it at once while it is imported.
-
-    Python would raise an exception, of which modules make another one or none.
-    """
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Run a command and return its exit status; Ctrl-C ends it at once while it is imported."""
+    signals.at_once()
     from wtflow_jax import cli
 
     return cli.main()

@@ -138,18 +138,14 @@ def check_free(directory: Path) -> bool:
         WTFlowError: something else is there.
         PermissionError: it cannot get its name.
     """
-    above = directory.resolve().parent
-    if above.is_dir() and not os.access(above, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
+    # A model is a directory that gets its name when it is whole.
+    whole = directory.resolve()
+    if whole.parent.is_dir() and not os.access(whole.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(whole.parent))
     if directory.is_dir():
-        whole = directory.resolve()
-        # A model is a directory that gets its name when it is whole.
-        for wrong, what in (
-            (whole.is_mount(), "a mount point"),
-            (Path.cwd().is_relative_to(whole), "where this is run"),
-        ):
-            if wrong:
-                raise WTFlowError(f"{directory}: is {what}; give a directory in it as --out")
+        if whole.is_mount() or Path.cwd().is_relative_to(whole):
+            what = "a mount point" if whole.is_mount() else "where this is run"
+            raise WTFlowError(f"{directory}: is {what}; give a directory in it as --out")
         names = {path.name for path in directory.iterdir()}
         if names <= {DESCRIPTION, TENSORS, LOCK}:
             return DESCRIPTION in names

@@ -42,6 +42,16 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number
 
 
+def at_once() -> None:
+    """Have SIGINT end the process at once, for what imports until signals are ``heard``.
+
+    Python would raise an exception, of which modules make another one or none. What whoever
+    started the process has it ignore stays ignored, here and in ``heard``.
+    """
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def heard(again: str = "") -> Iterator[None]:
     """Raise ``Stopped`` on SIGINT and SIGTERM; the second one ends the process at once.
@@ -62,7 +72,6 @@ def heard(again: str = "") -> Iterator[None]:
     os.set_blocking(writing, False)
     # Written to at once, whatever the main thread is doing; Python's own handler has to wait.
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    # What whoever started this has it ignore stays ignored.
     able = [number for number in HEARD if signal.getsignal(number) != signal.SIG_IGN]
     handlers = {number: signal.signal(number, _handle) for number in able}
     hook = sys.unraisablehook

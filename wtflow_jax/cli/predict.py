@@ -55,7 +55,10 @@ class Predict:
         scorer = predicting.compile(loaded, self.batch)
         colours, threshold = loaded.colours, loaded.threshold.value
         with writing.Results(self.out, self.maps, colours, threshold, self.resume) as results:
-            paths = (path for path in given if not (self._own(path) or results.has(path)))
+            # Pictures that this command has written may be below what it is given.
+            own = os.path.abspath(self.out / writing.MAPS)
+            new = (path for path in given if not Path(os.path.abspath(path)).is_relative_to(own))
+            paths = (path for path in new if not results.has(path))
             with bars() as progress:
                 task = progress.add_task("images", total=None, note="")
                 for _ in results.write(predicting.predict(loaded, paths, scorer)):
@@ -66,9 +69,3 @@ class Predict:
             told += " (the column error says why; predict them into another --out)"
         print(f"{told}; written to {shown(self.out)}")
         return SOME_FAILED if counts[-1] else 0
-
-    def _own(self, path: Path) -> bool:
-        """Return whether an image is a picture that this command has written."""
-        from wtflow_jax.writing import MAPS
-
-        return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(self.out / MAPS))
