@@ -1,6 +1,5 @@
 """The command wtflow: good images in, decisions out."""
 
-import hashlib
 import io
 import json
 import os
@@ -14,7 +13,7 @@ import pytest
 import trees
 from conftest import shared
 from PIL import Image
-from running import one_line, table, wtflow
+from running import table, wtflow
 from sklearn.metrics import roc_auc_score
 
 from wtflow_jax import backbones, checksum, figures, fitting, model, predicting
@@ -281,33 +280,6 @@ def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, cap
     assert "has rows of another model" in capsys.readouterr().err
 
 
-LONG = hashlib.sha256(f"{'d' * 251}.png".encode()).hexdigest()[:16]
-
-
-def test_maps_of_images_elsewhere_do_not_meet(place, tmp_path, monkeypatch):
-    here = tmp_path / "work"
-    drawn = {
-        "fresh/0.png": "fresh/0.png.png",
-        "../fresh/0.png": "__/fresh/0.png.png",
-        f"{here}/fresh/0.png": f"_{here}/fresh/0.png.png",
-        "_/0.png": "___/0.png.png",
-        "__/0.png": "____/0.png.png",
-        "plain": "plain.png",
-        "plain.png/0.png": "plain.png_/0.png.png",
-        "plain.png_/0.png": "plain.png__/0.png.png",
-        f"{'d' * 251}.png/0.png": f"{'d' * 183}-{LONG}/0.png.png",
-    }
-    trees.write(here / "some.png", trees.noisy(1))
-    for name in drawn:
-        (here / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(here / "some.png", here / name)
-    monkeypatch.chdir(here)
-    assert wtflow("predict", place / "model", *drawn, "--out", tmp_path / "found") == 0
-    maps = [row["map"] for row in table(tmp_path / "found")]
-    assert maps == [f"maps/{name}" for name in drawn.values()]
-    assert all((tmp_path / "found" / name).is_file() for name in maps)
-
-
 def test_nothing_on_standard_input(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     assert wtflow("predict", place / "model", "-", "--out", tmp_path / "found") == 1
@@ -331,57 +303,6 @@ def test_three_good_images_are_enough_and_two_are_not(place, tmp_path, capsys):
     assert "2 good images: too few" in capsys.readouterr().err
     assert wtflow("predict", tmp_path / "m3", "--out", tmp_path / "found") == 1
     assert "no images: give directories" in capsys.readouterr().err
-
-
-def test_what_is_there_stays(place, tmp_path, monkeypatch, capsys):
-    """Tables that are not of predict, files that are no page, and where a model cannot be."""
-    table_ = tmp_path / "mine" / "predictions.csv"
-    table_.parent.mkdir()
-    table_.write_text("mine")
-    images = place / "new" / "good0.png", "--out", tmp_path / "mine"
-    for flags in ((), ("--resume",)):
-        assert wtflow("predict", place / "model", *images, *flags) == 1
-        assert one_line(capsys.readouterr().err).endswith("is not empty; give another --out")
-    assert table_.read_text() == "mine"
-    found = tmp_path / "found"
-    assert wtflow("predict", place / "model", images[0], "--out", found) == 0
-    assert wtflow("predict", place / "model", images[0], "--out", found) == 1
-    assert "give --resume, or another --out" in one_line(capsys.readouterr().err)
-    for _ in range(2):
-        assert wtflow("report", found) == 0
-    assert wtflow("report", found, "--out", table_) == 1
-    assert "is there already, and is no page" in one_line(capsys.readouterr().err)
-    assert table_.read_text() == "mine"
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
-    assert wtflow("fit", place / "good", "--out", ".") == 1
-    assert ".: is where this is run" in one_line(capsys.readouterr().err)
-
-
-def test_an_image_named_twice_is_two_rows_resumed_or_not(place, tmp_path):
-    image = place / "new" / "good0.png"
-    arguments = "predict", place / "model", image, place / "new", "--out", tmp_path / "found"
-    assert wtflow(*arguments) == 0
-    path = tmp_path / "found" / "predictions.jsonl"
-    whole = path.read_bytes()
-    assert whole.count(f'"path": "{image}"'.encode()) == 2
-    lines = whole.splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:3]))
-    assert wtflow(*arguments, "--resume") == 0
-    assert path.read_bytes() == whole
-
-
-def test_pictures_beside_results_are_predicted(place, tmp_path, monkeypatch):
-    shutil.copy(place / "new" / "good0.png", tmp_path / "0.png")
-    monkeypatch.chdir(tmp_path)
-    assert wtflow("predict", place / "model", place / "new" / "bad0.png", "--out", "o") == 0
-    shutil.copy("0.png", "o/1.png")
-    assert wtflow("predict", place / "model", "0.png", "o", "--out", "o", "--resume") == 0
-    assert [Path(row["path"]).name for row in table(tmp_path / "o")] == [
-        "bad0.png",
-        "0.png",
-        "1.png",
-    ]
 
 
 def test_evaluate_goes_on_where_scores_have_no_results(place, tmp_path, capsys):
