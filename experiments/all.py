@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 import common
+from wtflow_jax import command
 
 NAMES = (
     *("mvtec", "visa", "loco", "mpdd", "mvtec3d", "btad", "mtd", "kolektor", "folder"),
@@ -34,6 +35,10 @@ OWN = ("--out", "--help")
 
 def main(arguments: list[str]) -> int:
     """Run what the arguments name and return the exit status."""
+    return command.status(lambda: _main(arguments), again="the same command goes on")
+
+
+def _main(arguments: list[str]) -> int:
     at = arguments.index("--") if "--" in arguments else len(arguments)
     ours, theirs = arguments[:at], arguments[at + 1 :]
 

@@ -284,11 +284,11 @@ def sweep(settings: Settings, flags: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     """Read the flags, sweep and return the exit status."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
-    settings, unknown = tyro.cli(
-        Settings, args=arguments[:at], description=__doc__, return_unknown_args=True
-    )
 
     def work() -> int:
+        settings, unknown = tyro.cli(
+            Settings, args=arguments[:at], description=__doc__, return_unknown_args=True
+        )
         if unknown:
             raise WTFlowError(
                 f"{unknown[0]}: is no flag of a sweep; the experiment's come after a --"

@@ -33,6 +33,11 @@ from wtflow_jax.config import CACHE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    # Within it --help is written too, which may be to a pipe that nobody reads.
+    return command.status(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     asked = tyro.cli(
         Annotated[Fit, tyro.conf.subcommand("fit")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]

@@ -63,9 +63,10 @@ class Predict:
                 task = progress.add_task("images", total=None, note="")
                 for _ in results.write(predicting.predict(loaded, paths, scorer)):
                     progress.advance(task)
-            counts = results.rows, results.defective, results.failed
-        told = "{} images, {} defective, {} not scored".format(*counts)
-        if counts[-1]:
+            rows, defective, failed = results.rows, results.defective, results.failed
+        images = "image" if rows == 1 else "images"
+        told = f"{rows} {images}, {defective} defective, {failed} not scored"
+        if failed:
             told += " (the column error says why; predict them into another --out)"
         print(f"{told}; written to {shown(self.out)}")
-        return SOME_FAILED if counts[-1] else 0
+        return SOME_FAILED if failed else 0
