@@ -175,6 +175,7 @@ def test_visa(tmp_path):
             "",
             ["001.JPG: a defective image without mask", "add .*pcb1/Data/Masks/Anomaly/001.png"],
         ),
+        ("Normal/0003", "Normal/" + "0" * 300, ["1cls.csv: .* is too long for a file", "restore"]),
     ],
 )
 def test_visa_table_is_wrong(tmp_path, old, new, messages):

@@ -1,5 +1,6 @@
 """What files say is not believed: JSON, tensors, and paths that must not lead elsewhere."""
 
+import errno
 import json
 from pathlib import Path, PurePath
 from typing import Any
@@ -29,8 +30,8 @@ def inside(directory: Path, name: Any, *, links: bool = False) -> Path:
         links: may lead out, and to a directory.
 
     Raises:
-        ValueError: it is no text, is absolute, has ``..`` in it, is a link that leads out, or
-            something else than a file, a pipe for instance, is there.
+        ValueError: it is no text, is absolute, too long, has ``..`` in it, is a link that leads
+            out, or something else than a file, a pipe for instance, is there.
     """
     if not isinstance(name, str):
         raise ValueError(f"{name!r} is no path")
@@ -39,7 +40,13 @@ def inside(directory: Path, name: Any, *, links: bool = False) -> Path:
     out = not links and not whole.resolve().is_relative_to(directory.resolve())
     if out or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{name!r} leads out of {directory}")
-    if not links and whole.exists() and not whole.is_file():
+    try:
+        other = whole.exists() and not whole.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ValueError(f"{name[:40]!r}... is too long for a file") from error
+    if other and not links:
         raise ValueError(f"{name!r} is not a file")
     return whole
 
