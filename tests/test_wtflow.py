@@ -336,22 +336,3 @@ def test_a_home_that_cannot_be_written(place, tmp_path, home):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "defective above a score of" in done.stdout
-
-
-@pytest.mark.parametrize(
-    "script", [("-m", "wtflow_jax"), ("experiments/all.py",), ("experiments/sweep.py",)]
-)
-@pytest.mark.parametrize("reader", ["gone", "full"])
-def test_help_that_cannot_be_written(script, reader):
-    if reader == "full":
-        writing, told = os.open("/dev/full", os.O_WRONLY), "error: No space left on device\n"
-    else:
-        reading, writing = os.pipe()
-        os.close(reading)
-        told = ""
-    command = [sys.executable, *script, "--help"]
-    ended = subprocess.run(
-        command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
-    )
-    os.close(writing)
-    assert (ended.returncode, ended.stderr) == (1, told)

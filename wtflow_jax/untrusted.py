@@ -41,12 +41,12 @@ def inside(directory: Path, name: Any, *, links: bool = False) -> Path:
     if out or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{name!r} leads out of {directory}")
     try:
-        other = whole.exists() and not whole.is_file()
+        there = whole.exists()
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
         raise ValueError(f"{name[:40]!r}... is too long for a file") from error
-    if other and not links:
+    if there and not links and not whole.is_file():
         raise ValueError(f"{name!r} is not a file")
     return whole
 
