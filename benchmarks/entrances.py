@@ -18,13 +18,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import rubbish  # pyright: ignore[reportMissingImports]
 import trees  # pyright: ignore[reportMissingImports]
 
-from wtflow_jax import checksum, datasets, model, stream, untrusted
+from wtflow_jax import data as datasets
+from wtflow_jax.app.report import page
 from wtflow_jax.backbones import torch_pickle, weights
-from wtflow_jax.datasets.images import read_labels
-from wtflow_jax.datasets.loco import read_saturations
-from wtflow_jax.datasets.tfds import StoredFile
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.report import page
+from wtflow_jax.data.images import read_labels
+from wtflow_jax.data.loco import read_saturations
+from wtflow_jax.data.tfds import StoredFile
+from wtflow_jax.detector import model
+from wtflow_jax.support import checksum, untrusted
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.training import stream
 
 
 class Entrance(NamedTuple):
@@ -68,7 +71,8 @@ def csv(place: Path) -> Entrance:
 
 def _model(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A model of random numbers, described as ``wtflow fit`` does."""
-    from wtflow_jax import backbones, fitting
+    from wtflow_jax import backbones
+    from wtflow_jax.app import fitting
 
     for i in range(3):
         trees.write(place / "good" / f"{i}.png", trees.picture(i))

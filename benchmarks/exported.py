@@ -26,11 +26,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from wtflow_jax import export, framing, model, predicting
-from wtflow_jax.compilation import XLA_OPTIONS
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.files import find
-from wtflow_jax.framing import Framed
+from wtflow_jax.app import export, predicting
+from wtflow_jax.data import framing
+from wtflow_jax.data.framing import Framed
+from wtflow_jax.data.listing import find
+from wtflow_jax.detector import model
+from wtflow_jax.support.compilation import XLA_OPTIONS
+from wtflow_jax.support.errors import WTFlowError
 
 Score = Callable[[np.ndarray], Any]
 

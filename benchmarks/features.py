@@ -22,8 +22,8 @@ def ours(settings: peers.OnImages) -> peers.Figures:
 
     from wtflow_jax import backbones
     from wtflow_jax.backbones import features
-    from wtflow_jax.compilation import XLA_OPTIONS
-    from wtflow_jax.config import CACHE
+    from wtflow_jax.detector.config import CACHE
+    from wtflow_jax.support.compilation import XLA_OPTIONS
 
     backbone = backbones.load("resnet18", weights=settings.weights, cache=CACHE)
     pooled = jax.jit(features.pooled, static_argnames="apply", compiler_options=XLA_OPTIONS)

@@ -36,13 +36,25 @@ from rich.console import Console
 from rich.table import Table
 
 from entrances import ENTRANCES, Entrance
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError
 
 LIMIT = 10
 """Seconds for an input."""
 GUIDES = (
-    *("wtflow_jax.datasets", "wtflow_jax.untrusted", "wtflow_jax.backbones", "wtflow_jax.model"),
-    *("wtflow_jax.stream", "wtflow_jax.report", "PIL.", "zipfile", "pickletools", "csv"),
+    *(
+        "wtflow_jax.data",
+        "wtflow_jax.support.untrusted",
+        "wtflow_jax.backbones",
+        "wtflow_jax.detector.model",
+    ),
+    *(
+        "wtflow_jax.training.stream",
+        "wtflow_jax.app.report",
+        "PIL.",
+        "zipfile",
+        "pickletools",
+        "csv",
+    ),
 )
 """Modules whose branches guide atheris."""
 

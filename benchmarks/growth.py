@@ -68,8 +68,8 @@ def measure(settings: Settings) -> peers.Figures:
     import jax
     import jax.numpy as jnp
 
-    from wtflow_jax import detector, inference
-    from wtflow_jax.config import Config
+    from wtflow_jax.detector import detector, inference
+    from wtflow_jax.detector.config import Config
 
     point = settings.start
     config = Config(width=point.width, steps_det=point.steps, steps_loc=point.steps, epochs=1)

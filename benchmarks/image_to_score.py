@@ -4,8 +4,8 @@
     python benchmarks/image_to_score.py --peer-python peer/bin/python --peers fastflow
 
 All take decoded RGB images of the same size, normalise them, run a ResNet-18 and give scores and
-maps. Ours is one compiled function (``wtflow_jax.pipeline``) with one Euler step. Images and the
-peers' weights are random, which changes no time; PatchCore's memory bank is as large as that of
+maps. Ours is one compiled function (``wtflow_jax.detector.pipeline``) with one Euler step. Images
+and the peers' weights are random, which changes no time; PatchCore's memory bank is as large as that of
 ``--images`` training images at a coreset of 0.1, PaDiM's statistics as for this size. At
 16 images PatchCore would need a distance matrix of 22 GB and is left out. anomalib 2.7 is asked for
 in an environment of its own, whose Python ``--peer-python`` names.
@@ -44,7 +44,7 @@ class Settings(peers.OnImages):
 
 def config_of(settings: Settings) -> Any:
     """Return the config of what is timed."""
-    from wtflow_jax.config import Config
+    from wtflow_jax.detector.config import Config
 
     return Config(backbone="resnet18", width=settings.width, steps_det=1)
 
@@ -54,7 +54,7 @@ def draw(settings: Settings) -> None:
     import jax
     from flax.traverse_util import flatten_dict
 
-    from wtflow_jax import detector
+    from wtflow_jax.detector import detector
 
     cells = settings.size // 32
     fitted, _ = detector.init(config_of(settings), jax.numpy.zeros((2, cells, cells, 256)))
@@ -65,8 +65,10 @@ def ours(settings: Settings) -> peers.Figures:
     """Time this library, and the first score of this process."""
     from flax.traverse_util import unflatten_dict
 
-    from wtflow_jax import backbones, compilation, detector, pipeline
-    from wtflow_jax.config import CACHE
+    from wtflow_jax import backbones
+    from wtflow_jax.detector import detector, pipeline
+    from wtflow_jax.detector.config import CACHE
+    from wtflow_jax.support import compilation
 
     compilation.keep(CACHE / "compiled")
     config = config_of(settings)

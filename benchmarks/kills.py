@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from killing import LEAVING, ROOT, SIGNALS, Death, Moment, files, finish, kill, left, trained
-from wtflow_jax.progress import bars
+from wtflow_jax.support.progress import bars
 
 IN_A_ROW = 4
 """Kills of one run at most, before it may finish."""

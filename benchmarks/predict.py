@@ -21,11 +21,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from wtflow_jax import compilation, framing, model, predicting, writing
-from wtflow_jax.config import CACHE
-from wtflow_jax.files import find
-from wtflow_jax.framing import Framed
-from wtflow_jax.pipeline import Pipeline
+from wtflow_jax.app import predicting, writing
+from wtflow_jax.data import framing
+from wtflow_jax.data.framing import Framed
+from wtflow_jax.data.listing import find
+from wtflow_jax.detector import model
+from wtflow_jax.detector.config import CACHE
+from wtflow_jax.detector.pipeline import Pipeline
+from wtflow_jax.support import compilation
 
 KINDS: tuple[writing.Kind, ...] = ("none", "overlay", "16bit")
 

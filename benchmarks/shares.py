@@ -24,8 +24,10 @@ import tyro
 from rich.table import Table
 
 import peers
-from wtflow_jax import targets, train, unet
-from wtflow_jax.compilation import XLA_OPTIONS
+from wtflow_jax.flow import targets
+from wtflow_jax.support.compilation import XLA_OPTIONS
+from wtflow_jax.training import train
+from wtflow_jax.velocities import unet
 
 WITHOUT: dict[str, tuple[Any, str, Any]] = {
     "group norm": (unet, "_norm", lambda width, dtype: lambda x: x),

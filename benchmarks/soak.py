@@ -126,8 +126,8 @@ class Programs:
 
 def experiment(place: Path, images: dict[str, int], flags: list[str]) -> list[Point]:
     """Run the experiment on all categories."""
-    import common
     import mvtec
+    from wtflow_jax.lab import common
 
     programs, points = Programs(), []
 
@@ -151,7 +151,7 @@ def wtflow(
     place: Path, images: dict[str, int], flags: list[str], forget: bool = True
 ) -> list[Point]:
     """Fit, predict and evaluate each category."""
-    from wtflow_jax import cli
+    from wtflow_jax.app import cli
 
     programs, points = Programs(), []
     for name, count in images.items():

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import tyro
 
 import peers
-from wtflow_jax import ode, unet
-from wtflow_jax.compilation import XLA_OPTIONS
+from wtflow_jax.flow import ode
+from wtflow_jax.support.compilation import XLA_OPTIONS
+from wtflow_jax.velocities import unet
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The U-Net of ``wtflow_jax.unet`` in torch: the peer it is timed and tested against."""
+"""The U-Net of ``wtflow_jax.velocities.unet`` in torch: the peer it is timed and tested against."""
 
 import math
 from typing import Any, cast

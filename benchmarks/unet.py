@@ -45,8 +45,9 @@ def ours(settings: Settings) -> peers.Figures:
     import jax
     import jax.numpy as jnp
 
-    from wtflow_jax import train, unet
-    from wtflow_jax.compilation import XLA_OPTIONS
+    from wtflow_jax.support.compilation import XLA_OPTIONS
+    from wtflow_jax.training import train
+    from wtflow_jax.velocities import unet
 
     shape = (16, 16, settings.channels)
     velocity_fn = unet.velocity(settings.width)

@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 typing.GENERATING_DOCUMENTATION = "sphinx"  # pyright: ignore[reportAttributeAccessIssue]
 
 with patch.object(Path, "expanduser", lambda path: path):  # No home of whoever builds it.
-    import wtflow_jax.config
-from wtflow_jax.types import VelocityFn  # noqa: E402
+    import wtflow_jax.detector.config
+from wtflow_jax.flow.types import VelocityFn  # noqa: E402
 
 COPIES = DOCS / "copies"
 """Pages that lie elsewhere in the repository, copied for Sphinx to find; git ignores it."""

@@ -10,14 +10,11 @@ Claim: on the data (WT) 99.05/97.95, without any 94.54/96.55, in front of the ne
 models a category: four times the cost of mvtec.py.
 """
 
-import interrupts
 import sys
 
-import common
-import paper
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, paper, views
+from wtflow_jax.support import tables
 
 
 def variants(config: Config) -> dict[str, common.Changes]:

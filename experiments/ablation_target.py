@@ -10,16 +10,13 @@ Wide-ResNet-50-2, width 768).
 Six models a category: six times the cost of mvtec.py.
 """
 
-import interrupts
 import sys
 from itertools import product
 from typing import get_args
 
-import common
-import paper
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config, TargetName
+from wtflow_jax.detector.config import Config, TargetName
+from wtflow_jax.lab import common, interrupts, paper, views
+from wtflow_jax.support import tables
 
 
 def variants(config: Config) -> dict[str, common.Changes]:

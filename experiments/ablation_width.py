@@ -12,15 +12,12 @@ Widths 32, 64 and 128; with ``--preset paper`` the paper's 128 to 768, with the 
 category, that of width 128 some twelve times mvtec.py's.
 """
 
-import interrupts
 import sys
 from itertools import product
 
-import common
-import paper
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, paper, views
+from wtflow_jax.support import tables
 
 
 def variants(config: Config) -> dict[str, common.Changes]:

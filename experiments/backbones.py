@@ -12,16 +12,13 @@ directory of files that begin with a backbone's name; what it lacks is downloade
 a backbone and category, each that of mvtec.py.
 """
 
-import interrupts
 import sys
 from itertools import product
 from typing import get_args
 
-import common
-import paper
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import BackboneName, Config
+from wtflow_jax.detector.config import BackboneName, Config
+from wtflow_jax.lab import common, interrupts, paper, views
+from wtflow_jax.support import tables
 
 
 def variants(config: Config) -> dict[str, common.Changes]:

@@ -1,20 +1,17 @@
 """WT-Flow on BTAD, three industrial products. The paper has no figures of it.
 
-    python -m wtflow_jax.datasets check btad path/to/btad
+    python -m wtflow_jax.data check btad path/to/btad
     python experiments/btad.py --root path/to/btad
 
 Cost: as mvtec.py, with two to four times the images a category. Not run here yet: no data at hand
 (docs/results.md).
 """
 
-import interrupts
 import sys
 from functools import partial
 
-import common
-import measuring
-import views
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, measuring, views
 
 EXPERIMENT = common.Experiment(
     name="btad",

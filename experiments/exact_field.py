@@ -1,7 +1,7 @@
 """No training at all: the exact field of the training patches, for every WT map.
 
 Claim, this library's own: with the closed-form minimiser of Eq. 4 in place of a network, one step
-import interrupts
+from wtflow_jax.lab import interrupts
 from a small T separates defects about as well as a flow trained under the same map, and full
 whitening is a better worst transport than layer_norm. Bottle 100/98.5 and tire
 78.5/98.9 with ``--wt whiten`` (ResNet-18), some 20 seconds a category on two CPU cores once the
@@ -18,10 +18,8 @@ It is ``mvtec.py --velocity exact --wt whiten``; flags change it. Why it works: 
 import sys
 from functools import partial
 
-import common
-import measuring
-import views
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, measuring, views
 
 EXPERIMENT = common.Experiment(
     name="exact_field",

@@ -9,14 +9,11 @@ there is no AUROC, and without masks none of pixels: the scores, maps and thresh
 the same. Cost: as mvtec.py.
 """
 
-import interrupts
 import sys
 from functools import partial
 
-import common
-import measuring
-import views
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, measuring, views
 
 EXPERIMENT = common.Experiment(
     name="folder",

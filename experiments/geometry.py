@@ -11,7 +11,6 @@ density proxy of Eq. 2 replaces.
 Cost: that of mvtec.py and some minutes more. What was found: docs/geometry.md.
 """
 
-import interrupts
 import sys
 from functools import partial
 from typing import Any
@@ -20,20 +19,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import common
-import loader
-import measuring
-import training
-import views
-from wtflow_jax import detector, figures, metrics, ode, scores, tables
-from wtflow_jax.config import Config
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax import metrics
+from wtflow_jax.detector import detector
+from wtflow_jax.detector.config import Config
+from wtflow_jax.flow import ode, scores
+from wtflow_jax.flow.types import Features, Params, VelocityFn
 from wtflow_jax.geometry.empirical import empirical_velocity
 from wtflow_jax.geometry.field_error import field_error
 from wtflow_jax.geometry.lipschitz import lipschitz_bound, lipschitz_profile
 from wtflow_jax.geometry.ot_angle import ot_angle
-from wtflow_jax.progress import bars
-from wtflow_jax.types import Features, Params, VelocityFn
+from wtflow_jax.lab import common, interrupts, loader, measuring, training, views
+from wtflow_jax.metrics import figures
+from wtflow_jax.support import tables
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.progress import bars
 
 TIMES = (0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 SAMPLES = 8

@@ -12,7 +12,6 @@ Training images are left out a fifth at a time. The likelihood is that of ``whit
 tails of x0 are. Cost: a minute a category on two CPU cores. What was found: docs/geometry.md.
 """
 
-import interrupts
 import sys
 from typing import Any
 
@@ -21,14 +20,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import kurtosis
 
-import common
-import loader
-import measuring
-import views
-from wtflow_jax import detector, tables, transport, whitening
-from wtflow_jax.config import Config
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.progress import bars
+from wtflow_jax.detector import detector
+from wtflow_jax.detector.config import Config
+from wtflow_jax.flow import transport, whitening
+from wtflow_jax.lab import common, interrupts, loader, measuring, views
+from wtflow_jax.support import tables
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.progress import bars
 
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 RANKS = (8, 32, 64, 128)

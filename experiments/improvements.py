@@ -13,13 +13,11 @@ where none of them is negative. Cost: five models a category and seed, each that
 more.
 """
 
-import interrupts
 import sys
 
-import common
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, views
+from wtflow_jax.support import tables
 
 STAGES = {"efficientnet_lite0": ("block4", "block7")}
 """The two stages of each backbone; those of a ResNet are layer2 and layer3."""

@@ -1,21 +1,18 @@
 """WT-Flow on KolektorSDD, cracks in commutators, one category. The paper has no figures of it.
 
-    python -m wtflow_jax.datasets check kolektor_sdd path/to/kolektor
+    python -m wtflow_jax.data check kolektor_sdd path/to/kolektor
     python experiments/kolektor.py --root path/to/kolektor --image-size 1280x512
 
-There is no official one-class split: ``wtflow_jax.datasets.kolektor`` says which images test. They
+There is no official one-class split: ``wtflow_jax.data.kolektor`` says which images test. They
 are two and a half times as high as wide, so give a size of that shape. Cost: as mvtec.py, with two
 and a half times the cells. Not run here yet: no data at hand (docs/results.md).
 """
 
-import interrupts
 import sys
 from functools import partial
 
-import common
-import measuring
-import views
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, measuring, views
 
 EXPERIMENT = common.Experiment(
     name="kolektor",

@@ -9,14 +9,11 @@ Claim: the loss grows from none to batch_norm to layer_norm (0.687, 0.737, 0.906
 Cost: three models a category and seed, each that of mvtec.py.
 """
 
-import interrupts
 import sys
 
-import common
-import paper
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, paper, views
+from wtflow_jax.support import tables
 
 MAPS = ("none", "batch_norm", "layer_norm")
 

@@ -1,21 +1,18 @@
 """WT-Flow on magnetic tiles, one category. The paper has no figures of it.
 
-    python -m wtflow_jax.datasets check mtd path/to/mtd
+    python -m wtflow_jax.data check mtd path/to/mtd
     python experiments/mtd.py --root path/to/mtd
 
-Four fifths of the good tiles train, the rest and all defects test: ``wtflow_jax.datasets.mtd`` says
+Four fifths of the good tiles train, the rest and all defects test: ``wtflow_jax.data.mtd`` says
 which. Cost: as mvtec.py, with four times the images. Not run here yet: no data at hand
 (docs/results.md).
 """
 
-import interrupts
 import sys
 from functools import partial
 
-import common
-import measuring
-import views
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, measuring, views
 
 EXPERIMENT = common.Experiment(
     name="mtd",

@@ -11,14 +11,11 @@ Cost: some minutes a category on two CPU cores with the preset small; the paper'
 printed beside the measured ones. What was reached: docs/results.md.
 """
 
-import interrupts
 import sys
 from functools import partial
 
-import common
-import measuring
-import views
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, measuring, views
 
 EXPERIMENT = common.Experiment(
     name="mvtec",

@@ -13,7 +13,6 @@ told from untouched ones by the detector of the other four fifths. Cost: five mo
 What was found: docs/geometry.md and docs/results.md.
 """
 
-import interrupts
 import sys
 from typing import Any
 
@@ -22,13 +21,15 @@ import numpy as np
 from jaxtyping import Float
 from rich.progress import Progress
 
-import common
-import measuring
-import views
-from wtflow_jax import detector, figures, inference, metrics, scores, tables
-from wtflow_jax.config import Config
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.progress import bars
+from wtflow_jax import metrics
+from wtflow_jax.detector import detector, inference
+from wtflow_jax.detector.config import Config
+from wtflow_jax.flow import scores
+from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.metrics import figures
+from wtflow_jax.support import tables
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.progress import bars
 
 FOLDS = 5
 FRACTIONS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0)

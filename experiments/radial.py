@@ -12,7 +12,6 @@ and defective images) and histograms.png (Fig. 9: the features before and after 
 three models, each that of mvtec.py. What was found: docs/geometry.md.
 """
 
-import interrupts
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -22,17 +21,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-import common
-import loader
-import measuring
-import paper
-import training
-import views
-from wtflow_jax import detector, tables
-from wtflow_jax.config import Config, variant
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.detector import detector
+from wtflow_jax.detector.config import Config, variant
 from wtflow_jax.geometry.radial import radial_profile
-from wtflow_jax.progress import bars
+from wtflow_jax.lab import common, interrupts, loader, measuring, paper, training, views
+from wtflow_jax.support import tables
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.progress import bars
 
 MAPS = ("none", "batch_norm", "layer_norm")
 IN_PAPER = {"none": "S-XII", "batch_norm": "S-XIII", "layer_norm": "S-XIV"}

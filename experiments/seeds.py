@@ -1,7 +1,7 @@
 """What chance does: mean, standard deviation and 95 % interval over seeds, with and without a map.
 
 Claim: the paper's ± of 0.01 (layer_norm) to 0.14 (none) is over the last ten epochs of one run;
-import interrupts
+from wtflow_jax.lab import interrupts
 from run to run, what differs?
 
     python experiments/seeds.py                                      # built-in category, 3 seeds
@@ -16,10 +16,9 @@ import sys
 import numpy as np
 from scipy import stats
 
-import common
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, views
+from wtflow_jax.support import tables
 
 
 def variants(config: Config) -> dict[str, common.Changes]:

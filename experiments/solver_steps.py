@@ -14,7 +14,6 @@ those of the last epoch; seconds are of one pass over the test images after comp
 evaluations of each test image with each.
 """
 
-import interrupts
 import sys
 import time
 from collections.abc import Callable
@@ -26,16 +25,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-import common
-import loader
-import measuring
-import paper
-import training
-import views
-from wtflow_jax import detector, figures, inference, metrics, ode, scores, tables
-from wtflow_jax.config import Config
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.progress import bars
+from wtflow_jax import metrics
+from wtflow_jax.detector import detector, inference
+from wtflow_jax.detector.config import Config
+from wtflow_jax.flow import ode, scores
+from wtflow_jax.lab import common, interrupts, loader, measuring, paper, training, views
+from wtflow_jax.metrics import figures
+from wtflow_jax.support import tables
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.progress import bars
 
 STEPS = {
     "euler": (1, 2, 5, 10, 20, 50, 100, 200, 400),

@@ -11,14 +11,12 @@ starts at 0.16 to 0.18·√D on bottle and tire (ResNet-18), the paper's batch_n
 Table XIII). Cost: ten models a category and seed, each that of mvtec.py.
 """
 
-import interrupts
 import sys
 from itertools import product
 
-import common
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, interrupts, views
+from wtflow_jax.support import tables
 
 FACTORS = (0.1, 0.22, 0.5, 1.0, 2.0)
 

@@ -12,14 +12,12 @@ scores images as pixels are, by the one-step map; "image" after ``--steps-det`` 
 models a category and seed, each that of mvtec.py.
 """
 
-import interrupts
 import sys
 from typing import get_args
 
-import common
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config, TimeLawName
+from wtflow_jax.detector.config import Config, TimeLawName
+from wtflow_jax.lab import common, interrupts, views
+from wtflow_jax.support import tables
 
 
 def variants(config: Config) -> dict[str, common.Changes]:

@@ -13,15 +13,13 @@ its own defaults; for the exact field a seed is a draw of patches. Not read: ``-
 minutes on two CPU cores. What was found: docs/geometry.md.
 """
 
-import interrupts
 import sys
 from itertools import product
 from typing import get_args
 
-import common
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config, VelocityName, WTMapName
+from wtflow_jax.detector.config import Config, VelocityName, WTMapName
+from wtflow_jax.lab import common, interrupts, views
+from wtflow_jax.support import tables
 
 
 def variants(config: Config) -> dict[str, common.Changes]:

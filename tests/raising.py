@@ -2,7 +2,7 @@
 
 import pytest
 
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError
 
 
 def fails(*parts: str):

@@ -4,8 +4,8 @@ import csv
 import importlib
 import json
 
-import common
-from wtflow_jax import cli
+from wtflow_jax.app import cli
+from wtflow_jax.lab import common
 
 
 def run(name, *flags):

@@ -11,8 +11,8 @@ import time
 import pytest
 from raising import fails
 
-from wtflow_jax import atomic
-from wtflow_jax.atomic import (
+from wtflow_jax.support import atomic
+from wtflow_jax.support.atomic import (
     LOCK,
     alone,
     check_empty,
@@ -24,8 +24,8 @@ from wtflow_jax.atomic import (
 KILLED = """
 import os, sys
 from pathlib import Path
-from wtflow_jax import atomic
-from wtflow_jax.atomic import alone, replacing, replacing_directory
+from wtflow_jax.support import atomic
+from wtflow_jax.support.atomic import alone, replacing, replacing_directory
 target, how = Path(sys.argv[1]), sys.argv[2]
 with {"file": replacing, "directory": replacing_directory, "alone": alone}[how](target) as part:
     if how == "file":

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from wtflow_jax import backbones
 from wtflow_jax.backbones import weights
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError
 
 
 def reference_state(name, seed=0):

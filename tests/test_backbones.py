@@ -13,7 +13,7 @@ from conftest import shared
 
 from wtflow_jax import backbones
 from wtflow_jax.backbones import efficientnet_lite, resnet, weights
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError
 
 RESNETS = ("resnet18", "resnet34", "wide_resnet50_2")
 TOLERANCE = 1e-4

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from raising import fails
 
-from wtflow_jax.datasets import builtin, categories, generate, open_category, read_mask
+from wtflow_jax.data import builtin, categories, generate, open_category, read_mask
 
 DIGEST = "5e920d7ecfca5224"
 

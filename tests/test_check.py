@@ -7,9 +7,9 @@ import trees
 from conftest import shared
 from raising import fails
 
-from wtflow_jax.datasets.__main__ import main
-from wtflow_jax.datasets.check import Row, check
-from wtflow_jax.datasets.layouts import LAYOUTS, Counts
+from wtflow_jax.data.__main__ import main
+from wtflow_jax.data.check import Row, check
+from wtflow_jax.data.layouts import LAYOUTS, Counts
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_nothing_to_read(tmp_path, capsys, monkeypatch):
 
 def test_command_line():
     root = shared("data", "mvtec_ad")
-    command = [sys.executable, "-m", "wtflow_jax.datasets", "check"]
+    command = [sys.executable, "-m", "wtflow_jax.data", "check"]
     done = subprocess.run([*command, "mvtec_ad", str(root)], capture_output=True, text=True)
     assert "│ bottle     │ test defective │    63 │        63 │ complete │" in done.stdout
     complete = len(LAYOUTS["mvtec_ad"].categories(root)) == 15

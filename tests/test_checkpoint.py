@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from test_train import SETTINGS, X0, equal, fresh, last, objective
 
-import training
-from wtflow_jax import checkpoint, detector, schedule, train
-from wtflow_jax.checkpoint import Checkpoints
-from wtflow_jax.config import Config
+from wtflow_jax.detector import detector
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import training
+from wtflow_jax.training import checkpoint, schedule, train
+from wtflow_jax.training.checkpoint import Checkpoints
 
 
 def history(epoch):

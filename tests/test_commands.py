@@ -22,9 +22,9 @@ import pytest
 import trees
 from safetensors.numpy import save_file
 
-import common
-from wtflow_jax import cli
+from wtflow_jax.app import cli
 from wtflow_jax.backbones import resnet
+from wtflow_jax.lab import common
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,7 +77,7 @@ if f"\nnumpy=={np.__version__}\n" not in (ROOT / "constraints.txt").read_text():
     ELSEWHERE["pyright"] = "checks types with the versions of constraints.txt"
 TESTED = "exact_field", "geometry", "pooling", "radial", "velocities", "ablation_target"
 """Experiments that test_questions.py and test_experiment.py run, and README's all.py."""
-STATUS = {"python -m wtflow_jax.datasets check": 1}
+STATUS = {"python -m wtflow_jax.data check": 1}
 """Where a command should not end in 0: our few images are not the published ones."""
 
 
@@ -170,7 +170,7 @@ def place(tmp_path, weights, model, kept, monkeypatch):
     shutil.copytree(model, tmp_path / "model")
     monkeypatch.chdir(tmp_path)
     # What a command has compiled stays with the tests.
-    monkeypatch.setattr("wtflow_jax.compilation.keep", lambda directory: None)
+    monkeypatch.setattr("wtflow_jax.support.compilation.keep", lambda directory: None)
     return tmp_path
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from raising import fails
 
-from wtflow_jax import compilation
+from wtflow_jax.support import compilation
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wtflow_jax import decision
+from wtflow_jax.metrics import threshold as decision
 
 
 @pytest.mark.parametrize(

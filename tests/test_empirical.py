@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fields import gaussian_endpoint
 
-from wtflow_jax import ode
+from wtflow_jax.flow import ode
 from wtflow_jax.geometry.empirical import EARLIEST, empirical_velocity, posterior_mean
 
 RNG = np.random.default_rng(0)

@@ -11,9 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from wtflow_jax import backbones, fitting, predicting
-from wtflow_jax.estimator import WTFlow
-from wtflow_jax.framing import Framing
+from wtflow_jax import backbones
+from wtflow_jax.app import fitting, predicting
+from wtflow_jax.app.estimator import WTFlow
+from wtflow_jax.data.framing import Framing
 
 NOVELTY = (
     "it knows the samples it was fitted on, and its offset is from scores of samples left out: of "

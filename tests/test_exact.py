@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax import detector, exact, inference, patch
-from wtflow_jax.config import Config, defaults, variant
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.detector import detector, inference
+from wtflow_jax.detector.config import Config, defaults, variant
 from wtflow_jax.geometry.empirical import empirical_velocity
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.velocities import exact, patch
 
 MAPS = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3, 4, 5)), jnp.float32)
 KEY = jax.random.key(0)

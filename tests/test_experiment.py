@@ -12,10 +12,9 @@ from PIL import Image
 from raising import fails
 from running import one_line, rows, run
 
-import common
 import mvtec as main_job
-import training
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, training
 
 ROOT = Path(__file__).parents[1]
 METRICS = {"image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pixel_f1"} | {
@@ -153,7 +152,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, cache, tmp_path):
     out, _ = finished
     script = (
         "import sys, common\n"
-        "from wtflow_jax.checkpoint import Checkpoints\n"
+        "from wtflow_jax.training.checkpoint import Checkpoints\n"
         "save = Checkpoints.save\n"
         "def stop(self, state, history, past):\n"
         "    save(self, state, history, past)\n"

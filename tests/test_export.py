@@ -17,10 +17,13 @@ import pytest
 import trees
 from running import one_line, table, wtflow
 
-from wtflow_jax import exact, export, framing, model, ode, predicting
+from wtflow_jax.app import export, predicting
 from wtflow_jax.backbones import efficientnet_lite
-from wtflow_jax.datasets import open_image
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.data import framing, open_image
+from wtflow_jax.detector import model
+from wtflow_jax.flow import ode
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.velocities import exact
 
 DOCS = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
 LOADERS = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)

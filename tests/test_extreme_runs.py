@@ -11,10 +11,11 @@ import trees
 from raising import fails
 from running import wtflow
 
-from wtflow_jax import detector, inference, model, scores, transport, whitening
-from wtflow_jax.config import Config, defaults
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.estimator import WTFlow
+from wtflow_jax.app.estimator import WTFlow
+from wtflow_jax.detector import detector, inference, model
+from wtflow_jax.detector.config import Config, defaults
+from wtflow_jax.flow import scores, transport, whitening
+from wtflow_jax.support.errors import WTFlowError
 
 RNG = np.random.default_rng(0)
 GOOD = np.abs(RNG.normal(1, 1, (5, 4, 4, 3))).astype(np.float32)

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raising import fails
 
-from wtflow_jax import decision, metrics, ode, schedule, scores
+from wtflow_jax import metrics
+from wtflow_jax.flow import ode, scores
 from wtflow_jax.geometry.empirical import EARLIEST, empirical_velocity, posterior_mean
+from wtflow_jax.metrics import threshold as decision
+from wtflow_jax.training import schedule
 
 LARGEST = float(np.finfo(np.float32).max)
 FLOATS = st.floats(-LARGEST, LARGEST, width=32)

@@ -4,9 +4,10 @@ import pytest
 import trees
 from safetensors.numpy import load_file, save_file
 
-from wtflow_jax import backbones, datasets
+from wtflow_jax import backbones
+from wtflow_jax import data as datasets
 from wtflow_jax.backbones import features
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError
 
 SIZE = (64, 96)
 

@@ -5,8 +5,8 @@ import io
 import pytest
 import trees
 
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.files import find
+from wtflow_jax.data.listing import find
+from wtflow_jax.support.errors import WTFlowError
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import pytest
 import trees
 from PIL import Image
 
-from wtflow_jax import datasets, framing, threads
-from wtflow_jax.framing import Framing
+from wtflow_jax import data as datasets
+from wtflow_jax.data import framing
+from wtflow_jax.data.framing import Framing
+from wtflow_jax.support import threads
 
 
 def image(height, width):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax import ode, targets
+from wtflow_jax.flow import ode, targets
 from wtflow_jax.geometry.centripetal import centripetal_potential, mean_velocity
 from wtflow_jax.geometry.empirical import empirical_velocity
 from wtflow_jax.geometry.field_error import field_error

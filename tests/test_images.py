@@ -6,8 +6,8 @@ import trees
 from PIL import Image
 from raising import fails
 
-from wtflow_jax.datasets import Sample, parse_size, read_image, read_mask
-from wtflow_jax.datasets.images import check_sample
+from wtflow_jax.data import Sample, parse_size, read_image, read_mask
+from wtflow_jax.data.images import check_sample
 
 
 def test_colour_resized_to_height_by_width(tmp_path):

@@ -7,14 +7,7 @@ import trees
 from conftest import shared
 from raising import fails
 
-from wtflow_jax.datasets import (
-    LAYOUTS,
-    Sample,
-    categories,
-    open_category,
-    read_image,
-    read_mask,
-)
+from wtflow_jax.data import LAYOUTS, Sample, categories, open_category, read_image, read_mask
 
 
 def kinds(category):

@@ -5,13 +5,7 @@ import pytest
 import trees
 from raising import fails
 
-from wtflow_jax.datasets import (
-    Saturation,
-    categories,
-    open_category,
-    read_mask,
-    regions,
-)
+from wtflow_jax.data import Saturation, categories, open_category, read_mask, regions
 
 
 def test_loco(tmp_path):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax import loss, paths, targets
+from wtflow_jax.flow import loss, paths, targets
 
 KEY = jax.random.key(3)
 

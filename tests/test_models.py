@@ -13,12 +13,10 @@ import trees
 from PIL import Image
 from test_structure import PACKAGE, imported
 
-import common
-import models
 import mvtec
-import training
-from wtflow_jax import checksum
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common, models, training
+from wtflow_jax.support import checksum
 
 # Their code decides no number of a model: names of types and errors, flags (whose values count),
 # files, and where scores become metrics.

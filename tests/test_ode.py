@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax import ode
+from wtflow_jax.flow import ode
 
 X0 = jnp.array([[0.3, -1.2, 2.0], [1.5, -2.5, 0.0]])
 

@@ -6,9 +6,9 @@ from statistics import fmean
 
 import pytest
 
-import paper
-from paper import Figure, table
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import paper
+from wtflow_jax.lab.paper import Figure, table
 
 MVTEC_AD = [
     "carpet",

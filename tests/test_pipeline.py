@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import trees
 
-from wtflow_jax import backbones, datasets, detector, inference, pipeline, scores
+from wtflow_jax import backbones
+from wtflow_jax import data as datasets
 from wtflow_jax.backbones import features
-from wtflow_jax.config import Config
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.detector import detector, inference, pipeline
+from wtflow_jax.detector.config import Config
+from wtflow_jax.flow import scores
+from wtflow_jax.support.errors import WTFlowError
 
 SIZE = (64, 96)
 
@@ -85,8 +88,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from wtflow_jax import backbones, compilation, detector, pipeline
-from wtflow_jax.config import Config
+from wtflow_jax import backbones
+from wtflow_jax.support import compilation
+from wtflow_jax.detector import detector, pipeline
+from wtflow_jax.detector.config import Config
 compilation.keep(Path(sys.argv[1]))
 config = Config(backbone="efficientnet_lite0", width=8, solver=sys.argv[2])
 lite0 = backbones.load("efficientnet_lite0", cache=Path(sys.argv[1]) / "weights")

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from wtflow_jax import plan, train, unet
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax import plan
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.training import train
+from wtflow_jax.velocities import unet
 
 SHAPES = [(16, 24, (5, 6)), (64, 256, (16, 16)), (128, 1024, (16, 16)), (768, 1024, (16, 16))]
 BATCH = 8
@@ -59,7 +61,9 @@ def test_bytes_are_xlas(width, channels, cells):
 MESH = """
 import re, sys
 import jax, jax.numpy as jnp
-from wtflow_jax import plan, sharding, train, unet
+from wtflow_jax import plan
+from wtflow_jax.training import sharding, train
+from wtflow_jax.velocities import unet
 data, model, width, channels, batch = map(int, sys.argv[1:])
 objective = train.Objective(unet.velocity(width), layout=sharding.layout(data, model))
 x = jnp.zeros((16, 16, channels))

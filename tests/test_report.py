@@ -10,8 +10,8 @@ import trees
 from running import wtflow
 
 from report import start
-from wtflow_jax import figures
 from wtflow_jax.geometry.radial import Radii
+from wtflow_jax.metrics import figures
 
 SCORES = [0.1, 0.3, 0.55, 0.4, 0.7, 0.9]
 DEFECTIVE = [False, False, False, True, True, True]

@@ -14,13 +14,14 @@ from PIL import Image
 from raising import fails
 from running import one_line, table, wtflow
 
-from wtflow_jax import datasets, threads
-from wtflow_jax.datasets import Sample, open_image, read_image
-from wtflow_jax.datasets.__main__ import main as check
-from wtflow_jax.datasets.images import is_large, read_labels
-from wtflow_jax.errors import WTFlowError, shown
-from wtflow_jax.files import find
-from wtflow_jax.framing import Framing, frame, framed, size_for
+from wtflow_jax import data as datasets
+from wtflow_jax.data import Sample, open_image, read_image
+from wtflow_jax.data.__main__ import main as check
+from wtflow_jax.data.framing import Framing, frame, framed, size_for
+from wtflow_jax.data.images import is_large, read_labels
+from wtflow_jax.data.listing import find
+from wtflow_jax.support import threads
+from wtflow_jax.support.errors import WTFlowError, shown
 
 # Messages
 
@@ -84,11 +85,12 @@ def test_unusual_images_have_a_right_reading(tmp_path):
 
 def test_large_images_are_decoded_in_their_turn(tmp_path, monkeypatch):
     """At most one at a time, however many are taken ahead."""
-    monkeypatch.setattr("wtflow_jax.datasets.images.LARGE", 64 * 64)
+    monkeypatch.setattr("wtflow_jax.data.images.LARGE", 64 * 64)
     paths = [trees.write(tmp_path / f"{i}.png", trees.picture(i)) for i in range(9)]
     decoded = []
     monkeypatch.setattr(
-        "wtflow_jax.framing.open_image", lambda path: (decoded.append(path), open_image(path))[1]
+        "wtflow_jax.data.framing.open_image",
+        lambda path: (decoded.append(path), open_image(path))[1],
     )
     for i, (path, _) in enumerate(framed(paths, Framing((64, 64)))):
         assert path == paths[i]
@@ -250,7 +252,7 @@ def test_a_directory_that_is_no_utf_8(small_model, tmp_path):
             trees.write(root / kind / f"{i}.png", trees.noisy(80 + i))
     code = """
 import sys
-from wtflow_jax.cli import main
+from wtflow_jax.app.cli import main
 model, root, found = sys.argv[1:]
 assert main(["evaluate", model, root, "--out", root + "/out"]) == 0
 assert main(["report", root + "/out"]) == 0

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from wtflow_jax import scores
+from wtflow_jax.flow import scores
 
 
 def test_density_proxy_is_one_less_the_normal_density():

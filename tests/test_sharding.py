@@ -16,9 +16,9 @@ import pytest
 import trees
 from jax.sharding import PartitionSpec
 
-import common
-from wtflow_jax import sharding
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.lab import common
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.training import sharding
 
 
 def port():

@@ -10,14 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
-import training
-from wtflow_jax import command, schedule, signals, train
-from wtflow_jax.config import Config
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import training
+from wtflow_jax.support import command, signals
+from wtflow_jax.training import schedule, train
 
 ROOT = Path(__file__).parents[1]
 START = """
 import hashlib, sys, time
-from wtflow_jax import command, signals
+from wtflow_jax.support import command, signals
 signals.GRACE = 0.5
 
 def work():

@@ -15,11 +15,15 @@ from raising import fails
 from running import one_line, wtflow
 from safetensors.numpy import save_file
 
-from wtflow_jax import checksum, datasets, figures, model, stream, untrusted
+from wtflow_jax import data as datasets
+from wtflow_jax.app.report import page
 from wtflow_jax.backbones import features, weights
-from wtflow_jax.datasets.loco import read_saturations
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.report import page
+from wtflow_jax.data.loco import read_saturations
+from wtflow_jax.detector import model
+from wtflow_jax.metrics import figures
+from wtflow_jax.support import checksum, untrusted
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.training import stream
 
 
 def quiet(call, *arguments):

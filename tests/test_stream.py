@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import trees
 
-import common
 import mvtec
-from wtflow_jax import detector, stream
-from wtflow_jax.config import Config
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.detector import detector
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import common
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.training import stream
 
 MAPS = np.random.default_rng(0).normal(1, 2, (11, 4, 4, 3)).astype(np.float32)
 

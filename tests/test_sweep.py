@@ -12,7 +12,7 @@ import pytest
 import trees
 from running import wtflow
 
-import sweep
+from wtflow_jax.lab import sweep
 
 
 def read(out):

@@ -6,17 +6,14 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import all as every
 import pytest
 from rich.console import Console
 
-import all as every
-import common
-import document
-import paper
-import views
-from wtflow_jax import tables
-from wtflow_jax.config import Config, variant
-from wtflow_jax.datasets import LAYOUTS
+from wtflow_jax.data import LAYOUTS
+from wtflow_jax.detector.config import Config, variant
+from wtflow_jax.lab import common, document, paper, views
+from wtflow_jax.support import tables
 
 SMALL = tables.Table("Title", ["name", "first", "second"], [["a", "1.00", "2.00"]], ["Note."])
 

@@ -13,10 +13,9 @@ import pytest
 import trees
 from raising import fails
 
-import common
 import mvtec
-import wtflow_jax.datasets
-from wtflow_jax.datasets import (
+import wtflow_jax.data
+from wtflow_jax.data import (
     LAYOUTS,
     Sample,
     Saturation,
@@ -27,7 +26,8 @@ from wtflow_jax.datasets import (
     regions,
     tfds,
 )
-from wtflow_jax.datasets.__main__ import main
+from wtflow_jax.data.__main__ import main
+from wtflow_jax.lab import common
 
 library = pytest.importorskip("tensorflow_datasets")
 
@@ -151,7 +151,7 @@ def test_bytes_are_kept_whatever_they_are(ad):
 
 
 def test_many_shards_keep_the_order(ad, monkeypatch):
-    from wtflow_jax.datasets import tfds_builders
+    from wtflow_jax.data import tfds_builders
 
     root, out = ad
     monkeypatch.setattr(tfds_builders, "SHARD", 300)
@@ -185,7 +185,7 @@ def test_stored_files_compare_by_name(ad):
 
 
 def test_builders_are_registered(ad):
-    from wtflow_jax.datasets import tfds_builders
+    from wtflow_jax.data import tfds_builders
 
     root, out = ad
     assert tfds_builders.BUILDERS.keys() == LAYOUTS.keys()
@@ -213,7 +213,7 @@ class Socket(socket.socket):
     connect_ex = connect
 socket.socket = Socket
 socket.getaddrinfo = lambda *a, **k: os._exit(4)
-import wtflow_jax, wtflow_jax.datasets.__main__ as command
+import wtflow_jax, wtflow_jax.data.__main__ as command
 assert not {{"tensorflow", "tensorflow_datasets"}} & set(sys.modules)
 status = command.main(["prepare", "mvtec_ad", {str(root)!r}, "--data-dir", {str(out)!r}])
 category = command.tfds.open_category(Path({str(out)!r}), "part", "mvtec_ad")
@@ -255,7 +255,7 @@ def test_prepared_before(ad, capsys):
 def test_killed(ad):
     root, out = ad
     script = (
-        "import os; from pathlib import Path; from wtflow_jax.datasets import tfds\n"
+        "import os; from pathlib import Path; from wtflow_jax.data import tfds\n"
         f"tfds.prepare('mvtec_ad', Path({str(root)!r}), Path({str(out)!r}), 'part',"
         " lambda done, total: done == 2 and os.kill(os.getpid(), 9))"
     )
@@ -307,8 +307,8 @@ def test_one_at_a_time(ad):
 def test_not_installed(ad, monkeypatch, capsys):
     root, out = ad
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    monkeypatch.delitem(sys.modules, "wtflow_jax.datasets.tfds_builders", raising=False)
-    monkeypatch.delattr(wtflow_jax.datasets, "tfds_builders", raising=False)
+    monkeypatch.delitem(sys.modules, "wtflow_jax.data.tfds_builders", raising=False)
+    monkeypatch.delattr(wtflow_jax.data, "tfds_builders", raising=False)
     assert main(["prepare", "mvtec_ad", str(root), "--data-dir", str(out)]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: tensorflow-datasets is not installed")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wtflow_jax.backbones import torch_pickle
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError
 
 FORMATS = ("zip", "legacy")
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"

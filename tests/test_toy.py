@@ -10,7 +10,7 @@ import plane
 import potential
 import ring_flow
 import singularity
-from wtflow_jax import ode
+from wtflow_jax.flow import ode
 from wtflow_jax.geometry.empirical import empirical_velocity
 from wtflow_jax.geometry.lipschitz import lipschitz_bound, lipschitz_profile
 

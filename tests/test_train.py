@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from jax import tree
 
-from wtflow_jax import detector, inference, schedule, scores, targets, train
-from wtflow_jax.config import Config
+from wtflow_jax.detector import detector, inference
+from wtflow_jax.detector.config import Config
+from wtflow_jax.flow import scores, targets
+from wtflow_jax.training import schedule, train
 
 TRACES = []
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax import transport
+from wtflow_jax.flow import transport
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax import unet
+from wtflow_jax.velocities import unet
 
 KEY = jax.random.key(0)
 

@@ -5,14 +5,8 @@ import pytest
 import trees
 from raising import fails
 
-from wtflow_jax.datasets import (
-    LAYOUTS,
-    Sample,
-    categories,
-    open_category,
-    read_mask,
-)
-from wtflow_jax.datasets.split import hold_out
+from wtflow_jax.data import LAYOUTS, Sample, categories, open_category, read_mask
+from wtflow_jax.data.split import hold_out
 
 # MTD
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from wtflow_jax import whitening
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.flow import whitening
+from wtflow_jax.support.errors import WTFlowError
 
 
 @pytest.fixture

@@ -16,7 +16,11 @@ from PIL import Image
 from running import table, wtflow
 from sklearn.metrics import roc_auc_score
 
-from wtflow_jax import backbones, checksum, figures, fitting, model, predicting
+from wtflow_jax import backbones
+from wtflow_jax.app import fitting, predicting
+from wtflow_jax.detector import model
+from wtflow_jax.metrics import figures
+from wtflow_jax.support import checksum
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +153,7 @@ def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
 
 
 def test_more_features_than_memory_are_refused(place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("wtflow_jax.memory.limit", lambda: 2**12)
+    monkeypatch.setattr("wtflow_jax.support.memory.limit", lambda: 2**12)
     assert wtflow("fit", place / "good", "--out", tmp_path / "m", "--image-size", "64") == 1
     assert "12 images have about 0.0 GiB of features" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()

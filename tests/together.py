@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wtflow_jax import detector, schedule, sharding, stream
-from wtflow_jax.checkpoint import Checkpoints
-from wtflow_jax.config import Config
+from wtflow_jax.detector import detector
+from wtflow_jax.detector.config import Config
+from wtflow_jax.training import schedule, sharding, stream
+from wtflow_jax.training.checkpoint import Checkpoints
 
 
 def main(

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import plane
-from wtflow_jax import transport
+from wtflow_jax.flow import transport
 
 RADIUS = 3.0
 POINT = (1.2, 0.6)

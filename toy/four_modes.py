@@ -18,8 +18,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import plane
-from wtflow_jax import ode, transport
-from wtflow_jax.types import Samples
+from wtflow_jax.flow import ode, transport
+from wtflow_jax.flow.types import Samples
 
 RADIUS = 10.0
 DISTANCES = (2.0, 5.0, 8.0)

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import plane
-from wtflow_jax import metrics, ode, scores, targets
+from wtflow_jax import metrics
+from wtflow_jax.flow import ode, scores, targets
 from wtflow_jax.geometry.empirical import empirical_velocity
 
 OUTLIERS = {"intersecting": (-1.0, -1.0), "disjoint": (5.0, 5.0), "overlapping": (0.0, 0.0)}

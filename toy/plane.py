@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wtflow_jax import train
-from wtflow_jax.targets import Target
-from wtflow_jax.types import Params, Sample, Samples, Time
+from wtflow_jax.flow.targets import Target
+from wtflow_jax.flow.types import Params, Sample, Samples, Time
+from wtflow_jax.training import train
 
 BATCH = 256
 

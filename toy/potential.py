@@ -16,7 +16,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import plane
-from wtflow_jax import targets
+from wtflow_jax.flow import targets
 from wtflow_jax.geometry.centripetal import centripetal_potential, mean_velocity
 
 DIMENSIONS = (2, 16, 128, 1024)

@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 import plane
-from wtflow_jax import ode
+from wtflow_jax.flow import ode
+from wtflow_jax.flow.types import Params, Sample, Time
 from wtflow_jax.geometry.empirical import EARLIEST, posterior_mean
-from wtflow_jax.types import Params, Sample, Time
 
 MEAN = (0.5, 0.2)
 RADIUS = float(np.sqrt(2))

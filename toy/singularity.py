@@ -15,11 +15,11 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import plane
-from wtflow_jax import targets
+from wtflow_jax.flow import targets
+from wtflow_jax.flow.types import Samples
 from wtflow_jax.geometry.empirical import empirical_velocity
 from wtflow_jax.geometry.field_error import field_error
 from wtflow_jax.geometry.lipschitz import lipschitz_bound, lipschitz_profile
-from wtflow_jax.types import Samples
 
 DIMENSIONS = (2, 16, 128, 1024)
 TIMES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, UInt8
 
 from wtflow_jax.backbones import efficientnet_lite, resnet
 from wtflow_jax.backbones import weights as weight_files
-from wtflow_jax.errors import WTFlowError
-from wtflow_jax.types import Features, Params
+from wtflow_jax.flow.types import Features, Params
+from wtflow_jax.support.errors import WTFlowError
 
 MEAN = (0.485, 0.456, 0.406)
 """ImageNet's mean, RGB in [0, 1]."""

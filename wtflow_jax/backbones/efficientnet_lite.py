@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from wtflow_jax.backbones.weights import ConvReader, State
-from wtflow_jax.types import Params
+from wtflow_jax.flow.types import Params
 
 Map = Float[Array, "n _ _ _"]
 

@@ -16,16 +16,16 @@ import safetensors.numpy
 from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
-from wtflow_jax import untrusted
-from wtflow_jax.atomic import replacing, sweep
 from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
-from wtflow_jax.compilation import XLA_OPTIONS
-from wtflow_jax.datasets import Sample, read_image
-from wtflow_jax.datasets.images import is_large
-from wtflow_jax.datasets.sample import File
-from wtflow_jax.errors import WTFlowError, shown
-from wtflow_jax.threads import ahead
-from wtflow_jax.types import Params, Stored
+from wtflow_jax.data import Sample, read_image
+from wtflow_jax.data.images import is_large
+from wtflow_jax.data.sample import File
+from wtflow_jax.flow.types import Params, Stored
+from wtflow_jax.support import untrusted
+from wtflow_jax.support.atomic import replacing, sweep
+from wtflow_jax.support.compilation import XLA_OPTIONS
+from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.support.threads import ahead
 
 VERSION = "2"
 """Raised whenever the same images would give other numbers, or files another form."""
@@ -212,7 +212,7 @@ def extract_shards(
         WTFlowError: as ``extract``; the extra is not installed.
     """
     try:
-        from wtflow_jax import stream
+        from wtflow_jax.training import stream
     except ImportError as error:
         raise WTFlowError(
             f"{len(samples)} images: their features do not fit into memory, and to stream them "

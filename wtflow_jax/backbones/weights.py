@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from wtflow_jax import untrusted
-from wtflow_jax.atomic import replacing
 from wtflow_jax.backbones import torch_pickle
-from wtflow_jax.errors import WTFlowError
+from wtflow_jax.support import untrusted
+from wtflow_jax.support.atomic import replacing
+from wtflow_jax.support.errors import WTFlowError
 
 State = dict[str, np.ndarray]
 

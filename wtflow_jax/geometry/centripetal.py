@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from wtflow_jax.targets import Target
-from wtflow_jax.types import PRNGKey, Sample
+from wtflow_jax.flow.targets import Target
+from wtflow_jax.flow.types import PRNGKey, Sample
 
 
 def centripetal_potential(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from wtflow_jax.types import Sample, Samples, Time
+from wtflow_jax.flow.types import Sample, Samples, Time
 
 EARLIEST = 1e-4
 """The field is singular at t = 0: earlier times are answered as this one."""

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from wtflow_jax import paths, targets
-from wtflow_jax.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
+from wtflow_jax.flow import paths, targets
+from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
 
 
 class LipschitzProfile(NamedTuple):

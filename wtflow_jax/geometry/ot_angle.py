@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import linear_sum_assignment
 
-from wtflow_jax.types import Params, Samples, VelocityFn
+from wtflow_jax.flow.types import Params, Samples, VelocityFn
 
 
 class OTAngle(NamedTuple):

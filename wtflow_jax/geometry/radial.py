@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from wtflow_jax import ode
-from wtflow_jax.types import Params, Sample, Samples, VelocityFn
+from wtflow_jax.flow import ode
+from wtflow_jax.flow.types import Params, Sample, Samples, VelocityFn
 
 BATCH = 16
 

@@ -2,14 +2,7 @@
 
 from wtflow_jax.metrics.curves import Curves, curves
 from wtflow_jax.metrics.ranking import F1Max, UndefinedMetric, auroc, average_precision, f1_max
-from wtflow_jax.metrics.regions import (
-    Region,
-    Regions,
-    aupro,
-    label_regions,
-    pixel_metrics,
-    spro,
-)
+from wtflow_jax.metrics.regions import Region, Regions, aupro, label_regions, pixel_metrics, spro
 
 __all__ = [
     "Curves",

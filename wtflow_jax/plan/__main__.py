@@ -5,7 +5,8 @@ import sys
 import tyro
 from rich.console import Console
 
-from wtflow_jax import command, plan
+from wtflow_jax import plan
+from wtflow_jax.support import command
 
 
 def _show() -> int:

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from wtflow_jax.errors import WTFlowError
 from wtflow_jax.plan.layers import FIRST, network
+from wtflow_jax.support.errors import WTFlowError
 
 FLOAT = 4
 """Bytes of a float32: parameters, moments, gradients and features."""

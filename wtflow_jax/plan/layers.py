@@ -58,7 +58,7 @@ FIRST = 2
 
 
 def network(width: int, channels: int, cells: tuple[int, int]) -> Network:
-    """Return the layers of ``wtflow_jax.unet.UNet``.
+    """Return the layers of ``wtflow_jax.velocities.unet.UNet``.
 
     Args:
         width: base width B.

@@ -1,0 +1,209 @@
+"""WT-Flow as a scikit-learn outlier detector: in pipelines, and in model selection."""
+
+import hashlib
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, no_type_check
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from wtflow_jax import backbones
+from wtflow_jax.app import fitting
+from wtflow_jax.backbones import Backbone, features
+from wtflow_jax.data.images import MULTIPLE
+from wtflow_jax.detector import detector, inference, pipeline
+from wtflow_jax.detector.config import (
+    CACHE,
+    BackboneName,
+    Config,
+    VelocityName,
+    WTMapName,
+    defaults,
+)
+from wtflow_jax.flow import scores
+from wtflow_jax.metrics import threshold as decision
+
+
+class WTFlow(OutlierMixin, BaseEstimator):
+    """Outliers by time-reversed flow matching from data to noise (arXiv 2508.05461v2).
+
+    What it takes, X:
+
+    - (n, c) numbers: n samples, each a feature map of one cell;
+    - (n, h, w, c) floating point: feature maps;
+    - (n, H, W, 3) uint8: RGB images, H and W multiples of 32, whose features are taken by
+      ``backbone``.
+
+    ``fit`` takes normal samples alone, and scores each by models that were fitted without it: these
+    scores set ``offset_``.
+
+    Args:
+        false_alarms: share of normal samples that may be called outliers, in (0, 1); n samples
+            promise 1/(n + 1) at best.
+        wt: WT map.
+        velocity: the exact field of the samples, or a network that is trained on them.
+        alpha: of whiten; see ``Config``, as all that follow.
+        rank: of whiten.
+        patches: of the exact field.
+        width: of a network; None takes the default of ``velocity``.
+        epochs: of its training; None likewise.
+        learning_rate: of its training.
+        backbone: of images.
+        layer: of the backbone.
+        weights: of the backbone.
+        random_state: seed, or a generator that draws one.
+
+    Attributes:
+        offset_: ``score_samples`` of an outlier is less.
+        rate_: share of normal samples that are expected to be.
+        shape_: of a sample's feature map, (h, w, c).
+        n_features_in_: ``X.shape[1]``.
+    """
+
+    # Of any value: scikit-learn's convention is that fit checks them.
+    @no_type_check
+    def __init__(
+        self,
+        *,
+        false_alarms: float = 0.01,
+        wt: WTMapName = "whiten",
+        velocity: VelocityName = "exact",
+        alpha: float = 0.1,
+        rank: int = 64,
+        patches: int = 12_000,
+        width: int | None = None,
+        epochs: int | None = None,
+        learning_rate: float = 3e-3,
+        backbone: BackboneName = "efficientnet_lite0",
+        layer: tuple[str, ...] = (),
+        weights: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        """Keep the choices; they are looked at by ``fit``."""
+        self.false_alarms = false_alarms
+        self.wt = wt
+        self.velocity = velocity
+        self.alpha = alpha
+        self.rank = rank
+        self.patches = patches
+        self.width = width
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.backbone = backbone
+        self.layer = layer
+        self.weights = weights
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> "WTFlow":
+        """Fit on normal samples.
+
+        Args:
+            X: as the class says.
+            y: not read.
+
+        Raises:
+            ValueError: X cannot be used.
+            WTFlowError: a choice is out of its range, or too few samples are different ones.
+        """
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.config_ = self._config(seed)
+        maps, where = self._maps(X, reset=True)
+        self.shape_ = maps.shape[1:]
+        digests = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in maps)
+        windows = fitting.Windows(maps, np.arange(len(maps)), digests)
+        held_out = fitting.cross_fit(windows, self.config_, where).scores
+        threshold = decision.threshold(held_out, self.config_.false_alarms)
+        fitted = detector.fit(self.config_, jnp.asarray(maps))
+        # Without the functions: a fitted estimator can be pickled.
+        self.params_, self.stats_ = fitted.params, fitted.stats
+        self.offset_, self.rate_ = -threshold.value, threshold.rate
+        return self
+
+    def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
+        """Return how normal samples are: less the score of Algorithm 1, higher is more normal."""
+        return -self._predict(X).scores.astype(np.float64)
+
+    def anomaly_maps(self, X: Any) -> Float[np.ndarray, "n H W"]:
+        """Return where samples are anomalous: a score a pixel of images, or a cell of maps."""
+        return self._predict(X).maps
+
+    def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
+        """Return ``score_samples`` less ``offset_``: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> Int[np.ndarray, " n"]:
+        """Return 1 for normal samples and −1 for outliers."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def _predict(self, X: Any) -> inference.Prediction:
+        check_is_fitted(self)
+        maps, where = self._maps(X, reset=False)
+        if maps.shape[1:] != self.shape_:
+            raise ValueError(f"X has samples of shape {maps.shape[1:]}, fit saw {self.shape_}")
+        fitted = detector.restored(self.config_, self.params_, self.stats_)
+        return inference.predict(fitted, maps, self.config_, where)
+
+    def _config(self, seed: int) -> Config:
+        asked = {
+            "false_alarms": self.false_alarms,
+            "alpha": self.alpha,
+            "rank": self.rank,
+            "patches": self.patches,
+            "width": self.width,
+            "epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "seed": seed,
+        }
+        usual = defaults(Config(wt=self.wt, velocity=self.velocity))
+        config = replace(usual, **{k: v for k, v in asked.items() if v is not None})
+        config.check()
+        return config
+
+    def _maps(self, X: Any, reset: bool) -> tuple[Float[np.ndarray, "n h w c"], scores.Upsampling]:
+        """Return X as feature maps, and where their cells sit."""
+        is_image = getattr(X, "dtype", None) == np.uint8 and getattr(X, "ndim", 0) == 4
+        # Of scikit-learn's types nothing is known.
+        array: Any = validate_data(
+            self,
+            X,
+            reset=reset,
+            allow_nd=True,
+            dtype=np.uint8 if is_image else np.float32,
+            ensure_min_samples=fitting.LEAST if reset else 1,
+        )
+        if is_image:
+            return self._features(array)
+        if array.ndim not in (2, 4):
+            raise ValueError(f"X has {array.ndim} axes; give (n, c), (n, h, w, c) or uint8 images")
+        if array.ndim == 4 and array.shape[-1] == 3 and min(array.shape[1:3]) >= MULTIPLE:
+            # As feature maps they would take hours.
+            raise ValueError("X has floating-point images; give them as uint8, 0 to 255")
+        maps = array if array.ndim == 4 else array[:, None, None, :]
+        cells_alone = (np.eye(side, dtype=np.float32) for side in maps.shape[1:3])
+        return maps, scores.Upsampling(*cells_alone)
+
+    def _features(
+        self, images: UInt8[np.ndarray, "n H W k"]
+    ) -> tuple[Float[np.ndarray, "n h w c"], scores.Upsampling]:
+        _, height, width, channels = images.shape
+        if channels != 3 or height % MULTIPLE or width % MULTIPLE:
+            raise ValueError(
+                f"X has uint8 images of {height}x{width}x{channels}; give RGB, sides multiples of "
+                f"{MULTIPLE}"
+            )
+        backbone = _backbone(self.backbone, tuple(self.layer), self.weights)
+        named = ((Path(f"X[{i}]"), image) for i, image in enumerate(images))
+        batches = features.batched(backbone, named, self.config_.dense)
+        where = pipeline.upsampling(backbone, self.config_, (height, width))
+        return np.concatenate(list(batches)), where
+
+
+@lru_cache(maxsize=1)
+def _backbone(name: str, layer: tuple[str, ...], weights: str | None) -> Backbone:
+    return backbones.load(name, layer=layer, weights=weights, cache=CACHE)

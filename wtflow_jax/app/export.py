@@ -1,0 +1,184 @@
+"""A fitted model as one file for programs that do not have this package: StableHLO or ONNX.
+
+Either file holds one function, that of ``pipeline.program`` with its weights: uint8 RGB windows
+(b, H, W, 3), for any b, to scores (b,) and maps (b, H, W), float32. A description goes with it.
+"""
+
+import importlib
+import json
+import logging
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.extend
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from wtflow_jax.backbones import efficientnet_lite
+from wtflow_jax.detector import pipeline
+from wtflow_jax.detector.model import Model
+from wtflow_jax.flow.types import Params, Samples, Time, VelocityFn
+from wtflow_jax.geometry.empirical import EARLIEST
+from wtflow_jax.support.atomic import replacing, sweep
+from wtflow_jax.support.errors import WTFlowError
+
+PLATFORMS = ("cpu", "cuda")
+PROGRAM, DESCRIPTION = "program", "metadata.json"
+"""Names in a StableHLO file, which is a zip."""
+PROPERTY = "wtflow"
+"""Of an ONNX file's metadata: the same description."""
+INSTALL = "pip install 'wtflow-jax[export]'"
+CONVERTER = "pip install --no-deps jax2onnx==0.17.1"
+"""Without what it asks for: it pins an older Orbax, which it does not need for this."""
+CONVERTED_BEFORE = (0, 11)
+"""JAX from this version on has other programs than the converter reads."""
+
+
+def description(model: Model) -> dict[str, Any]:
+    """Return what a program needs to know that runs the function; JSON."""
+    height, width = model.framing.size
+    return {
+        "input": f"uint8 RGB windows (b, {height}, {width}, 3)",
+        "outputs": f"scores (b,), maps (b, {height}, {width}): float32, higher is more anomalous",
+        "size": [height, width],
+        "overlap": model.framing.overlap,
+        "threshold": model.threshold.value,
+        "colours": model.colours,
+        "versions": dict(model.versions),
+    }
+
+
+def _windows(model: Model) -> jax.ShapeDtypeStruct:
+    (batch,) = jax.export.symbolic_shape("b")
+    return jax.ShapeDtypeStruct((batch, *model.framing.size, 3), jnp.uint8)
+
+
+def stablehlo(model: Model, path: Path) -> None:
+    """Write a zip of the function as ``jax.export`` serializes it, and the description."""
+    run, arrays = pipeline.program(model.backbone, model.detector, model.config, model.framing.size)
+
+    def program(windows: Array) -> tuple[Array, Array]:
+        # Behind a barrier weights are no constants, with which XLA would calculate for seconds.
+        return run(jax.tree.map(jax.lax.optimization_barrier, arrays), windows)
+
+    exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(_windows(model))
+    serialized = exported.serialize()
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(DESCRIPTION, json.dumps(description(model), indent=1))
+        file.writestr(PROGRAM, serialized)
+
+
+def onnx(model: Model, path: Path) -> None:
+    """Write an ONNX file, the description among its metadata.
+
+    What does not convert, or only to many slow operations, is the same in other words here: the
+    solver's loop, the exact field's blocks, and depthwise convolutions.
+
+    Raises:
+        WTFlowError: a solver or a field that has no other words; a JAX that is too new.
+    """
+    config, backbone, detector = model.config, model.backbone, model.detector
+    if config.solver != "euler" or config.neighbourhood is not None:
+        raise WTFlowError(
+            f"solver {config.solver}, neighbourhood {config.neighbourhood}: ONNX takes euler and "
+            "none; export to .stablehlo"
+        )
+    if jax.__version_info__ >= CONVERTED_BEFORE:
+        before = ".".join(map(str, CONVERTED_BEFORE))
+        raise WTFlowError(
+            f"jax {jax.__version__}: ONNX takes one before {before}; pip install 'jax<{before}', "
+            "or export to .stablehlo"
+        )
+    # A name that type checkers need not find: its pin of Orbax keeps it out of the extras.
+    to_onnx = importlib.import_module("jax2onnx").to_onnx
+    for name in ("jax2onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if backbone.name == "efficientnet_lite0":
+        backbone = backbone._replace(
+            apply=partial(
+                efficientnet_lite.features,
+                layers=backbone.layers,
+                depthwise=efficientnet_lite.grouped,
+            )
+        )
+    if config.velocity == "exact":
+        detector = detector._replace(velocity_fn=exact)
+    run, arrays = pipeline.program(backbone, detector, config, model.framing.size, euler)
+    windows = _windows(model)
+    # Traced beforehand: jax2onnx replaces functions of JAX and Flax while it traces.
+    traced = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(partial(run, arrays))(windows))
+    proto = to_onnx(traced, [windows], input_names=["windows"], output_names=["scores", "maps"])
+    proto.metadata_props.add(key=PROPERTY, value=json.dumps(description(model)))
+    path.write_bytes(proto.SerializeToString())
+
+
+def euler(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    *,
+    steps: int,
+    solver: str,
+    start: Time,
+) -> Samples:
+    """Return what ``ode.push_forward`` does with the solver euler, in a loop of its own."""
+    size = (1 - start) / steps
+
+    def step(i: Any, x: Samples) -> Samples:
+        return x + size * jax.vmap(partial(velocity_fn, params, start + i * size))(x)
+
+    x = (1 - start) * x0
+    return step(0, x) if steps == 1 else jax.lax.fori_loop(0, steps, step, x)
+
+
+def exact(bank: Params, t: Time, x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """Return what ``exact.velocity`` does without neighbourhood, without a loop.
+
+    w = softmax(−‖x − (1 − t)x_i‖²/(2t²)), without what all the x_i have in common.
+    """
+    t = jnp.maximum(t, EARLIEST)
+    vectors = x.reshape(-1, x.shape[-1])
+    highest = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    near = highest(vectors, bank.T) - (1 - t) / 2 * jnp.sum(jnp.square(bank), axis=1)
+    weights = jax.nn.softmax((1 - t) / jnp.square(t) * near, axis=-1)
+    return ((vectors - highest(weights, bank)) / t).reshape(x.shape)
+
+
+FORMATS: dict[str, Callable[[Model, Path], None]] = {".stablehlo": stablehlo, ".onnx": onnx}
+"""By the ending of the file's name."""
+
+
+def check_free(path: Path) -> None:
+    """Raise WTFlowError where a file cannot be written, or its ending is none of ``FORMATS``."""
+    if path.suffix not in FORMATS:
+        raise WTFlowError(f"{path}: give a name that ends in {' or '.join(FORMATS)}")
+    if path.exists():
+        raise WTFlowError(f"{path}: is there already; give another --out")
+    if not path.parent.is_dir():
+        raise WTFlowError(f"{path.parent}: is no directory; make it, or give another --out")
+
+
+def export(model: Model, path: Path) -> None:
+    """Write a model as one file, whole or not at all.
+
+    Args:
+        model: a fitted or loaded one.
+        path: does not exist; its ending is the format.
+
+    Raises:
+        WTFlowError: as ``check_free`` and ``onnx``; what the format needs is not installed.
+    """
+    check_free(path)
+    sweep(path.parent, f"{path.name}.")
+    try:
+        with replacing(path) as part:
+            FORMATS[path.suffix](model, part)
+    except ImportError as error:
+        missing = error.name or "flatbuffers"  # JAX does not name it.
+        how = f"{INSTALL} && {CONVERTER}" if path.suffix == ".onnx" else INSTALL
+        raise WTFlowError(f"{path}: needs {missing}, which is not installed; {how}") from error

@@ -1,0 +1,246 @@
+"""A category that needs no download: damaged crops of three photographs that scikit-image ships.
+
+Brick, grass and gravel are mixed, so a model must hold several kinds of good at once. Everything
+is built from operations that IEEE 754 rounds exactly (no exp, no cosine) and from the one stream
+that Python promises to keep (``random.Random.random`` and ``randbytes``): the pixels are the same
+on every machine.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wtflow_jax.data.mvtec import GOOD
+from wtflow_jax.support.errors import WTFlowError
+
+CATEGORY = "texture"
+VERSION = 1
+"""Part of the directory's name: raise it when pixels change, so that no old copy is taken."""
+
+CROP = 192
+"""Side of an image in pixels."""
+
+COLUMNS = {"train": (0, 304), "test": (304, 512)}
+"""Columns of the photographs that each split is cut from: no pixel is in both."""
+
+PHOTOGRAPHS = ("brick", "grass", "gravel")
+TRAIN, TEST_GOOD, TEST_EACH = 60, 20, 10
+
+Grey = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Float = NDArray[np.float64]
+
+
+class Damaged(NamedTuple):
+    """A crop before and after, uint8 [192, 192], and the altered pixels, bool [192, 192]."""
+
+    good: Grey
+    image: Grey
+    mask: Mask
+
+
+def generate(directory: Path) -> Path:
+    """Writes the built-in category once; a complete copy from before is taken as it is.
+
+    The copy is built aside and renamed into place, so none is ever half-written and several
+    processes may call this at once.
+
+    Args:
+        directory: where to keep it, a cache for instance; made if missing.
+
+    Returns:
+        The data set's root, ``directory/builtin-VERSION``: its one category is ``texture``,
+        192x192 8-bit grey PNG files in MVTec AD layout.
+
+    Raises:
+        WTFlowError: the directory cannot be written, or the copy there is not complete.
+    """
+    root = directory / f"builtin-{VERSION}"
+    try:
+        if not root.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=directory) as scratch:
+                built = Path(scratch) / root.name
+                _write(built / CATEGORY)
+                try:
+                    os.rename(built, root)
+                except OSError:
+                    # A rename onto a directory with files fails: another process was first.
+                    if not root.is_dir():
+                        raise
+        found = sum(1 for _ in root.rglob("*.png"))
+    except OSError as error:
+        raise WTFlowError(
+            f"{directory}: cannot write the built-in category ({error.strerror or error}): "
+            "give a directory that can be written"
+        ) from error
+    expected = TRAIN + TEST_GOOD + 2 * TEST_EACH * len(DEFECTS)
+    if found != expected:
+        raise WTFlowError(
+            f"{root}: {found} of {expected} files of the built-in category: "
+            "delete this directory, it is then made again"
+        )
+    return root
+
+
+def _write(category: Path) -> None:
+    photographs = _photographs()
+
+    def save(pixels: Grey | Mask, *parts: str) -> None:
+        path = category.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+    for split, kind, count in (("train", GOOD, TRAIN), ("test", GOOD, TEST_GOOD)):
+        for i in range(count):
+            save(make_image(photographs, split, kind, i).image, split, kind, f"{i:03d}.png")
+    for kind in DEFECTS:
+        for i in range(TEST_EACH):
+            damaged = make_image(photographs, "test", kind, i)
+            save(damaged.image, "test", kind, f"{i:03d}.png")
+            save(damaged.mask, "ground_truth", kind, f"{i:03d}_mask.png")
+
+
+def _photographs() -> tuple[Grey, ...]:
+    # Here, not above: scikit-image takes a while to import, and most runs have data of their own.
+    from skimage import data
+
+    return tuple(np.asarray(getattr(data, name)(), np.uint8) for name in PHOTOGRAPHS)
+
+
+def make_image(photographs: tuple[Grey, ...], split: str, kind: str, index: int) -> Damaged:
+    """One image, with the crop it was made from.
+
+    Args:
+        photographs: brick, grass and gravel, each uint8 [512, 512].
+        split: ``train`` or ``test``, which are cut from different columns.
+        kind: ``good`` or a key of ``DEFECTS``.
+        index: which one; the photographs take turns.
+
+    Returns:
+        The crop, the image, and a mask that is true exactly where they differ.
+    """
+    rng = Random(f"{split}/{kind}/{index}")
+    which = index % len(photographs)
+    good = _crop(rng, photographs[which], COLUMNS[split], upside_down=which > 0)
+    if kind == GOOD:
+        return Damaged(good, good, np.zeros(good.shape, bool))
+    # Grass and gravel hide each other; a brick among them, or either on a brick, can be seen.
+    donor_of = 0 if which else _integer(rng, 1, 2)
+    donor = _crop(rng, photographs[donor_of], COLUMNS[split], upside_down=True)
+    # Evenly spaced strengths: every kind has faint and plain examples, whatever the seed.
+    strength = ((index * 7) % TEST_EACH + 0.5) / TEST_EACH
+    region, painted = DEFECTS[kind](rng, good, donor, strength)
+    image = np.clip(np.floor(painted + 0.5), 0, 255).astype(np.uint8)
+    # A painted pixel may land on its old grey; one step off keeps the mask both whole and exact.
+    off = np.where(good < 128, good + 1, good - 1).astype(np.uint8)
+    image = np.where(region, np.where(image == good, off, image), good)
+    return Damaged(good, image, region)
+
+
+def _crop(rng: Random, photograph: Grey, columns: tuple[int, int], upside_down: bool) -> Grey:
+    top = _integer(rng, 0, photograph.shape[0] - CROP)
+    left = _integer(rng, columns[0], columns[1] - CROP)
+    crop = photograph[top : top + CROP, left : left + CROP]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    # The bricks recede upwards; upside down they would be a view no training image has.
+    if upside_down and rng.random() < 0.5:
+        crop = crop[::-1]
+    return np.ascontiguousarray(crop)
+
+
+def _cut_paste(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
+    region = _patch(rng, _between(rng, 32, 50))
+    return region, _mix(good, donor, 0.65 + 0.35 * strength)
+
+
+def _scratch(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
+    length = _between(rng, 34, 52)
+    along = _direction(rng)
+    bend = _between(rng, -0.25, 0.25) * length
+    middle = _centre(rng, length / 2)
+    t = np.linspace(-1, 1, 97)[:, None]
+    line = middle + t * along * length / 2 + (1 - t * t) * along[::-1] * (1, -1) * bend
+    y, x = np.mgrid[:CROP, :CROP].astype(np.float64)
+    nearest = np.full((CROP, CROP), np.inf)
+    for (cy, cx), at in zip(line, t[:, 0], strict=True):
+        width = 0.7 + (0.8 + strength) * (1 - at * at)
+        nearest = np.minimum(nearest, (np.square(y - cy) + np.square(x - cx)) / (width * width))
+    ink = 235.0 if rng.random() < 0.5 else 25.0
+    return nearest < 1, _mix(good, ink, 0.5 + 0.5 * strength)
+
+
+def _blob(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
+    region = _patch(rng, _between(rng, 22, 44))
+    ink = 20.0 if rng.random() < 0.6 else 225.0
+    return region, _mix(good, ink, 0.25 + 0.5 * strength)
+
+
+def _blur(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
+    diameter = _between(rng, 32, 50)
+    blurred = _smooth(good.astype(np.int64), 2 + int(3 * strength))
+    # The face of a brick is smooth already: of a few places, take where blurring shows most.
+    change = np.abs(blurred - good)
+    region = max((_patch(rng, diameter) for _ in range(4)), key=lambda r: int(change[r].sum()))
+    return region, blurred.astype(np.float64)
+
+
+Damage = Callable[[Random, Grey, Grey, float], tuple[Mask, Float]]
+DEFECTS: dict[str, Damage] = dict(blob=_blob, blur=_blur, cut_paste=_cut_paste, scratch=_scratch)
+"""Each takes (rng, crop, crop of another photograph, strength in [0, 1]) and returns the region
+it damages, bool [192, 192], and what it paints there, float64 [192, 192]."""
+
+
+def _patch(rng: Random, diameter: float) -> Mask:
+    """A ragged ellipse, true inside."""
+    stretch = _between(rng, 0.7, 1.0)
+    along = _direction(rng)
+    centre = _centre(rng, 0.65 * diameter)
+    noise = np.frombuffer(rng.randbytes(CROP * CROP), np.uint8).astype(np.int64)
+    rough = _smooth(noise.reshape(CROP, CROP) << 8, 3).astype(np.float64)
+    rough = (rough - 127.5 * 256) / (12 * 256)
+    y, x = np.mgrid[:CROP, :CROP].astype(np.float64)
+    y, x = y - centre[0], x - centre[1]
+    u = (along[0] * y + along[1] * x) / (diameter / 2)
+    v = (along[0] * x - along[1] * y) / (diameter / 2 * stretch)
+    return u * u + v * v + 0.35 * np.clip(rough, -1, 1) < 1
+
+
+def _smooth(field: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
+    """Three box filters, close to a Gaussian; integers, since sums of floats depend on order."""
+    width = 2 * radius + 1
+    for _ in range(3):
+        for _ in range(2):
+            padded = np.pad(field, ((radius + 1, radius), (0, 0)), mode="edge")
+            sums = np.cumsum(padded, axis=0)
+            field = ((sums[width:] - sums[:-width] + width // 2) // width).T
+    return field
+
+
+def _mix(good: Grey, other: Grey | float, share: float) -> Float:
+    return good * (1 - share) + np.asarray(other, np.float64) * share
+
+
+def _centre(rng: Random, margin: float) -> Float:
+    return np.array([_between(rng, margin, CROP - margin) for _ in range(2)])
+
+
+def _direction(rng: Random) -> Float:
+    dy, dx = _between(rng, -1, 1), _between(rng, 0.1, 1)
+    return np.array([dy, dx]) / np.sqrt(dy * dy + dx * dx)
+
+
+def _between(rng: Random, low: float, high: float) -> float:
+    return low + (high - low) * rng.random()
+
+
+def _integer(rng: Random, low: int, high: int) -> int:
+    return low + int((high - low + 1) * rng.random())

@@ -1,0 +1,191 @@
+"""How an image of any size becomes windows of the size a model sees, and how their maps come back.
+
+A whole image is scaled into one window, its aspect kept: what the window has left on one side is
+filled with the image's last row or column. Or an image is cut, at its own scale, into windows that
+overlap, and where they do their maps are blended.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from wtflow_jax.data import open_image
+from wtflow_jax.data.images import MULTIPLE, is_large
+from wtflow_jax.data.sample import File
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.threads import ahead
+
+Size = tuple[int, int]
+
+MOST = 1 << 28
+"""Pixels of all windows of an image."""
+
+
+class Framing(NamedTuple):
+    """How images are shown to a model.
+
+    Attributes:
+        size: (H, W) of a window in pixels, multiples of 32.
+        overlap: pixels that neighbouring windows share at least; None shows an image whole.
+    """
+
+    size: Size
+    overlap: int | None = None
+
+
+class Framed(NamedTuple):
+    """An image as windows.
+
+    Attributes:
+        windows: uint8 RGB (k, H, W, 3).
+        corners: top and left of each in the image.
+        size: (h, w) of the image at the windows' scale, which may be less than a window.
+    """
+
+    windows: UInt8[np.ndarray, "k H W 3"]
+    corners: tuple[tuple[int, int], ...]
+    size: Size
+
+    def digest(self) -> str:
+        """Return what tells images apart, whatever their names: hexadecimal digits."""
+        return hashlib.sha256(self.windows.tobytes()).hexdigest()[:16]
+
+
+def size_for(area: int, aspect: float) -> Size:
+    """Return the window for images of an aspect.
+
+    Args:
+        area: about so many pixels.
+        aspect: height over width.
+
+    Returns:
+        (H, W), multiples of 32.
+    """
+    # Where the shorter side is at its least, the longer one does not grow on.
+    most = area / MULTIPLE**2
+    height = math.sqrt(area * min(max(aspect, 1 / most), most))
+
+    def side(length: float) -> int:
+        return MULTIPLE * max(1, round(length / MULTIPLE))
+
+    return side(height), side(area / height)
+
+
+def _count(length: int, window: int, overlap: int) -> int:
+    return 1 if length <= window else math.ceil((length - overlap) / (window - overlap))
+
+
+def starts(length: int, window: int, overlap: int) -> list[int]:
+    """Return where windows begin: evenly spaced, the first at 0, the last at the end."""
+    count = _count(length, window, overlap)
+    if count == 1:
+        return [0]
+    return [round(i * (length - window) / (count - 1)) for i in range(count)]
+
+
+def frame(image: Image.Image, framing: Framing) -> Framed:
+    """Cut an image into windows.
+
+    Args:
+        image: RGB, of any size.
+        framing: how.
+
+    Raises:
+        WTFlowError: they would have more than ``MOST`` pixels together.
+    """
+    height, width = framing.size
+    if framing.overlap is None:
+        factor = min(height / image.height, width / image.width)
+        size = (
+            min(height, max(1, round(factor * image.height))),
+            min(width, max(1, round(factor * image.width))),
+        )
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        corners = [(0, 0)]
+    else:
+        size = image.height, image.width
+        sides = zip(size, framing.size, strict=True)
+        count = math.prod(_count(*lengths, framing.overlap) for lengths in sides)
+        if count * height * width > MOST:
+            raise WTFlowError(
+                f"{image.height}x{image.width} pixels are {count} windows of {height}x{width} that "
+                f"overlap by {framing.overlap}: give a smaller --overlap, or cut the image"
+            )
+        rows, columns = (
+            starts(*lengths, framing.overlap) for lengths in zip(size, framing.size, strict=True)
+        )
+        corners = [(top, left) for top in rows for left in columns]
+    pixels = np.asarray(image)
+    below, beside = max(0, height - size[0]), max(0, width - size[1])
+    if below or beside:
+        pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge")
+    windows = [pixels[top : top + height, left : left + width] for top, left in corners]
+    return Framed(np.stack(windows), tuple(corners), size)
+
+
+def _tent(length: int, overlap: int) -> Float[np.ndarray, " length"]:
+    """Return weights that rise from an end over the overlap, and never to zero."""
+    distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1.0
+    return np.minimum(distance / (overlap + 1), 1.0)
+
+
+def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> np.ndarray:
+    """Return the map of an image, of its windows' maps.
+
+    Args:
+        framed: what ``frame`` returned.
+        maps: a map for each of its windows.
+        framing: how it was cut.
+
+    Returns:
+        float32 (h, w): ``framed.size``.
+    """
+    if len(maps) == 1:
+        return maps[0, : framed.size[0], : framed.size[1]]
+    height, width = framing.size
+    overlap = framing.overlap or 0
+    weight = _tent(height, overlap)[:, None] * _tent(width, overlap)
+    shape = max(framed.size[0], height), max(framed.size[1], width)
+    total, weights = np.zeros(shape), np.zeros(shape)
+    for (top, left), one in zip(framed.corners, maps, strict=True):
+        part = np.s_[top : top + height, left : left + width]
+        total[part] += weight * one
+        weights[part] += weight
+    joined = total[: framed.size[0], : framed.size[1]] / weights[: framed.size[0], : framed.size[1]]
+    return joined.astype(np.float32)
+
+
+def whole(framed: Framed, framing: Framing) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the image at the size of its map, put together again from its windows."""
+    height, width = framing.size
+    shape = max(framed.size[0], height), max(framed.size[1], width), 3
+    image = np.empty(shape, np.uint8)
+    for (top, left), window in zip(framed.corners, framed.windows, strict=True):
+        image[top : top + height, left : left + width] = window
+    return image[: framed.size[0], : framed.size[1]]
+
+
+def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Framed | WTFlowError]]:
+    """Decode and frame images in threads, a few ahead; one that cannot be is its error.
+
+    Args:
+        paths: of images; as many are taken from it as are decoded ahead.
+        framing: how they are shown.
+    """
+
+    def one(path: File) -> tuple[File, Framed | WTFlowError]:
+        try:
+            image = open_image(path)
+        except WTFlowError as error:
+            return path, error
+        try:
+            return path, frame(image, framing)
+        except WTFlowError as error:
+            return path, WTFlowError(f"{path}: {error}")
+
+    return ahead(one, paths, alone=is_large)

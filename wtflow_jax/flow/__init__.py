@@ -1,0 +1,1 @@
+"""The paper: WT maps, targets, paths, loss, transport, scores."""

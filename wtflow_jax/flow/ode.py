@@ -1,0 +1,279 @@
+"""Transport dx/dt = v(x, t) from data (t = 0) to target (t = 1), solved by Diffrax.
+
+Parameters travel through Diffrax's ``args``, so one compiled solve serves every set of parameters.
+A ``velocity_fn`` must be one object, not a fresh closure a call: it is the key of that compilation.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, VelocityFn
+
+SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {
+    "euler": diffrax.Euler,
+    "heun": diffrax.Heun,
+    "midpoint": diffrax.Midpoint,
+    "tsit5": diffrax.Tsit5,
+    "dopri5": diffrax.Dopri5,
+}
+"""By name; orders 1, 2, 2, 5 and 5. One Euler step is one network evaluation."""
+
+
+EVALUATIONS = {
+    "euler": (0, 1),
+    "heun": (0, 2),
+    "midpoint": (0, 2),
+    "tsit5": (1, 6),
+    "dopri5": (1, 6),
+}
+"""Velocity evaluations of each solver: once at the start, and for each step."""
+
+MAX_STEPS = 4096
+FIRST_STEP = 0.01
+"""Of a solve with adaptive steps."""
+
+
+State: TypeAlias = Any
+"""What is solved for: a sample, or a sample and the change of its log-density."""
+
+
+def _field(velocity_fn: VelocityFn) -> Callable[[Array, State, Params], State]:
+    return lambda t, x, params: velocity_fn(params, t, x)
+
+
+def _term(field: Callable[[Array, State, Params], State]) -> diffrax.ODETerm:
+    # Diffrax asks for it at several places; its own jit traces it once for all of them.
+    return diffrax.ODETerm(jax.jit(lambda t, x, params: field(jnp.asarray(t), x, params)))
+
+
+class _StepTo(diffrax.StepTo):
+    """Steps that need no check: Diffrax's call back to the host, and such a program is not kept.
+
+    Neither JAX's compilation cache nor ``jax.export`` takes it.
+    """
+
+    def wrap(self, direction: Any) -> "_StepTo":
+        return self
+
+    def init(self, *arguments: Any, **named: Any) -> Any:
+        return self.ts[1], 2
+
+
+def _solve(
+    field: Callable[[Array, State, Params], State],
+    params: Params,
+    y0: State,
+    steps: int,
+    solver: str,
+    save: diffrax.SaveAt,
+    start: float | Array = 0.0,
+) -> State:
+    solution = diffrax.diffeqsolve(
+        _term(field),
+        SOLVERS[solver](),
+        t0=start,
+        t1=1.0,
+        dt0=None,
+        y0=y0,
+        args=params,
+        saveat=save,
+        # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
+        stepsize_controller=_StepTo(jnp.linspace(start, 1.0, steps + 1)),
+        max_steps=steps,
+        # Equal steps do not fail, and to be able to raise costs a call back to the host.
+        throw=False,
+    )
+    return solution.ys
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver"))
+def push_forward(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    *,
+    steps: int = 1,
+    solver: str = "euler",
+    start: float | Array = 0.0,
+) -> Samples:
+    """Carry samples from t = 0 to t = 1 in equal steps (Algorithm 1, sampling).
+
+    With a later start T it is (1 − T)·x0 that is carried, from t = T on. One Euler step then ends
+    at (1 − T)·(x0 + v((1 − T)·x0, T)).
+
+    Args:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
+        params: its parameters.
+        x0: samples (n, *event) after the WT map.
+        steps: number of equal steps; the paper takes 20 for detection, 1 for localization.
+        solver: a name in ``SOLVERS``.
+        start: T in [0, 1).
+
+    Returns:
+        The endpoints x̂1 (n, *event).
+    """
+    save = diffrax.SaveAt(t1=True)
+
+    def one(x: Sample) -> Sample:
+        shrunk = (1 - jnp.asarray(start)) * x
+        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, start)[0]
+
+    return jax.vmap(one)(x0)
+
+
+class Adaptive(NamedTuple):
+    """The outcome of a solve with adaptive steps.
+
+    Attributes:
+        x1: endpoints (n, *event); NaN where ``MAX_STEPS`` did not do.
+        evaluations: of the velocity, rejected steps included, (n,) int32.
+    """
+
+    x1: Samples
+    evaluations: Int[Array, " n"]
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "solver"))
+def push_forward_adaptive(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    *,
+    tolerance: float | Array,
+    solver: str = "dopri5",
+    start: float | Array = 0.0,
+) -> Adaptive:
+    """Carry samples from t = 0 to t = 1 in steps as long as a tolerance allows, each its own.
+
+    Args:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
+        params: its parameters.
+        x0: samples (n, *event) after the WT map.
+        tolerance: of the error a step, relative and absolute, in the root mean square of elements.
+        solver: a name in ``SOLVERS`` with an error estimate: all but euler.
+        start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
+    """
+    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
+    once, per_step = EVALUATIONS[solver]
+
+    def one(x: Sample) -> tuple[Sample, Array]:
+        solution = diffrax.diffeqsolve(
+            _term(_field(velocity_fn)),
+            SOLVERS[solver](),
+            t0=start,
+            t1=1.0,
+            dt0=FIRST_STEP,
+            y0=(1 - jnp.asarray(start)) * x,
+            args=params,
+            stepsize_controller=controller,
+            max_steps=MAX_STEPS,
+            throw=False,
+        )
+        reached = solution.result == diffrax.RESULTS.successful
+        evaluations = once + per_step * solution.stats["num_steps"]
+        (end,) = solution.ys  # pyright: ignore[reportGeneralTypeIssues]
+        return jnp.where(reached, end, jnp.nan), evaluations
+
+    return Adaptive(*jax.vmap(one)(x0))
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "statistic"))
+def trajectory(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    *,
+    steps: int = 50,
+    solver: str = "euler",
+    start: float | Array = 0.0,
+    statistic: Callable[[Sample], Array] | None = None,
+) -> Float[Array, "n k *kept"]:
+    """Return every position on the way in equal steps (suppl. Tables XII to XIV).
+
+    Args:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
+        params: its parameters.
+        x0: samples (n, *event) after the WT map.
+        steps: number of equal steps.
+        solver: a name in ``SOLVERS``.
+        start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
+        statistic: what is kept of each position instead of the position itself.
+
+    Returns:
+        Positions (n, steps + 1, *event), the first at t = T, or their statistics.
+    """
+    keep = statistic or (lambda x: x)
+    save = diffrax.SaveAt(t0=True, steps=True, fn=lambda t, x, args: keep(x))
+
+    def one(x: Sample) -> Float[Array, " k *kept"]:
+        shrunk = (1 - jnp.asarray(start)) * x
+        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, start)
+
+    return jax.vmap(one)(x0)
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "probes"))
+def log_likelihood(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x0: Samples,
+    key: PRNGKey | None = None,
+    *,
+    steps: int = 50,
+    solver: str = "heun",
+    probes: int = 1,
+    start: float | Array = 0.0,
+) -> Float[Array, " n"]:
+    """Return log p(x0) by the change of variables along the flow, the likelihood Eq. 2 replaces.
+
+    log p_T(x_T) = log N(x̂1; 0, I) + ∫ ∇·v(x_t, t) dt over [T, 1], with x_T = (1 − T)·x0; the
+    Gaussian target is taken for granted. A field that is singular at t = 0 has no density there
+    (a finite data set's is a sum of points): start later.
+
+    Args:
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
+        params: its parameters.
+        x0: samples (n, *event) after the WT map.
+        key: where given, the divergence is Hutchinson's estimate with Rademacher probes that stay
+            the same along a trajectory; left out, it is exact, at D products with the Jacobian.
+        steps: number of equal steps.
+        solver: a name in ``SOLVERS``.
+        probes: per sample.
+        start: T in [0, 1).
+
+    Returns:
+        Nats (n,).
+    """
+    save = diffrax.SaveAt(t1=True)
+
+    def one(x: Sample, directions: Float[Array, " p *event"], weight: float) -> Float[Array, ""]:
+        def field(t: Array, y: State, params: Params) -> State:
+            def of_x(x: Sample) -> Sample:
+                return velocity_fn(params, t, x)
+
+            v, push = jax.linearize(of_x, y[0])
+            products = jax.vmap(lambda e: jnp.sum(e * push(e)))(directions)
+            return v, weight * jnp.sum(products)
+
+        y0 = (1 - jnp.asarray(start)) * x, jnp.zeros(())
+        end, change = _solve(field, params, y0, steps, solver, save, start)
+        x1 = end[0]
+        gaussian = -0.5 * jnp.sum(jnp.square(x1)) - 0.5 * x1.size * jnp.log(2 * jnp.pi)
+        return gaussian + change[0]
+
+    if key is None:
+        d = math.prod(x0.shape[1:])
+        units = jnp.eye(d).reshape(d, *x0.shape[1:])
+        return jax.vmap(lambda x: one(x, units, 1.0))(x0)
+
+    def estimated(x: Sample, key: PRNGKey) -> Float[Array, ""]:
+        return one(x, jax.random.rademacher(key, (probes, *x.shape), x.dtype), 1 / probes)
+
+    return jax.vmap(estimated)(x0, jax.random.split(key, x0.shape[0]))

@@ -1,0 +1,114 @@
+"""From endpoints to anomaly maps and image scores (Eq. 2, Sec. V-A).
+
+A map is first a number a cell of the feature map, (n, h, w), then upsampled bilinearly to the
+image. Where a cell sits in the image follows from the backbone's strides and paddings; the usual
+half-pixel convention puts it elsewhere (for a layer3 map with the padded pool 15.5 pixels further),
+and both are at hand as one matrix an axis.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from wtflow_jax.flow.types import Features, Samples
+
+CellScores = Float[Array, "n h w"]
+Maps = Float[Array, "n H W"]
+
+HIGHEST = 1e30
+"""Of a cell: that of infinity too, which would make NaN of maps, and sums of pixels are finite."""
+
+
+def density_proxy(x1: Samples) -> Samples:
+    """Return a = 1 − (2π)^(−1/2)·exp(−φ²/2) for each element φ of x̂1 (Eq. 2), from 0.6011 to 1."""
+    return 1 - jnp.exp(-jnp.square(x1) / 2) / math.sqrt(2 * math.pi)
+
+
+def log_density(x1: Samples) -> Samples:
+    """Return φ²/2 for each element φ of x̂1: −log N(φ; 0, 1), less its value at φ = 0.
+
+    Eq. 2 stops growing a few deviations out; this does not. Its sum is half the squared length.
+    From |φ| = 1.8e19 on it is infinite.
+    """
+    return jnp.square(x1) / 2
+
+
+SCORES: dict[str, Callable[[Samples], Samples]] = {
+    "density": density_proxy,
+    "log_density": log_density,
+}
+"""Of an element, by name."""
+
+
+def cell_scores(x1: Features, score: str = "density") -> CellScores:
+    """Return the mean over channels of the elements' scores, (n, h, w, c) to (n, h, w).
+
+    It ends at ``HIGHEST``; NaN stays NaN.
+
+    Args:
+        x1: endpoints (n, h, w, c).
+        score: a name in ``SCORES``.
+    """
+    return jnp.minimum(jnp.mean(SCORES[score](x1), axis=-1), HIGHEST)
+
+
+class Upsampling(NamedTuple):
+    """Bilinear interpolation from cells to pixels, one matrix an axis, each row adding up to 1."""
+
+    rows: Float[np.ndarray, "H h"]
+    columns: Float[np.ndarray, "W w"]
+
+
+def _interpolation(pixels: int, centres: Float[np.ndarray, " k"]) -> Float[np.ndarray, "pixels k"]:
+    at = np.arange(pixels)
+    # Interpolating each unit vector gives the matrix; beyond the outermost cells it is constant.
+    columns = [np.interp(at, centres, unit) for unit in np.eye(len(centres))]
+    return np.stack(columns, axis=-1).astype(np.float32)
+
+
+def upsampling(
+    size: tuple[int, int], cells: tuple[int, int], stride: float, offset: float | None = None
+) -> Upsampling:
+    """Return the interpolation of maps whose cell i sits at pixel ``stride·i + offset``.
+
+    Args:
+        size: (H, W) of the image; pixels are counted from 0 at the first one's centre.
+        cells: (h, w) of the map.
+        stride: pixels from one cell to the next.
+        offset: pixel of the first cell; left out: (stride − 1) / 2, the half-pixel convention.
+    """
+    offset = (stride - 1) / 2 if offset is None else offset
+    axes = [
+        _interpolation(n, stride * np.arange(k) + offset) for n, k in zip(size, cells, strict=True)
+    ]
+    return Upsampling(*axes)
+
+
+def upsample(cells: CellScores, upsampling: Upsampling) -> Maps:
+    """Upsample maps bilinearly, (n, h, w) to (n, H, W)."""
+    # Full float32 on accelerators too: scores differ in their fifth digit.
+    highest = jax.lax.Precision.HIGHEST
+    return jnp.einsum(
+        "Hh,nhw,Ww->nHW", upsampling.rows, cells, upsampling.columns, precision=highest
+    )
+
+
+def image_scores(maps: Maps, top_fraction: float = 0.03) -> Float[Array, " n"]:
+    """Return the mean of each map's highest pixels (Sec. V-A: the top 3 %).
+
+    Args:
+        maps: (n, H, W).
+        top_fraction: the share of pixels averaged, in [0, 1]; at least one pixel, so that 0 is the
+            maximum.
+
+    Returns:
+        Scores (n,).
+    """
+    pixels = maps.reshape(maps.shape[0], -1)
+    k = max(1, int(top_fraction * pixels.shape[1]))
+    return jnp.mean(jax.lax.top_k(pixels, k)[0], axis=-1)

@@ -1,0 +1,46 @@
+"""From scores to decisions: a threshold of good images that were not trained on."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from wtflow_jax.support.errors import WTFlowError
+
+
+class Threshold(NamedTuple):
+    """Where a score counts as defective.
+
+    Attributes:
+        value: higher scores are.
+        rate: the share of good images, in [0, 1], that are expected to exceed it.
+    """
+
+    value: float
+    rate: float
+
+
+def threshold(scores: Float[np.ndarray, " n"], rate: float) -> Threshold:
+    """Return the threshold for a rate of false alarms (split conformal prediction).
+
+    The k-th lowest of n scores is exceeded by the next good image with probability at most
+    1 − k/(n + 1), where images are exchangeable; the lowest such k is taken. n images can promise
+    1/(n + 1) at best: where less is asked for, the highest score is taken and its rate told.
+
+    Args:
+        scores: of good images that the model has not seen, (n,), at least one.
+        rate: wanted share of false alarms among good images, in (0, 1).
+
+    Returns:
+        The threshold and the rate that it promises.
+
+    Raises:
+        WTFlowError: a score is NaN or infinite, and no image would be above such a threshold.
+    """
+    if not np.isfinite(scores).all():
+        raise WTFlowError("a held-out score is NaN or infinite: no threshold can be set by it")
+    n = len(scores)
+    # A hair less: 0.95 times 20 is 19, in float64 a bit more.
+    k = min(n, max(1, math.ceil((1 - rate) * (n + 1) - 1e-9)))
+    return Threshold(float(np.sort(scores)[k - 1]), 1 - k / (n + 1))

@@ -1,0 +1,75 @@
+"""Compiler options of the outermost jitted functions, and JAX's cache of what was compiled.
+
+JAX refuses options on a jit within a jit, so what others are meant to compose (``flow.ode``) has
+none.
+"""
+
+import contextlib
+import os
+import stat
+import zlib
+from pathlib import Path
+
+import jax
+
+from wtflow_jax.support.errors import WTFlowError
+
+XLA_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+"""For ``jax.jit(compiler_options=...)``; without effect on accelerators.
+
+On CPU, jaxlib 0.10 to 0.12 hand convolutions to YNNPACK. Without it the gradient of a 3×3 kernel
+takes 0.4 of the time and a whole training step about half (docs/performance.md).
+"""
+
+RUN_ONCE = {"xla_backend_optimization_level": 0}
+"""For what is run once: drawing a network's first weights compiles in a third of the time."""
+
+STAMP = ".checked"
+"""In a directory of compiled programs: its age says which of them were looked at."""
+
+
+def keep(directory: Path) -> None:
+    """Keep what this process compiles for the next one, unless JAX was told of another place.
+
+    Args:
+        directory: JAX's persistent compilation cache; made where it does not exist. Its files hold
+            machine code, so it must be the user's own.
+
+    Raises:
+        WTFlowError: others may write there.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = directory.stat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise WTFlowError(
+            f"{directory}: other users may write there, and its files are run; "
+            "chmod 700 it, or delete it"
+        )
+    _remove_damaged(directory)
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _remove_damaged(directory: Path) -> None:
+    """Remove what a killed process has left half-written: JAX would complain of it for ever."""
+    stamp = directory / STAMP
+    since = stamp.stat().st_mtime_ns if stamp.exists() else 0
+    stamp.touch()
+    for path in directory.glob("*-cache"):
+        # Another process may remove it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime_ns >= since and not _is_whole(path.read_bytes()):
+                path.unlink()
+
+
+def _is_whole(program: bytes) -> bool:
+    # Packed by zstandard where that is installed, else by zlib.
+    if program.startswith(b"\x28\xb5\x2f\xfd"):
+        return True
+    try:
+        return bool(zlib.decompress(program))
+    except zlib.error:
+        return False

@@ -1,0 +1,168 @@
+"""What people see of a command: its progress, its tables, and how it ends."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+import rich.table
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+
+from wtflow_jax.support import signals
+from wtflow_jax.support.errors import WTFlowError, shown
+
+NONE = "–"
+"""In place of a figure that there is none of."""
+
+
+class Advance(Protocol):
+    """Called with the number of things done since the last call, and maybe a word on them."""
+
+    def __call__(self, done: int = 1, note: str | None = None) -> object:
+        """Move a bar."""
+        ...
+
+
+Track: TypeAlias = Callable[[str, int | None], Advance]
+"""``track(what, of how many) -> advance``: work begins, of which there is to be progress."""
+
+
+def untracked(what: str, total: int | None) -> Advance:
+    """Show nothing."""
+    return lambda done=1, note=None: None
+
+
+@contextlib.contextmanager
+def bars() -> Iterator[Track]:
+    """Show progress bars on standard error, one a call."""
+    # Numbers are not cut off where a terminal is narrow.
+    fixed = Column(no_wrap=True, min_width=7)
+    progress = Progress(
+        TextColumn("{task.description}", style="bold", markup=False),
+        BarColumn(table_column=Column(min_width=5)),
+        MofNCompleteColumn(table_column=fixed),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(table_column=fixed),
+        TimeRemainingColumn(table_column=fixed),
+        console=Console(stderr=True),
+    )
+
+    def track(what: str, total: int | None) -> Advance:
+        task = progress.add_task(shown(what), total=total, note="")
+
+        def advance(done: int = 1, note: str | None = None) -> None:
+            progress.advance(task, done)
+            if note is not None:
+                progress.update(task, note=note)
+
+        return advance
+
+    with progress:
+        yield track
+
+
+def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int:
+    """Do a command's work and return its exit status, 1 where it ends in an error of one line.
+
+    Args:
+        work: returns the status.
+        again: how what was stopped goes on.
+        advice: what to do about files that cannot be written.
+    """
+
+    def told(what: str, more: str) -> None:
+        print(shown(what + (more and f"; {more}")), file=sys.stderr)
+
+    with signals.heard():
+        try:
+            return work()
+        except WTFlowError as error:
+            told(f"error: {error}", "")
+            return 1
+        except BrokenPipeError:
+            # Whoever read the output has enough of it; nothing is left to be flushed at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            told(f"error: {where}{error.strerror or error}", advice)
+            return 1
+        except KeyboardInterrupt as stopped:
+            told("stopped", again)
+            return stopped.status if isinstance(stopped, signals.Stopped) else 130
+
+
+class Table(NamedTuple):
+    """A table of text.
+
+    Attributes:
+        title: what it shows.
+        columns: headings; the first column holds names, the others figures.
+        rows: as many cells each.
+        notes: sentences below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+def markdown(table: Table) -> str:
+    """Return a table as Markdown, its title in bold."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    rule = ["---"] + ["---:"] * (len(table.columns) - 1)
+    lines = [line(table.columns), line(rule), *map(line, table.rows)]
+    return "\n\n".join([f"**{table.title}**", "\n".join(lines), *table.notes]) + "\n"
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table; on a terminal that is too narrow, without the last columns."""
+    count = len(table.columns)
+    # Where nobody looks at it, as wide as it is.
+    while console.is_terminal and _width(_view(table, count)) > console.width and count > 1:
+        count -= 1
+    view = _view(table, count)
+    Console(file=console.file, width=max(_width(view), console.width)).print(view)
+    left_out = len(table.columns) - count
+    for note in [*table.notes, *[f"{left_out} more columns are in table.md."] * bool(left_out)]:
+        console.print(shown(note), style="dim", markup=False)
+
+
+def _view(table: Table, count: int) -> rich.table.Table:
+    view = rich.table.Table(title=escape(shown(table.title)))
+    for i, name in enumerate(table.columns[:count]):
+        view.add_column(escape(shown(name)), justify="right" if i else "left", no_wrap=True)
+    for row in table.rows:
+        view.add_row(*(escape(shown(cell)) for cell in row[:count]))
+    return view
+
+
+def _width(view: rich.table.Table) -> int:
+    return Console(width=10_000).measure(view).maximum
+
+
+def number(value: float | None, std: float | None = None, digits: int = 2) -> str:
+    """Return ``98.05 ± 0.01``, ``98.05`` or a dash."""
+    if value is None:
+        return NONE
+    return f"{value:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
+def difference(ours: float | None, theirs: float | None) -> str:
+    """Return ours less theirs with its sign, or a dash."""
+    return NONE if ours is None or theirs is None else f"{ours - theirs:+.2f}"

@@ -1,0 +1,134 @@
+"""Tables of what can be chosen by a name: WT maps, velocities, backbones, data sets and so on.
+
+An entry is a function or a value, or a frozen dataclass whose fields are the options of the part:
+they become flags of every experiment, and ``Parts.make`` fills them in. A file in the folder of a
+table adds its entries when the table is first looked at; so do the Python files that the variable
+``WTFLOW_PARTS`` names (or those in a directory that it names), for parts that are kept elsewhere.
+"""
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from wtflow_jax.support.errors import WTFlowError
+
+VARIABLE = "WTFLOW_PARTS"
+Part = TypeVar("Part")
+Entry = TypeVar("Entry")
+
+
+class Parts(Mapping[str, Any], Generic[Part]):
+    """Entries of one kind, in the order in which they were added.
+
+    Attributes:
+        flag: that chooses one, without dashes: ``wt``.
+    """
+
+    def __init__(self, flag: str, folder: str | None = None) -> None:
+        """Start with none.
+
+        Args:
+            flag: that chooses one.
+            folder: name of a package whose modules add entries.
+        """
+        self.flag, self._folder, self._entries = flag, folder, dict[str, Any]()
+
+    def add(self, name: str) -> Callable[[Entry], Entry]:
+        """Return a decorator that enters what it decorates; an older entry is replaced."""
+
+        def enter(entry: Entry) -> Entry:
+            self._entries[name] = entry
+            return entry
+
+        return enter
+
+    def __getitem__(self, name: str) -> Any:
+        """Return an entry.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        self._look()
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        self._look()
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        self._look()
+        return len(self._entries)
+
+    def options(self, name: str) -> tuple[str, ...]:
+        """Return the names of an entry's options."""
+        entry = self.find(name)
+        return tuple(f.name for f in fields(entry)) if is_dataclass(entry) else ()
+
+    def find(self, name: str) -> Any:
+        """Return an entry.
+
+        Raises:
+            WTFlowError: there is none of that name.
+        """
+        if name not in self:
+            raise WTFlowError(
+                f"--{self.flag.replace('_', '-')} {name}: no such choice; take one of "
+                f"{', '.join(self)}"
+            )
+        return self[name]
+
+    def make(self, name: str, options: Mapping[str, Any] | None = None) -> Part:
+        """Return a part.
+
+        Args:
+            name: of its entry.
+            options: values by name; those of other parts are left alone.
+
+        Raises:
+            WTFlowError: there is none of that name.
+        """
+        entry = self.find(name)
+        if not (isinstance(entry, type) and is_dataclass(entry)):
+            return entry
+        own = self.options(name)
+        return entry(**{k: v for k, v in (options or {}).items() if k in own})
+
+    def _look(self) -> None:
+        if self._folder:
+            _import_folder(self._folder)
+        _import_named(os.environ.get(VARIABLE, ""))
+
+
+_looked: set[str] = set()
+"""Folders and values of ``VARIABLE`` that were imported, or are just being."""
+
+
+def _import_folder(name: str) -> None:
+    if name in _looked:
+        return
+    _looked.add(name)
+    for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
+        importlib.import_module(f"{name}.{module.name}")
+
+
+def _import_named(paths: str) -> None:
+    """Import the files that are named, those of directories by name, each once."""
+    if paths in _looked:
+        return
+    _looked.add(paths)
+    for path in map(Path, filter(None, paths.split(os.pathsep))):
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            spec = importlib.util.spec_from_file_location(f"wtflow_parts_{file.stem}", file)
+            if spec is None or spec.loader is None or not file.is_file():
+                raise WTFlowError(f"{file}: no Python file; mend the variable {VARIABLE}")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)

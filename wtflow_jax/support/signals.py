@@ -1,0 +1,81 @@
+"""Being asked to stop by SIGINT or SIGTERM: an exception, or a flag that a loop looks at.
+
+Whatever is written is written whole or not at all (``files``, Orbax), so that leaving at any moment
+loses no more than what was not written yet. A compiled call cannot be interrupted: Python hears a
+signal when it returns. The second signal ends the process at once.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+HEARD = signal.SIGINT, signal.SIGTERM
+
+_asked: int | None = None
+_deferred = False
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised in the main thread by the first SIGINT or SIGTERM, unless it is ``deferred``.
+
+    Attributes:
+        status: the exit status, 130 or 143.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Take a signal's number."""
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """Hear SIGINT and SIGTERM; for command lines. What is ignored by the process stays ignored."""
+    global _asked
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, _asked = _asked, None
+    able = [number for number in HEARD if signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, _handle) for number in able}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        _asked = before
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _asked
+    _asked = number
+    for each in HEARD:
+        signal.signal(each, signal.SIG_DFL)
+    if not _deferred:
+        raise Stopped(number)
+
+
+@contextlib.contextmanager
+def deferred(value: bool = True) -> Iterator[None]:
+    """Keep a signal for ``asked``; with False within such a block it raises ``Stopped`` again."""
+    global _deferred
+    before, _deferred = _deferred, value
+    try:
+        if not value:
+            leave()
+        yield
+    finally:
+        _deferred = before
+
+
+def asked() -> bool:
+    """Return whether a signal has come."""
+    return _asked is not None
+
+
+def leave() -> None:
+    """Raise ``Stopped`` if a signal has come."""
+    if _asked is not None:
+        raise Stopped(_asked)

@@ -1,0 +1,64 @@
+"""Arrays in one file (safetensors) with what is said of them; nothing in it is executed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from wtflow_jax.support.files import replacing
+
+ABOUT, DIGEST = "about", "digest"
+"""In the file's metadata: a description as JSON, and the SHA-256 of that and of the arrays."""
+
+
+def _digest(about: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+    """Write arrays by name and a description, JSON; the file appears whole or not at all."""
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(about)
+    metadata = {ABOUT: text, DIGEST: _digest(text, whole)}
+    # save_file would write what its owner alone can read.
+    with replacing(path) as part:
+        part.write_bytes(safetensors.numpy.save(whole, metadata))
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays of any safetensors file, and its metadata.
+
+    Raises:
+        ValueError: it cannot be read, or is none; in a few words.
+    """
+    if not path.is_file():
+        raise ValueError("no such file")
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, file.metadata() or {}
+    # Names, sizes and dtypes are in the file's hands, and numpy's answers differ.
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays and the description that ``save`` has written.
+
+    Raises:
+        ValueError: it cannot be read, or is not what was written; in a few words.
+    """
+    arrays, metadata = read(path)
+    about = metadata.get(ABOUT, "")
+    if metadata.get(DIGEST) != _digest(about, arrays):
+        raise ValueError("not what was written, damaged perhaps")
+    return arrays, json.loads(about)

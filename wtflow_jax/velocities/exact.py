@@ -1,0 +1,116 @@
+"""A velocity on feature maps with nothing to train: the exact field of the training patches.
+
+Each position's feature vector is a sample of its own, and ``geometry.empirical`` gives the velocity
+that a network of any size would learn on them at best.
+"""
+
+import math
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from wtflow_jax.flow.types import Features, Params, PRNGKey, Time, VelocityFn
+from wtflow_jax.geometry.empirical import empirical_velocity
+
+Map = Float[Array, "h w c"]
+
+POSITIONS = 256
+"""Positions of a map evaluated together."""
+PROJECTION = 64
+"""Dimensions in which the coreset measures distances, by a random projection."""
+
+
+def _anywhere(bank: Params, t: Time, x: Map) -> Map:
+    """Answer every position from one bank of patches (m, c)."""
+
+    def one(vector: Float[Array, " c"]) -> Float[Array, " c"]:
+        return empirical_velocity(bank, t, vector)
+
+    vectors = x.reshape(-1, x.shape[-1])
+    return jax.lax.map(one, vectors, batch_size=POSITIONS).reshape(x.shape)
+
+
+def _nearby(radius: int, maps: Params, t: Time, x: Map) -> Map:
+    """Answer a position from the patches of maps (n, h, w, c) in a window around it."""
+    n, h, w, c = maps.shape
+    rows, columns = min(2 * radius + 1, h), min(2 * radius + 1, w)
+
+    def one(position: Array) -> Float[Array, " c"]:
+        i, j = position // w, position % w
+        # At the border the window is moved inwards, not cut.
+        first = jnp.clip(i - radius, 0, h - rows), jnp.clip(j - radius, 0, w - columns)
+        zero = jnp.zeros_like(i)
+        window = jax.lax.dynamic_slice(maps, (zero, *first, zero), (n, rows, columns, c))
+        return empirical_velocity(window.reshape(-1, c), t, x[i, j])
+
+    return jax.lax.map(one, jnp.arange(h * w)).reshape(x.shape)
+
+
+@lru_cache
+def velocity(neighbourhood: int | None = None) -> VelocityFn:
+    """Return the field as a ``velocity_fn(params, t, x) -> v``, the same object at each call.
+
+    Its parameters are what ``bank`` returns.
+
+    Args:
+        neighbourhood: a position is compared with the patches of a window so many cells to each
+            side, moved inwards at the border; None takes them from everywhere.
+    """
+    return _anywhere if neighbourhood is None else partial(_nearby, neighbourhood)
+
+
+@partial(jax.jit, static_argnames="size")
+def _coreset(vectors: Float[Array, "m c"], key: PRNGKey, size: int) -> Float[Array, "k c"]:
+    """Pick vectors one by one, each the farthest from those picked (greedy k-centre)."""
+    start_key, projection_key = jax.random.split(key)
+    m, c = vectors.shape
+    # Distances keep their order well enough, at a fraction of the time.
+    projection = jax.random.normal(projection_key, (c, min(c, PROJECTION)))
+    low = vectors @ projection if c > PROJECTION else vectors
+
+    def pick(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        picked, distance = carry
+        last = low[picked[i - 1]]
+        distance = jnp.minimum(distance, jnp.sum(jnp.square(low - last), axis=1))
+        return picked.at[i].set(jnp.argmax(distance)), distance
+
+    first = jax.random.randint(start_key, (), 0, m)
+    picked = jnp.zeros(size, jnp.int32).at[0].set(first)
+    picked, _ = jax.lax.fori_loop(1, size, pick, (picked, jnp.full(m, jnp.inf)))
+    return vectors[picked]
+
+
+def bank(
+    x0: Features,
+    key: PRNGKey,
+    *,
+    size: int = 12_000,
+    coreset: bool = False,
+    neighbourhood: int | None = None,
+) -> Params:
+    """Return the data of the field, the ``params`` of ``velocity``.
+
+    Args:
+        x0: training maps (n, h, w, c), after the WT map.
+        key: decides which patches are kept.
+        size: how many, at most.
+        coreset: keep those that lie farthest from one another instead of a random sample.
+        neighbourhood: as given to ``velocity``.
+
+    Returns:
+        (min(size, n·h·w), c); with a neighbourhood all maps (n, h, w, c), or as many of them, drawn
+        at random, as a window of ``size`` patches allows.
+    """
+    n, _, _, c = x0.shape
+    if neighbourhood is not None:
+        window = math.prod(min(2 * neighbourhood + 1, cells) for cells in x0.shape[1:3])
+        kept = max(1, size // window)
+        return x0 if n <= kept else jax.random.choice(key, x0, (kept,), replace=False)
+    vectors = x0.reshape(-1, c)
+    if len(vectors) <= size:
+        return vectors
+    if coreset:
+        return _coreset(vectors, key, size)
+    return jax.random.choice(key, vectors, (size,), replace=False)
