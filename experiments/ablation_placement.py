@@ -12,12 +12,11 @@ models a category: four times the cost of mvtec.py.
 
 import sys
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, paper, views
-from wtflow_jax.support import tables
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
+from wtflow_jax.support.console import Table
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return the four placements, by the paper's names."""
     return {
         "without": {"wt": "none", "input_norm": False},
@@ -27,14 +26,14 @@ def variants(config: Config) -> dict[str, common.Changes]:
     }
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return image and pixel AUROC, and the loss, a placement."""
     theirs, extra = paper.auroc("XI"), ("loss",)
     return [views.by_variant(rows, "AUROC in % by placement", "placement", theirs, extra)]
 
 
-EXPERIMENT = common.Experiment("ablation_placement", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("ablation_placement", __doc__ or "", show, variants)
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -12,27 +12,26 @@ Six models a category: six times the cost of mvtec.py.
 
 import sys
 from itertools import product
-from typing import get_args
 
-from wtflow_jax.detector.config import Config, TargetName
-from wtflow_jax.lab import common, interrupts, paper, views
-from wtflow_jax.support import tables
+from wtflow_jax.flow.targets import TARGETS
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
+from wtflow_jax.support.console import Table
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return every target with none and with layer_norm."""
-    pairs = product(reversed(get_args(TargetName)), ("none", "layer_norm"))
+    pairs = product(reversed(TARGETS), ("none", "layer_norm"))
     return {f"{target} {wt}": {"target": target, "wt": wt} for target, wt in pairs}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return image and pixel AUROC a target."""
     theirs = paper.auroc("VIII")
     return [views.by_variant(rows, "AUROC in % by target and WT map", "target, WT map", theirs)]
 
 
-EXPERIMENT = common.Experiment("ablation_target", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("ablation_target", __doc__ or "", show, variants)
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

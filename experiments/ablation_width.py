@@ -15,27 +15,26 @@ category, that of width 128 some twelve times mvtec.py's.
 import sys
 from itertools import product
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, paper, views
-from wtflow_jax.support import tables
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
+from wtflow_jax.support.console import Table
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return every map with every width, by the paper's names."""
-    if config.preset == "paper":
+    if setup.run.preset == "paper":
         labels = list(paper.table("IV")["image"])
     else:
-        widths = (8, 16) if config.smoke else (32, 64, 128)
+        widths = (8, 16) if setup.run.smoke else (32, 64, 128)
         pairs = product(("none", "batch_norm", "layer_norm"), widths)
         labels = [f"{wt} {width}" for wt, width in pairs]
     return {label: _read(*label.split()) for label in labels}
 
 
-def _read(wt: str, width: str, *position: str) -> common.Changes:
+def _read(wt: str, width: str, *position: str) -> Changes:
     return {"wt": wt, "width": int(width), "position": bool(position)}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return image and pixel AUROC, and the loss, a width and map; each category's beside it."""
     found = [
         views.by_variant(
@@ -51,8 +50,8 @@ def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     return found
 
 
-EXPERIMENT = common.Experiment("ablation_width", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("ablation_width", __doc__ or "", show, variants)
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

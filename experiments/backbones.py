@@ -14,29 +14,28 @@ a backbone and category, each that of mvtec.py.
 
 import sys
 from itertools import product
-from typing import get_args
 
-from wtflow_jax.detector.config import BackboneName, Config
-from wtflow_jax.lab import common, interrupts, paper, views
-from wtflow_jax.support import tables
+from wtflow_jax.backbones import BACKBONES
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
+from wtflow_jax.support.console import Table
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return every backbone with batch_norm and layer_norm, by the paper's names."""
     at_hand = ("resnet18", "efficientnet_lite0")
-    backbones = get_args(BackboneName) if config.preset == "paper" else at_hand
+    backbones = tuple(BACKBONES) if setup.run.preset == "paper" else at_hand
     pairs = product(backbones, ("batch_norm", "layer_norm"))
     return {f"{backbone} {wt}": {"backbone": backbone, "wt": wt} for backbone, wt in pairs}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return image and pixel AUROC a backbone."""
     theirs = paper.auroc("S-VII")
     return [views.by_variant(rows, "AUROC in % by backbone", "backbone, WT map", theirs)]
 
 
-EXPERIMENT = common.Experiment("backbones", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("backbones", __doc__ or "", show, variants)
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

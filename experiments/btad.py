@@ -8,18 +8,10 @@ Cost: as mvtec.py, with two to four times the images a category. Not run here ye
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="btad",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper()),
-    measure=measuring.measure_and_draw,
-    given=Config(data="btad"),
-)
+EXPERIMENT = data_set("btad", __doc__, data="btad")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

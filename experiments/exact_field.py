@@ -1,7 +1,6 @@
 """No training at all: the exact field of the training patches, for every WT map.
 
 Claim, this library's own: with the closed-form minimiser of Eq. 4 in place of a network, one step
-from wtflow_jax.lab import interrupts
 from a small T separates defects about as well as a flow trained under the same map, and full
 whitening is a better worst transport than layer_norm. Bottle 100/98.5 and tire
 78.5/98.9 with ``--wt whiten`` (ResNet-18), some 20 seconds a category on two CPU cores once the
@@ -16,19 +15,12 @@ It is ``mvtec.py --velocity exact --wt whiten``; flags change it. Why it works: 
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="exact_field",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper(means="I", image="S-VIII", pixel="S-IX")),
-    measure=measuring.measure_and_draw,
-    given=Config(velocity="exact", wt="whiten"),
+EXPERIMENT = data_set(
+    "exact_field", __doc__, means="I", image="S-VIII", pixel="S-IX", velocity="exact", wt="whiten"
 )
 
-
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

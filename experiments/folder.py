@@ -10,18 +10,10 @@ the same. Cost: as mvtec.py.
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="folder",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper()),
-    measure=measuring.measure_and_draw,
-    given=Config(data="folder"),
-)
+EXPERIMENT = data_set("folder", __doc__, data="folder")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

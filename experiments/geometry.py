@@ -13,26 +13,26 @@ Cost: that of mvtec.py and some minutes more. What was found: docs/geometry.md.
 
 import sys
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from wtflow_jax.metrics.summary import percent
 
 from wtflow_jax import metrics
-from wtflow_jax.detector import detector
-from wtflow_jax.detector.config import Config
+from wtflow_jax.detector.detector import Detector
 from wtflow_jax.flow import ode, scores
 from wtflow_jax.flow.types import Features, Params, VelocityFn
-from wtflow_jax.geometry.empirical import empirical_velocity
-from wtflow_jax.geometry.field_error import field_error
-from wtflow_jax.geometry.lipschitz import lipschitz_bound, lipschitz_profile
-from wtflow_jax.geometry.ot_angle import ot_angle
-from wtflow_jax.lab import common, interrupts, loader, measuring, training, views
-from wtflow_jax.metrics import figures
-from wtflow_jax.support import tables
+from wtflow_jax.geometry import (
+    empirical_velocity,
+    field_error,
+    lipschitz_bound,
+    lipschitz_profile,
+    ot_angle,
+)
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main
+from wtflow_jax.support.console import NONE, Table, bars
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.progress import bars
 
 TIMES = (0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 SAMPLES = 8
@@ -93,20 +93,20 @@ def at_the_start(
 
 
 def likelihood(
-    fitted: detector.Detector, x0: Features, labels: np.ndarray, key: jax.Array, steps: int
+    fitted: Detector, x0: Features, labels: np.ndarray, key: jax.Array, steps: int
 ) -> dict[str, float | None]:
     """Return image AUROC in % of log-likelihood, density proxy and ‖x̂1‖, all of whole maps."""
-    solve = partial(ode.push_forward, fitted.velocity_fn, fitted.params, steps=steps)
+    field = fitted.config.velocity.velocity_fn(), fitted.params
+    solve = partial(ode.push_forward, *field, steps=steps)
     ends = np.concatenate([solve(x0[i : i + 1]) for i in range(len(x0))])
     log_p = np.concatenate(
         [
             ode.log_likelihood(
-                fitted.velocity_fn,
-                fitted.params,
+                *field,
                 x0[i : i + 1],
                 jax.random.fold_in(key, i),
                 steps=steps,
-                solver="euler",
+                solver=ode.EULER,
             )
             for i in range(len(x0))
         ]
@@ -114,66 +114,66 @@ def likelihood(
     proxy = np.asarray(scores.density_proxy(jnp.asarray(ends))).reshape(len(x0), -1).mean(1)
     gaussian = np.linalg.norm(ends.reshape(len(x0), -1), axis=1)
     return {
-        "negative log-likelihood": figures.percent(metrics.auroc(-log_p, labels)),
-        "log-volume change alone": figures.percent(
-            metrics.auroc(-(log_p + gaussian**2 / 2), labels)
-        ),
-        "‖x̂1‖": figures.percent(metrics.auroc(gaussian, labels)),
-        "mean density proxy": figures.percent(metrics.auroc(proxy, labels)),
+        "negative log-likelihood": percent(metrics.auroc(-log_p, labels)),
+        "log-volume change alone": percent(metrics.auroc(-(log_p + gaussian**2 / 2), labels)),
+        "‖x̂1‖": percent(metrics.auroc(gaussian, labels)),
+        "mean density proxy": percent(metrics.auroc(proxy, labels)),
         "bits per element, good": float(-log_p[~labels].mean() / np.log(2) / ends[0].size),
         "bits per element, defective": float(-log_p[labels].mean() / np.log(2) / ends[0].size),
     }
 
 
-def run(job: measuring.Job) -> dict[str, Any]:
+def run(job: Job) -> Row:
     """Obtain the model, and question its field; the category's entry."""
-    config, name = job.config, job.category.name
-    if config.velocity == "exact":
-        raise WTFlowError("--velocity exact: geometry.py compares a network with it; give unet")
-    if config.target != "gaussian":
-        raise WTFlowError(f"--target {config.target}: the exact field has gaussian; give that")
-    angle_key, time_key, likelihood_key = jax.random.split(jax.random.key(config.seed), 3)
-    with bars() as progress:
-        splits, test_images = job.loader.data(config, job.category, progress)
-        loader.both_kinds(test_images, name)
-        labels = test_images.labels
-        model = training.obtain(config, name, splits, progress)
-        fitted, loss = model.restore(config, splits), model.history[-1]["loss"]
-        task = progress.add_task(f"{name}: geometry", total=3, note="start")
-        x0, test = (
-            detector.apply_wt(fitted, jnp.asarray(part))
-            for part in (splits.in_memory(), splits.test)
+    config, flow = job.config, job.config.flow
+    if not config.velocity.trained:
+        raise WTFlowError(
+            f"--velocity {flow.velocity}: geometry.py compares a network with it; give unet"
         )
-        field = fitted.velocity_fn, fitted.params
-        entry: dict[str, Any] = {"loss": loss, "start": at_the_start(*field, x0, angle_key)}
-        progress.update(task, advance=1, note="times")
-        entry["times"] = by_time(*field, x0, test[~labels], time_key)
-        progress.update(task, advance=1, note="likelihood")
-        steps = 2 if config.smoke else STEPS
-        entry["likelihood"] = likelihood(fitted, test, labels, likelihood_key, steps)
-        progress.update(task, advance=1, note="done")
+    if flow.target != "gaussian":
+        raise WTFlowError(f"--target {flow.target}: the exact field has gaussian; give that")
+    keys = jax.random.split(jax.random.key(config.training.seed), 3)
+    with bars() as track:
+        ready = job.ready(track, both_kinds=True)
+        labels = ready.labels
+        model = job.obtain(ready, track)
+        fitted, advance = model.detector, track(f"{job.name}: geometry", 3)
+        x0, test = (
+            fitted.x0(jnp.asarray(maps)) for maps in (ready.splits.in_memory(), ready.splits.test)
+        )
+        field = config.velocity.velocity_fn(), fitted.params
+        entry: Row = {
+            "loss": model.history[-1]["loss"],
+            "start": at_the_start(*field, x0, keys[0]),
+        }
+        advance(1, "times")
+        entry["times"] = by_time(*field, x0, test[~labels], keys[1])
+        advance(1, "likelihood")
+        steps = 2 if job.setup.run.smoke else STEPS
+        entry["likelihood"] = likelihood(fitted, test, labels, keys[2], steps)
+        advance(1, "done")
     return entry
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return a table of single figures and one by time, for each category."""
     found = []
     for row in rows:
-        figures = [
-            [quantity, tables.NONE if value is None else f"{value:.4g}"]
+        body = [
+            [quantity, NONE if value is None else f"{value:.4g}"]
             for part in ("start", "likelihood")
             for quantity, value in row[part].items()
         ]
-        title = f"{row['category']}, WT map {config.wt}"
-        found.append(tables.Table(title, ["quantity", "value"], figures))
+        title = f"{row['category']}, WT map {setup.config().flow.wt}"
+        found.append(Table(title, ["quantity", "value"], body))
         times = [[name, *(f"{v:.3g}" for v in values)] for name, values in row["times"].items()]
         title = f"{row['category']}: ‖∂v/∂x‖, ‖∂v/∂t‖ and mean squares an element, by t"
-        found.append(tables.Table(title, times[0], times[1:]))
+        found.append(Table(title, times[0], times[1:]))
     return found
 
 
-EXPERIMENT = common.Experiment("geometry", __doc__ or "", show, measure=run)
+EXPERIMENT = Experiment("geometry", __doc__ or "", show, measure=run)
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -13,7 +13,6 @@ tails of x0 are. Cost: a minute a category on two CPU cores. What was found: doc
 """
 
 import sys
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,11 +21,10 @@ from scipy.stats import kurtosis
 
 from wtflow_jax.detector import detector
 from wtflow_jax.detector.config import Config
-from wtflow_jax.flow import transport, whitening
-from wtflow_jax.lab import common, interrupts, loader, measuring, views
-from wtflow_jax.support import tables
+from wtflow_jax.flow.maps import power, whitening
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, views
+from wtflow_jax.support.console import Table, bars, number
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.progress import bars
 
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 RANKS = (8, 32, 64, 128)
@@ -44,8 +42,9 @@ def moments(config: Config, **splits: Maps) -> dict[str, dict[str, float]]:
     fitted, _ = detector.init(config, jnp.asarray(splits["training"]))
 
     def of(maps: Maps) -> dict[str, float]:
-        batches = (maps[i : i + detector.BATCH] for i in range(0, len(maps), detector.BATCH))
-        x0 = np.concatenate([detector.apply_wt(fitted, jnp.asarray(batch)) for batch in batches])
+        chunk = detector.CHUNK
+        batches = (maps[i : i + chunk] for i in range(0, len(maps), chunk))
+        x0 = np.concatenate([fitted.x0(jnp.asarray(batch)) for batch in batches])
         square = float(np.mean(np.square(x0)))
         unscaled = square / float(fitted.stats.scale) ** 2
         return {"square": square, "unscaled": unscaled, "kurtosis": float(kurtosis(x0.ravel()))}
@@ -53,41 +52,38 @@ def moments(config: Config, **splits: Maps) -> dict[str, dict[str, float]]:
     return {name: of(maps) for name, maps in splits.items()}
 
 
-def run(job: measuring.Job) -> dict[str, Any]:
+def run(job: Job) -> Row:
     """Leave out, fit and score; the category's entry."""
-    config, name = job.config, job.category.name
-    if config.wt != "whiten":
-        raise WTFlowError(f"--wt {config.wt}: held_out.py questions whiten; leave --wt away")
-    with bars() as progress:
-        splits, test_images = job.loader.data(config, job.category, progress)
-        loader.both_kinds(test_images, name)
-        train, test, labels = splits.in_memory(), splits.test, test_images.labels
+    config, name, wt = job.config, job.name, job.config.wt
+    if not isinstance(wt, whitening.Whiten):
+        raise WTFlowError(f"--wt {config.flow.wt}: held_out.py questions whiten; leave --wt away")
+    with bars() as track:
+        ready = job.ready(track, both_kinds=True)
+        train, test, labels = ready.splits.in_memory(), ready.splits.test, ready.labels
         if len(train) < 2 * whitening.FOLDS:
             raise WTFlowError(
                 f"{name}: {len(train)} training images; "
                 f"give at least {2 * whitening.FOLDS} to leave a fifth of them out"
             )
-        total = len(ALPHAS) + len(RANKS) + 1
-        task = progress.add_task(f"{name}: held out", total=total, note="likelihood")
-        x = transport.power(jnp.asarray(train), config.power)
+        advance = track(f"{name}: held out", len(ALPHAS) + len(RANKS) + 1)
+        x = power(jnp.asarray(train), config.flow.power)
 
-        def likelihood(**options: Any) -> float:
-            value = whitening.held_out_log_likelihood(x, **options)
-            progress.advance(task)
+        def likelihood(alpha: float, rank: int) -> float:
+            value = whitening.held_out_log_likelihood(x, alpha=alpha, rank=rank)
+            advance()
             return float(value)
 
-        entry: dict[str, Any] = {
-            "alpha": {str(a): likelihood(alpha=a, rank=config.rank) for a in ALPHAS},
-            "rank": {str(r): likelihood(alpha=config.alpha, rank=r) for r in RANKS},
+        entry: Row = {
+            "alpha": {str(alpha): likelihood(alpha, wt.rank) for alpha in ALPHAS},
+            "rank": {str(rank): likelihood(wt.alpha, rank) for rank in RANKS},
         }
-        progress.update(task, note="norms")
         parts = {"training": train, "good": test[~labels], "defective": test[labels]}
         entry["moments"] = moments(config, **parts)
-        progress.update(task, advance=1, note="done")
+        advance()
     return entry
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return a table a choice and one of the norms."""
     choices = {
         "alpha": "α: held-out log-likelihood, nats an element",
@@ -96,10 +92,10 @@ def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     found = []
     for name, title in choices.items():
         body = [
-            [row["category"], *map(tables.number, row[name].values()), views.best(row[name])]
+            [row["category"], *map(number, row[name].values()), views.best(row[name])]
             for row in rows
         ]
-        found.append(tables.Table(title, ["category", *rows[0][name], "best"], body))
+        found.append(Table(title, ["category", *rows[0][name], "best"], body))
     body = [
         [
             row["category"],
@@ -112,17 +108,17 @@ def show(config: Config, rows: views.Rows) -> list[tables.Table]:
     ]
     title = "‖x0‖²/D (without the fitted scale), excess kurtosis of the elements of x0"
     columns = ["category", "training", "good", "defective"]
-    return [*found, tables.Table(title, columns, body)]
+    return [*found, Table(title, columns, body)]
 
 
-EXPERIMENT = common.Experiment(
+EXPERIMENT = Experiment(
     "held_out",
     __doc__ or "",
     show,
     measure=run,
-    given=Config(velocity="exact", wt="whiten"),
+    given={"velocity": "exact", "wt": "whiten"},
 )
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

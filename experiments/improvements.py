@@ -15,19 +15,16 @@ more.
 
 import sys
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, views
-from wtflow_jax.support import tables
-
-STAGES = {"efficientnet_lite0": ("block4", "block7")}
-"""The two stages of each backbone; those of a ResNet are layer2 and layer3."""
+from wtflow_jax.backbones import BACKBONES
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
+from wtflow_jax.support.console import NONE, Table
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return every change, and all of them together."""
-    changes: dict[str, common.Changes] = {
+    changes: dict[str, Changes] = {
         "position": {"position": True},
-        "two stages": {"layer": STAGES.get(config.backbone, ("layer2", "layer3"))},
+        "two stages": {"layer": BACKBONES.find(setup.config().features.backbone).several[1:]},
         "logit-normal times": {"time_law": "logit_normal"},
         "highest pixel": {"top_fraction": 0.0},
     }
@@ -35,9 +32,10 @@ def variants(config: Config) -> dict[str, common.Changes]:
     return {"as published": {}, **changes, "together": together}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC a change, and its gain over seeds."""
-    title = f"AUROC in %: {config.backbone}, {config.wt}"
+    config = setup.config()
+    title = f"AUROC in %: {config.features.backbone}, {config.flow.wt}"
     columns = ["change"]
     for name in views.names(rows, "category"):
         columns += [f"{name}, image: gain", f"{name}, pixel: gain"]
@@ -49,11 +47,11 @@ def show(config: Config, rows: views.Rows) -> list[tables.Table]:
         body.append(cells)
     return [
         views.by_variant(rows, title, "change", {}),
-        tables.Table("Gain over the published setting, seed by seed", columns, body),
+        Table("Gain over the published setting, seed by seed", columns, body),
     ]
 
 
-def _gain(rows: views.Rows, category: str, change: str, metric: str) -> str:
+def _gain(rows: Rows, category: str, change: str, metric: str) -> str:
     def by_seed(variant: str) -> dict[int, float | None]:
         part = views.pick(rows, category=category, variant=variant)
         return {row["seed"]: row[metric] for row in part}
@@ -62,11 +60,11 @@ def _gain(rows: views.Rows, category: str, change: str, metric: str) -> str:
     pairs = [(before[seed], after[seed]) for seed in after if seed in before]
     gains = [b - a for a, b in pairs if a is not None and b is not None]
     if not gains:
-        return tables.NONE
+        return NONE
     return f"{sum(gains) / len(gains):+.2f} ({min(gains):+.2f} to {max(gains):+.2f})"
 
 
-EXPERIMENT = common.Experiment("improvements", __doc__ or "", show, variants, given=Config(seeds=3))
+EXPERIMENT = Experiment("improvements", __doc__ or "", show, variants, given={"seeds": 3})
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -9,18 +9,10 @@ and a half times the cells. Not run here yet: no data at hand (docs/results.md).
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="kolektor",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper()),
-    measure=measuring.measure_and_draw,
-    given=Config(data="kolektor_sdd"),
-)
+EXPERIMENT = data_set("kolektor", __doc__, data="kolektor_sdd")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -13,18 +13,10 @@ Not run here yet: no data at hand (docs/results.md).
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="loco",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper(means="III")),
-    measure=measuring.measure_and_draw,
-    given=Config(data="mvtec_loco"),
-)
+EXPERIMENT = data_set("loco", __doc__, means="III", data="mvtec_loco")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

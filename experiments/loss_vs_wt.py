@@ -11,19 +11,18 @@ Cost: three models a category and seed, each that of mvtec.py.
 
 import sys
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, paper, views
-from wtflow_jax.support import tables
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
+from wtflow_jax.support.console import Table, number
 
 MAPS = ("none", "batch_norm", "layer_norm")
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return the paper's three maps, without the position embedding."""
     return {wt: {"wt": wt, "position": False} for wt in MAPS}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC and loss a map, and the losses beside the paper's."""
     theirs = paper.table("X")
     auroc = {wt: (theirs["image"][f"{wt} 768"].value, None) for wt in MAPS}
@@ -33,18 +32,18 @@ def show(config: Config, rows: views.Rows) -> list[tables.Table]:
         cells = [wt]
         for name in views.names(rows, "category"):
             value, std = views.over_seeds(views.pick(rows, category=name, variant=wt), "loss")
-            cells.append(tables.number(value, std, 3))
+            cells.append(number(value, std, 3))
         widths = (512, 768)
-        cells += [tables.number(theirs["loss"][f"{wt} {width}"].value, None, 3) for width in widths]
+        cells += [number(theirs["loss"][f"{wt} {width}"].value, None, 3) for width in widths]
         losses.append(cells)
     return [
-        tables.Table("Training loss by WT map, mean over the last ten epochs", columns, losses),
+        Table("Training loss by WT map, mean over the last ten epochs", columns, losses),
         views.by_variant(rows, "AUROC in % by WT map", "WT map", auroc),
     ]
 
 
-EXPERIMENT = common.Experiment("loss_vs_wt", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("loss_vs_wt", __doc__ or "", show, variants)
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -10,18 +10,10 @@ Cost: as mvtec.py. Not run here yet: no data at hand (docs/results.md).
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="mpdd",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper(means="V")),
-    measure=measuring.measure_and_draw,
-    given=Config(data="mpdd"),
-)
+EXPERIMENT = data_set("mpdd", __doc__, means="V", data="mpdd")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -9,18 +9,10 @@ which. Cost: as mvtec.py, with four times the images. Not run here yet: no data 
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="mtd",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper()),
-    measure=measuring.measure_and_draw,
-    given=Config(data="mtd"),
-)
+EXPERIMENT = data_set("mtd", __doc__, data="mtd")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

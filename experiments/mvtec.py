@@ -12,18 +12,10 @@ printed beside the measured ones. What was reached: docs/results.md.
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="mvtec",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper(means="I", image="S-VIII", pixel="S-IX")),
-    measure=measuring.measure_and_draw,
-    given=Config(data="mvtec_ad"),
-)
+EXPERIMENT = data_set("mvtec", __doc__, means="I", image="S-VIII", pixel="S-IX", data="mvtec_ad")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

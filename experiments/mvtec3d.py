@@ -12,18 +12,10 @@ docs/results.md.
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="mvtec3d",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper(means="VI")),
-    measure=measuring.measure_and_draw,
-    given=Config(data="mvtec_3d"),
-)
+EXPERIMENT = data_set("mvtec3d", __doc__, means="VI", data="mvtec_3d")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

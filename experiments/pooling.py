@@ -14,22 +14,19 @@ What was found: docs/geometry.md and docs/results.md.
 """
 
 import sys
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from rich.progress import Progress
+from wtflow_jax.metrics.summary import percent
 
 from wtflow_jax import metrics
-from wtflow_jax.detector import detector, inference
+from wtflow_jax.detector import detector, route
 from wtflow_jax.detector.config import Config
 from wtflow_jax.flow import scores
-from wtflow_jax.lab import common, interrupts, measuring, views
-from wtflow_jax.metrics import figures
-from wtflow_jax.support import tables
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, views
+from wtflow_jax.support.console import Table, Track, bars, number
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.progress import bars
 
 FOLDS = 5
 FRACTIONS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0)
@@ -59,56 +56,57 @@ def paste(maps: Maps, rng: np.random.Generator) -> Maps:
 
 
 def pooling(
-    config: Config, train: Maps, upsampling: scores.Upsampling, name: str, progress: Progress
+    config: Config, train: Maps, where: scores.Upsampling, name: str, track: Track
 ) -> dict[str, float | None]:
     """Return AUROC in % of pasted against untouched left-out maps, by pooling fraction."""
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(config.training.seed)
     good: dict[float, list[np.ndarray]] = {fraction: [] for fraction in FRACTIONS}
     bad: dict[float, list[np.ndarray]] = {fraction: [] for fraction in FRACTIONS}
-    task = progress.add_task(f"{name}: left out", total=FOLDS, note="fifths")
+    advance = track(f"{name}: left out", FOLDS)
     for fold in range(FOLDS):
         left_out = np.arange(len(train)) % FOLDS == fold
         fitted = detector.fit(config, jnp.asarray(train[~left_out]))
         held = train[left_out]
         for found, maps in [(good, held)] + [(bad, paste(held, rng)) for _ in range(ROUNDS)]:
-            cells = inference.predict_cells(fitted, maps, config)
+            cells = route.cells(fitted, maps)
             for fraction in FRACTIONS:
-                found[fraction].append(inference.finish(cells, upsampling, fraction).scores)
-        progress.advance(task)
+                found[fraction].append(route.finish(cells, where, fraction).scores)
+        advance()
     areas = {}
     for fraction in FRACTIONS:
         values = [np.concatenate(found[fraction]) for found in (good, bad)]
         labels = np.repeat([False, True], [len(part) for part in values])
-        areas[str(fraction)] = figures.percent(metrics.auroc(np.concatenate(values), labels))
+        areas[str(fraction)] = percent(metrics.auroc(np.concatenate(values), labels))
     return areas
 
 
-def run(job: measuring.Job) -> dict[str, Any]:
+def run(job: Job) -> Row:
     """Leave out, paste and score; the row's entry."""
-    config, name = job.config, job.category.name
-    with bars() as progress:
-        data = job.loader.data(config, job.category, progress)
-        train = data.splits.in_memory()
+    config, name = job.config, job.name
+    with bars() as track:
+        ready = job.ready(track)
+        train = ready.splits.in_memory()
         if len(train) < 2 * FOLDS:
             raise WTFlowError(
                 f"{name}: {len(train)} training images; "
                 f"give at least {2 * FOLDS} to leave a fifth of them out"
             )
-        upsampling = data.test.upsamplings[config.centres]
-        return {"pooling": pooling(config, train, upsampling, name, progress)}
+        where = ready.where[config.decision.centres]
+        return {"pooling": pooling(config, train, where, name, track)}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC by fraction, and the best one."""
     body = [
-        [row["category"], *map(tables.number, row["pooling"].values()), views.best(row["pooling"])]
+        [row["category"], *map(number, row["pooling"].values()), views.best(row["pooling"])]
         for row in rows
     ]
-    title = f"AUROC in % of pasted blocks by share of pixels pooled: {config.wt}, {config.velocity}"
-    return [tables.Table(title, ["category", *rows[0]["pooling"], "best"], body)]
+    flow = setup.config().flow
+    title = f"AUROC in % of pasted blocks by share of pixels pooled: {flow.wt}, {flow.velocity}"
+    return [Table(title, ["category", *rows[0]["pooling"], "best"], body)]
 
 
-EXPERIMENT = common.Experiment("pooling", __doc__ or "", show, measure=run)
+EXPERIMENT = Experiment("pooling", __doc__ or "", show, measure=run)
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

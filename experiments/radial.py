@@ -21,13 +21,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from wtflow_jax.detector import detector
-from wtflow_jax.detector.config import Config, variant
-from wtflow_jax.geometry.radial import radial_profile
-from wtflow_jax.lab import common, interrupts, loader, measuring, paper, training, views
-from wtflow_jax.support import tables
+from wtflow_jax.geometry import radial_profile
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, paper
+from wtflow_jax.support.console import Table, bars
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.progress import bars
 
 MAPS = ("none", "batch_norm", "layer_norm")
 IN_PAPER = {"none": "S-XII", "batch_norm": "S-XIII", "layer_norm": "S-XIV"}
@@ -63,29 +60,30 @@ def observations(radii: Radii, root_d: float) -> dict[str, Any]:
     }
 
 
-def run(job: measuring.Job) -> dict[str, Any]:
+def run(job: Job) -> Row:
     """Train with each map, follow the test images and write the pictures; the category's entry."""
-    config, name, out = job.config, job.category.name, job.out
-    if config.velocity == "exact":
-        raise WTFlowError("--velocity exact: singular at t = 0, where radial.py starts; give unet")
-    if config.start:
-        raise WTFlowError(f"--start {config.start}: radial.py starts at t = 0; give --start 0")
-    with bars() as progress:
-        data = job.loader.data(config, job.category, progress)
-        loader.both_kinds(data.test, name)
-        labels, test_features = data.test.labels, data.splits.test
+    config, out = job.config, job.out
+    if not config.velocity.trained:
+        raise WTFlowError(
+            f"--velocity {config.flow.velocity}: singular at t = 0, where radial.py starts; give "
+            "unet"
+        )
+    if start := config.inference.start:
+        raise WTFlowError(f"--start {start}: radial.py starts at t = 0; give --start 0")
+    with bars() as track:
+        ready = job.ready(track, both_kinds=True)
+        labels, test_features = ready.labels, ready.splits.test
         root_d = float(np.sqrt(np.prod(test_features.shape[1:])))
-        entry: dict[str, Any] = {"sqrt_d": root_d}
+        entry: Row = {"sqrt_d": root_d}
         radii, cells, starts = {}, {}, {}
         for wt in MAPS:
-            chosen = variant(config, wt=wt)
-            model = training.obtain(chosen, name, data.splits, progress)
-            fitted = model.restore(chosen, data.splits)
-            x0 = detector.apply_wt(fitted, jnp.asarray(test_features))
-            steps = 2 * EVERY if config.smoke else STEPS
-            profile = radial_profile(fitted.velocity_fn, fitted.params, x0, steps=steps)
+            model = job.obtain(ready, track, wt=wt)
+            x0 = model.detector.x0(jnp.asarray(test_features))
+            steps = 2 * EVERY if job.setup.run.smoke else STEPS
+            velocity_fn = model.detector.config.velocity.velocity_fn()
+            profile = radial_profile(velocity_fn, model.detector.params, x0, steps=steps)
             radii[wt] = np.asarray(profile)
-            cells[wt] = model.cells(model.epochs()[-1]).test.localization
+            cells[wt] = [*model.cells.values()][-1]["test"].localization
             starts[wt] = np.asarray(x0[~labels][:SHOWN]).ravel()
             entry[wt] = {
                 "loss": model.history[-1]["loss"],
@@ -151,14 +149,14 @@ def draw_histograms(starts: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return ‖x_t‖ at every fifth step, the paper's row below ours, and what was observed."""
     count = len(rows[0][MAPS[0]]["good"])
     columns = ["category, map", *map(str, range(0, count, EVERY)), "√D", "Obs. 1", "Obs. 2"]
 
-    def held(entry: dict[str, Any], number: int) -> str:
-        word = "held" if entry[f"observation_{number}"] else "not"
-        return f"{word} ({100 * entry[f'observation_{number}_share']:.0f} %)"
+    def held(entry: dict[str, Any], which: int) -> str:
+        word = "held" if entry[f"observation_{which}"] else "not"
+        return f"{word} ({100 * entry[f'observation_{which}_share']:.0f} %)"
 
     body = []
     for row in rows:
@@ -173,12 +171,17 @@ def show(config: Config, rows: views.Rows) -> list[tables.Table]:
                 body.append(["paper", *cells, "", "", ""])
     note = "Obs. 1: ends inside √D; Obs. 2: falls, then rises; of the mean, and of how many images."
     return [
-        tables.Table(f"Mean ‖x_t‖ of good test images: {config.backbone}", columns, body, [note])
+        Table(
+            f"Mean ‖x_t‖ of good test images: {setup.config().features.backbone}",
+            columns,
+            body,
+            [note],
+        )
     ]
 
 
-EXPERIMENT = common.Experiment("radial", __doc__ or "", show, measure=run)
+EXPERIMENT = Experiment("radial", __doc__ or "", show, measure=run)
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

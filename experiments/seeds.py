@@ -1,7 +1,6 @@
 """What chance does: mean, standard deviation and 95 % interval over seeds, with and without a map.
 
 Claim: the paper's ± of 0.01 (layer_norm) to 0.14 (none) is over the last ten epochs of one run;
-from wtflow_jax.lab import interrupts
 from run to run, what differs?
 
     python experiments/seeds.py                                      # built-in category, 3 seeds
@@ -16,17 +15,16 @@ import sys
 import numpy as np
 from scipy import stats
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, views
-from wtflow_jax.support import tables
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
+from wtflow_jax.support.console import NONE, Table
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return none and layer_norm."""
     return {wt: {"wt": wt} for wt in ("none", "layer_norm")}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return the figures of each seed, their spread, and the spread over epochs beside it."""
     columns = [
         "category, WT map, AUROC",
@@ -43,14 +41,14 @@ def show(config: Config, rows: views.Rows) -> list[tables.Table]:
             for metric in ("image", "pixel"):
                 values = [row[f"{metric}_auroc"] for row in part]
                 body.append([f"{name}, {wt}, {metric}", *_spread(values, part, metric)])
-    return [tables.Table(f"AUROC in % over seeds: {config.backbone}", columns, body)]
+    return [Table(f"AUROC in % over seeds: {setup.config().features.backbone}", columns, body)]
 
 
-def _spread(values: list[float | None], part: views.Rows, metric: str) -> list[str]:
+def _spread(values: list[float | None], part: Rows, metric: str) -> list[str]:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        return [tables.NONE] * 5
-    mean, interval, std = float(np.mean(known)), tables.NONE, tables.NONE
+        return [NONE] * 5
+    mean, interval, std = float(np.mean(known)), NONE, NONE
     if len(known) > 1:
         half = float(stats.t.ppf(0.975, len(known) - 1)) * float(stats.sem(known))
         interval, std = f"{mean - half:.2f} to {mean + half:.2f}", f"{np.std(known):.2f}"
@@ -59,8 +57,8 @@ def _spread(values: list[float | None], part: views.Rows, metric: str) -> list[s
     return [each, f"{mean:.2f}", std, interval, f"{over_epochs:.2f}"]
 
 
-EXPERIMENT = common.Experiment("seeds", __doc__ or "", show, variants, given=Config(seeds=3))
+EXPERIMENT = Experiment("seeds", __doc__ or "", show, variants, given={"seeds": 3})
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -18,22 +18,21 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from wtflow_jax.metrics.summary import percent
 
 from wtflow_jax import metrics
-from wtflow_jax.detector import detector, inference
-from wtflow_jax.detector.config import Config
+from wtflow_jax.detector import route
+from wtflow_jax.detector.detector import CHUNK, Detector
 from wtflow_jax.flow import ode, scores
-from wtflow_jax.lab import common, interrupts, loader, measuring, paper, training, views
-from wtflow_jax.metrics import figures
-from wtflow_jax.support import tables
+from wtflow_jax.lab import Changes, Experiment, Job, Row, Rows, Setup, main, paper, views
+from wtflow_jax.lab.category import Ready
+from wtflow_jax.support.console import NONE, Table, bars, number
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.progress import bars
 
 STEPS = {
     "euler": (1, 2, 5, 10, 20, 50, 100, 200, 400),
@@ -51,24 +50,24 @@ Solve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Of a batch of x0, the endpoints and the network evaluations of each image."""
 
 
-def equal(fitted: detector.Detector, solver: str, steps: int) -> Solve:
+def equal(fitted: Detector, name: str, steps: int) -> Solve:
     """Return a solve in equal steps."""
-    once, per_step = ode.EVALUATIONS[solver]
+    solver: ode.Solver = ode.SOLVERS.make(name)
 
     def solve(x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        push = partial(ode.push_forward, fitted.velocity_fn, fitted.params)
-        evaluations = np.full(len(x0), once + per_step * steps)
+        push = partial(ode.push_forward, fitted.config.velocity.velocity_fn(), fitted.params)
+        evaluations = np.full(len(x0), solver.first + solver.each * steps)
         return np.asarray(push(x0, steps=steps, solver=solver)), evaluations
 
     return solve
 
 
-def adaptive(fitted: detector.Detector, tolerance: float) -> Solve:
+def adaptive(fitted: Detector, tolerance: float) -> Solve:
     """Return a Dopri5 solve in steps as long as the tolerance allows."""
 
     def solve(x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        push = partial(ode.push_forward_adaptive, fitted.velocity_fn, fitted.params)
-        found = push(x0, tolerance=jnp.float32(tolerance))
+        field = fitted.config.velocity.velocity_fn(), fitted.params
+        found = ode.push_forward_adaptive(*field, x0, tolerance=jnp.float32(tolerance))
         return np.asarray(found.x1), np.asarray(found.evaluations)
 
     return solve
@@ -79,7 +78,7 @@ def over_images(solve: Solve, x0: Ends) -> tuple[Ends, float, float]:
 
     The last batch begins earlier where images are short of a multiple; its repeats cost time too.
     """
-    size = min(detector.BATCH, len(x0))
+    size = min(CHUNK, len(x0))
     solve(x0[:size])
     start, ends, evaluations = time.perf_counter(), [], []
     for first in range(0, len(x0), size):
@@ -91,19 +90,21 @@ def over_images(solve: Solve, x0: Ends) -> tuple[Ends, float, float]:
     return np.concatenate(ends), float(np.concatenate(evaluations).mean()), seconds
 
 
-def run(job: measuring.Job) -> dict[str, Any]:
+def run(job: Job) -> Row:
     """Solve with every solver; the row's entries."""
     config = job.config
-    if config.velocity == "exact":
-        raise WTFlowError("--velocity exact: singular at t = 0, where solves start; give unet")
-    if config.start:
-        raise WTFlowError(f"--start {config.start}: solves start at t = 0; give --start 0")
-    with bars() as progress:
-        data = job.loader.data(config, job.category, progress)
-        model = training.obtain(config, job.category.name, data.splits, progress)
-        fitted = model.restore(config, data.splits)
-        x0 = np.asarray(detector.apply_wt(fitted, jnp.asarray(data.splits.test)))
-        most = 10 if config.smoke else max(map(max, STEPS.values()))
+    if not config.velocity.trained:
+        raise WTFlowError(
+            f"--velocity {config.flow.velocity}: singular at t = 0, where solves start; give unet"
+        )
+    if start := config.inference.start:
+        raise WTFlowError(f"--start {start}: solves start at t = 0; give --start 0")
+    with bars() as track:
+        ready = job.ready(track)
+        model = job.obtain(ready, track)
+        fitted = model.detector
+        x0 = np.asarray(fitted.x0(jnp.asarray(ready.splits.test)))
+        most = 10 if job.setup.run.smoke else max(map(max, STEPS.values()))
         solves: dict[tuple[str, str], Solve] = {
             (solver, str(steps)): equal(fitted, solver, steps)
             for solver, counts in STEPS.items()
@@ -111,83 +112,74 @@ def run(job: measuring.Job) -> dict[str, Any]:
             if steps <= most
         }
         solves |= {("dopri5", f"adaptive {tol:g}"): adaptive(fitted, tol) for tol in TOLERANCES}
-        name = f"{job.category.name}, {config.wt}: solvers"
-        task = progress.add_task(name, total=len(solves) + 1, note="reference")
+        advance = track(f"{job.name}, {config.flow.wt}: solvers", len(solves) + 1)
         reference, evaluations, _ = over_images(adaptive(fitted, REFERENCE), x0)
-        progress.advance(task)
+        advance()
         found = []
         for (solver, steps), solve in solves.items():
-            progress.update(task, note=f"{solver} {steps}")
-            found.append({"solver": solver, "steps": steps} | _figures(job, data, solve, x0))
-            ends = found[-1].pop("ends")
-            found[-1]["distance"] = float(np.sqrt(np.mean(np.square(ends - reference))))
-            progress.advance(task)
+            ends, count, seconds = over_images(solve, x0)
+            entry = {"solver": solver, "steps": steps, "evaluations": count, "seconds": seconds}
+            entry["distance"] = float(np.sqrt(np.mean(np.square(ends - reference))))
+            found.append(entry | _figures(job, ready, ends))
+            advance(1, f"{solver} {steps}")
     return {"model": model.directory.name, "reference_evaluations": evaluations, "solves": found}
 
 
-def _figures(job: measuring.Job, data: loader.Data, solve: Solve, x0: Ends) -> dict[str, Any]:
-    config, test = job.config, data.test
-    ends, evaluations, seconds = over_images(solve, x0)
-    cells = np.asarray(_cells(ends, config.score))
-    prediction = inference.finish(
-        inference.CellPrediction(cells, cells),
-        test.upsamplings[config.centres],
-        config.top_fraction,
-    )
-    masks, known = test.masks, test.known
-    pixel = None if masks is None else metrics.auroc(prediction.maps[known], masks[known])
+def _figures(job: Job, ready: Ready, ends: Ends) -> Row:
+    asked, cells = job.config.decision, np.asarray(_cells(ends, job.config.score))
+    where = ready.where[asked.centres]
+    found = route.finish(route.Cells(cells, cells), where, asked.top_fraction)
+    masks, known = ready.masks, ready.known
+    pixel = None if masks is None else metrics.auroc(found.maps[known], masks[known])
     return {
-        "image_auroc": figures.percent(metrics.auroc(prediction.scores, test.labels)),
-        "pixel_auroc": figures.percent(pixel),
-        "evaluations": evaluations,
-        "seconds": seconds,
-        "ends": ends,
+        "image_auroc": percent(metrics.auroc(found.scores, ready.labels)),
+        "pixel_auroc": percent(pixel),
     }
 
 
 _cells = jax.jit(scores.cell_scores, static_argnames="score")
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return the paper's three maps."""
     return {wt: {"wt": wt} for wt in views.HEADLINE}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return Table VII beside ours, and a table of all solvers a category and map."""
     counts = list(map(str, STEPS["euler"]))
     theirs = paper.table("VII")
     euler = []
     for row in rows:
         by_steps = {s["steps"]: s for s in row["solves"] if s["solver"] == "euler"}
-        cells = [tables.number(by_steps.get(n, {}).get("pixel_auroc")) for n in counts]
+        cells = [number(by_steps.get(n, {}).get("pixel_auroc")) for n in counts]
         euler.append([f"{row['category']}, {row['variant']}", *cells])
     for wt in views.names(rows, "variant"):
         figures = theirs[views.HEADLINE[wt]]
-        cells = [tables.number(figures[n].value) if n in figures else tables.NONE for n in counts]
+        cells = [number(figures[n].value) if n in figures else NONE for n in counts]
         euler.append([f"paper, {wt}", *cells])
     title = "Pixel AUROC in % by Euler steps"
-    found = [tables.Table(title, ["category, WT map", *counts], euler)]
+    found = [Table(title, ["category, WT map", *counts], euler)]
     columns = ["solver", "steps", "image", "pixel", "evaluations", "seconds", "distance"]
     for row in rows:
         body = [
             [
                 solve["solver"],
                 solve["steps"],
-                tables.number(solve["image_auroc"]),
-                tables.number(solve["pixel_auroc"]),
+                number(solve["image_auroc"]),
+                number(solve["pixel_auroc"]),
                 f"{solve['evaluations']:.0f}",
                 f"{solve['seconds']:.2f}",
                 f"{solve['distance']:.2g}",
             ]
             for solve in row["solves"]
         ]
-        title = f"Solvers: {row['category']}, {row['variant']}, {config.backbone}"
-        found.append(tables.Table(title, columns, body))
+        title = f"Solvers: {row['category']}, {row['variant']}, {setup.config().features.backbone}"
+        found.append(Table(title, columns, body))
     return found
 
 
-EXPERIMENT = common.Experiment("solver_steps", __doc__ or "", show, variants, run)
+EXPERIMENT = Experiment("solver_steps", __doc__ or "", show, variants, run)
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -14,26 +14,25 @@ Table XIII). Cost: ten models a category and seed, each that of mvtec.py.
 import sys
 from itertools import product
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, views
-from wtflow_jax.support import tables
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
+from wtflow_jax.support.console import Table
 
 FACTORS = (0.1, 0.22, 0.5, 1.0, 2.0)
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return batch_norm and layer_norm with every factor."""
     pairs = product(("batch_norm", "layer_norm"), FACTORS)
     return {f"{wt} {factor:g}": {"wt": wt, "scale": factor} for wt, factor in pairs}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC and loss a factor."""
-    title = f"AUROC in % by start radius: {config.backbone}"
+    title = f"AUROC in % by start radius: {setup.config().features.backbone}"
     return [views.by_variant(rows, title, "WT map, ‖x0‖/√D", {}, ("image_auroc_map", "loss"))]
 
 
-EXPERIMENT = common.Experiment("start_radius", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("start_radius", __doc__ or "", show, variants)
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

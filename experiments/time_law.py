@@ -13,26 +13,26 @@ models a category and seed, each that of mvtec.py.
 """
 
 import sys
-from typing import get_args
 
-from wtflow_jax.detector.config import Config, TimeLawName
-from wtflow_jax.lab import common, interrupts, views
-from wtflow_jax.support import tables
+from wtflow_jax.flow.paths import TIME_LAWS
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
+from wtflow_jax.support.console import Table
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return every law."""
-    return {law: {"time_law": law} for law in get_args(TimeLawName)}
+    return {law: {"time_law": law} for law in TIME_LAWS}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC a law; one step for images too."""
-    title = f"AUROC in % by time law: {config.backbone}, {config.wt}"
+    config = setup.config()
+    title = f"AUROC in % by time law: {config.features.backbone}, {config.flow.wt}"
     return [views.by_variant(rows, title, "time law", {}, ("image_auroc_map",))]
 
 
-EXPERIMENT = common.Experiment("time_law", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("time_law", __doc__ or "", show, variants)
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

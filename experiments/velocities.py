@@ -15,27 +15,27 @@ minutes on two CPU cores. What was found: docs/geometry.md.
 
 import sys
 from itertools import product
-from typing import get_args
 
-from wtflow_jax.detector.config import Config, VelocityName, WTMapName
-from wtflow_jax.lab import common, interrupts, views
-from wtflow_jax.support import tables
+from wtflow_jax.flow.maps import MAPS
+from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
+from wtflow_jax.support.console import Table
+from wtflow_jax.velocities import VELOCITIES
 
 
-def variants(config: Config) -> dict[str, common.Changes]:
+def variants(setup: Setup) -> dict[str, Changes]:
     """Return every map with every velocity."""
-    pairs = product(get_args(WTMapName), get_args(VelocityName))
+    pairs = product(MAPS, VELOCITIES)
     return {f"{wt} {velocity}": {"wt": wt, "velocity": velocity} for wt, velocity in pairs}
 
 
-def show(config: Config, rows: views.Rows) -> list[tables.Table]:
+def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return image and pixel AUROC, a row a map and velocity."""
-    title = f"AUROC in %, {config.backbone}, mean ± std over seeds"
+    title = f"AUROC in %, {setup.config().features.backbone}, mean ± std over seeds"
     return [views.by_variant(rows, title, "WT map, velocity", {})]
 
 
-EXPERIMENT = common.Experiment("velocities", __doc__ or "", show, variants, given=Config(seeds=3))
+EXPERIMENT = Experiment("velocities", __doc__ or "", show, variants, given={"seeds": 3})
 
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -12,18 +12,10 @@ four times the training images a category. Not run here yet: no data at hand (do
 """
 
 import sys
-from functools import partial
 
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common, interrupts, measuring, views
+from wtflow_jax.lab import data_set, main
 
-EXPERIMENT = common.Experiment(
-    name="visa",
-    description=__doc__ or "",
-    show=partial(views.data_set, views.InPaper(means="II", image="S-X", pixel="S-XI")),
-    measure=measuring.measure_and_draw,
-    given=Config(data="visa"),
-)
+EXPERIMENT = data_set("visa", __doc__, means="II", image="S-X", pixel="S-XI", data="visa")
 
 if __name__ == "__main__":
-    sys.exit(common.main(EXPERIMENT, sys.argv[1:]))
+    sys.exit(main(EXPERIMENT))

@@ -2,15 +2,12 @@
 
 import sys
 
-from wtflow_jax.support import signals
-
 
 def main() -> int:
-    """Run a command and return its exit status; Ctrl-C ends it at once while it is imported."""
-    signals.at_once()
-    from wtflow_jax.app import cli
+    """Run a command and return its exit status."""
+    from wtflow_jax.app import commands
 
-    return cli.main()
+    return commands.main()
 
 
 if __name__ == "__main__":

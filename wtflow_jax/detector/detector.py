@@ -1,6 +1,5 @@
-"""What is fitted to one category: a WT map and a velocity field (Algorithm 1, training)."""
+"""What is fitted to one category: a WT map and a velocity (Algorithm 1)."""
 
-from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -8,123 +7,113 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wtflow_jax.detector import algorithm
+from wtflow_jax.detector.algorithm import Sampling, Start, to_x0
 from wtflow_jax.detector.config import Config
-from wtflow_jax.flow import paths, targets, transport
-from wtflow_jax.flow.types import Features, Params, PRNGKey, Sample, Stored, Time, VelocityFn
+from wtflow_jax.flow.maps import Stats, power, refuse_streams
+from wtflow_jax.flow.types import Features, Params, PRNGKey, Stored
 from wtflow_jax.support.compilation import RUN_ONCE
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.training import schedule, sharding, train
-from wtflow_jax.velocities import exact, patch, unet
+from wtflow_jax.training import sharding
+from wtflow_jax.training.schedule import decay_steps
+from wtflow_jax.training.state import Objective, TrainState, init_state
+from wtflow_jax.velocities import Velocity
 
-BATCH = 16
-IN_MEMORY = (
-    "needs all training features in memory; give a higher --resident, fewer images, or another"
-)
-
-
-class Start(NamedTuple):
-    """How features become x0; hashable, a static argument.
-
-    Attributes:
-        wt: name of the WT map.
-        power: exponent of the features before the map.
-        scale: factor on x0 after it.
-    """
-
-    wt: str
-    power: float = 1.0
-    scale: float = 1.0
+CHUNK = 16
+"""Maps that are read together where features are not in memory."""
 
 
 class Detector(NamedTuple):
-    """A WT map and a velocity field, fitted to one category.
+    """A WT map and a velocity, fitted to one category.
 
     Attributes:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one feature map.
-        params: its parameters.
-        start: the WT map and what goes with it.
-        stats: the map's statistics, of the training features.
+        config: which map, which velocity, and how they are sampled.
+        params: of the velocity.
+        stats: of the WT map.
     """
 
-    velocity_fn: VelocityFn
+    config: Config
     params: Params
-    start: Start
-    stats: transport.Stats
+    stats: Stats
+
+    def x0(self, features: Features) -> Features:
+        """Return x0 (n, h, w, c), the features after the WT map."""
+        return to_x0(start(self.config), self.stats, features)
 
 
-NETWORKS = {"unet": unet, "patch": patch}
-"""What is trained, by name: ``velocity`` and ``init`` of each."""
+def start(config: Config) -> Start:
+    """Return how a config's features become x0."""
+    return Start(config.wt, config.flow.power, config.flow.scale)
 
 
-@lru_cache
-def behind_norm(velocity_fn: VelocityFn) -> VelocityFn:
-    """Return a velocity that sees LN(x_t) in place of x_t: "std" in Table XI, no WT map."""
-    norm = transport.MAPS["layer_norm"]
-
-    def normed(params: Params, t: Time, x: Sample) -> Sample:
-        return velocity_fn(params, t, norm.apply((), x[None])[0])
-
-    return normed
-
-
-def _velocity(config: Config) -> VelocityFn:
-    if config.velocity == "exact":
-        return exact.velocity(config.neighbourhood)
-    dtype = None if config.precision == "float32" else jnp.dtype(config.precision)
-    velocity_fn = NETWORKS[config.velocity].velocity(config.width, config.position, dtype)
-    return behind_norm(velocity_fn) if config.input_norm else velocity_fn
-
-
-@lru_cache
-def objective(config: Config) -> train.Objective:
-    """Return what a config trains; the same object at each call, so that it compiles once."""
-    return train.Objective(
-        _velocity(config),
-        targets.TARGETS[config.target],
-        paths.TIME_LAWS[config.time_law],
-        config.weight_decay,
-        sharding.layout(*config.mesh),
+def sampling(config: Config) -> Sampling:
+    """Return what a config does at inference."""
+    asked = config.inference
+    return Sampling(
+        start(config),
+        config.velocity.velocity_fn(),
+        config.solver,
+        (asked.steps_det, asked.steps_loc),
+        asked.start,
+        asked.residual,
+        config.score,
     )
 
 
-@partial(jax.jit, static_argnums=(0, 2, 3, 4, 5), compiler_options=RUN_ONCE)
-def _init(
-    network: str,
-    key: PRNGKey,
-    shape: tuple[int, int, int],
-    width: int,
-    position: bool,
-    layout: sharding.Layout,
-) -> Params:
-    return layout.keep(NETWORKS[network].init(key, shape, width, position))
+@lru_cache
+def objective(
+    config: Config, samples: int, layout: sharding.Layout = sharding.LOCAL
+) -> Objective:
+    """Return what a config trains on so many samples; the same object at each call."""
+    asked = config.training
+    steps = -(-samples // min(asked.batch_size, samples))
+    return Objective(
+        config.velocity.velocity_fn(),
+        config.target,
+        config.time_law,
+        config.loss,
+        asked.learning_rate,
+        decay_steps(asked.epochs, steps, asked.decay_at),
+        asked.weight_decay,
+        layout,
+    )
 
 
 def refuse_stored(config: Config) -> None:
     """Raise WTFlowError where a config needs all training features in memory."""
-    if config.velocity == "exact":
-        raise WTFlowError(f"--velocity exact: {IN_MEMORY} --velocity")
-    if transport.MAPS[config.wt].fit_batches is None:
-        raise WTFlowError(f"--wt {config.wt}: {IN_MEMORY} --wt")
+    if not config.velocity.trained:
+        raise WTFlowError(
+            f"--velocity {config.flow.velocity}: needs all training features in memory; give a "
+            "higher --resident, fewer images, or another --velocity"
+        )
+    refuse_streams(config.wt, config.flow.wt)
 
 
-def _statistics(config: Config, features: Features | Stored) -> transport.Stats:
-    the_map = transport.MAPS[config.wt]
-    options = {"alpha": config.alpha, "rank": config.rank} if config.wt == "whiten" else {}
+def _statistics(config: Config, features: Features | Stored, layout: sharding.Layout) -> Stats:
+    exponent = config.flow.power
     if not isinstance(features, Stored):
-        return the_map.fit(transport.power(features, config.power), **options)
-    assert the_map.fit_batches is not None
-    rows = np.array_split(np.arange(features.shape[0]), -(-features.shape[0] // BATCH))
-    maps = (jnp.asarray(features.read(row)) for row in rows)
-    stats = the_map.fit_batches(transport.power(batch, config.power) for batch in maps)
-    return objective(config).layout.replicate(stats)
+        return config.wt.fit(power(features, exponent))
+    rows = np.array_split(np.arange(features.shape[0]), -(-features.shape[0] // CHUNK))
+    maps = (power(jnp.asarray(features.read(row)), exponent) for row in rows)
+    return layout.replicate(config.wt.fit_batches(maps))
 
 
-def init(config: Config, features: Features | Stored) -> tuple[Detector, train.TrainState | None]:
-    """Fit the WT map, and draw initial parameters or keep the patches of the exact field.
+@partial(jax.jit, static_argnums=(0, 2, 3), compiler_options=RUN_ONCE)
+def _init(
+    velocity: Velocity, key: PRNGKey, shape: tuple[int, ...], layout: sharding.Layout
+) -> Params:
+    return layout.keep(velocity.init(key, jax.ShapeDtypeStruct(shape, jnp.float32)))
+
+
+def init(
+    config: Config, features: Features | Stored, layout: sharding.Layout = sharding.LOCAL
+) -> tuple[Detector, TrainState | None]:
+    """Fit the WT map, and draw first parameters or keep the data of a closed form.
 
     Args:
-        config: the run's.
-        features: of the training images, (n, h, w, c), before the WT map.
+        config: of the detector.
+        features: of the training images, f (n, h, w, c).
+        layout: the devices.
 
     Returns:
         A detector and the state to train it from; None where there is nothing to train.
@@ -134,118 +123,65 @@ def init(config: Config, features: Features | Stored) -> tuple[Detector, train.T
     """
     if isinstance(features, Stored):
         refuse_stored(config)
-    key, _ = jax.random.split(jax.random.key(config.seed))
-    _, h, w, c = features.shape
-    stats = _statistics(config, features)
-    start = Start(config.wt, config.power, config.scale)
-    detector = Detector(_velocity(config), None, start, stats)
-    if config.velocity == "exact":
+    key, _ = jax.random.split(jax.random.key(config.training.seed))
+    detector = Detector(config, (), _statistics(config, features, layout))
+    if not config.velocity.trained:
         assert not isinstance(features, Stored)
-        bank = exact.bank(
-            apply_wt(detector, features),
-            key,
-            size=config.patches,
-            coreset=config.coreset,
-            neighbourhood=config.neighbourhood,
+        return detector._replace(params=config.velocity.init(key, detector.x0(features))), None
+    params = _init(config.velocity, key, features.shape, layout)
+    goal = objective(config, features.shape[0], layout)
+    return detector._replace(params=params), init_state(goal, params)
+
+
+def training(
+    detector: Detector,
+    state: TrainState,
+    features: Features | Stored,
+    layout: sharding.Layout = sharding.LOCAL,
+    **more: algorithm.Past,
+) -> algorithm.Training:
+    """Train a detector of ``init``: ``algorithm.train`` with what its config asks for.
+
+    Args:
+        detector: of ``init``.
+        state: of ``init`` or a checkpoint; donated.
+        features: of the training images, f (n, h, w, c).
+        layout: the devices.
+        more: ``past`` of the state.
+
+    Raises:
+        WTFlowError: a batch cannot be split over the devices; training diverges.
+    """
+    asked, samples = detector.config.training, features.shape[0]
+    batch, devices = min(asked.batch_size, samples), layout.devices
+    if batch % devices:
+        raise WTFlowError(
+            f"{batch} images a step, {samples} to train on: no multiple of the {devices} devices "
+            f"of --mesh; give fewer devices, or a --batch-size of {devices} or a multiple"
         )
-        return detector._replace(params=bank), None
-    layout = objective(config).layout
-    params = _init(config.velocity, key, (h, w, c), config.width, config.position, layout)
-    return detector._replace(params=params), train.init_state(objective(config), params)
-
-
-def restored(config: Config, params: Params, stats: transport.Stats) -> Detector:
-    """Return the detector that a config fitted, of its parameters and statistics."""
-    return Detector(_velocity(config), params, Start(config.wt, config.power, config.scale), stats)
-
-
-def local(config: Config, detector: Detector) -> Detector:
-    """Return a detector whole on one device of this process; every process must call it."""
-    layout = objective(config).layout
-    return detector._replace(
-        params=layout.local(detector.params), stats=layout.local(detector.stats)
+    return algorithm.train(
+        objective(detector.config, samples, layout),
+        state,
+        start(detector.config),
+        detector.stats,
+        features,
+        seed=asked.seed,
+        epochs=asked.epochs,
+        batch_size=asked.batch_size,
+        **more,
     )
 
 
-def apply_wt(detector: Detector, features: Features) -> Features:
-    """Return x0, the features after the detector's WT map."""
-    return to_x0(detector.start, detector.stats, features)
-
-
-@partial(jax.jit, static_argnames="start")
-def to_x0(start: Start, stats: transport.Stats, features: Features) -> Features:
-    """Return x0 of a map and its statistics alone; pure, see ``apply_wt``."""
-    x0 = transport.MAPS[start.wt].apply(stats, transport.power(features, start.power))
-    return x0 if start.scale == 1 else start.scale * x0
-
-
-def epochs(
-    config: Config,
-    detector: Detector,
-    state: train.TrainState,
-    features: Features | Stored,
-    *,
-    past: schedule.Past = schedule.BEGINNING,
-    advance: train.Advance = train.silent,
-    stop: Callable[[], bool] = train.never,
-) -> Iterator[tuple[Detector, train.Epoch]]:
-    """Train, and stop after each epoch with the detector as it is then.
-
-    Args:
-        config: the run's.
-        detector: from ``init``.
-        state: from ``init`` or a checkpoint; donated.
-        features: of the training images, (n, h, w, c), before the WT map.
-        past: what ``state`` has behind it.
-        advance: called with (steps taken, loss so far in the epoch).
-        stop: asked after each step.
-
-    Yields:
-        The detector and the epoch's outcome; the next epoch reuses their memory.
-
-    Raises:
-        WTFlowError: a batch cannot be split over the devices, or training diverges.
-    """
-    goal = objective(config)
-    batch, devices = min(config.batch_size, features.shape[0]), goal.layout.devices
-    if batch % devices:
-        raise WTFlowError(
-            f"{batch} images a step, {features.shape[0]} to train on: no multiple of the {devices} "
-            f"devices of --mesh; give fewer devices, or a --batch-size of {devices} or a multiple"
-        )
-
-    def stream(maps: Stored) -> train.Streamed:
-        def batches(order: schedule.Order) -> Iterator[Features]:
-            read = maps.batches(order[:, goal.layout.rows(batch)])
-            return (apply_wt(detector, goal.layout.assemble(rows, batch)) for rows in read)
-
-        return train.Streamed(maps.shape[0], batches)
-
-    for epoch in train.train(
-        goal,
-        state,
-        stream(features) if isinstance(features, Stored) else apply_wt(detector, features),
-        key=jax.random.split(jax.random.key(config.seed))[1],
-        seed=config.seed,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        initial_rate=config.learning_rate,
-        decay_at=config.decay_at,
-        past=past,
-        advance=advance,
-        stop=stop,
-    ):
-        yield detector._replace(params=epoch.state.params), epoch
-
-
 def fit(config: Config, features: Features) -> Detector:
-    """Fit the WT map and the velocity field (Algorithm 1, training).
+    """Fit the WT map and the velocity (Algorithm 1, training).
 
     Args:
-        config: the run's.
-        features: of good images, (n, h, w, c).
+        config: of the detector.
+        features: of good images, f (n, h, w, c).
     """
     detector, state = init(config, features)
     if state is not None:
-        *_, (detector, _) = epochs(config, detector, state, features)
+        for state, _, _ in training(detector, state, features):
+            pass
+        detector = detector._replace(params=state.params)
     return detector

@@ -1,49 +1,62 @@
-"""A fitted model as one directory: tensors in safetensors, everything else as JSON.
+"""A fitted model: all that scores an image, and its one file.
 
-Nothing in it is executed when it is loaded, and it needs nothing else: the backbone's weights are
-among its tensors.
+Nothing in the file is executed when it is loaded, and it needs nothing else: the backbone's weights
+are among its tensors.
 """
 
-import errno
-import hashlib
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
+from jaxtyping import Float, UInt8
 
 from wtflow_jax import backbones
 from wtflow_jax.backbones import Backbone
-from wtflow_jax.backbones.weights import file_digest
-from wtflow_jax.data.framing import Framing
-from wtflow_jax.data.images import MULTIPLE, WINDOW
-from wtflow_jax.detector import detector
-from wtflow_jax.detector.config import OF_A_RUN, Config
+from wtflow_jax.data import framing, sources
+from wtflow_jax.data.framing import Framed, Framing
+from wtflow_jax.data.sample import File
+from wtflow_jax.detector import route
+from wtflow_jax.detector.config import Config, configure
 from wtflow_jax.detector.detector import Detector
-from wtflow_jax.flow import transport, whitening
-from wtflow_jax.flow.scores import HIGHEST
 from wtflow_jax.metrics.threshold import Threshold
-from wtflow_jax.support import checksum, untrusted
-from wtflow_jax.support.atomic import LOCK, put_back, replacing_directory
+from wtflow_jax.support import tensors
 from wtflow_jax.support.errors import WTFlowError
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever a model of before could not be read, or would give other scores."""
-DESCRIPTION, TENSORS = "model.json", "model.safetensors"
-STATS = {"batch_norm": transport.ChannelStats, "whiten": whitening.Whitening}
+FILE = "model.safetensors"
 
 
-class Model(NamedTuple):
+class Result(NamedTuple):
+    """What is found of an image.
+
+    Attributes:
+        path: as it was given; of an image in memory its number.
+        error: why it could not be scored; None where it could.
+        score: of the image, higher is more anomalous; None with an error.
+        defective: whether that is above the model's threshold; None with an error.
+        map: of the anomaly, float32 (h, w); None with an error.
+        pixels: the image at the map's size, uint8 RGB (h, w, 3); None with an error.
+    """
+
+    path: File
+    error: str | None = None
+    score: float | None = None
+    defective: bool | None = None
+    map: Float[np.ndarray, "h w"] | None = None
+    pixels: UInt8[np.ndarray, "h w 3"] | None = None
+
+
+@dataclass(frozen=True)
+class Model:
     """All that scores an image.
 
     Attributes:
-        config: flags of fitting and scoring.
         framing: how images of any size are shown.
         backbone: a loaded one.
         detector: fitted on its features.
@@ -54,7 +67,6 @@ class Model(NamedTuple):
         versions: of the packages that fitted it.
     """
 
-    config: Config
     framing: Framing
     backbone: Backbone
     detector: Detector
@@ -62,6 +74,135 @@ class Model(NamedTuple):
     colours: tuple[float, float]
     training: Mapping[str, Any]
     versions: Mapping[str, str]
+
+    @property
+    def config(self) -> Config:
+        """The detector's."""
+        return self.detector.config
+
+    @cached_property
+    def _scorers(self) -> dict[int, route.Scorer]:
+        return {}
+
+    def scorer(self, batch: int) -> route.Scorer:
+        """Return the route for batches of the model's windows; compiled once."""
+        if batch not in self._scorers:
+            made = route.scorer(self.backbone, self.detector, self.framing.size, batch)
+            self._scorers[batch] = made
+        return self._scorers[batch]
+
+    def predict(self, source: Any) -> "Result | list[Result] | Iterator[Result]":
+        """Score images.
+
+        Args:
+            source: one image: a path, its encoded bytes or a file of them, a PIL image, or an
+                array (H, W, 3) or (H, W) uint8. Or several: a directory, a pattern, an array
+                (N, H, W, 3), a list, or any iterable of images.
+
+        Returns:
+            A ``Result`` for one image; a list for several, in their order; an iterator for an
+            iterable that is no list or tuple, a few images of which are in memory at a time.
+
+        Raises:
+            WTFlowError: an image that cannot be scored, in one line that names it.
+        """
+        single = sources.is_one(source)
+        results = self._sure(sources.find(source), 1 if single else route.BATCH)
+        if single:
+            return next(results)
+        return results if sources.is_lazy(source) else list(results)
+
+    def _sure(self, files: Iterable[File], batch: int) -> Iterator[Result]:
+        for result in self.results(files, batch):
+            if result.error is not None:
+                raise WTFlowError(result.error)
+            yield result
+
+    def results(self, files: Iterable[File], batch: int = route.BATCH) -> Iterator[Result]:
+        """Score image files one after another; one that cannot be scored has an ``error``.
+
+        Args:
+            files: of images, any iterable; it is read as far ahead as images are decoded.
+            batch: windows a call.
+        """
+        return self.score(framing.framed(files, self.framing), batch)
+
+    def score(
+        self, images: Iterable[tuple[File, Framed | WTFlowError]], batch: int = route.BATCH
+    ) -> Iterator[Result]:
+        """Score images that are decoded; one of several windows has the score of its highest.
+
+        Args:
+            images: of ``framing.framed``.
+            batch: windows a call.
+        """
+        waiting: list[tuple[File, Framed | WTFlowError]] = []
+        count = 0
+        for path, found in images:
+            waiting.append((path, found))
+            count += len(found.windows) if isinstance(found, Framed) else 0
+            if count >= batch:
+                yield from self._scored(waiting, batch)
+                waiting, count = [], 0
+        yield from self._scored(waiting, batch)
+
+    def _scored(
+        self, waiting: list[tuple[File, Framed | WTFlowError]], batch: int
+    ) -> Iterator[Result]:
+        windows = [found.windows for _, found in waiting if isinstance(found, Framed)]
+        parts = iter(())
+        if windows:
+            ends = np.cumsum([len(part) for part in windows])[:-1]
+            found = self.scorer(batch)(np.concatenate(windows))
+            parts = zip(np.split(found.scores, ends), np.split(found.maps, ends), strict=True)
+        for path, image in waiting:
+            if isinstance(image, WTFlowError):
+                yield Result(path, str(image))
+                continue
+            scores, maps = next(parts)
+            if not (np.isfinite(scores).all() and np.isfinite(maps).all()):
+                # NaN is above no threshold: the image would be called good.
+                yield Result(path, f"{path}: its scores are NaN or infinite; fit the model again")
+                continue
+            score = float(scores.max())
+            yield Result(
+                path,
+                score=score,
+                defective=score > self.threshold.value,
+                map=framing.join(image, maps, self.framing),
+                pixels=framing.whole(image, self.framing),
+            )
+
+    def save(self, directory: str | Path) -> None:
+        """Write the model's file, whole or not at all; one that is there is replaced.
+
+        Args:
+            directory: that gets the file; made where it does not exist.
+
+        Raises:
+            WTFlowError: something else is there.
+        """
+        check_free(Path(directory))
+        about = {
+            "format": FORMAT,
+            "config": self.config.flags(),
+            "framing": self.framing._asdict(),
+            "backbone": {
+                "name": self.backbone.name,
+                "layers": self.backbone.layers,
+                "digest": self.backbone.digest,
+            },
+            "threshold": self.threshold._asdict(),
+            "colours": self.colours,
+            "training": dict(self.training),
+            "versions": dict(self.versions),
+        }
+        tree = {
+            "backbone": self.backbone.params,
+            "params": self.detector.params,
+            "stats": self.detector.stats,
+        }
+        tensors.save(Path(directory) / FILE, flatten(tree), about)
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -87,193 +228,50 @@ def nested(arrays: Mapping[str, Any]) -> Any:
     return built
 
 
-def save(model: Model, directory: Path) -> None:
-    """Write a model; its directory appears whole or not at all.
-
-    Args:
-        model: a fitted one.
-        directory: must not exist, or be an older model, which is replaced.
-
-    Raises:
-        WTFlowError: something else is there.
-    """
-    check_free(directory)
-    description = {
-        "format": FORMAT,
-        "config": kept(model.config),
-        "framing": model.framing._asdict(),
-        "backbone": {
-            "name": model.backbone.name,
-            "layers": model.backbone.layers,
-            "digest": model.backbone.digest,
-        },
-        "threshold": model.threshold._asdict(),
-        "colours": model.colours,
-        "training": dict(model.training),
-        "versions": dict(model.versions),
-    }
-    arrays = flatten(
-        {
-            "backbone": model.backbone.params,
-            "params": model.detector.params,
-            "stats": model.detector.stats,
-        }
-    )
-    # save_file would write what its owner alone can read.
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    tensors = safetensors.numpy.save(whole)
-    description["tensors"] = hashlib.sha256(tensors).hexdigest()
-    with replacing_directory(directory) as part:
-        (part / TENSORS).write_bytes(tensors)
-        (part / DESCRIPTION).write_text(json.dumps(checksum.sealed(description), indent=1))
-
-
-def kept(config: Config) -> dict[str, Any]:
-    """Return the flags that decide a model, and not where its images or results are."""
-    names = (field.name for field in fields(Config) if field.name not in OF_A_RUN)
-    return {name: getattr(config, name) for name in names}
-
-
 def check_free(directory: Path) -> bool:
     """Return whether a model is there, which would be replaced.
 
     Raises:
         WTFlowError: something else is there.
-        PermissionError: it cannot get its name.
     """
-    # A model is a directory that gets its name when it is whole.
-    whole = directory.resolve()
-    if whole.parent.is_dir() and not os.access(whole.parent, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(whole.parent))
-    if directory.is_dir():
-        if whole.is_mount() or Path.cwd().is_relative_to(whole):
-            what = "a mount point" if whole.is_mount() else "where this is run"
-            raise WTFlowError(f"{directory}: is {what}; give a directory in it as --out")
-        names = {path.name for path in directory.iterdir()}
-        if names <= {DESCRIPTION, TENSORS, LOCK}:
-            return DESCRIPTION in names
-        raise WTFlowError(f"{directory}: holds other files; give another --out")
-    if directory.exists():
+    if directory.exists() and not directory.is_dir():
         raise WTFlowError(f"{directory}: is a file; give a directory as --out")
-    return False
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    # What begins with a dot is a lock, or of the file system.
+    if any(name != FILE and not name.startswith(".") for name in names):
+        raise WTFlowError(f"{directory}: holds other files; give another --out")
+    return FILE in names
 
 
-def load(directory: Path) -> Model:
+def load(directory: str | Path) -> Model:
     """Read a model.
+
+    Args:
+        directory: that ``Model.save`` or ``wtflow fit`` has written.
 
     Raises:
         WTFlowError: it is none, is damaged, or was written by another version of the format.
     """
-    put_back(directory)
-    description = _description(directory)
-    path = directory / TENSORS
-    arrays = _tensors(path)
-    if file_digest(path) != description.get("tensors"):
-        raise WTFlowError(f"{path}: is not what was written, damaged perhaps; fit the model again")
-    try:
-        _check(description)
-        config = _config(description["config"])
-        tree = nested(arrays)
-        named = description["backbone"]
-        backbone = backbones.assemble(
-            named["name"],
-            backbones.parse_layers(named["name"], named["layers"]),
-            jax.tree.map(jnp.asarray, tree["backbone"]),
-            named["digest"],
-        )
-        stats = tree.get("stats", ())
-        if config.wt in STATS:
-            stats = STATS[config.wt](**{name: jnp.asarray(array) for name, array in stats.items()})
-        params = jax.tree.map(jnp.asarray, tree["params"])
-        framing = description["framing"]
-        return Model(
-            config=config,
-            framing=Framing(tuple(framing["size"]), framing["overlap"]),
-            backbone=backbone,
-            detector=detector.restored(config, params, stats),
-            threshold=Threshold(**description["threshold"]),
-            colours=tuple(description["colours"]),
-            training=description["training"],
-            versions=description["versions"],
-        )
-    except (
-        *(WTFlowError, LookupError, TypeError, AttributeError, ValueError),
-        *(OverflowError, RecursionError),
-    ) as error:
-        raise WTFlowError(
-            f"{directory / DESCRIPTION}: does not fit its tensors ({error}); fit the model again"
-        ) from error
-
-
-def _description(directory: Path) -> dict[str, Any]:
-    path = directory / DESCRIPTION
+    path = Path(directory) / FILE
     if not path.is_file():
-        raise WTFlowError(f"{directory}: is no model, {DESCRIPTION} is not there; see wtflow fit")
+        raise WTFlowError(f"{directory}: is no model, {FILE} is not there; see wtflow fit")
     try:
-        description = untrusted.parse(path.read_bytes())
-        found = description["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        arrays, about = tensors.load(path)
+        if about["format"] != FORMAT:
+            raise ValueError(f"has format {about['format']}, this is {FORMAT}")
+        tree = jax.tree.map(jnp.asarray, nested(arrays))
+        named, config = about["backbone"], configure(**about["config"])
+        layers = backbones.parse_layers(named["name"], named["layers"])
+        backbone = backbones.assemble(named["name"], layers, tree["backbone"], named["digest"])
+        size, overlap = about["framing"]["size"], about["framing"]["overlap"]
+        return Model(
+            framing=Framing(tuple(size), overlap),
+            backbone=backbone,
+            detector=Detector(config, tree["params"], config.wt.restore(tree.get("stats", {}))),
+            threshold=Threshold(**about["threshold"]),
+            colours=tuple(about["colours"]),
+            training=about["training"],
+            versions=about["versions"],
+        )
+    except (ValueError, LookupError, TypeError, WTFlowError) as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
-    if found != FORMAT:
-        raise WTFlowError(f"{path}: has format {found}, this is {FORMAT}; fit the model again")
-    if not checksum.is_whole(description):
-        raise WTFlowError(f"{path}: is not what was written, damaged or edited; fit it again")
-    return description
-
-
-def _tensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        arrays, _ = untrusted.tensors(path)
-    except ValueError as error:
-        raise WTFlowError(f"{path}: cannot be read ({error}); fit the model again") from error
-    for name, array in arrays.items():
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise WTFlowError(f"{path}: {name} is no finite numbers; fit the model again")
-    return arrays
-
-
-def _check(description: Mapping[str, Any]) -> None:
-    """Raise ValueError where values are none that a fit gives; an edited file may hold any."""
-    framing, training = description["framing"], description["training"]
-    (height, width), overlap = framing["size"], framing["overlap"]
-    for side in (height, width):
-        if type(side) is not int or side <= 0 or side % MULTIPLE or height * width > WINDOW:
-            raise ValueError(f"a window of {height!r}x{width!r}")
-    if overlap is not None and not (type(overlap) is int and 0 <= overlap < min(height, width)):
-        raise ValueError(f"an overlap of {overlap!r}")
-    low, high = description["colours"]
-    numbers = low, high, *(description["threshold"][name] for name in Threshold._fields)
-    right = all(type(value) is float and abs(value) < HIGHEST for value in numbers)
-    if not right or low >= high or not 0 <= numbers[-1] <= 1:
-        raise ValueError(f"colours or threshold of {numbers}")
-    kinds = {"images": int, "seen": list[str], "held_out": list[float], "held_out_of": list[int]}
-    for name, kind in kinds.items():
-        if not _fits(training[name], kind):
-            raise ValueError(f"training with {name} of {training[name]!r}")
-
-
-def _config(flags: Mapping[str, Any]) -> Config:
-    """Return a config of its JSON, where tuples are lists."""
-    if unknown := set(flags) & OF_A_RUN:
-        raise KeyError(f"{min(unknown)} is no flag of a model")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
-    # Others may be added to the table of backbones.
-    hints = get_type_hints(Config) | {"backbone": str}
-    for name, value in values.items():
-        if not _fits(value, hints[name]):
-            raise ValueError(f"{name} of {value!r}")
-    config = Config(**values)
-    config.check()
-    return config
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a value that was read is of a type: one of a config's, or a list's."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in parts
-    if origin in (tuple, list):
-        return isinstance(value, origin) and all(_fits(part, parts[0]) for part in value)
-    if parts:
-        return any(_fits(value, part) for part in parts)
-    return type(value) in ((int, float) if hint is float else (hint,))

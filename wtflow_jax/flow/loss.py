@@ -1,11 +1,21 @@
 """The rFM loss (Algorithm 1, line 5; Eq. 4 with the square it omits)."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from wtflow_jax.flow import paths, targets
 from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
+from wtflow_jax.support.parts import Parts
+
+Loss: TypeAlias = Callable[[VelocityFn, Params, Sample, Sample, Time], Float[Array, ""]]
+"""``loss(velocity_fn, params, x0, x1, t)`` of one sample, x0 after the WT map, t in [0, 1)."""
+
+LOSSES: Parts[Loss] = Parts("loss", "wtflow_jax.flow")
+"""By name."""
 
 
 def sample_keys(key: PRNGKey, index: Int[Array, " n"]) -> Key[Array, " n"]:
@@ -23,28 +33,11 @@ def sample_keys(key: PRNGKey, index: Int[Array, " n"]) -> Key[Array, " n"]:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
 
 
-def sample_loss(
-    velocity_fn: VelocityFn,
-    params: Params,
-    x0: Sample,
-    t: Time,
-    key: PRNGKey,
-    target: targets.Target = targets.gaussian,
+@LOSSES.add("rfm")
+def rfm(
+    velocity_fn: VelocityFn, params: Params, x0: Sample, x1: Sample, t: Time
 ) -> Float[Array, ""]:
-    """Return the loss of one sample at a time t.
-
-    Args:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
-        params: its parameters.
-        x0: one sample (*event), after the WT map.
-        t: a time in [0, 1), a scalar.
-        key: decides x1.
-        target: where x1 comes from.
-
-    Returns:
-        ‖x1 − x0 − v(x_t, t)‖² / D, a float32 scalar.
-    """
-    x1 = target(key, x0.shape)
+    """Return ‖x1 − x0 − v(x_t, t)‖² / D (Algorithm 1, line 5)."""
     error = paths.velocity(x0, x1) - velocity_fn(params, t, paths.position(x0, x1, t))
     return jnp.mean(jnp.square(error))
 
@@ -58,6 +51,7 @@ def rfm_loss(
     index: Int[Array, " n"] | None = None,
     target: targets.Target = targets.gaussian,
     time_law: paths.TimeLaw = paths.uniform_time,
+    loss: Loss = rfm,
 ) -> Float[Array, ""]:
     """Return the mean rFM loss of a batch (Algorithm 1, line 5).
 
@@ -72,6 +66,7 @@ def rfm_loss(
         index: the samples' indices in the data set, (n,) int; 0 … n − 1 where left out.
         target: where x1 comes from.
         time_law: how t is drawn.
+        loss: of one sample.
 
     Returns:
         A float32 scalar.
@@ -84,6 +79,6 @@ def rfm_loss(
     def one(x: Sample, i: Int[Array, ""], sample_key: PRNGKey) -> Float[Array, ""]:
         time_key, target_key = jax.random.split(sample_key)
         t = time_law(time_key, shared, i)
-        return sample_loss(velocity_fn, params, x, t, target_key, target)
+        return loss(velocity_fn, params, x, target(target_key, x.shape), t)
 
     return jnp.mean(jax.vmap(one)(x0, index, sample_keys(key, index)))

@@ -15,25 +15,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, VelocityFn
-
-SOLVERS: dict[str, type[diffrax.AbstractSolver]] = {
-    "euler": diffrax.Euler,
-    "heun": diffrax.Heun,
-    "midpoint": diffrax.Midpoint,
-    "tsit5": diffrax.Tsit5,
-    "dopri5": diffrax.Dopri5,
-}
-"""By name; orders 1, 2, 2, 5 and 5. One Euler step is one network evaluation."""
+from wtflow_jax.support.parts import Parts
 
 
-EVALUATIONS = {
-    "euler": (0, 1),
-    "heun": (0, 2),
-    "midpoint": (0, 2),
-    "tsit5": (1, 6),
-    "dopri5": (1, 6),
-}
-"""Velocity evaluations of each solver: once at the start, and for each step."""
+class Solver(NamedTuple):
+    """How dx/dt = v is solved.
+
+    Attributes:
+        method: Diffrax's.
+        first: evaluations of the velocity at the start.
+        each: and for each step.
+    """
+
+    method: diffrax.AbstractSolver
+    first: int
+    each: int
+
+
+SOLVERS: Parts[Solver] = Parts("solver", "wtflow_jax.flow")
+"""By name; orders 1, 2, 2, 5 and 5. One Euler step is one evaluation."""
+EULER = SOLVERS.add("euler")(Solver(diffrax.Euler(), 0, 1))
+HEUN = SOLVERS.add("heun")(Solver(diffrax.Heun(), 0, 2))
+MIDPOINT = SOLVERS.add("midpoint")(Solver(diffrax.Midpoint(), 0, 2))
+TSIT5 = SOLVERS.add("tsit5")(Solver(diffrax.Tsit5(), 1, 6))
+DOPRI5 = SOLVERS.add("dopri5")(Solver(diffrax.Dopri5(), 1, 6))
 
 MAX_STEPS = 4096
 FIRST_STEP = 0.01
@@ -71,21 +76,21 @@ def _solve(
     params: Params,
     y0: State,
     steps: int,
-    solver: str,
+    solver: Solver,
     save: diffrax.SaveAt,
-    start: float | Array = 0.0,
+    t_start: float | Array = 0.0,
 ) -> State:
     solution = diffrax.diffeqsolve(
         _term(field),
-        SOLVERS[solver](),
-        t0=start,
+        solver.method,
+        t0=t_start,
         t1=1.0,
         dt0=None,
         y0=y0,
         args=params,
         saveat=save,
         # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
-        stepsize_controller=_StepTo(jnp.linspace(start, 1.0, steps + 1)),
+        stepsize_controller=_StepTo(jnp.linspace(t_start, 1.0, steps + 1)),
         max_steps=steps,
         # Equal steps do not fail, and to be able to raise costs a call back to the host.
         throw=False,
@@ -100,8 +105,8 @@ def push_forward(
     x0: Samples,
     *,
     steps: int = 1,
-    solver: str = "euler",
-    start: float | Array = 0.0,
+    solver: Solver = EULER,
+    t_start: float | Array = 0.0,
 ) -> Samples:
     """Carry samples from t = 0 to t = 1 in equal steps (Algorithm 1, sampling).
 
@@ -113,8 +118,8 @@ def push_forward(
         params: its parameters.
         x0: samples (n, *event) after the WT map.
         steps: number of equal steps; the paper takes 20 for detection, 1 for localization.
-        solver: a name in ``SOLVERS``.
-        start: T in [0, 1).
+        solver: one of ``SOLVERS``.
+        t_start: T in [0, 1).
 
     Returns:
         The endpoints x̂1 (n, *event).
@@ -122,8 +127,8 @@ def push_forward(
     save = diffrax.SaveAt(t1=True)
 
     def one(x: Sample) -> Sample:
-        shrunk = (1 - jnp.asarray(start)) * x
-        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, start)[0]
+        shrunk = (1 - jnp.asarray(t_start)) * x
+        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, t_start)[0]
 
     return jax.vmap(one)(x0)
 
@@ -147,8 +152,8 @@ def push_forward_adaptive(
     x0: Samples,
     *,
     tolerance: float | Array,
-    solver: str = "dopri5",
-    start: float | Array = 0.0,
+    solver: Solver = DOPRI5,
+    t_start: float | Array = 0.0,
 ) -> Adaptive:
     """Carry samples from t = 0 to t = 1 in steps as long as a tolerance allows, each its own.
 
@@ -157,27 +162,26 @@ def push_forward_adaptive(
         params: its parameters.
         x0: samples (n, *event) after the WT map.
         tolerance: of the error a step, relative and absolute, in the root mean square of elements.
-        solver: a name in ``SOLVERS`` with an error estimate: all but euler.
-        start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
+        solver: one with an error estimate: all but ``EULER``.
+        t_start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
     """
     controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
-    once, per_step = EVALUATIONS[solver]
 
     def one(x: Sample) -> tuple[Sample, Array]:
         solution = diffrax.diffeqsolve(
             _term(_field(velocity_fn)),
-            SOLVERS[solver](),
-            t0=start,
+            solver.method,
+            t0=t_start,
             t1=1.0,
             dt0=FIRST_STEP,
-            y0=(1 - jnp.asarray(start)) * x,
+            y0=(1 - jnp.asarray(t_start)) * x,
             args=params,
             stepsize_controller=controller,
             max_steps=MAX_STEPS,
             throw=False,
         )
         reached = solution.result == diffrax.RESULTS.successful
-        evaluations = once + per_step * solution.stats["num_steps"]
+        evaluations = solver.first + solver.each * solution.stats["num_steps"]
         (end,) = solution.ys  # pyright: ignore[reportGeneralTypeIssues]
         return jnp.where(reached, end, jnp.nan), evaluations
 
@@ -191,8 +195,8 @@ def trajectory(
     x0: Samples,
     *,
     steps: int = 50,
-    solver: str = "euler",
-    start: float | Array = 0.0,
+    solver: Solver = EULER,
+    t_start: float | Array = 0.0,
     statistic: Callable[[Sample], Array] | None = None,
 ) -> Float[Array, "n k *kept"]:
     """Return every position on the way in equal steps (suppl. Tables XII to XIV).
@@ -202,8 +206,8 @@ def trajectory(
         params: its parameters.
         x0: samples (n, *event) after the WT map.
         steps: number of equal steps.
-        solver: a name in ``SOLVERS``.
-        start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
+        solver: one of ``SOLVERS``.
+        t_start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
         statistic: what is kept of each position instead of the position itself.
 
     Returns:
@@ -213,8 +217,8 @@ def trajectory(
     save = diffrax.SaveAt(t0=True, steps=True, fn=lambda t, x, args: keep(x))
 
     def one(x: Sample) -> Float[Array, " k *kept"]:
-        shrunk = (1 - jnp.asarray(start)) * x
-        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, start)
+        shrunk = (1 - jnp.asarray(t_start)) * x
+        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, t_start)
 
     return jax.vmap(one)(x0)
 
@@ -227,9 +231,9 @@ def log_likelihood(
     key: PRNGKey | None = None,
     *,
     steps: int = 50,
-    solver: str = "heun",
+    solver: Solver = HEUN,
     probes: int = 1,
-    start: float | Array = 0.0,
+    t_start: float | Array = 0.0,
 ) -> Float[Array, " n"]:
     """Return log p(x0) by the change of variables along the flow, the likelihood Eq. 2 replaces.
 
@@ -244,9 +248,9 @@ def log_likelihood(
         key: where given, the divergence is Hutchinson's estimate with Rademacher probes that stay
             the same along a trajectory; left out, it is exact, at D products with the Jacobian.
         steps: number of equal steps.
-        solver: a name in ``SOLVERS``.
+        solver: one of ``SOLVERS``.
         probes: per sample.
-        start: T in [0, 1).
+        t_start: T in [0, 1).
 
     Returns:
         Nats (n,).
@@ -262,8 +266,8 @@ def log_likelihood(
             products = jax.vmap(lambda e: jnp.sum(e * push(e)))(directions)
             return v, weight * jnp.sum(products)
 
-        y0 = (1 - jnp.asarray(start)) * x, jnp.zeros(())
-        end, change = _solve(field, params, y0, steps, solver, save, start)
+        y0 = (1 - jnp.asarray(t_start)) * x, jnp.zeros(())
+        end, change = _solve(field, params, y0, steps, solver, save, t_start)
         x1 = end[0]
         gaussian = -0.5 * jnp.sum(jnp.square(x1)) - 0.5 * x1.size * jnp.log(2 * jnp.pi)
         return gaussian + change[0]

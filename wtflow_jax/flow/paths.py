@@ -11,10 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from wtflow_jax.flow.types import PRNGKey, Sample, Time
+from wtflow_jax.support.parts import Parts
 
 TimeLaw: TypeAlias = Callable[[PRNGKey, PRNGKey, Int[Array, ""]], Time]
 """``time_law(key, shared, index) -> t`` in [0, 1), a scalar: a key of the sample's own, one that
 all samples of the batch share, and the sample's index in the data set."""
+
+TIME_LAWS: Parts[TimeLaw] = Parts("time_law", "wtflow_jax.flow")
+"""By name. One step of inference asks for v at t = 0 alone."""
 
 GOLDEN = 2654435769
 """2³² over the golden ratio: multiples of it, modulo 2³², are spread evenly."""
@@ -30,21 +34,25 @@ def velocity(x0: Sample, x1: Sample) -> Sample:
     return x1 - x0
 
 
+@TIME_LAWS.add("uniform")
 def uniform_time(key: PRNGKey, shared: PRNGKey, index: Int[Array, ""]) -> Time:
     """Draw t ~ U(0, 1) (Algorithm 1, line 4)."""
     return jax.random.uniform(key)
 
 
+@TIME_LAWS.add("logit_normal")
 def logit_normal_time(key: PRNGKey, shared: PRNGKey, index: Int[Array, ""]) -> Time:
     """Draw t with log(t / (1 − t)) ~ N(0, 1): the middle of the path (Esser et al., 2403.03206)."""
     return jax.nn.sigmoid(jax.random.normal(key))
 
 
+@TIME_LAWS.add("beta")
 def beta_time(key: PRNGKey, shared: PRNGKey, index: Int[Array, ""]) -> Time:
     """Draw t ~ Beta(1, 3), of density 3·(1 − t)²: three times the uniform law's at t = 0."""
     return 1 - jnp.cbrt(1 - jax.random.uniform(key))
 
 
+@TIME_LAWS.add("stratified")
 def stratified_time(key: PRNGKey, shared: PRNGKey, index: Int[Array, ""]) -> Time:
     """Return the index's multiple of the golden ratio, shifted by one U(0, 1) for all, modulo 1.
 
@@ -54,12 +62,3 @@ def stratified_time(key: PRNGKey, shared: PRNGKey, index: Int[Array, ""]) -> Tim
     spread = index.astype(jnp.uint32) * jnp.uint32(GOLDEN) + shift
     # 24 bits, as many as a float32 below 1 holds.
     return (spread >> 8).astype(jnp.float32) / 2**24
-
-
-TIME_LAWS: dict[str, TimeLaw] = {
-    "uniform": uniform_time,
-    "logit_normal": logit_normal_time,
-    "beta": beta_time,
-    "stratified": stratified_time,
-}
-"""By name. One step of inference asks for v at t = 0 alone."""

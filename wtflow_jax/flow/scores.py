@@ -8,7 +8,7 @@ and both are at hand as one matrix an axis.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from wtflow_jax.flow.types import Features, Samples
+from wtflow_jax.support.parts import Parts
 
 CellScores = Float[Array, "n h w"]
 Maps = Float[Array, "n H W"]
@@ -24,11 +25,20 @@ HIGHEST = 1e30
 """Of a cell: that of infinity too, which would make NaN of maps, and sums of pixels are finite."""
 
 
+Score: TypeAlias = Callable[[Samples], Samples]
+"""Of each element of x̂1; higher is more anomalous."""
+
+SCORES: Parts[Score] = Parts("score", "wtflow_jax.flow")
+"""By name."""
+
+
+@SCORES.add("density")
 def density_proxy(x1: Samples) -> Samples:
     """Return a = 1 − (2π)^(−1/2)·exp(−φ²/2) for each element φ of x̂1 (Eq. 2), from 0.6011 to 1."""
     return 1 - jnp.exp(-jnp.square(x1) / 2) / math.sqrt(2 * math.pi)
 
 
+@SCORES.add("log_density")
 def log_density(x1: Samples) -> Samples:
     """Return φ²/2 for each element φ of x̂1: −log N(φ; 0, 1), less its value at φ = 0.
 
@@ -38,23 +48,16 @@ def log_density(x1: Samples) -> Samples:
     return jnp.square(x1) / 2
 
 
-SCORES: dict[str, Callable[[Samples], Samples]] = {
-    "density": density_proxy,
-    "log_density": log_density,
-}
-"""Of an element, by name."""
-
-
-def cell_scores(x1: Features, score: str = "density") -> CellScores:
+def cell_scores(x1: Features, score: Score = density_proxy) -> CellScores:
     """Return the mean over channels of the elements' scores, (n, h, w, c) to (n, h, w).
 
     It ends at ``HIGHEST``; NaN stays NaN.
 
     Args:
         x1: endpoints (n, h, w, c).
-        score: a name in ``SCORES``.
+        score: of an element.
     """
-    return jnp.minimum(jnp.mean(SCORES[score](x1), axis=-1), HIGHEST)
+    return jnp.minimum(jnp.mean(score(x1), axis=-1), HIGHEST)
 
 
 class Upsampling(NamedTuple):

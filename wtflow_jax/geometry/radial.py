@@ -19,14 +19,14 @@ class Radii(NamedTuple):
 
     Attributes:
         of: their indices (m,).
-        values: ‖x_t‖ at equal steps from ``start`` to 1, (m, k).
-        start: T, where transport starts.
+        values: ‖x_t‖ at equal steps from ``t_start`` to 1, (m, k).
+        t_start: T, where transport starts.
         root_d: √D, the radius of the Gaussian annulus.
     """
 
     of: Int[np.ndarray, " m"]
     values: Float[np.ndarray, "m k"]
-    start: float
+    t_start: float
     root_d: float
 
 
@@ -41,8 +41,8 @@ def radial_profile(
     x0: Samples,
     *,
     steps: int = 50,
-    solver: str = "euler",
-    start: float | Array = 0.0,
+    solver: ode.Solver = ode.EULER,
+    t_start: float | Array = 0.0,
 ) -> Float[Array, "n k"]:
     """Return ‖x_t‖ of each sample at equal steps from t = 0, or a later start, to 1.
 
@@ -54,15 +54,15 @@ def radial_profile(
         params: its parameters.
         x0: samples (n, *event), after the WT map.
         steps: number of equal steps; the paper takes 50.
-        solver: a name in ``ode.SOLVERS``.
-        start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
+        solver: one of ``ode.SOLVERS``.
+        t_start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
 
     Returns:
         (n, steps + 1); the Gaussian annulus is at √D.
     """
 
     def one(x: Sample) -> Float[Array, " k"]:
-        options = {"steps": steps, "solver": solver, "start": start, "statistic": _norm}
+        options = {"steps": steps, "solver": solver, "t_start": t_start, "statistic": _norm}
         return ode.trajectory(velocity_fn, params, x[None], **options)[0]
 
     return jax.lax.map(one, x0, batch_size=BATCH)

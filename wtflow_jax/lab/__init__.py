@@ -1,1 +1,20 @@
-"""What experiments share."""
+"""What experiments share: flags, rows, the store of trained models, tables, sweeps."""
+
+from wtflow_jax.lab.experiment import Changes, Experiment, data_set, main
+from wtflow_jax.lab.flags import Setup
+from wtflow_jax.lab.job import Job
+from wtflow_jax.lab.measure import measure, measure_and_draw
+from wtflow_jax.lab.results import Row, Rows
+
+__all__ = [
+    "Changes",
+    "Experiment",
+    "Job",
+    "Row",
+    "Rows",
+    "Setup",
+    "data_set",
+    "main",
+    "measure",
+    "measure_and_draw",
+]

@@ -8,9 +8,9 @@ trained models are shared. One that fails is told of and the next goes on. Exit 
 failed.
 """
 
-import importlib
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,28 +18,32 @@ import tyro
 from rich.console import Console
 from rich.rule import Rule
 
-from wtflow_jax.lab import common, interrupts
-from wtflow_jax.support import command
-
-NAMES = (
-    *("mvtec", "visa", "loco", "mpdd", "mvtec3d", "btad", "mtd", "kolektor", "folder"),
-    *("solver_steps", "ablation_width", "ablation_target", "ablation_placement", "backbones"),
-    *("loss_vs_wt", "time_law", "seeds", "start_radius", "improvements"),
-    *("exact_field", "velocities", "held_out", "pooling", "radial", "geometry"),
-)
+from wtflow_jax.lab import experiment
+from wtflow_jax.support.console import status
+from wtflow_jax.support.errors import WTFlowError
 
 OWN = ("--out", "--help")
 """Flags of this command; it resumes by itself."""
 
 
-def main(arguments: list[str]) -> int:
-    """Run what the arguments name and return the exit status."""
-    return command.status(lambda: _main(arguments), again="the same command goes on")
+def main(experiments: Path, arguments: Sequence[str]) -> int:
+    """Run what the arguments name and return the exit status.
+
+    Args:
+        experiments: directory of their files.
+        arguments: of the command line.
+    """
+    return status(lambda: _main(experiments, arguments), again="the same command goes on")
 
 
-def _main(arguments: list[str]) -> int:
-    at = arguments.index("--") if "--" in arguments else len(arguments)
-    ours, theirs = arguments[:at], arguments[at + 1 :]
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words before ``--`` and those after it."""
+    at = list(arguments).index("--") if "--" in arguments else len(arguments)
+    return list(arguments[:at]), list(arguments[at + 1 :])
+
+
+def _main(experiments: Path, arguments: Sequence[str]) -> int:
+    ours, theirs = split(arguments)
 
     def read(
         names: Annotated[tuple[str, ...], tyro.conf.Positional] = (), out: Path = Path("runs")
@@ -50,40 +54,31 @@ def _main(arguments: list[str]) -> int:
             names: experiments; left out: all.
             out: directory that gets a directory each.
         """
-        return names or NAMES, out
+        return names, out
 
     named = [word.partition("=")[0] for word in ours if word.startswith("--")]
     if flags := [name for name in named if name not in OWN]:
-        print(
-            f"error: {flags[0]}: is no flag of all.py; give those of the experiments after --",
-            file=sys.stderr,
+        raise WTFlowError(
+            f"{flags[0]}: is no flag of all.py; give those of the experiments after --"
         )
-        return 1
     names, out = tyro.cli(read, args=ours, description=__doc__)
-    if unknown := [name for name in names if name not in NAMES]:
-        print(
-            f"error: {unknown[0]}: no experiment; choose from {', '.join(NAMES)}", file=sys.stderr
-        )
-        return 1
+    chosen = {
+        name: experiment.load(experiments, name) for name in names or experiment.names(experiments)
+    }
     failed = []
-    for i, name in enumerate(names):
-        Console(stderr=True).print(Rule(f"{name}, {i + 1} of {len(names)}"))
-        experiment = importlib.import_module(name).EXPERIMENT
+    for i, (name, value) in enumerate(chosen.items()):
+        Console(stderr=True).print(Rule(f"{name}, {i + 1} of {len(chosen)}"))
         try:
-            status = common.main(experiment, ["--out", str(out / name), "--resume", *theirs])
+            found = experiment.main(value, ["--out", str(out / name), "--resume", *theirs])
         # Out of memory for instance: the others may have room.
         except Exception:
             traceback.print_exc()
-            status = 1
-        if status > 128:
+            found = 1
+        if found > 128:
             print("the same command goes on", file=sys.stderr)
-            return status
-        if status:
+            return found
+        if found:
             failed.append(name)
     if failed:
-        print(f"error: {', '.join(failed)} failed, as told above", file=sys.stderr)
-    return int(bool(failed))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        raise WTFlowError(f"{', '.join(failed)} failed, as told above")
+    return 0

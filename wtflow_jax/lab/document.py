@@ -8,23 +8,19 @@ then come our tables. What is to be read from them stands in ``docs/results/NAME
 results, and is copied in as it is.
 """
 
-import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import tyro
-
-from wtflow_jax.data import LAYOUTS
-from wtflow_jax.detector.config import Config, defaults
-from wtflow_jax.lab import interrupts, models, paper, views
-from wtflow_jax.support import tables
+from wtflow_jax.data import LAYOUTS, PREPARED
+from wtflow_jax.lab import experiment, flags, paper, results, views
+from wtflow_jax.lab.flags import Setup
+from wtflow_jax.support.console import NONE, markdown
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import replacing
 
-DOCS = Path(__file__).parents[1] / "docs"
 CLOSE = 1.0
 """Points of AUROC within which the paper's mean counts as reproduced."""
 
@@ -33,23 +29,23 @@ NO_GPU = "not run: needs a GPU, and none was at hand"
 GEOMETRY = "in [geometry.md](geometry.md)"
 
 
-System = Callable[[str, Config], str]
-"""Of a variant and a run's config, the name of the column in the paper's table."""
+System = Callable[[str, Setup], str]
+"""Of a variant and a run's setup, the name of the column in the paper's table."""
 
 
-def by_map(variant: str, config: Config) -> str:
+def by_map(variant: str, setup: Setup) -> str:
     """Return the paper's name of a flow with the run's WT map."""
-    return views.HEADLINE.get(config.wt, "")
+    return views.HEADLINE.get(setup.config().flow.wt, "")
 
 
-def by_variant(variant: str, config: Config) -> str:
+def by_variant(variant: str, setup: Setup) -> str:
     """Return the variant, which bears the paper's name."""
     return variant
 
 
-def by_width(variant: str, config: Config) -> str:
+def by_width(variant: str, setup: Setup) -> str:
     """Return the variant at the run's width, as Table X has it."""
-    return f"{variant} {config.width}"
+    return f"{variant} {dict(setup.config().options)['width']}"
 
 
 class Entry(NamedTuple):
@@ -105,17 +101,17 @@ class Run(NamedTuple):
 
     Attributes:
         name: of the file, without suffix.
-        config: its flags.
+        setup: its flags.
         rows: its results.
     """
 
     name: str
-    config: Config
-    rows: views.Rows
+    setup: Setup
+    rows: results.Rows
 
 
-PATHS = ("root", "out", "models", "cache")
-"""Flags that are paths."""
+LOCAL = ("root", "out", "models", "cache", "weights", "resume", "categories")
+"""Flags that say where files are, or are written by hand."""
 
 
 def read(path: Path) -> tuple[str, Run]:
@@ -124,69 +120,63 @@ def read(path: Path) -> tuple[str, Run]:
     Raises:
         WTFlowError: it is not one.
     """
-    try:
-        results = json.loads(path.read_text())
-        known = {field.name for field in fields(Config)}
-        flags = {name: value for name, value in results["config"].items() if name in known}
-        for name, value in flags.items():
-            if isinstance(value, list):
-                flags[name] = tuple(value)
-            elif name in PATHS and value is not None:
-                flags[name] = Path(value)
-        run = Run(path.stem, Config(**flags), results["rows"])
-        return results["experiment"], run
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WTFlowError(f"{path}: is no results file; run its experiment again") from error
+    found = results.read(path)
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found["config"].items()
+        if name in flags.known()
+    }
+    if given.get("root") is not None:
+        given["root"] = Path(given["root"])
+    return found["experiment"], Run(path.stem, flags.setup(given), found["rows"])
 
 
 def portable(path: Path) -> str:
     """Return a results file without the paths of the machine that wrote it."""
-    results = json.loads(path.read_text())
-    config = results["config"]
+    found = results.read(path)
+    config = found["config"]
     for flag, name in (("root", "data"), ("weights", "weights")):
         config[flag] = name if config[flag] is not None else None
     for flag in ("out", "models", "cache"):
         config.pop(flag, None)
     # They are made of the rows again.
-    results.pop("tables", None)
-    return json.dumps(results, indent=1)
+    found.pop("tables", None)
+    return json.dumps(found, indent=1)
 
 
-def command(experiment: str, config: Config, name: str) -> str:
+def command(chosen: experiment.Experiment, setup: Setup, name: str) -> str:
     """Return the command line of a run, with the flags that differ from its defaults.
 
     Args:
-        experiment: which.
-        config: its flags.
+        chosen: the experiment.
+        setup: of the run.
         name: where its results go in ``runs``.
     """
-    given = importlib.import_module(experiment).EXPERIMENT.given
-    usual = replace(defaults(config), data=given.data, seeds=given.seeds)
-    # These are defaults that others follow from.
-    usual = replace(
-        usual, preset="small", backbone=Config.backbone, wt=given.wt, velocity=given.velocity
-    )
-    words = [f"python experiments/{experiment}.py"]
-    for field in fields(Config):
-        value = getattr(config, field.name)
-        if value == getattr(usual, field.name) or field.name in _LOCAL:
+    found = setup.flags()
+    # Others follow from these.
+    first = ("preset", "smoke", "backbone", "wt", "velocity")
+    given = {flag: found[flag] for flag in first} | dict(chosen.given)
+    usual = flags.setup(given | {flag: found[flag] for flag in first}).flags()
+    usual |= {flag: flags.setup(chosen.given).flags()[flag] for flag in first}
+    words = [f"python experiments/{chosen.name}.py"]
+    if setup.data.root is not None:
+        words.append("--root data")
+    order = {flag: i for i, flag in enumerate(flags.known())}
+    for flag in sorted(found, key=lambda flag: order[flag]):
+        value = found[flag]
+        if value == usual.get(flag) or (flag in LOCAL and flag != "categories"):
             continue
-        flag = "--" + field.name.replace("_", "-")
+        word = "--" + flag.replace("_", "-")
         if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
+            words.append(word if value else word.replace("--", "--no-", 1))
         else:
             values = value if isinstance(value, tuple) else (value,)
-            words.append(" ".join([flag, *map(str, values)]))
-    if config.root is not None:
-        words.insert(1, "--root data")
-    if config.weights is not None:
+            words.append(" ".join([word, *map(str, values)]))
+    if setup.data.weights is not None:
         words.append("--weights weights")
-    if name != experiment:
+    if name != chosen.name:
         words.append(f"--out runs/{name}")
     return " ".join(words)
-
-
-_LOCAL = (*PATHS, "weights", "resume")
 
 
 def verdict(entry: Entry, runs: list[Run]) -> str:
@@ -195,13 +185,13 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
         return entry.why or "not run yet"
     if not entry.numbers:
         return "run"
-    runs = [run for run in runs if run.config.root is not None]
+    runs = [run for run in runs if run.setup.data.root is not None]
     if not runs:
         return "not run: the built-in category alone"
     whole = [run for run in runs if _whole(run)]
     if not whole:
         found = {name: None for run in runs for name in views.names(run.rows, "category")}
-        presets = {f"preset {run.config.preset}": None for run in runs}
+        presets = {f"preset {run.setup.run.preset}": None for run in runs}
         return f"partly: {', '.join(found)} alone, {', '.join(presets)}"
     pairs = [pair for run in whole for pair in _means(entry, run)]
     if not pairs or None in pairs:
@@ -212,14 +202,13 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
 
 def _whole(run: Run) -> bool:
     """Return whether it is the paper's setting, over all the categories of its data set."""
-    config = run.config
-    usual = defaults(config)
-    decisive = {field.name for field in fields(Config)} - models.ELSEWHERE - {"seed"}
-    same = all(getattr(config, name) == getattr(usual, name) for name in decisive)
-    published = LAYOUTS[config.data.removeprefix("tfds:")].published
+    setup, config = run.setup, run.setup.config()
+    if setup.run.preset != "paper" or setup.run.smoke or config.flow.velocity != "unet":
+        return False
+    usual = setup._replace(asked={k: setup.flags()[k] for k in ("backbone", "wt", "seed")})
+    published = LAYOUTS.find(setup.data.data.removeprefix(PREPARED)).published
     complete = set(published) <= set(views.names(run.rows, "category"))
-    as_published = config.preset == "paper" and config.velocity == "unet" and not config.smoke
-    return as_published and same and complete
+    return config.flags() == usual.config().flags() and complete
 
 
 def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
@@ -228,7 +217,7 @@ def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
         return
     theirs = paper.table(entry.numbers.partition(",")[0])
     for variant in views.names(run.rows, "variant"):
-        system = entry.system(variant, run.config)
+        system = entry.system(variant, run.setup)
         for metric, row in views.ROW_IN_PAPER.items():
             if row in theirs:
                 figure = theirs[row].get(system)
@@ -236,31 +225,33 @@ def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
                 yield None if figure is None or ours is None else (ours, figure.value)
 
 
-def document(directory: Path) -> str:
+def document(docs: Path, experiments: Path) -> str:
     """Return the document.
 
     Args:
-        directory: of the results files and of what is to be read from them.
+        docs: directory whose ``results`` has the results files and what is to be read from them.
+        experiments: directory of their files.
 
     Raises:
         WTFlowError: a file there is no results file.
     """
     runs: dict[str, list[Run]] = {}
-    for path in sorted(directory.glob("*.json")):
-        experiment, run = read(path)
-        runs.setdefault(experiment, []).append(run)
-    parts = [(directory / "head.md").read_text().rstrip()]
+    for path in sorted((docs / "results").glob("*.json")):
+        name, run = read(path)
+        runs.setdefault(name, []).append(run)
+    parts = [(docs / "results" / "head.md").read_text().rstrip()]
     overview = []
     for entry in ENTRIES:
         name = f"[{entry.title}](#{_anchor(entry)})" if entry.experiment in runs else entry.title
-        file = f"`{entry.experiment}.py`" if entry.experiment else tables.NONE
+        file = f"`{entry.experiment}.py`" if entry.experiment else NONE
         found = verdict(entry, runs.get(entry.experiment, []))
         overview.append([entry.numbers or "ours", name, file, found])
     columns = ("table", "about", "experiment", "here")
     parts.append("## What was run\n\n" + _left(columns, overview))
     for entry in ENTRIES:
         if entry.experiment in runs:
-            parts += _section(entry, runs[entry.experiment], directory)
+            chosen = experiment.load(experiments, entry.experiment)
+            parts += _section(entry, chosen, runs[entry.experiment], docs / "results")
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
@@ -279,43 +270,41 @@ def _left(columns: tuple[str, ...], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _section(entry: Entry, runs: list[Run], directory: Path) -> Iterator[str]:
+def _section(
+    entry: Entry, chosen: experiment.Experiment, runs: list[Run], notes: Path
+) -> Iterator[str]:
     yield f"## {_heading(entry)}"
     for run in runs:
-        yield f"```bash\n{command(entry.experiment, run.config, run.name)}\n```"
-        experiment = importlib.import_module(entry.experiment).EXPERIMENT
-        yield from map(tables.markdown, experiment.show(run.config, run.rows))
-        note = directory / f"{run.name}.md"
+        yield f"```bash\n{command(chosen, run.setup, run.name)}\n```"
+        yield from map(markdown, chosen.show(run.setup, run.rows))
+        note = notes / f"{run.name}.md"
         if note.exists():
             yield note.read_text()
 
 
-def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
+def main(experiments: Path, add: tuple[Path, ...] = (), check: bool = False) -> int:
     """Write docs/results.md.
 
     Args:
+        experiments: directory of their files, beside ``docs``.
         add: directories of runs whose results.json is first copied to docs/results.
         check: write nothing; exit status 1 where the document is not up to date.
+
+    Raises:
+        WTFlowError: a file is no results file, or of a smoke run.
     """
-    directory, target = DOCS / "results", DOCS / "results.md"
-    try:
-        for run in add:
-            experiment, found = read(run / "results.json")
-            if found.config.smoke:
-                raise WTFlowError(f"{run}: a smoke run; its figures mean nothing")
-            models.write(directory / f"{run.name}.json", portable(run / "results.json"))
-            print(f"{run}: {experiment}, copied to {directory / run.name}.json")
-        text = document(directory)
-    except WTFlowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    docs = experiments.parent / "docs"
+    for run in add:
+        name, found = read(run / results.FILE)
+        if found.setup.run.smoke:
+            raise WTFlowError(f"{run}: a smoke run; its figures mean nothing")
+        with replacing(docs / "results" / f"{run.name}.json") as part:
+            part.write_text(portable(run / results.FILE))
+        print(f"{run}: {name}, copied to {docs / 'results' / run.name}.json")
+    text, target = document(docs, experiments), docs / "results.md"
     if check:
         same = target.exists() and target.read_text() == text
         print(f"{target}: {'up to date' if same else 'differs from docs/results; write it anew'}")
         return int(not same)
     target.write_text(text)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(tyro.cli(main, description=__doc__))

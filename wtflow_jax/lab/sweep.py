@@ -12,36 +12,24 @@ last checkpoint when the same command is given again, and what is finished is no
 """
 
 import contextlib
-import importlib
+import importlib.util
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
 import tyro
-from rich.progress import Progress
 
-from wtflow_jax.lab import categories, common, interrupts
-from wtflow_jax.lab.all import NAMES
-from wtflow_jax.support import command, untrusted
+from wtflow_jax.lab import category, experiment, flags, results
+from wtflow_jax.lab.all import split
+from wtflow_jax.support.console import Advance, bars, status
 from wtflow_jax.support.errors import WTFlowError, shown
-from wtflow_jax.support.progress import bars
-
-try:
-    import cloudpickle
-    import submitit
-except ImportError as missing:
-    sys.exit(
-        f"error: {missing.name} is not installed; pip install -e '.[sweep]' -c constraints.txt"
-    )
-
-# A job's process does not find this module by its name.
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
+from wtflow_jax.support.files import alone
 
 
 @dataclass(frozen=True)
@@ -64,6 +52,8 @@ class Settings:
     """SLURM's."""
     out: Path = Path("runs")
     """Directory that gets a directory for the experiment, with one for its jobs in it."""
+    experiments: tyro.conf.Suppress[Path] = Path("experiments")
+    """Where the experiments' files are."""
 
 
 MINUTE = 1 / 60
@@ -88,14 +78,14 @@ def _flags(settings: Settings, part: Part, flags: list[str]) -> list[str]:
 
 
 def run_job(
-    experiments: str, name: str, flags: list[str], environment: dict[str, str | None]
+    experiments: Path, name: str, flags: list[str], environment: dict[str, str | None]
 ) -> None:
-    """Run an experiment in the process of a job, which gets this function by value.
+    """Run an experiment in the process of a job.
 
     Args:
         experiments: directory of the experiments.
         name: of one.
-        flags: its own.
+        flags: its flags.
         environment: variables to set; None unsets.
 
     Raises:
@@ -105,14 +95,13 @@ def run_job(
         os.environ.pop(variable, None)
         if value is not None:
             os.environ[variable] = value
-    sys.path.insert(0, experiments)
-    experiment = importlib.import_module(name).EXPERIMENT
-    status = importlib.import_module("common").main(experiment, flags)
-    if status:
-        raise RuntimeError(f"exit status {status}")
+    if found := experiment.main(experiment.load(experiments, name), flags):
+        raise RuntimeError(f"exit status {found}")
 
 
-def _executor(settings: Settings) -> submitit.AutoExecutor:
+def _executor(settings: Settings) -> Any:
+    import submitit
+
     try:
         executor = submitit.AutoExecutor(folder=_jobs(settings) / "logs", cluster=settings.cluster)
     except RuntimeError as error:
@@ -151,20 +140,19 @@ def _visible(settings: Settings) -> list[str]:
 
 
 def _start(
-    executor: submitit.AutoExecutor, settings: Settings, part: Part, flags: list[str], slot: int = 0
-) -> submitit.Job:
-    here, environment = str(Path(__file__).parent), devices(settings, slot)
-    own = _flags(settings, part, flags)
-    return executor.submit(run_job, here, settings.name, own, environment)
+    executor: Any, settings: Settings, part: Part, flags: list[str], slot: int = 0
+) -> Any:
+    own, environment = _flags(settings, part, flags), devices(settings, slot)
+    return executor.submit(run_job, settings.experiments, settings.name, own, environment)
 
 
 def _run_here(
-    settings: Settings, asked: list[Part], flags: list[str], progress: Progress, task: Any
-) -> dict[Part, submitit.Job]:
+    settings: Settings, asked: list[Part], flags: list[str], advance: Advance
+) -> dict[Part, Any]:
     """Keep ``jobs`` of them running, each with a GPU of its own where there are some."""
     executor, waiting = _executor(settings), list(asked)
-    running: dict[int, submitit.Job] = {}
-    found: dict[Part, submitit.Job] = {}
+    running: dict[int, Any] = {}
+    found: dict[Part, Any] = {}
     with _ended_with_us(found):
         while waiting or running:
             for slot in range(settings.jobs):
@@ -174,26 +162,28 @@ def _run_here(
             for slot, job in list(running.items()):
                 if job.done():
                     del running[slot]
-                    progress.advance(task)
+                    advance()
             time.sleep(0.2)
     return found
 
 
 def _run_on_slurm(
-    settings: Settings, asked: list[Part], flags: list[str], progress: Progress, task: Any
-) -> dict[Part, submitit.Job]:
+    settings: Settings, asked: list[Part], flags: list[str], advance: Advance
+) -> dict[Part, Any]:
     """Submit them all as one array, of which SLURM runs ``jobs`` at once."""
+    import submitit
+
     executor = _executor(settings)
     with executor.batch():
         found = {part: _start(executor, settings, part, flags) for part in asked}
     with _ended_with_us(found):
         for _ in submitit.helpers.as_completed(list(found.values())):
-            progress.advance(task)
+            advance()
     return found
 
 
 @contextlib.contextmanager
-def _ended_with_us(jobs: dict[Part, submitit.Job]) -> Iterator[None]:
+def _ended_with_us(jobs: dict[Part, Any]) -> Iterator[None]:
     """Cancel what would go on without a sweep that was stopped."""
     try:
         yield
@@ -204,41 +194,24 @@ def _ended_with_us(jobs: dict[Part, submitit.Job]) -> Iterator[None]:
 
 
 def _rows(settings: Settings, part: Part) -> list[dict[str, Any]]:
-    path = _directory(settings, part) / "results.json"
-    if not path.exists():
-        return []
-    try:
-        _, found = common.parse_rows(path.read_bytes())
-        rows = [dict(row) for row in found]
-        for row in rows:
-            if "scores" in row:
-                # Below the sweep's own results, where a page of them looks.
-                scores = untrusted.inside(path.parent, row["scores"])
-                row["scores"] = scores.relative_to(settings.out / settings.name).as_posix()
-    except ValueError as error:
-        raise WTFlowError(f"{path}: is no results file; delete {path.parent}") from error
+    path = _directory(settings, part) / results.FILE
+    rows = results.read(path)["rows"] if path.exists() else []
+    for row in rows:
+        if "scores" in row:
+            # Below the sweep's own results, where a page of them looks.
+            own = path.parent.relative_to(settings.out / settings.name)
+            row["scores"] = (own / row["scores"]).as_posix()
     return rows
 
 
-def _reason(job: submitit.Job) -> str:
+def _reason(job: Any) -> str:
     """Return the last line that a job has written to its log."""
     lines = (job.stderr() or job.stdout() or "").strip().splitlines()
     told = [line for line in lines if line.startswith("error: ")]
     return (told or lines or [f"see {job.paths.stderr}"])[-1]
 
 
-def sweep(settings: Settings, flags: list[str]) -> int:
-    """Run the jobs, put their rows together and return the exit status.
-
-    Args:
-        settings: how.
-        flags: of the experiment, the same for all jobs.
-
-    Raises:
-        WTFlowError: bad flags, before a job is started.
-    """
-    if settings.name not in NAMES:
-        raise WTFlowError(f"{settings.name}: no experiment; choose from {', '.join(NAMES)}")
+def _check(settings: Settings) -> None:
     if settings.jobs < 1:
         raise WTFlowError(f"--jobs {settings.jobs}: give at least 1")
     if settings.gpus < 0:
@@ -249,55 +222,86 @@ def sweep(settings: Settings, flags: list[str]) -> int:
         here = len(_visible(settings))
         if settings.jobs > here:
             raise WTFlowError(f"--jobs {settings.jobs}: give at most {here}, a GPU each")
-    experiment = importlib.import_module(settings.name).EXPERIMENT
-    config = replace(common.parse(experiment, flags), out=settings.out / settings.name)
-    common.check(experiment, config)
-    if any(flag.partition("=")[0] == "--out" for flag in flags):
+    if importlib.util.find_spec("submitit") is None:
+        raise WTFlowError(
+            "submitit is not installed; pip install -e '.[sweep]' -c constraints.txt"
+        )
+
+
+def sweep(settings: Settings, words: list[str]) -> int:
+    """Run the jobs, put their rows together and return the exit status.
+
+    Args:
+        settings: how.
+        words: flags of the experiment, the same for all jobs.
+
+    Raises:
+        WTFlowError: bad flags, before a job is started.
+    """
+    _check(settings)
+    chosen = experiment.load(settings.experiments, settings.name)
+    setup = chosen.parse(words)
+    setup = setup._replace(run=replace(setup.run, out=settings.out / settings.name))
+    flags.check(setup, chosen.variants(setup))
+    if any(word.partition("=")[0] == "--out" for word in words):
         raise WTFlowError("--out: is the sweep's own; give it before the --")
-    if config.coordinator is not None:
+    if setup.devices.coordinator is not None:
         raise WTFlowError("--coordinator: a job is one process; leave it out of a sweep")
-    seeds = range(config.seed, config.seed + config.seeds)
-    asked = [(category.name, seed) for category in categories.opened(config) for seed in seeds]
+    first = setup.config().training.seed
+    seeds = range(first, first + setup.run.seeds)
+    asked = [(one.name, seed) for one in category.opened(setup) for seed in seeds]
     # Before minutes of work: was it begun with other flags?
-    common.merge(experiment, config, [])
-    with bars() as progress:
-        note = f"{settings.jobs} at once, logs in {_jobs(settings) / 'logs'}"
-        task = progress.add_task(settings.name, total=len(asked), note=note)
+    _merge(chosen, setup, [])
+    with bars() as track:
+        advance = track(settings.name, len(asked))
+        advance(0, f"{settings.jobs} at once, logs in {_jobs(settings) / 'logs'}")
         run = _run_here if settings.cluster == "local" else _run_on_slurm
-        jobs = run(settings, asked, flags, progress, task)
-    common.merge(experiment, config, [row for part in asked for row in _rows(settings, part)])
+        jobs = run(settings, asked, words, advance)
+    _merge(chosen, setup, [row for part in asked for row in _rows(settings, part)])
     failed = {part: job for part, job in jobs.items() if job.exception() is not None}
     for (name, seed), job in failed.items():
         print(shown(f"{name}, seed {seed}: {_reason(job)}"), file=sys.stderr)
     if failed:
-        print(
-            f"error: {len(failed)} of {len(jobs)} jobs failed, as told above; "
-            "the same command goes on with them",
-            file=sys.stderr,
+        raise WTFlowError(
+            f"{len(failed)} of {len(jobs)} jobs failed, as told above; the same command goes on "
+            "with them"
         )
-        return 1
-    return common.main(experiment, [*flags, "--out", str(config.out), "--resume"])
+    return experiment.main(chosen, [*words, "--out", str(setup.run.out), "--resume"])
 
 
-def main(arguments: list[str]) -> int:
-    """Read the flags, sweep and return the exit status."""
-    at = arguments.index("--") if "--" in arguments else len(arguments)
+def _merge(chosen: experiment.Experiment, setup: flags.Setup, rows: results.Rows) -> None:
+    """Add rows that were measured by jobs to the sweep's results."""
+    setup = setup._replace(run=replace(setup.run, resume=True))
+    with alone(setup.run.out):
+        found = results.begin(chosen.name, setup)
+        names = ("category", "variant", "seed")
+        # What is new takes the place of what other code had measured.
+        both = {tuple(row[name] for name in names): row for row in [*found["rows"], *rows]}
+        found["rows"] = list(both.values())
+        path = setup.run.out / results.FILE
+        tables = results.shown(lambda rows: chosen.show(setup, rows), path, found["rows"])
+        results.write(setup.run.out, found, tables)
+
+
+def main(experiments: Path, arguments: Sequence[str]) -> int:
+    """Read the flags, sweep and return the exit status.
+
+    Args:
+        experiments: directory of their files.
+        arguments: of the command line.
+    """
 
     def work() -> int:
+        ours, theirs = split(arguments)
         settings, unknown = tyro.cli(
-            Settings, args=arguments[:at], description=__doc__, return_unknown_args=True
+            Settings, args=ours, description=__doc__, return_unknown_args=True
         )
         if unknown:
             raise WTFlowError(
                 f"{unknown[0]}: is no flag of a sweep; the experiment's come after a --"
             )
-        return sweep(settings, arguments[at + 1 :])
+        return sweep(replace(settings, experiments=experiments), theirs)
 
-    # Jobs end with the sweep however it is stopped.
-    return command.status(work, again="the same command goes on")
-
-
-if __name__ == "__main__":
-    # Jobs take the accelerators.
+    # Jobs take the accelerators, and end with the sweep however it is stopped.
     jax.config.update("jax_platforms", "cpu")
-    sys.exit(main(sys.argv[1:]))
+    return status(work, again="the same command goes on")

@@ -5,19 +5,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wtflow_jax.data import LAYOUTS
-from wtflow_jax.detector.config import Config
+from wtflow_jax.data import LAYOUTS, PREPARED
 from wtflow_jax.lab import paper
-from wtflow_jax.metrics.figures import TITLES
-from wtflow_jax.support.tables import NONE, Table, difference, number
+from wtflow_jax.lab.flags import Setup
+from wtflow_jax.lab.results import Rows
+from wtflow_jax.metrics import summary
+from wtflow_jax.support.console import NONE, Table, difference, number
 
 
 def best(values: Mapping[str, float | None]) -> str:
     """Return the name of the highest value."""
     return max(values, key=lambda name: values[name] or 0.0)
-
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def pick(rows: Rows, **wanted: Any) -> Rows:
@@ -108,12 +106,13 @@ def _figure(figure: paper.Figure | None) -> str:
     return NONE if figure is None else number(figure.value, figure.std)
 
 
-METRICS = {
-    "image_auroc_map": "image AUROC by the map",
-    **{name: title for name, title in TITLES.items() if not name.endswith("auroc")},
-    "pixel_spro": "sPRO",
-    "loss": "loss",
-}
+def titles() -> dict[str, str]:
+    """Return what is called how in tables, beside image and pixel AUROC."""
+    others = {k: title for k, title in summary.titles().items() if not k.endswith("auroc")}
+    return {"image_auroc_map": "image AUROC by the map", **others} | {
+        "pixel_spro": "sPRO",
+        "loss": "loss",
+    }
 
 
 def _known(rows: Rows, metric: str) -> bool:
@@ -122,7 +121,7 @@ def _known(rows: Rows, metric: str) -> bool:
 
 def others(rows: Rows, title: str) -> Table:
     """Return the remaining metrics, a row a category, and what the held-out threshold does."""
-    metrics = {name: text for name, text in METRICS.items() if _known(rows, name)}
+    metrics = {name: text for name, text in titles().items() if _known(rows, name)}
     decided = {
         "threshold": "threshold",
         "promised": "false alarms: promised",
@@ -173,7 +172,7 @@ def by_variant(
     categories = names(rows, "category")
     columns = [heading]
     for name in categories:
-        columns += [f"{name}, image", "pixel", *(METRICS[metric] for metric in extra)]
+        columns += [f"{name}, image", "pixel", *(titles()[metric] for metric in extra)]
     columns += ["mean, image", "to first", "pixel", "to first"]
     columns += ["paper, image", "to first", "pixel", "to first"] if theirs else []
     first: list[float | None] = []
@@ -206,16 +205,18 @@ class InPaper(NamedTuple):
     pixel: str | None = None
 
 
-def data_set(numbers: InPaper, config: Config, rows: Rows) -> list[Table]:
+def data_set(numbers: InPaper, setup: Setup, rows: Rows) -> list[Table]:
     """Return the tables of a data set: AUROC of images and pixels, other metrics; the means of all.
 
     Args:
         numbers: of the paper's tables.
-        config: the run's.
+        setup: the run's.
         rows: its results.
     """
-    ours = HEADLINE.get(config.wt, "")
-    setting = f"{config.backbone}, {config.wt}, {config.velocity}"
+    config, layout = setup.config(), setup.data.data
+    flow = config.flow
+    ours = HEADLINE.get(flow.wt, "")
+    setting = f"{config.features.backbone}, {flow.wt}, {flow.velocity}"
     found = [
         by_category(rows, metric, f"{what} AUROC in %: {setting}", theirs, ours)
         for metric, what, theirs in (
@@ -225,9 +226,9 @@ def data_set(numbers: InPaper, config: Config, rows: Rows) -> list[Table]:
         if _known(rows, metric)
     ]
     found.append(others(rows, f"{'Other metrics' if found else 'Results'} in %: {setting}"))
-    if config.data.endswith("loco"):
+    if layout.endswith("loco"):
         found.append(by_kind(rows, f"Image AUROC in % by kind of defect: {setting}"))
-    published = LAYOUTS[config.data.removeprefix("tfds:")].published
+    published = LAYOUTS.find(layout.removeprefix(PREPARED)).published
     # The paper's means are of all the categories.
     if numbers.means and set(published) <= set(names(rows, "category")):
         found.append(means(rows, f"Means beside those of Table {numbers.means}", numbers.means))

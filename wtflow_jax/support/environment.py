@@ -13,6 +13,18 @@ import wtflow_jax
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "pillow")
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        # A user without a name, as in a container.
+        return Path()
+
+
+CACHE = _home() / ".cache" / "wtflow-jax"
+"""For features, downloaded weights, compiled programs and the built-in category."""
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python, of this library and of what it computes with."""
     own = {"python": sys.version.split()[0], "wtflow-jax": wtflow_jax.__version__}

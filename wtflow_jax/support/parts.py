@@ -101,6 +101,12 @@ class Parts(Mapping[str, Any], Generic[Part]):
         own = self.options(name)
         return entry(**{k: v for k, v in (options or {}).items() if k in own})
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is the same table."""
+        return self is other
+
+    __hash__ = object.__hash__
+
     def _look(self) -> None:
         if self._folder:
             _import_folder(self._folder)

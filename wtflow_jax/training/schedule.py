@@ -1,15 +1,12 @@
-"""The course of a run: an epoch's order and learning rate, and what is behind it."""
+"""The course of a run: an epoch's order, when the rate decays, and what a run has behind it."""
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from wtflow_jax.support.errors import WTFlowError
-
-Order: TypeAlias = Int[np.ndarray, "steps batch"]
-"""An epoch's sample indices, a row a step."""
 
 PATIENCE = 5
 """Epochs in a row whose loss may be above ``MARGIN`` times that of the first step."""
@@ -28,7 +25,7 @@ class Past(NamedTuple):
         losses: of the epochs that are over.
         steps: taken in the next one.
         total: the sum of their losses.
-        seconds: they took.
+        seconds: they took, compilation included.
         first: loss of the first step of all; infinite before it.
     """
 
@@ -38,9 +35,35 @@ class Past(NamedTuple):
     seconds: float = 0.0
     first: float = math.inf
 
+    @property
+    def loss(self) -> float:
+        """Mean training loss of the epoch so far (Table X's scale)."""
+        return self.total / max(1, self.steps)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that was begun, counted from 1."""
+        return len(self.losses) + 1
+
+    def after(self, losses: list[float], seconds: float) -> "Past":
+        """Return the same with some more steps.
+
+        Raises:
+            Diverged: a loss is not finite.
+        """
+        # One by one: how many come at a time depends on the device.
+        total = self.total
+        for value in losses:
+            total += value
+        steps = self.steps + len(losses)
+        if not math.isfinite(total):
+            raise Diverged(f"the loss is {total} in step {steps} of epoch {self.epoch}")
+        first = losses[0] if self.first == math.inf else self.first
+        return Past(self.losses, steps, total, self.seconds + seconds, first)
+
     def over(self) -> "Past":
         """Return the same with the epoch over whose steps have all been taken."""
-        return Past((*self.losses, self.total / self.steps), first=self.first)
+        return Past((*self.losses, self.loss), first=self.first)
 
     @property
     def good(self) -> bool:
@@ -64,20 +87,21 @@ class Past(NamedTuple):
 BEGINNING = Past()
 
 
-def learning_rate(epoch: int, epochs: int, initial: float, decay_at: tuple[float, ...]) -> float:
-    """Return the step schedule's value: × 0.1 at each fraction of the run that has passed.
+def decay_steps(epochs: int, steps: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
+    """Return the steps from which on the learning rate is divided by ten, ascending.
 
     Args:
-        epoch: counted from 0.
         epochs: length of the run.
-        initial: the first value (Sec. V-A: 2e-4).
-        decay_at: fractions of the run; (0.25, 0.5, 0.75) is the paper's "every 25 of 100 epochs".
+        steps: of an epoch.
+        fractions: of the run; (0.25, 0.5, 0.75) is the paper's "every 25 of 100 epochs".
     """
-    # A hair more: 0.07 times 100 is 7, in float64 a bit more.
-    return initial * 0.1 ** sum(epoch + 1e-9 >= fraction * epochs for fraction in decay_at)
+    # A hair less: 0.07 times 100 is 7, in float64 a bit more.
+    return tuple(sorted(steps * math.ceil(part * epochs - 1e-9) for part in fractions))
 
 
-def epoch_order(seed: int, epoch: int, samples: int, batch_size: int) -> Order:
+def epoch_order(
+    seed: int, epoch: int, samples: int, batch_size: int
+) -> Int[np.ndarray, "steps batch"]:
     """Return an epoch's sample indices, a row a step.
 
     Every sample comes once; the last batch is filled up from the start of the same order. A batch

@@ -1,1 +1,56 @@
-"""What can be learned or known."""
+"""Velocities of feature maps that can be chosen by name: networks, and fields in closed form.
+
+Each is a ``velocity_fn(params, t, x) -> v`` of one map (h, w, c), and its first parameters.
+"""
+
+from typing import Any, ClassVar, Protocol
+
+from wtflow_jax.flow.maps import WTMap
+from wtflow_jax.flow.types import Params, PRNGKey, VelocityFn
+from wtflow_jax.support.parts import Parts
+
+
+class Shaped(Protocol):
+    """Training maps x0, or something else of their shape (n, h, w, c)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return (n, h, w, c)."""
+        ...
+
+
+class Velocity:
+    """A velocity on maps; a frozen dataclass whose fields are its options.
+
+    Attributes:
+        trained: whether its parameters are trained; False where they are the data.
+        any_target: whether x1 may come from another law than the Gaussian.
+    """
+
+    trained: ClassVar[bool] = True
+    any_target: ClassVar[bool] = True
+
+    def velocity_fn(self) -> VelocityFn:
+        """Return ``velocity_fn(params, t, x) -> v``; the same object for the same options."""
+        raise NotImplementedError
+
+    def init(self, key: PRNGKey, x0: Shaped) -> Params:
+        """Return the first parameters of a network, or the data of a field in closed form.
+
+        Args:
+            key: decides them.
+            x0: training maps (n, h, w, c), after the WT map; of a network their shape is enough.
+        """
+        raise NotImplementedError
+
+    def rounded(self, params: Params) -> Params:
+        """Return parameters as they are computed with, which changes no score."""
+        return params
+
+    def usual(self, wt: WTMap) -> dict[str, Any]:
+        """Return the defaults of other flags that go with it."""
+        return {}
+
+
+VELOCITIES: Parts[Velocity] = Parts("velocity", "wtflow_jax.velocities")
+"""By name."""

@@ -5,14 +5,19 @@ that a network of any size would learn on them at best.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from wtflow_jax.flow.maps import WTMap
 from wtflow_jax.flow.types import Features, Params, PRNGKey, Time, VelocityFn
 from wtflow_jax.geometry.empirical import empirical_velocity
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.velocities import VELOCITIES, Velocity
 
 Map = Float[Array, "h w c"]
 
@@ -48,19 +53,6 @@ def _nearby(radius: int, maps: Params, t: Time, x: Map) -> Map:
     return jax.lax.map(one, jnp.arange(h * w)).reshape(x.shape)
 
 
-@lru_cache
-def velocity(neighbourhood: int | None = None) -> VelocityFn:
-    """Return the field as a ``velocity_fn(params, t, x) -> v``, the same object at each call.
-
-    Its parameters are what ``bank`` returns.
-
-    Args:
-        neighbourhood: a position is compared with the patches of a window so many cells to each
-            side, moved inwards at the border; None takes them from everywhere.
-    """
-    return _anywhere if neighbourhood is None else partial(_nearby, neighbourhood)
-
-
 @partial(jax.jit, static_argnames="size")
 def _coreset(vectors: Float[Array, "m c"], key: PRNGKey, size: int) -> Float[Array, "k c"]:
     """Pick vectors one by one, each the farthest from those picked (greedy k-centre)."""
@@ -82,35 +74,60 @@ def _coreset(vectors: Float[Array, "m c"], key: PRNGKey, size: int) -> Float[Arr
     return vectors[picked]
 
 
-def bank(
-    x0: Features,
-    key: PRNGKey,
-    *,
-    size: int = 12_000,
-    coreset: bool = False,
-    neighbourhood: int | None = None,
-) -> Params:
-    """Return the data of the field, the ``params`` of ``velocity``.
+@VELOCITIES.add("exact")
+@dataclass(frozen=True)
+class Exact(Velocity):
+    """The exact field of training patches."""
 
-    Args:
-        x0: training maps (n, h, w, c), after the WT map.
-        key: decides which patches are kept.
-        size: how many, at most.
-        coreset: keep those that lie farthest from one another instead of a random sample.
-        neighbourhood: as given to ``velocity``.
+    patches: int = 12_000
+    """Training patches kept, at most."""
+    coreset: bool = False
+    """Keep those farthest from one another instead of a random sample."""
+    neighbourhood: int | None = None
+    """Compare with patches of a window so many cells to each side, moved inwards at the border;
+    left out: with all."""
 
-    Returns:
-        (min(size, n·h·w), c); with a neighbourhood all maps (n, h, w, c), or as many of them, drawn
-        at random, as a window of ``size`` patches allows.
-    """
-    n, _, _, c = x0.shape
-    if neighbourhood is not None:
-        window = math.prod(min(2 * neighbourhood + 1, cells) for cells in x0.shape[1:3])
-        kept = max(1, size // window)
-        return x0 if n <= kept else jax.random.choice(key, x0, (kept,), replace=False)
-    vectors = x0.reshape(-1, c)
-    if len(vectors) <= size:
-        return vectors
-    if coreset:
-        return _coreset(vectors, key, size)
-    return jax.random.choice(key, vectors, (size,), replace=False)
+    trained = False
+    any_target = False
+    RANGES: ClassVar = {"patches": (1, None), "neighbourhood": (0, None)}
+
+    def __post_init__(self) -> None:
+        """Raise WTFlowError where options contradict one another."""
+        if self.coreset and self.neighbourhood is not None:
+            raise WTFlowError("--coreset: a neighbourhood has none; leave --neighbourhood away")
+
+    def velocity_fn(self) -> VelocityFn:
+        """Return the field; its parameters are what ``init`` returns."""
+        return _anywhere if self.neighbourhood is None else _nearby_fn(self.neighbourhood)
+
+    def init(self, key: PRNGKey, x0: Features) -> Params:
+        """Return the patches that are kept.
+
+        Args:
+            key: decides which.
+            x0: training maps (n, h, w, c), after the WT map.
+
+        Returns:
+            (min(patches, n·h·w), c); with a neighbourhood all maps (n, h, w, c), or as many of
+            them, drawn at random, as a window of ``patches`` allows.
+        """
+        n, h, w, c = x0.shape
+        if self.neighbourhood is not None:
+            window = math.prod(min(2 * self.neighbourhood + 1, cells) for cells in (h, w))
+            kept = max(1, self.patches // window)
+            return x0 if n <= kept else jax.random.choice(key, x0, (kept,), replace=False)
+        vectors = x0.reshape(-1, c)
+        if len(vectors) <= self.patches:
+            return vectors
+        if self.coreset:
+            return _coreset(vectors, key, self.patches)
+        return jax.random.choice(key, vectors, (self.patches,), replace=False)
+
+    def usual(self, wt: WTMap) -> dict[str, Any]:
+        """Return one residual step from an early time, where the field is not yet singular."""
+        return {"start": 0.05 if wt.isotropic else 0.02, "residual": True, "steps_det": 1}
+
+
+@lru_cache
+def _nearby_fn(radius: int) -> VelocityFn:
+    return partial(_nearby, radius)

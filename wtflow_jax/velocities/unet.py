@@ -6,28 +6,17 @@ follows. For 1,024 channels the counts are 22.5, 87.3, 343.8 and 769.5 million p
 """
 
 import math
-from functools import lru_cache
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from wtflow_jax.flow.types import Params, PRNGKey, Time, VelocityFn
+from wtflow_jax.flow.types import Time
+from wtflow_jax.velocities import VELOCITIES
+from wtflow_jax.velocities.network import DType, Map, Network, TimeEmbedding, TimeVector, sinusoid
 
-Map = Float[Array, "h w c"]
 Resized = Float[Array, "_ _ _"]
-TimeVector = Float[Array, " width"]
-DType: TypeAlias = DTypeLike | None
-
-
-def sinusoid(position: Float[Array, "*n"], width: int) -> Float[Array, "*n width"]:
-    """Return sines and cosines of ``position`` at ``width / 2`` frequencies from 1 down."""
-    frequencies = jnp.asarray(10_000.0 ** -(np.arange(width // 2) / (width // 2)), jnp.float32)
-    angle = position[..., None] * frequencies
-    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
 def position_embedding(height: int, width: int, channels: int) -> Map:
@@ -59,20 +48,6 @@ def _up(x: Map, like: Resized) -> Resized:
     return jnp.concatenate([x[: like.shape[0], : like.shape[1]], like], axis=-1)
 
 
-class TimeEmbedding(nn.Module):
-    """Sinusoidal features of width B/2 at 1000·t, then an MLP B/2 → 4B → B."""
-
-    width: int
-    dtype: DType = None
-
-    @nn.compact
-    def __call__(self, t: Time) -> TimeVector:
-        """Embed a time t in [0, 1]."""
-        x = sinusoid(1000 * t, self.width // 2)
-        x = nn.silu(nn.Dense(4 * self.width, dtype=self.dtype)(x))
-        return nn.Dense(self.width, dtype=self.dtype)(x)
-
-
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions, each followed by group norm and SiLU; time enters after the first."""
 
@@ -90,7 +65,7 @@ class ResidualBlock(nn.Module):
         return y + (x if x.shape[-1] == width else _conv(width, 1, dtype)(x))
 
 
-class UNet(nn.Module):
+class UNetModule(nn.Module):
     """The velocity network for one sample.
 
     Attributes:
@@ -127,35 +102,11 @@ class UNet(nn.Module):
         return last(y).astype(x.dtype)
 
 
-def velocity(width: int, position: bool = False, dtype: DType = None) -> VelocityFn:
-    """Return the network as a ``velocity_fn(params, t, x) -> v``, the same object at each call.
+@VELOCITIES.add("unet")
+@dataclass(frozen=True)
+class UNet(Network):
+    """The paper's network."""
 
-    Args:
-        width: base width B, a multiple of 8.
-        position: whether to add the position embedding.
-        dtype: what is computed with, ``jnp.bfloat16`` on accelerators; None is float32.
-    """
-    return _velocity(width, position, dtype)
-
-
-@lru_cache
-def _velocity(width: int, position: bool, dtype: DType) -> VelocityFn:
-    network = UNet(width, position, dtype)
-
-    def velocity_fn(params: Params, t: Time, x: Map) -> Map:
-        return network.apply(params, t, x)  # pyright: ignore[reportReturnType]
-
-    return velocity_fn
-
-
-def init(key: PRNGKey, shape: tuple[int, int, int], width: int, position: bool = False) -> Params:
-    """Draw initial parameters, float32.
-
-    Args:
-        key: decides them.
-        shape: (h, w, c) of one feature map.
-        width: base width B, a multiple of 8.
-        position: whether the network adds the position embedding.
-    """
-    network = UNet(width, position)
-    return network.init(key, jnp.zeros(()), jnp.zeros(shape))
+    def module(self, dtype: DType = None) -> UNetModule:
+        """Return ``UNetModule``."""
+        return UNetModule(self.width, self.position, dtype)

@@ -6,15 +6,17 @@ positions have in common. What is left of Σ_p in these coordinates has few larg
 kept to its ``rank`` first ones, so the memory is about c² + h·w·c·rank numbers instead of h·w·c².
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from threadpoolctl import threadpool_limits
 
+from wtflow_jax.flow.maps import MAPS, Stats, WTMap
 from wtflow_jax.flow.types import Samples
 from wtflow_jax.support.errors import WTFlowError
 
@@ -221,3 +223,29 @@ def held_out_log_likelihood(
         WTFlowError: fewer than two samples.
     """
     return _on_one_thread(_held_out, features, alpha, rank)
+
+
+@MAPS.add("whiten")
+@dataclass(frozen=True)
+class Whiten(WTMap):
+    """Every position's whole covariance: see the module."""
+
+    alpha: float = 0.1
+    """Weight of the covariance of all positions beside each position's own."""
+    rank: int = 64
+    """Principal directions kept a position."""
+
+    isotropic = True
+    RANGES: ClassVar = {"alpha": (1e-6, 1), "rank": (1, None)}
+
+    def fit(self, features: Samples) -> Whitening:
+        """Return ``fit`` with the options."""
+        return fit(features, alpha=self.alpha, rank=self.rank)
+
+    def apply(self, stats: Stats, features: Samples) -> Samples:
+        """Return ``apply``."""
+        return apply(stats, features)
+
+    def restore(self, arrays: Mapping[str, Any]) -> Whitening:
+        """Return ``Whitening``."""
+        return Whitening(**arrays)

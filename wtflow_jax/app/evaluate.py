@@ -1,7 +1,6 @@
 """A model on labelled images: what ``wtflow evaluate`` does."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +8,20 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from wtflow_jax import data as datasets
-from wtflow_jax.app import fitting, predicting
-from wtflow_jax.app.report.page import RESULTS
+from wtflow_jax import data
+from wtflow_jax.app import fit
 from wtflow_jax.data import Sample
 from wtflow_jax.data.framing import Framed, Size, framed
 from wtflow_jax.data.sample import File
-from wtflow_jax.detector import inference
-from wtflow_jax.detector.model import Model, kept
-from wtflow_jax.metrics import figures
-from wtflow_jax.metrics.figures import Tested
-from wtflow_jax.support import environment
-from wtflow_jax.support.atomic import replacing
+from wtflow_jax.detector import route
+from wtflow_jax.detector.model import Model
+from wtflow_jax.lab import measure as measured
+from wtflow_jax.lab import results, scored, store
+from wtflow_jax.lab.scored import Scored
+from wtflow_jax.metrics import summary
+from wtflow_jax.support.console import NONE, Table, Track, number, untracked
+from wtflow_jax.support.environment import environment
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.tables import NONE, Table, number
 
 FOLLOWED = 16
 """Images whose radius is followed."""
@@ -36,17 +35,17 @@ def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[S
     Args:
         root: as the layout asks.
         category: which; None where there is one alone.
-        layout: a key of ``datasets.LAYOUTS``.
+        layout: a key of ``data.LAYOUTS``.
 
     Raises:
         WTFlowError: the directory is not laid out so, or has several categories.
     """
-    first, *others = datasets.categories(root, layout)
+    first, *others = data.categories(root, layout)
     if category is None and others:
         raise WTFlowError(
             f"{root}: has {len(others) + 1} categories; give --category {first}, for instance"
         )
-    found = datasets.open_category(root, category or first, layout)
+    found = data.open_category(root, category or first, layout)
     more = found.train if layout == "folder" else ()
     return found.name, [*more, *found.test]
 
@@ -54,10 +53,9 @@ def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[S
 def score(
     model: Model,
     samples: Sequence[Sample],
-    *,
-    batch: int = predicting.BATCH,
-    advance: Callable[[], object] = lambda: None,
-) -> Tested:
+    batch: int = route.BATCH,
+    track: Track = untracked,
+) -> Scored:
     """Score labelled images, and follow the radius of some.
 
     Those that the model was fitted on are left out: their scores tell nothing. All maps are held in
@@ -67,53 +65,52 @@ def score(
         model: a fitted or loaded one.
         samples: images, some of them defective.
         batch: windows a call.
-        advance: called after each image.
+        track: shows progress.
 
     Raises:
         WTFlowError: an image or a mask cannot be decoded, or all were fitted on.
     """
-    scorer = predicting.compile(model, batch)
+    advance = track("images", len(samples))
     seen, new = set(model.training["seen"]), []
 
     def unseen() -> Iterator[tuple[File, Framed | WTFlowError]]:
         found = framed((sample.path for sample in samples), model.framing)
         for sample, (path, image) in zip(samples, found, strict=True):
             advance()
-            if isinstance(image, Framed) and image.digest() in seen:
-                continue
-            new.append(sample)
-            yield path, image
+            if not (isinstance(image, Framed) and image.digest() in seen):
+                new.append(sample)
+                yield path, image
 
-    scores, maps, masks = [], [], []
+    values, maps, masks = [], [], []
     size: Size | None = None
-    for i, one in enumerate(predicting.score(model, unseen(), scorer)):
+    for i, one in enumerate(model.score(unseen(), batch)):
         if one.map is None:
             raise WTFlowError(f"{one.error}")
-        scores.append(one.score)
+        values.append(one.score)
         height, width = one.map.shape
         size = size or (height, width)
         maps.append(_resized(one.map, size))
-        masks.append(datasets.read_mask(new[i], size))
+        masks.append(data.read_mask(new[i], size))
     if not new:
         raise WTFlowError(
             f"{samples[0].path}: the model was fitted on this and all other images; give new ones"
         )
     labels = np.array([sample.label for sample in new], bool)
     known = np.array([sample.known for sample in new], bool)
-    some = figures.evenly(len(new), FOLLOWED)
-    followed = [new[i].path for i in some]
-    windows = fitting.take(followed, model.backbone, model.framing, model.config.dense)
+    some = scored.evenly(len(new), FOLLOWED)
+    dense = model.config.features.dense
+    windows = fit.take([new[i].path for i in some], model.backbone, model.framing, dense)
     # Of several windows the first.
     _, first = np.unique(windows.owner, return_index=True)
-    return Tested(
+    return Scored(
         [str(sample.path) for sample in new],
         [sample.kind for sample in new],
         labels,
         known,
-        np.array(scores, np.float32),
+        np.array(values, np.float32),
         np.stack(maps),
         np.stack(masks) if known[labels].any() else None,
-        inference.radii(model.detector, windows.maps[first], some, model.config),
+        store.radii(model.detector, windows.maps[first], some),
     )
 
 
@@ -123,28 +120,21 @@ def _resized(values: Float[np.ndarray, "h w"], size: Size) -> np.ndarray:
     return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def measure(model: Model, tested: Tested) -> dict[str, Any]:
+def measure(model: Model, found: Scored) -> dict[str, Any]:
     """Return every metric in %, why some are undefined, and what the threshold does."""
-    with figures.reasons() as undefined:
-        found = figures.of_images(tested.scores, tested.labels, tested.kinds)
-        found |= dict.fromkeys(figures.PIXEL.values())
-        if tested.masks is not None:
-            known = tested.known
-            found |= figures.of_pixels(tested.maps[known], tested.masks[known])
-        figures.lacking(tested.labels, tested.known, tested.paths[int(np.argmin(tested.known))])
-        figures.doubted(tested.paths, tested.labels & tested.known, tested.masks)
+    row = measured.metrics_of(found)
     held_out = len(model.training["held_out"])
-    decision = figures.decided(model.threshold, held_out, tested.scores, tested.labels)
-    return found | {"undefined": undefined, "decision": decision, "colours": model.colours}
+    decision = summary.decided(model.threshold, held_out, found.scores, found.labels)
+    return row | {"decision": decision, "colours": model.colours}
 
 
-def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
+def tables(row: dict[str, Any], found: Scored) -> list[Table]:
     """Return the metrics and the decisions as tables."""
-    good, decision = int((~tested.labels).sum()), row["decision"]
+    good, decision = int((~found.labels).sum()), row["decision"]
     kinds = [name for name in row if name.startswith("image_auroc ")]
-    body = [[title, number(row[name])] for name, title in figures.TITLES.items()]
+    body = [[title, number(row[name])] for name, title in summary.titles().items()]
     body += [[name.replace("image_auroc", "image AUROC,"), number(row[name])] for name in kinds]
-    above = tested.scores > decision["threshold"]
+    above = found.scores > decision["threshold"]
     promised = f"{decision['promised']:.1f} %, by {decision['images']} good images"
 
     def share(of: np.ndarray) -> str:
@@ -152,29 +142,23 @@ def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
 
     decisions = [
         ["threshold", f"{decision['threshold']:.5g}"],
-        ["good called defective", share(~tested.labels)],
+        ["good called defective", share(~found.labels)],
         ["aimed at when it was fitted", promised],
-        ["defective found", share(tested.labels)],
+        ["defective found", share(found.labels)],
     ]
-    title = f"{row['category']}: {good} good, {len(tested.labels) - good} defective images"
+    title = f"{row['category']}: {good} good, {len(found.labels) - good} defective images"
     return [
         Table(title, ["metric", "%"], body),
         Table("Decisions", ["at the model's threshold", ""], decisions),
     ]
 
 
-def write(out: Path, model: Model, root: Path, row: dict[str, Any], tested: Tested) -> list[Table]:
+def write(out: Path, model: Model, root: Path, row: dict[str, Any], found: Scored) -> list[Table]:
     """Write ``results.json`` and ``NAME/scores.npz``, as an experiment does; return the tables."""
-    relative = f"{row['category']}/{figures.FILE}"
-    (out / row["category"]).mkdir(parents=True, exist_ok=True)
-    figures.save(out / relative, tested)
-    shown = tables(row, tested)
-    results = {
-        "experiment": "evaluate",
-        "config": kept(model.config) | {"root": root},
-        "rows": [row | {"scores": relative, "environment": environment.environment()}],
-        "tables": [table._asdict() for table in shown],
-    }
-    with replacing(out / RESULTS) as part:
-        part.write_text(json.dumps(results, indent=1, default=str))
+    relative = f"{row['category']}/{scored.FILE}"
+    scored.save(out / relative, found)
+    shown = tables(row, found)
+    config = model.config.flags() | {"root": root}
+    rows = [row | {"scores": relative, "environment": environment()}]
+    results.write(out, {"experiment": "evaluate", "config": config, "rows": rows}, shown)
     return shown

@@ -1,0 +1,330 @@
+"""wtflow: find defects in your own images, with good ones to learn from.
+
+    wtflow fit photos/good --out model
+    wtflow predict model photos/new --out found
+    wtflow evaluate model labelled --out measured
+    wtflow report measured
+    wtflow export model --out model.onnx
+
+Exit status: 0 where all went well, 1 where the input is bad (one line says what), 2 for flags that
+do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted,
+143 when terminated.
+"""
+
+# What takes long to import is imported when a command runs, so that --help is quick.
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from wtflow_jax.support.console import bars, show, status
+from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.support.files import alone, check_empty
+
+if TYPE_CHECKING:
+    from wtflow_jax.detector.model import Model
+
+STRANGEST = 3
+"""Of the good images those with the highest scores are named: are they good?"""
+SOME_FAILED = 3
+"""Exit status where some images could not be scored."""
+
+
+def _batch(batch: int) -> None:
+    if batch < 1:
+        raise WTFlowError(f"--batch {batch}: give at least 1")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Learn from good images alone; a threshold comes with the model."""
+
+    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Good images: directories (all that is in them, nested), files, patterns, or - for a list of
+    paths on standard input."""
+    out: Path
+    """Directory of the model."""
+    false_alarms: float = 0.01
+    """Share of good images that may be called defective."""
+    preset: Literal["small", "fine"] = "small"
+    """fine looks closer, at four times the time."""
+    velocity: str = "exact"
+    """Velocity field: exact, that of the good images themselves, or unet or patch, a network that
+    is trained on them."""
+    backbone: str = "efficientnet_lite0"
+    """Frozen feature extractor: efficientnet_lite0, resnet18, resnet34 or wide_resnet50_2."""
+    weights: str | None = None
+    """Its .safetensors or .pth file; left out: the installed package (Lite0) or a download."""
+    image_size: str | None = None
+    """HxW that images are scaled into, or a side S: about S x S pixels in the images' aspect.
+    Multiples of 32; left out: the preset's."""
+    overlap: int | None = None
+    """Cut images, as large as they are, into windows of --image-size that overlap by so many
+    pixels; left out: images are scaled into one window."""
+    seed: int = 0
+    """Decides which images are left out together, and what is drawn."""
+    cache: Path | None = None
+    """Directory for downloaded weights; left out: the user's."""
+
+    def execute(self) -> int:
+        """Fit a model and write it."""
+        with alone(self.out):
+            return self._fit()
+
+    def _fit(self) -> int:
+        from wtflow_jax.app.fit import fit
+        from wtflow_jax.data import sources
+        from wtflow_jax.detector import model
+        from wtflow_jax.support.environment import CACHE
+        from wtflow_jax.training.schedule import Diverged
+
+        replaced = model.check_free(self.out)
+        paths = list(sources.arguments(self.images))
+        choices = {} if self.image_size is None else {"image_size": self.image_size}
+        for name in ("false_alarms", "preset", "velocity", "backbone", "seed"):
+            choices[name] = getattr(self, name)
+        with bars() as track:
+            try:
+                fitted = fit(
+                    paths,
+                    overlap=self.overlap,
+                    weights=self.weights,
+                    cache=self.cache or CACHE,
+                    track=track,
+                    **choices,
+                )
+            except Diverged as error:
+                raise WTFlowError(
+                    f"{error}; give --velocity exact, which trains nothing, or another --seed"
+                ) from error
+        fitted.save(self.out)
+        print("\n".join(describe(fitted)))
+        trained = fitted.training
+        held_out = zip(trained["held_out"], trained["held_out_of"], strict=True)
+        highest = [(score, paths[i]) for score, i in sorted(held_out, reverse=True)[:STRANGEST]]
+        named = ", ".join(f"{shown(path)} ({score:.5g})" for score, path in highest)
+        print(f"strangest among them: {named}; a defective one would raise the threshold")
+        out = shown(self.out)
+        instead = ", in place of the model that was there" if replaced else ""
+        print(f"written to {out}{instead}; next: wtflow predict {out} IMAGES --out DIR")
+        return 0
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Score images: predictions.csv, predictions.jsonl, and a picture of each."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Directory that fit has written."""
+    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Directories, files, patterns, or - for a list of paths on standard input."""
+    out: Path
+    """Directory of the results."""
+    maps: Literal["overlay", "16bit", "none"] = "overlay"
+    """The map over the image; or its values as a 16-bit picture; or none."""
+    batch: int = 8
+    """Windows a call."""
+    resume: bool = False
+    """Go on with results that are there."""
+
+    def execute(self) -> int:
+        """Score images and write what is found."""
+        with alone(self.out):
+            return self._predict()
+
+    def _predict(self) -> int:
+        from wtflow_jax.app import writing
+        from wtflow_jax.data import sources
+        from wtflow_jax.detector import model
+
+        _batch(self.batch)
+        if not self.images:
+            raise WTFlowError("no images: give directories, files, patterns, or -")
+        writing.check_free(self.out, self.resume)
+        loaded = model.load(self.model)
+        given = sources.arguments(self.images)
+        # Before a directory is made: is there anything?
+        given = chain(list(islice(given, 1)), given)
+        colours, threshold = loaded.colours, loaded.threshold.value
+        with writing.Results(self.out, self.maps, colours, threshold, self.resume) as results:
+            # Pictures that this command has written may be below what it is given.
+            own = os.path.abspath(self.out / writing.MAPS)
+            new = (path for path in given if not Path(os.path.abspath(path)).is_relative_to(own))
+            paths = (path for path in new if not results.has(path))
+            with bars() as track:
+                advance = track("images", None)
+                for _ in results.write(loaded.results(paths, self.batch)):
+                    advance()
+            rows, defective, failed = results.rows, results.defective, results.failed
+        images = "image" if rows == 1 else "images"
+        told = f"{rows} {images}, {defective} defective, {failed} not scored"
+        if failed:
+            told += " (the column error says why; predict them into another --out)"
+        print(f"{told}; written to {shown(self.out)}")
+        return SOME_FAILED if failed else 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a model on images of which is known what they are: results.json, and a table."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Directory that fit has written."""
+    root: Annotated[Path, tyro.conf.Positional]
+    """Directory with good/, a directory for each kind of defect, and masks/KIND/ where there are
+    masks; or a data set as published."""
+    out: Path
+    """Directory of the results."""
+    data: str = "folder"
+    """The root's layout (python -m wtflow_jax.datasets check --help lists them)."""
+    category: str | None = None
+    """Which category of a data set; needed where there are several."""
+    batch: int = 8
+    """Windows a call."""
+
+    def execute(self) -> int:
+        """Score labelled images and write what is measured."""
+        with alone(self.out):
+            return self._evaluate()
+
+    def _evaluate(self) -> int:
+        from rich.console import Console
+
+        from wtflow_jax.app import evaluate
+        from wtflow_jax.detector import model
+        from wtflow_jax.lab import scored
+
+        _batch(self.batch)
+        loaded = model.load(self.model)
+        name, samples = evaluate.labelled(self.root, self.category, self.data)
+        # Scores without results are of a run that was killed, or whose disk was full.
+        check_empty(self.out, self.out / name / scored.FILE)
+        with bars() as track:
+            found = evaluate.score(loaded, samples, self.batch, track)
+            row = {"category": name, **evaluate.measure(loaded, found)}
+        for table in evaluate.write(self.out, loaded, self.root, row, found):
+            show(table, Console())
+        if left_out := len(samples) - len(found.paths):
+            print(f"left out, as the model was fitted on them: {left_out}")
+        print("".join(f"{shown(reason)}\n" for reason in row["undefined"]), end="")
+        out = shown(self.out)
+        print(f"written to {out}; next: wtflow report {out}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one HTML page of a run: its figures, curves, threshold and pictures."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Directory that evaluate, predict or an experiment has written."""
+    out: Path | None = None
+    """The page; left out: report.html in the run."""
+    pictures: int = 200
+    """Images shown with pictures, evenly spread over their scores; one a row at least."""
+
+    def execute(self) -> int:
+        """Write a run's page."""
+        from wtflow_jax.app.report import page
+
+        if self.pictures < 1:
+            raise WTFlowError(f"--pictures {self.pictures}: give at least 1")
+        out = self.out or self.run / "report.html"
+        with bars() as track:
+            page.write(self.run, out, self.pictures, track)
+        print(f"written to {shown(out)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a model as one file for other programs; docs/export.md has what reads it."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Directory that fit has written."""
+    out: Path
+    """A name that ends in .stablehlo, for JAX, or in .onnx."""
+
+    def execute(self) -> int:
+        """Write a model as one file for other programs."""
+        from wtflow_jax.app import export
+        from wtflow_jax.detector import model
+
+        export.check_free(self.out)
+        export.export(model.load(self.model), self.out)
+        print(f"written to {shown(self.out)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Info:
+    """Tell what a model is."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Directory that fit has written."""
+
+    def execute(self) -> int:
+        """Print what a model is."""
+        from wtflow_jax.detector import model
+
+        print("\n".join(describe(model.load(self.model))))
+        return 0
+
+
+def describe(fitted: "Model") -> list[str]:
+    """Return what a person wants to know of a model, a line each."""
+    wanted, n = fitted.config.decision.false_alarms, len(fitted.training["held_out"])
+    copies = fitted.training["images"] - n
+    height, width = fitted.framing.size
+    how = "scaled into" if fitted.framing.overlap is None else "cut into windows of"
+    flow, (value, rate) = fitted.config.flow, fitted.threshold
+    lines = [
+        f"{n} good images{f' and {copies} copies' if copies else ''}, {how} {height}x{width} "
+        f"pixels; {fitted.backbone.name}, {flow.velocity} velocity, {flow.wt}",
+        f"defective above a score of {value:.5g}: of good images like these, scored by models "
+        f"that had not seen them, {rate:.1%} are expected to be higher",
+    ]
+    if rate > wanted * 1.0001:
+        enough = math.ceil(1 / wanted - 1e-9) - 1
+        lines.append(
+            f"{wanted:.1%} were asked for, which {n} images cannot promise: the threshold is the "
+            f"highest of their scores, and it takes {enough} images for as few"
+        )
+    return lines
+
+
+COMMANDS = (Fit, Predict, Evaluate, Report, Export, Info)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    # Within it --help is written too, which may be to a pipe that nobody reads.
+    return status(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    app = tyro.extras.SubcommandApp()
+    for command in COMMANDS:
+        app.command(command, name=command.__name__.lower())
+    asked = app.cli(prog="wtflow", description=__doc__, args=arguments)
+    again = "--resume goes on where it stopped" if isinstance(asked, Predict) else ""
+    advice = "check its permissions and the space there, or give another --out"
+    return status(lambda: _execute(asked), again=again, advice=advice)
+
+
+def _execute(asked: Fit | Predict | Evaluate | Report | Export | Info) -> int:
+    import contextlib
+
+    from wtflow_jax.support import compilation
+    from wtflow_jax.support.environment import CACHE
+
+    # What one command has compiled, the next one takes from there, if it can be kept.
+    with contextlib.suppress(OSError):
+        compilation.keep(CACHE / "compiled")
+    return asked.execute()

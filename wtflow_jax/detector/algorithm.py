@@ -1,0 +1,157 @@
+"""Algorithm 1: training and sampling, as the paper writes them.
+
+Whoever calls ``train`` decides what happens between two steps: progress, evaluation, checkpoints
+and stopping stand around the loop. Devices are the objective's.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from wtflow_jax.flow import ode, scores
+from wtflow_jax.flow.maps import Stats, WTMap, power
+from wtflow_jax.flow.types import Features, Params, Samples, Stored, VelocityFn
+from wtflow_jax.training import schedule
+from wtflow_jax.training.schedule import BEGINNING, Past
+from wtflow_jax.training.state import Objective, TrainState, steps, steps_of_batches
+
+
+class Start(NamedTuple):
+    """How features become x0; hashable, a static argument.
+
+    Attributes:
+        wt: the WT map.
+        power: exponent of the features before the map.
+        scale: factor on x0 after it.
+    """
+
+    wt: WTMap
+    power: float = 1.0
+    scale: float = 1.0
+
+
+@partial(jax.jit, static_argnames="start")
+def to_x0(start: Start, stats: Stats, features: Features) -> Features:
+    """Return x0 of features (n, h, w, c): the WT map, before coupling (Algorithm 1, line 2)."""
+    x0 = start.wt.apply(stats, power(features, start.power))
+    return x0 if start.scale == 1 else start.scale * x0
+
+
+Training: TypeAlias = Iterator[tuple[TrainState, Past, bool]]
+"""The state after some steps, what is behind it, and whether its epoch is whole."""
+
+
+def train(
+    objective: Objective,
+    state: TrainState,
+    start: Start,
+    stats: Stats,
+    features: Features | Stored,
+    *,
+    seed: int,
+    epochs: int,
+    batch_size: int,
+    past: Past = BEGINNING,
+) -> Training:
+    """Train a velocity (Algorithm 1, training), lazily.
+
+    A sample's noise is ``fold_in(key, epoch, sample index)`` and an epoch's order depends on
+    ``(seed, epoch)``, so a run that goes on from its ``past`` equals an uninterrupted one.
+
+    Args:
+        objective: the velocity, the laws of x1 and t, the loss, AdamW and the devices.
+        state: before the next step; donated.
+        start: the WT map.
+        stats: of the map.
+        features: of good images, f (n, h, w, c).
+        seed: decides order and noise.
+        epochs: length of the whole run.
+        batch_size: images a step, at most.
+        past: what ``state`` has behind it.
+
+    Yields:
+        After one step, or several in one compiled loop: the state, what is behind it, and whether
+        the epoch is whole. The next step reuses the state's memory: be done with it before.
+
+    Raises:
+        Diverged: a loss is not finite, or was too high for too long.
+    """
+    key, layout = jax.random.split(jax.random.key(seed))[1], objective.layout
+    streamed = isinstance(features, Stored)
+    x0 = None if streamed else to_x0(start, stats, features)  # line 2
+    for epoch in range(len(past.losses), epochs):
+        order = schedule.epoch_order(seed, epoch, features.shape[0], batch_size)
+        epoch_key = jax.random.fold_in(key, epoch)
+        if streamed:
+            size, left = order.shape[1], order[past.steps :]
+            read = features.batches(left[:, layout.rows(size)])
+            x0 = (to_x0(start, stats, layout.assemble(rows, size)) for rows in read)
+            taken = steps_of_batches(objective, state, x0, left, epoch_key)
+        else:
+            taken = steps(objective, state, x0, order, epoch_key, past.steps)
+        began = time.perf_counter()
+        for state, losses in taken:  # lines 3 to 6: x1, t, x_t, ‖x1 − x0 − v(x_t, t)‖², AdamW
+            past, began = past.after(losses, time.perf_counter() - began), time.perf_counter()
+            yield state, past, past.steps == len(order)
+        past = past.over()
+        past.check()
+
+
+PushForward: TypeAlias = Callable[..., Samples]
+"""Solves as ``ode.push_forward`` does, with its parameters."""
+
+
+class Sampling(NamedTuple):
+    """What is done at inference; hashable, a static argument.
+
+    Attributes:
+        start: the WT map and what goes with it.
+        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one feature map.
+        solver: of the flow.
+        steps: its steps, for detection and for localization.
+        t_start: T in [0, 1), where transport starts.
+        residual: whether the residual at T is scored.
+        score: of an element of the endpoint.
+    """
+
+    start: Start
+    velocity_fn: VelocityFn
+    solver: ode.Solver
+    steps: tuple[int, int]
+    t_start: float
+    residual: bool
+    score: scores.Score
+
+
+def sample(
+    how: Sampling,
+    params: Params,
+    stats: Stats,
+    features: Features,
+    push_forward: PushForward = ode.push_forward,
+) -> tuple[scores.CellScores, scores.CellScores]:
+    """Push features through the flow and score each cell (Algorithm 1, sampling; Eq. 2); pure.
+
+    Args:
+        how: what is done.
+        params: of the velocity.
+        stats: of the WT map.
+        features: f (n, h, w, c).
+        push_forward: solves the flow.
+
+    Returns:
+        (n, h, w) for detection and for localization, the same where their steps are.
+    """
+    x0 = to_x0(how.start, stats, features)
+    t_start = jnp.float32(how.t_start)
+    # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
+    scale = (t_start if how.residual else 1) / (1 - t_start)
+    carry = partial(
+        push_forward, how.velocity_fn, params, x0, solver=how.solver, t_start=t_start
+    )
+    found = {n: scores.cell_scores(scale * carry(steps=n), how.score) for n in sorted(set(how.steps))}
+    return found[how.steps[0]], found[how.steps[1]]

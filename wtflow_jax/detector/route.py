@@ -1,0 +1,227 @@
+"""The one route from images to scores: features, cells, then maps and image scores.
+
+Three compiled functions of a fixed batch, ``features.compute``, ``cells`` and ``finish``. ``fit``,
+``predict``, ``evaluate``, exported programs and experiments go through them, so the scores that set
+a threshold and the scores that are compared with it are the same numbers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from wtflow_jax.backbones import Backbone, features
+from wtflow_jax.detector.algorithm import PushForward, sample
+from wtflow_jax.detector.config import Config
+from wtflow_jax.detector.detector import Detector, sampling
+from wtflow_jax.flow import ode, scores
+from wtflow_jax.support.batches import in_batches
+from wtflow_jax.support.compilation import XLA_OPTIONS
+from wtflow_jax.support.errors import WTFlowError
+
+BATCH = features.BATCH
+"""Samples a call of the compiled functions."""
+
+
+class Cells(NamedTuple):
+    """Scores a cell of the feature map; on the host.
+
+    Attributes:
+        detection: (n, h, w), after ``steps_det`` steps: for the image score.
+        localization: (n, h, w), after ``steps_loc`` steps: for the anomaly map.
+    """
+
+    detection: Float[np.ndarray, "n h w"]
+    localization: Float[np.ndarray, "n h w"]
+
+
+class Prediction(NamedTuple):
+    """Scores of images, higher means more anomalous.
+
+    Attributes:
+        scores: (n,) image scores; by Eq. 2 in [0.6011, 1], by log-density from 0 on.
+        maps: (n, H, W) anomaly maps at image size, on the same scale.
+    """
+
+    scores: Float[np.ndarray, " n"]
+    maps: Float[np.ndarray, "n H W"]
+
+
+def finished(
+    cells: tuple[Array, Array], where: scores.Upsampling, top_fraction: float
+) -> tuple[Array, Array]:
+    """Upsample the scores of cells to the image and take image scores (Sec. V-A); pure.
+
+    Args:
+        cells: for detection and for localization, (n, h, w) each.
+        where: the cells sit in the image.
+        top_fraction: the share of pixels whose mean is the image score.
+
+    Returns:
+        Image scores (n,) and maps (n, H, W).
+    """
+    # Upsampled twice in words; where both are the same, XLA finds that it is once.
+    detection, localization = (scores.upsample(part, where) for part in cells)
+    return scores.image_scores(detection, top_fraction), localization
+
+
+_sample = jax.jit(sample, static_argnames="how", compiler_options=XLA_OPTIONS)
+_finish = jax.jit(finished, static_argnames="top_fraction")
+
+
+def cells(detector: Detector, maps: Float[np.ndarray, "n h w c"], batch: int = BATCH) -> Cells:
+    """Return the scores a cell of feature maps.
+
+    Args:
+        detector: a fitted one.
+        maps: f (n, h, w, c), n at least 1.
+        batch: maps a call.
+    """
+    how, params = sampling(detector.config), detector.config.velocity.rounded(detector.params)
+    function = partial(_sample, how, params, detector.stats)
+    return Cells(*in_batches(lambda part: function(jnp.asarray(part)), batch, maps))
+
+
+def finish(
+    found: Cells, where: scores.Upsampling, top_fraction: float, batch: int = BATCH
+) -> Prediction:
+    """Return maps and image scores of the scores of cells; see ``finished``."""
+
+    def one(pair: np.ndarray) -> tuple[Array, Array]:
+        return _finish((pair[:, 0], pair[:, 1]), where, top_fraction)
+
+    return Prediction(*in_batches(one, batch, np.stack(found, axis=1)))
+
+
+def predict(
+    detector: Detector, maps: Float[np.ndarray, "n h w c"], where: scores.Upsampling
+) -> Prediction:
+    """Score images by their features.
+
+    Args:
+        detector: a fitted one.
+        maps: f (n, h, w, c), n at least 1.
+        where: the cells sit in the images.
+
+    Raises:
+        WTFlowError: a score is NaN or infinite, and would be above no threshold.
+    """
+    found = finish(cells(detector, maps), where, detector.config.decision.top_fraction)
+    if not all(np.isfinite(part).all() for part in found):
+        raise WTFlowError(
+            "scores are NaN or infinite: the features leave the range of float32, or training "
+            "diverged; give a lower --scale, --power or --learning-rate, or another --wt"
+        )
+    return found
+
+
+def upsampling(backbone: Backbone, config: Config, size: tuple[int, int]) -> scores.Upsampling:
+    """Return where the cells of a map sit in images of a size (H, W)."""
+    dense = config.features.dense
+    grid = features.grid(backbone, dense)
+    offset = grid.offset if config.decision.centres == "true" else None
+    return scores.upsampling(
+        size, features.shape(backbone, size, dense)[:2], grid.stride, offset
+    )
+
+
+class Program(NamedTuple):
+    """The route as one function, for programs that do not have this package.
+
+    Attributes:
+        run: ``run(arrays, images) -> (scores, maps)`` of uint8 images (b, H, W, 3); pure.
+        arrays: weights, statistics and interpolation.
+    """
+
+    run: Callable[[Any, Any], tuple[Array, Array]]
+    arrays: Any
+
+
+def program(
+    backbone: Backbone,
+    detector: Detector,
+    size: tuple[int, int],
+    push_forward: PushForward = ode.push_forward,
+) -> Program:
+    """Return the route from decoded images to scores as one function.
+
+    Args:
+        backbone: a loaded one.
+        detector: fitted on its features.
+        size: (H, W) of the images.
+        push_forward: solves the flow.
+    """
+    config = detector.config
+    how, dense = sampling(config), config.features.dense
+
+    def run(arrays: Any, images: Any) -> tuple[Array, Array]:
+        weights, params, stats, where = arrays
+        maps = features.pooled(backbone.apply, weights, images, dense)
+        found = sample(how, params, stats, maps, push_forward)
+        return finished(found, where, config.decision.top_fraction)
+
+    params = config.velocity.rounded(detector.params)
+    where = upsampling(backbone, config, size)
+    return Program(run, (backbone.params, params, detector.stats, where))
+
+
+class Scorer(NamedTuple):
+    """The route for decoded images of one size, its arrays on the device.
+
+    Attributes:
+        shape: of a batch of images, (b, H, W, 3).
+        call: from a batch of them to scores and maps, on the device.
+    """
+
+    shape: tuple[int, int, int, int]
+    call: Callable[[Any], tuple[Array, Array]]
+
+    def __call__(self, images: np.ndarray) -> Prediction:
+        """Score images.
+
+        Args:
+            images: uint8 RGB (n, H, W, 3), n at least 1.
+
+        Raises:
+            WTFlowError: there is none, or they have another size or type.
+        """
+        size, *expected = self.shape
+        if not len(images) or (*images.shape[1:], images.dtype) != (*expected, np.uint8):
+            found = f"{images.shape} {images.dtype}"
+            raise WTFlowError(f"images {found}: give at least one of {tuple(expected)}, uint8")
+        return Prediction(*in_batches(self.call, size, images))
+
+
+def scorer(
+    backbone: Backbone, detector: Detector, size: tuple[int, int], batch: int = BATCH
+) -> Scorer:
+    """Return the route for batches of one size; it compiles when it is first called.
+
+    With ``compilation.keep`` the next process loads what this one compiled.
+
+    Args:
+        backbone: a loaded one.
+        detector: fitted on its features.
+        size: (H, W) of the images.
+        batch: images a call.
+    """
+    config = detector.config
+    how, dense = sampling(config), config.features.dense
+    params, stats, where = jax.device_put(
+        (
+            config.velocity.rounded(detector.params),
+            detector.stats,
+            upsampling(backbone, config, size),
+        )
+    )
+
+    def call(images: np.ndarray) -> tuple[Array, Array]:
+        maps = features.jitted(backbone.apply, backbone.params, images, dense)
+        found = _sample(how, params, stats, maps)
+        return _finish(found, where, config.decision.top_fraction)
+
+    return Scorer((batch, *size, 3), call)

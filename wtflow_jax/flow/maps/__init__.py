@@ -1,0 +1,75 @@
+"""WT maps: the plain norm applied to features before coupling (Algorithm 1, line 2; Sec. III-D).
+
+A map is two pure functions: ``fit(features) -> stats`` on the training features, once, and
+``apply(stats, features) -> x0`` in training and in inference alike. Statistics travel as arguments.
+A WT map is not a norm layer in front of the network: it moves the data themselves (Table XI).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import jax.numpy as jnp
+
+from wtflow_jax.flow.types import Samples
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.parts import Parts
+
+Stats: TypeAlias = Any
+"""What a map has fitted: a pytree of arrays, empty where it needs none."""
+
+
+class WTMap:
+    """A worst-transport map; a frozen dataclass whose fields are its options.
+
+    Attributes:
+        isotropic: whether x0 has the identity as its covariance at each position, so that a small
+            time already is far from the data.
+        position: whether the paper's headline row has the position embedding (Table IV).
+        streams: whether ``fit_batches`` takes features that are never in memory together.
+    """
+
+    isotropic: ClassVar[bool] = False
+    position: ClassVar[bool] = True
+    streams: ClassVar[bool] = False
+
+    def fit(self, features: Samples) -> Stats:
+        """Return the statistics of training features (n, *event)."""
+        return ()
+
+    def fit_batches(self, batches: Iterable[Samples]) -> Stats:
+        """Return the statistics of training features that come in batches (n, *event)."""
+        return ()
+
+    def apply(self, stats: Stats, features: Samples) -> Samples:
+        """Return x0 (n, *event) of features (n, *event)."""
+        raise NotImplementedError
+
+    def restore(self, arrays: Mapping[str, Any]) -> Stats:
+        """Return statistics of arrays by name, as ``fit`` returned them before they were saved."""
+        return arrays or ()
+
+
+MAPS: Parts[WTMap] = Parts("wt", "wtflow_jax.flow.maps")
+"""By name."""
+
+
+def power(features: Samples, exponent: float) -> Samples:
+    """Return sign(f)·|f|^exponent of each element, to be applied before a map.
+
+    Rectified features are sparse with a long tail, and no affine map shortens it; a square root
+    does (power normalization: Perronnin, Sánchez, Mensink, ECCV 2010). 1 changes nothing.
+
+    Args:
+        features: (n, *event).
+        exponent: above 0.
+    """
+    return features if exponent == 1 else jnp.sign(features) * jnp.abs(features) ** exponent
+
+
+def refuse_streams(wt: WTMap, name: str) -> None:
+    """Raise WTFlowError where a map needs all training features in memory."""
+    if not wt.streams:
+        raise WTFlowError(
+            f"--wt {name}: needs all training features in memory; give a higher --resident, fewer "
+            "images, or another --wt"
+        )

@@ -1,0 +1,228 @@
+"""The categories of a run, and each of them ready for models: features, masks, what is known."""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+
+from wtflow_jax import backbones, data, metrics
+from wtflow_jax.backbones import features
+from wtflow_jax.data import Category, Sample
+from wtflow_jax.data.split import hold_out
+from wtflow_jax.detector import detector
+from wtflow_jax.detector.config import Config
+from wtflow_jax.flow import scores
+from wtflow_jax.lab import paper
+from wtflow_jax.lab.flags import Data, Setup
+from wtflow_jax.lab.store import Splits
+from wtflow_jax.support.console import Track
+from wtflow_jax.support.environment import memory
+from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.training import sharding
+
+
+def opened(setup: Setup) -> list[Category]:
+    """Return the categories of a run, those of the built-in data where there is no root.
+
+    Raises:
+        WTFlowError: the data cannot be used, or one is not there.
+    """
+    asked = setup.data
+    if asked.root is None:
+        built_in = data.generate(setup.run.cache / "builtin")
+        known = data.categories(built_in)
+        if not set(asked.categories) <= set(known):
+            raise WTFlowError(
+                f"--categories {' '.join(asked.categories)}: without --root there is only "
+                f"{' '.join(known)}; give --root"
+            )
+        asked = replace(asked, root=built_in, data="mvtec_ad")
+    assert asked.root is not None
+    names = dict.fromkeys(asked.categories or data.categories(asked.root, asked.data))
+    return [_open(asked, asked.root, name, setup.run.smoke) for name in names]
+
+
+def _thin(samples: tuple[Sample, ...], count: int) -> tuple[Sample, ...]:
+    return samples[:: max(1, len(samples) // count)][:count]
+
+
+def _open(asked: Data, root: Path, name: str, smoke: bool) -> Category:
+    category = data.open_category(root, name, asked.data)
+    if not (category.train and category.test):
+        raise WTFlowError(
+            f"{root}: {name} has {len(category.train)} images to train on and {len(category.test)} "
+            "to test; give one of each at least"
+        )
+    if not smoke:
+        _compare(asked, category)
+        return category
+    kinds = dict.fromkeys(sample.kind for sample in category.test)
+    each = max(2, 12 // len(kinds))
+    test = [_thin(tuple(s for s in category.test if s.kind == kind), each) for kind in kinds]
+    return category._replace(
+        train=_thin(category.train, 16),
+        test=sum(test, ()),
+        validation=_thin(category.validation, 6),
+    )
+
+
+def _compare(asked: Data, category: Category) -> None:
+    """Tell of a category that has other images than were published."""
+    layout = asked.data.removeprefix(data.PREPARED)
+    published = data.LAYOUTS.find(layout).published.get(category.name)
+    defective = sum(sample.label for sample in category.test)
+    counts = len(category.train), len(category.test) - defective, defective
+    if published and counts != published[:3]:
+        found, expected = (" + ".join(map(str, numbers)) for numbers in (counts, published[:3]))
+        # A prepared set is checked where it was prepared from.
+        root = asked.root if layout == asked.data else "ROOT"
+        print(
+            f"{shown(category.name)}: {found} images (train + good + defective), published are "
+            f"{expected}: see python -m wtflow_jax.datasets check {layout} {shown(root)}",
+            file=sys.stderr,
+        )
+
+
+def with_settings(config: Config, asked: Data, name: str) -> Config:
+    """Return a config with what the paper sets otherwise for a category.
+
+    Not for the preset fine, which is not the paper's, nor where a flag asks for another value.
+    """
+    if config.preset == "fine":
+        return config
+    layers = backbones.BACKBONES.find(config.features.backbone).several
+    settings = {
+        flag: value
+        for flag, value in paper.SETTINGS.get((asked.data.removeprefix("tfds:"), name), {}).items()
+        if flag not in dict(config.asked)
+        # Its layer names are a ResNet's.
+        and (flag != "layer" or set(value) <= set(layers))
+    }
+    return config.but(**settings) if settings else config
+
+
+class Ready(NamedTuple):
+    """A category, ready for a model; what is known of its test images.
+
+    Attributes:
+        splits: features.
+        samples: the test images.
+        labels: whether each is defective, (n,) bool.
+        known: whether the defective pixels of an image are, (n,) bool.
+        masks: their defective pixels; None where no defect has a mask.
+        regions: of the masks of ``known`` images, as the metrics take them; None likewise.
+        saturated: MVTec LOCO's regions with their saturation; None elsewhere.
+        where: cells sit in the image, by the convention of cell centres.
+    """
+
+    splits: Splits
+    samples: Sequence[Sample]
+    labels: Bool[np.ndarray, " n"]
+    known: Bool[np.ndarray, " n"]
+    masks: Bool[np.ndarray, "n H W"] | None
+    regions: metrics.Regions | None
+    saturated: Sequence[metrics.Region] | None
+    where: dict[str, scores.Upsampling]
+
+
+class Loader:
+    """Opens categories; the last backbone and the last category are kept for the next row."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Start with nothing."""
+        self.setup = setup
+        self._backbone: tuple[Any, backbones.Backbone] | None = None
+        self._ready: tuple[Any, Ready] | None = None
+
+    def backbone(self, config: Config) -> backbones.Backbone:
+        """Return a config's backbone."""
+        asked, weights = config.features, self.setup.data.weights
+        key = asked.backbone, asked.layer
+        if self._backbone is None or self._backbone[0] != key:
+            cache = self.setup.run.cache
+            loaded = backbones.load(asked.backbone, layer=asked.layer, weights=weights, cache=cache)
+            self._backbone = key, loaded
+        return self._backbone[1]
+
+    def ready(self, config: Config, category: Category, track: Track) -> Ready:
+        """Return a category's features and masks.
+
+        Raises:
+            WTFlowError: an image, a mask, the weights or the cache cannot be used.
+        """
+        key = config.features, category
+        if self._ready is None or self._ready[0] != key:
+            self._ready = None
+            self._ready = key, self._load(config, category, track)
+        return self._ready[1]
+
+    def _load(self, config: Config, category: Category, track: Track) -> Ready:
+        size, dense = data.parse_size(config.features.image_size), config.features.dense
+        train, validation = list(category.train), list(category.validation)
+        if not validation and (share := self.setup.data.validation):
+            # One at least, as it was asked for, and one to train on.
+            train, validation = hold_out(
+                train, min(max(1, round(share * len(train))), len(train) - 1)
+            )
+        # Masks first: they are quick, and a bad one is told of before minutes of work.
+        masks, saturated = _masks(category, size), _saturated(category, size)
+        backbone = self.backbone(config)
+        advance = track(
+            f"{category.name}: features", len(train) + len(category.test) + len(validation)
+        )
+        # Training holds them before and after the WT map, 4 bytes a number.
+        needed = 8 * len(train) * math.prod(features.shape(backbone, size, dense))
+        fits = sharding.as_the_first(needed <= self.setup.devices.resident * memory())
+        if not fits:
+            detector.refuse_stored(config)
+            advance(0, "streamed from disk")
+
+        def extract(samples: Sequence[Sample], by: Callable[..., Any]) -> Any:
+            return by(backbone, samples, size, self.setup.run.cache, advance, dense=dense)
+
+        with sharding.turns(f"{category.name}: features"):
+            first = extract(train, features.extract if fits else features.extract_shards)
+            tested = extract(category.test, features.extract)
+            held = extract(validation, features.extract) if validation else tested[:0]
+        grid, known = (
+            features.grid(backbone, dense),
+            np.array([sample.known for sample in category.test], bool),
+        )
+        upsampling = partial(scores.upsampling, size, tested.shape[1:3], grid.stride)
+        return Ready(
+            splits=Splits(first, tested, held),
+            samples=category.test,
+            labels=np.array([sample.label for sample in category.test], bool),
+            known=known,
+            masks=masks,
+            regions=None if masks is None else metrics.label_regions(masks[known]),
+            saturated=saturated,
+            where={"true": upsampling(grid.offset), "half_pixel": upsampling(None)},
+        )
+
+
+def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:
+    defective = [sample for sample in category.test if sample.label]
+    if defective and not any(sample.masks for sample in defective):
+        return None
+    masks = np.stack([data.read_mask(sample, size) for sample in category.test])
+    if defective and not masks.any():
+        first = next(sample.masks[0] for sample in defective if sample.masks)
+        raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
+    return masks
+
+
+def _saturated(category: Category, size: tuple[int, int]) -> list[metrics.Region] | None:
+    if not category.saturations:
+        return None
+    return [
+        metrics.Region(i, region.mask, region.saturation)
+        for i, sample in enumerate(category.test)
+        for region in data.regions(sample, size, category.saturations)
+    ]

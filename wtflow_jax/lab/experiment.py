@@ -1,0 +1,217 @@
+"""An experiment is a value: what is run, what is measured of a row, and how rows become tables."""
+
+import contextlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+
+from wtflow_jax.detector.config import Config
+from wtflow_jax.lab import category, flags, measure, results, store, views
+from wtflow_jax.lab.category import Loader
+from wtflow_jax.lab.flags import Setup
+from wtflow_jax.lab.job import Job
+from wtflow_jax.lab.results import Row, Rows
+from wtflow_jax.support import compilation
+from wtflow_jax.support.console import Table, show, status
+from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.support.files import alone
+from wtflow_jax.training import sharding
+
+Changes = Mapping[str, Any]
+"""Flags of a variant, by name."""
+
+
+class Experiment(NamedTuple):
+    """What one file of ``experiments/`` is.
+
+    Attributes:
+        name: results go to ``runs/NAME`` unless ``--out`` says otherwise.
+        description: what ``--help`` says.
+        show: the closing tables, of the run's setup and the rows of ``results.json``.
+        variants: of the run's setup, changes of its flags by what a row is called; each category is
+            run with each of them.
+        measure: what is done for a row, and its entries.
+        given: the experiment's own defaults, by flag.
+    """
+
+    name: str
+    description: str
+    show: Callable[[Setup, Rows], Sequence[Table]]
+    variants: Callable[[Setup], Mapping[str, Changes]] = lambda setup: {"": {}}
+    measure: Callable[[Job], Row] = measure.measure
+    given: Mapping[str, Any] = {}
+
+    def parse(self, arguments: Sequence[str]) -> Setup:
+        """Read flags."""
+        given = {"out": Path("runs") / self.name} | self.given
+        return flags.parse(arguments, given, self.description)
+
+
+def data_set(
+    name: str,
+    description: str | None,
+    means: str | None = None,
+    image: str | None = None,
+    pixel: str | None = None,
+    **given: Any,
+) -> Experiment:
+    """Return the experiment of a data set: a model a category, its metrics, maps and pictures.
+
+    Args:
+        name: of its file.
+        description: what ``--help`` says.
+        means: number of the paper's table of means over categories, where there is one.
+        image: of its table of image AUROC by category.
+        pixel: of its table of pixel AUROC by category.
+        given: the experiment's own defaults, by flag.
+    """
+    show = partial(views.data_set, views.InPaper(means, image, pixel))
+    return Experiment(name, description or "", show, measure=measure.measure_and_draw, given=given)
+
+
+def load(directory: Path, name: str) -> Experiment:
+    """Return the experiment of a file.
+
+    Raises:
+        WTFlowError: there is none of that name.
+    """
+    return module(directory, name).EXPERIMENT
+
+
+def module(directory: Path, name: str) -> ModuleType:
+    """Return an experiment's file as a module.
+
+    Raises:
+        WTFlowError: there is none of that name.
+    """
+    if name not in names(directory):
+        raise WTFlowError(f"{name}: no experiment; choose from {', '.join(names(directory))}")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, directory / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def names(directory: Path) -> list[str]:
+    """Return the names of the experiments in a directory."""
+    marked = "EXPERIMENT = "
+    return [path.stem for path in sorted(directory.glob("*.py")) if marked in path.read_text()]
+
+
+def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
+    """Run an experiment from the command line and return its exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return status(
+        lambda: _main(experiment, words),
+        again="--resume goes on where it stopped",
+        advice="free or name another place by --out, --models or --cache",
+    )
+
+
+def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
+    setup = experiment.parse(arguments)
+    devices = setup.devices
+    # What categories share is compiled for the first and loaded for the others.
+    compilation.keep(setup.run.cache / "compiled")
+    if devices.coordinator is not None:
+        # The others wait for a process that does not join: what else is wrong is told later.
+        devices.check()
+        print(f"{devices.coordinator}: waiting for all processes to join", file=sys.stderr)
+        sharding.connect(devices.coordinator, devices.processes, devices.process)
+        sharding.agree({k: v for k, v in setup.flags().items() if k != "process"})
+    rows = run(experiment, setup)["rows"]
+    console = Console(quiet=not sharding.first())
+    for table in experiment.show(setup, rows):
+        show(table, console)
+    for reason in dict.fromkeys(reason for row in rows for reason in row.get("undefined", ())):
+        console.print(shown(reason), markup=False, soft_wrap=True)
+    where = f"written to {setup.run.out / results.FILE}; models in {setup.run.models}"
+    console.print(shown(where), markup=False, soft_wrap=True, highlight=False)
+    sharding.meet("done")
+    return 0
+
+
+def run(experiment: Experiment, setup: Setup) -> results.Results:
+    """Go through the rows, writing ``results.json`` and ``table.md`` after each.
+
+    Returns:
+        The contents of ``results.json``.
+
+    Raises:
+        WTFlowError: bad input, in one line.
+    """
+    flags.check(setup, experiment.variants(setup))
+    with alone(setup.run.out) if sharding.first() else contextlib.nullcontext():
+        return _run(experiment, setup)
+
+
+def _run(experiment: Experiment, setup: Setup) -> results.Results:
+    found, variants = results.begin(experiment.name, setup), experiment.variants(setup)
+    config, out = setup.config(), setup.run.out
+    # Before minutes of work: are there as many devices?
+    layout = sharding.layout(*setup.devices.mesh)
+    # Before another process of the run writes there.
+    sharding.meet("opened")
+    code = store.code(Path(inspect.getfile(inspect.unwrap(experiment.measure))))
+
+    def settings(label: str, name: str, seed: int) -> tuple[Config, dict[str, str]]:
+        """Return the config of a row and what is otherwise in it."""
+        own = category.with_settings(setup.config(**variants[label], seed=seed), setup.data, name)
+        usual = config.flags()
+        values = {k: str(v) for k, v in own.flags().items() if v != usual.get(k) and k != "seed"}
+        return own, values
+
+    def current(row: Mapping[str, Any]) -> bool:
+        if row.get("code") != code or row["variant"] not in variants:
+            return False
+        if "scores" in row and not (out / row["scores"]).is_file():
+            return False
+        return row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
+
+    found["rows"] = rows = [row for row in found["rows"] if current(row)]
+    tables = results.shown(lambda rows: experiment.show(setup, rows), out / results.FILE, rows)
+    with sharding.turns("categories"):
+        opened = category.opened(setup)
+    first = config.training.seed
+    seeds = range(first, first + setup.run.seeds)
+    todo = [
+        (one, label, seed)
+        for one in opened
+        for label in variants
+        for seed in seeds
+        if not views.pick(rows, category=one.name, variant=label, seed=seed)
+    ]
+    if not todo:
+        return found
+    # Before minutes of work: can all of it be written?
+    flags.writable(out, setup.run.models, setup.run.cache / "features")
+    loader, previous = Loader(setup), todo[0][0].name
+    for one, label, seed in todo:
+        if sharding.first():
+            # Before the first row too: --resume compares its flags with these.
+            results.write(out, found, tables)
+        if one.name != previous:
+            # Programs have its numbers of images in their shapes, and each takes some MiB.
+            jax.clear_caches()
+            previous = one.name
+        parts = [one.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
+        own, differ = settings(label, one.name, seed)
+        job = Job(own, setup, one, loader, out / "-".join(parts).replace(" ", "_"), layout)
+        row = {"category": one.name, "variant": label, "seed": seed, "settings": differ}
+        row |= {"code": code, "environment": store.environment()}
+        rows.append(row | experiment.measure(job))
+        tables = experiment.show(setup, rows)
+    if sharding.first():
+        results.write(out, found, tables)
+    return found

@@ -1,0 +1,221 @@
+"""The flags of experiments: where data and results are, on top of those that decide a model."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import tyro
+
+from wtflow_jax.detector.config import GROUPS, TABLES, Config, check_ranges, configure
+from wtflow_jax.support.environment import CACHE
+from wtflow_jax.support.errors import WTFlowError
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images, and the files that are made of them."""
+
+    root: Path | None = None
+    """The data set's directory; left out: a built-in category."""
+    data: str = "mvtec_ad"
+    """Its layout (python -m wtflow_jax.datasets check --help lists them), or tfds:LAYOUT."""
+    categories: tuple[str, ...] = ()
+    """Which of them; left out: all."""
+    validation: float = 0.0
+    """Share of training images held out to set the threshold, where a data set has none for it."""
+    weights: str | None = None
+    """The backbone's .safetensors or .pth file, or a directory of files that begin with a
+    backbone's name; left out: the installed package (Lite0) or a download."""
+
+    RANGES: ClassVar = {"validation": (0, 1 - 1e-9)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is done, and where it goes."""
+
+    out: Path = Path("runs/mvtec")
+    """Where results go."""
+    models: Path = Path("runs/models")
+    """Where trained models are kept; one that is there is not trained again."""
+    cache: Path = CACHE
+    """Directory for features, downloaded weights and the built-in category."""
+    preset: Literal["small", "paper", "fine"] = "small"
+    """Defaults of the other flags: small runs anywhere, paper is Sec. V-A, fine looks closer."""
+    resume: bool = False
+    """Add to the results in --out what they lack; start if there are none."""
+    smoke: bool = False
+    """A run of seconds on few images: does everything work?"""
+    seeds: int = 1
+    """How many seeds to run, from --seed on."""
+
+    RANGES: ClassVar = {"seeds": (1, None)}
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where training takes place: another place goes on with a run but for the order of sums."""
+
+    resident: float = 0.5
+    """Share of memory for training features, before and after the WT map; more are streamed."""
+    mesh: tuple[int, int] = (1, 1)
+    """Devices that train: along how many the batch alone is split, and over how many the state."""
+    coordinator: str | None = None
+    """host:port of process 0 where several train; auto asks SLURM, Open MPI or Kubernetes."""
+    processes: int = 1
+    """How many processes there are."""
+    process: int = 0
+    """Which one this is, from 0."""
+
+    RANGES: ClassVar = {"resident": (0, 1), "mesh": (1, None)}
+
+    def check(self) -> None:
+        """Raise WTFlowError where a value is out of its range."""
+        check_ranges(self)
+        host, _, port = (self.coordinator or "").rpartition(":")
+        number = int(port) if port.isdecimal() else 0
+        if self.coordinator not in (None, "auto") and not (host and 0 < number < 2**16):
+            raise WTFlowError(f"--coordinator {self.coordinator}: give host:port, or auto")
+        if self.processes != 1 and (self.processes < 1 or self.coordinator is None):
+            raise WTFlowError(
+                f"--processes {self.processes}: give 1, or more with --coordinator"
+            )
+        if not 0 <= self.process < self.processes:
+            raise WTFlowError(f"--process {self.process}: give at least 0 and below --processes")
+
+
+LAB = {"data": Data, "run": Run, "devices": Devices}
+
+
+class Setup(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        data: which images.
+        run: what is done.
+        devices: where training takes place.
+        asked: flags that decide a model and were given, by name.
+    """
+
+    data: Data
+    run: Run
+    devices: Devices
+    asked: Mapping[str, Any]
+
+    def config(self, **changes: Any) -> Config:
+        """Return the config of what is asked for, with other choices for instance."""
+        return configure(**{"smoke": self.run.smoke, "preset": self.run.preset} | self.asked | changes)
+
+    def flags(self) -> dict[str, Any]:
+        """Return the values of all flags by name."""
+        own = {f.name: getattr(part, f.name) for part in self[:3] for f in fields(part)}
+        return own | self.config().flags()
+
+    def comparable(self) -> dict[str, Any]:
+        """Return the flags that a run that goes on must have been given alike."""
+        elsewhere = {"out", "models", "cache", "resume", "seeds", *Devices.__dataclass_fields__}
+        return {name: value for name, value in self.flags().items() if name not in elsewhere}
+
+
+def known() -> list[str]:
+    """Return the names of all flags."""
+    groups = (LAB | GROUPS | _option_groups()).values()
+    return [f.name for group in groups for f in fields(group)]
+
+
+def setup(given: Mapping[str, Any]) -> Setup:
+    """Return what is asked for by flags, by name.
+
+    Raises:
+        WTFlowError: a flag or a choice that does not exist.
+    """
+    parts = [
+        group(**{k: v for k, v in given.items() if k in group.__dataclass_fields__})
+        for group in LAB.values()
+    ]
+    own = {name for group in LAB.values() for name in group.__dataclass_fields__}
+    return Setup(*parts, {k: v for k, v in given.items() if k not in own})
+
+
+def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) -> Setup:
+    """Read a command line.
+
+    Args:
+        arguments: its words.
+        given: an experiment's own defaults, by flag.
+        description: of ``--help``.
+    """
+    groups = LAB | GROUPS | _option_groups()
+    defaults = {
+        name: replace(
+            group(), **{k: v for k, v in given.items() if k in group.__dataclass_fields__}
+        )
+        for name, group in groups.items()
+    }
+    whole = make_dataclass(
+        "Flags",
+        [
+            (name, Annotated[group, tyro.conf.OmitArgPrefixes], field(default=defaults[name]))
+            for name, group in groups.items()
+        ],
+    )
+    read = tyro.cli(whole, args=list(arguments), description=description)
+    values = {
+        f.name: getattr(getattr(read, name), f.name)
+        for name, group in groups.items()
+        for f in fields(group)
+    }
+    named = {_name(word, values) for word in arguments if word.startswith("--")}
+    return setup(dict(given) | {name: values[name] for name in named if name in values})
+
+
+def _name(word: str, known: Mapping[str, Any]) -> str:
+    name = word[2:].partition("=")[0].replace("-", "_")
+    return name if name in known else name.removeprefix("no_")
+
+
+def _option_groups() -> dict[str, type]:
+    """Return the classes that options of parts are fields of, each once, by a title of theirs."""
+    found: dict[str, type] = {}
+    for parts in TABLES:
+        for entry in filter(is_dataclass, parts.values()):
+            # Options that several parts inherit stand with the class that has them first.
+            for option in (f.name for f in fields(entry)):
+                owner = next(
+                    cls for cls in reversed(entry.__mro__) if option in cls.__dict__.get("__annotations__", {})
+                )
+                found[owner.__name__.lower()] = owner
+    return found
+
+
+def check(found: Setup, variants: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise WTFlowError if a flag of a row is out of its range, or of no part that is chosen."""
+    for part in (found.data, found.run):
+        check_ranges(part)
+    found.devices.check()
+    configs = [found.config(**changes) for changes in variants.values()]
+    for config in configs:
+        config.check()
+        batch, devices = config.training.batch_size, found.devices.mesh[0] * found.devices.mesh[1]
+        if batch % devices:
+            raise WTFlowError(
+                f"--batch-size {batch}: give a multiple of the {devices} devices of --mesh"
+            )
+    known = {name for config in configs for name in config.flags()}
+    if unused := set(found.asked) - known:
+        flag = min(unused)
+        owners = [name for parts in TABLES for name in parts if flag in parts.options(name)]
+        raise WTFlowError(
+            f"--{flag.replace('_', '-')}: is an option of {', '.join(owners)}, which is not run; "
+            "choose it, or leave the flag away"
+        )
+
+
+def writable(*directories: Path) -> None:
+    """Make directories, and raise PermissionError where one cannot be written."""
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(13, os.strerror(13), str(directory))

@@ -1,0 +1,94 @@
+"""The results of a run: ``results.json``, its rows, and ``table.md``."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wtflow_jax.lab.flags import Setup
+from wtflow_jax.support.console import Table, markdown
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import replacing, write_json, written
+
+FILE, TABLE = "results.json", "table.md"
+NEEDED = {"category", "variant", "seed", "settings"}
+"""What a row of an experiment is told from others by."""
+
+Row = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+Results = dict[str, Any]
+
+
+def write(out: Path, results: Mapping[str, Any], tables: Sequence[Table]) -> None:
+    """Write results and their tables to a directory."""
+    found = {**results, "tables": [table._asdict() for table in tables]}
+    write_json(out / FILE, found)
+    with replacing(out / TABLE) as part:
+        part.write_text("\n".join(map(markdown, tables)))
+
+
+def read(path: Path) -> Results:
+    """Return the results of an experiment.
+
+    Raises:
+        WTFlowError: the file is missing, or something else.
+    """
+    try:
+        results = json.loads(path.read_bytes())
+        if {"experiment", "config", "rows"} - set(results):
+            raise ValueError("no results")
+        if not all(NEEDED <= row.keys() for row in results["rows"]):
+            raise ValueError("a row without its settings")
+        return results
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise WTFlowError(f"{path}: is no results file; give another --out") from error
+
+
+def begin(name: str, setup: Setup) -> Results:
+    """Return the results so far: those of the run to resume, or empty ones.
+
+    Raises:
+        WTFlowError: the directory holds something else, or results of other flags.
+    """
+    out = setup.run.out
+    path, config = out / FILE, json.loads(json.dumps(setup.flags(), default=str))
+    fresh = {"experiment": name, "config": config, "rows": []}
+    found = {file.relative_to(out).parts[0] for file in written(out)}
+    if not found:
+        return fresh
+    if not setup.run.resume and found != {path.name}:
+        raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
+    if not path.exists():
+        raise WTFlowError(
+            f"{out}: has no {FILE}, so its flags are not known; give another --out"
+        )
+    results = read(path)
+    if not setup.run.resume:
+        # A run that ended before its first row, of a bad image for instance.
+        if not results["rows"]:
+            return fresh
+        raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
+    if results["experiment"] != name:
+        raise WTFlowError(
+            f"{path}: was written by {results['experiment']}.py, not {name}.py; give another --out"
+        )
+    was = results["config"]
+    for flag in setup.comparable():
+        if was.get(flag) != config[flag]:
+            raise WTFlowError(
+                f"{path}: was run with {flag} = {was.get(flag)}, not {config[flag]}; "
+                "give the same flags to --resume, or another --out"
+            )
+    return results | {"config": config}
+
+
+def shown(show: Callable[[Rows], Sequence[Table]], path: Path, rows: Rows) -> Sequence[Table]:
+    """Return the tables of rows that were found.
+
+    Raises:
+        WTFlowError: they have not the figures of the tables.
+    """
+    try:
+        return show(rows) if rows else []
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise WTFlowError(f"{path}: is no results file; give another --out") from error

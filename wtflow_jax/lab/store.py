@@ -1,0 +1,358 @@
+"""Trained models, kept on disk: one that two tables need is trained once.
+
+A model's directory is named after everything that decides its numbers: the flags of training and
+solving, the features of its images and the code. While it is trained it holds the last checkpoints
+and ``cells/EPOCH.npz`` with the scores of evaluated epochs; when it is finished it holds
+``trained.safetensors`` alone. What was interrupted goes on where it stopped.
+"""
+
+import ast
+import contextlib
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+import wtflow_jax
+from wtflow_jax.detector import detector, model, route
+from wtflow_jax.detector.config import Config
+from wtflow_jax.detector.detector import Detector
+from wtflow_jax.detector.route import Cells
+from wtflow_jax.flow.types import Stored
+from wtflow_jax.geometry import Radii, radial_profile
+from wtflow_jax.lab.scored import evenly
+from wtflow_jax.support import environment as machine
+from wtflow_jax.support import signals, tensors
+from wtflow_jax.support.console import Track
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import alone, replacing
+from wtflow_jax.training import sharding
+from wtflow_jax.training.checkpoint import Checkpoints, History, Saved
+from wtflow_jax.training.schedule import BEGINNING, Diverged
+from wtflow_jax.training.sharding import Layout
+
+FeatureMaps = Float[np.ndarray, "n h w c"]
+
+LAST = 10
+"""Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
+FOLLOWED = 32
+"""Test images whose radius is followed."""
+RADII_STEPS = 20
+SAVE_SECONDS = 60
+"""Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
+FILE = "trained.safetensors"
+DECIDES = ("flow", "velocities", "geometry/empirical.py", "training", "detector")
+"""Code of the library that decides what a model's numbers are."""
+MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/measure.py")
+"""Code that decides a row beside them."""
+
+
+class Splits(NamedTuple):
+    """Features of one category.
+
+    Attributes:
+        train: of the images that are trained on; not in memory where they are too many.
+        test: of the test images.
+        validation: of further good images, maybe none.
+    """
+
+    train: FeatureMaps | Stored
+    test: FeatureMaps
+    validation: FeatureMaps
+
+    def in_memory(self) -> FeatureMaps:
+        """Return the training features as one array.
+
+        Raises:
+            WTFlowError: they are streamed.
+        """
+        if isinstance(self.train, Stored):
+            raise WTFlowError(
+                f"{self.train.shape[0]} training images: this experiment needs their features in "
+                "memory; give a higher --resident or fewer images"
+            )
+        return self.train
+
+
+SCORED = ("test", "validation")
+"""Splits whose cells are scored."""
+
+
+class Trained(NamedTuple):
+    """A finished model.
+
+    Attributes:
+        directory: where it is kept.
+        detector: after the last epoch.
+        cells: scores a cell after each evaluated epoch, by split; epoch 0 alone where nothing is
+            trained.
+        history: an entry an epoch, with its loss and seconds.
+        norms: ‖x0‖ of each image, by split (Lemmas 5 and 6).
+        radii: of some test images on their way.
+        environment: what its numbers depend on beside the config.
+    """
+
+    directory: Path
+    detector: Detector
+    cells: dict[int, dict[str, Cells]]
+    history: History
+    norms: dict[str, list[float]]
+    radii: Radii
+    environment: dict[str, Any]
+
+
+def obtain(
+    config: Config, name: str, splits: Splits, models: Path, layout: Layout, track: Track
+) -> Trained:
+    """Return a model, trained and scored now unless it is there.
+
+    Args:
+        config: of the model.
+        name: of the category.
+        splits: its features.
+        models: directory of all models.
+        layout: the devices.
+        track: shows progress.
+
+    Raises:
+        WTFlowError: training diverges, or what is kept cannot be read.
+    """
+    flow = config.flow
+    directory = models / f"{name}-{flow.wt}-{flow.velocity}-{key(config, splits)}"
+    # One run at a time trains it; of several processes that train together the first has the lock.
+    with alone(directory, wait=True) if sharding.first() else contextlib.nullcontext():
+        # Within the lock, so that all processes of a run see the same.
+        sharding.meet(f"{directory.name}: locked")
+        if not (directory / FILE).exists():
+            _train(config, name, splits, directory, layout, track)
+        sharding.meet(f"{directory.name}: finished")
+    return _load(directory, config)
+
+
+def _train(
+    config: Config, name: str, splits: Splits, directory: Path, layout: Layout, track: Track
+) -> None:
+    began = time.perf_counter()
+    features = splits.train
+    if not isinstance(features, Stored):
+        features = layout.replicate(features)
+    fitted, state = detector.init(config, features, layout)
+    if state is None:
+        seconds = time.perf_counter() - began
+        evaluated = _evaluate(fitted, splits, directory, 0)
+        history = [{"epoch": 0, "loss": None, "seconds_train": seconds, **evaluated}]
+        _finish(fitted, splits, directory, history)
+        return
+    epochs, steps = config.training.epochs, -(-features.shape[0] // config.training.batch_size)
+    saved_at = time.monotonic()
+    # Processes that train together would have to agree on the step at which they stop.
+    with Checkpoints(directory / "checkpoint") as checkpoints, _hearing():
+        saved = checkpoints.restore(state) or Saved(state, [], BEGINNING)
+        state, history, past = saved
+        advance, began = track(f"{name}, {config.flow.wt}", steps * epochs), time.perf_counter()
+        advance(done := steps * len(history) + past.steps)
+        taken, first = done, done
+        try:
+            for state, past, whole in detector.training(
+                fitted._replace(params=state.params), state, features, layout, past=past
+            ):
+                done = steps * len(past.losses) + past.steps
+                rate = (done - first) / steps / (time.perf_counter() - began)
+                advance(done - taken, f"loss {past.loss:.3f}, {rate:.2f} epochs/s")
+                taken = done
+                if whole:
+                    entry = {"epoch": past.epoch, "loss": past.loss, "seconds_train": past.seconds}
+                    if evaluate := _is_evaluated(config, past.epoch):
+                        now = _local(layout, fitted._replace(params=state.params))
+                        entry |= _evaluate(now, splits, directory, past.epoch)
+                    history.append(entry)
+                    past = past.over()
+                due = whole and (evaluate or time.monotonic() - saved_at > SAVE_SECONDS)
+                # While the loss is above its first value the checkpoint from before is kept.
+                if ((due or signals.asked()) and past.good) or len(history) == epochs:
+                    checkpoints.save(state, history, past)
+                    saved_at = time.monotonic()
+                signals.leave()
+        except Diverged as error:
+            kept = f"; what was saved stays in {checkpoints.directory}"
+            raise WTFlowError(
+                f"{name}: {error}{kept if checkpoints.any() else ''}; give a lower "
+                "--learning-rate, or another --wt or --seed"
+            ) from error
+    _finish(_local(layout, fitted._replace(params=state.params)), splits, directory, history)
+
+
+def _local(layout: Layout, fitted: Detector) -> Detector:
+    """Return a detector whole on one device of this process; every process must call it."""
+    return Detector(fitted.config, layout.local(fitted.params), layout.local(fitted.stats))
+
+
+def _hearing() -> contextlib.AbstractContextManager[None]:
+    return signals.deferred(jax.process_count() == 1)
+
+
+def _is_evaluated(config: Config, epoch: int) -> bool:
+    asked = config.training
+    after = min(asked.eval_from * asked.epochs, asked.epochs - LAST * asked.eval_every)
+    return epoch > after and (asked.epochs - epoch) % asked.eval_every == 0
+
+
+def _evaluate(
+    fitted: Detector, splits: Splits, directory: Path, epoch: int
+) -> dict[str, float]:
+    """Score the cells of all splits, keep them, and return how long it took."""
+    began = time.perf_counter()
+    if sharding.first():
+        arrays: dict[str, np.ndarray] = {}
+        for split in SCORED:
+            maps = getattr(splits, split)
+            none = np.zeros((0, *maps.shape[1:3]), np.float32)
+            found = route.cells(fitted, maps) if len(maps) else Cells(none, none)
+            if not all(np.isfinite(part).all() for part in found):
+                raise Diverged(f"scores are not finite after epoch {epoch}")
+            arrays |= {f"{split}/{kind}": part for kind, part in found._asdict().items()}
+        with replacing(directory / "cells" / f"{epoch:04d}.npz") as part, part.open("wb") as file:
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    return {"seconds_evaluate": time.perf_counter() - began}
+
+
+def _finish(fitted: Detector, splits: Splits, directory: Path, history: History) -> None:
+    """Put all that is known of a model into one file, and remove what it was made of."""
+    if not sharding.first():
+        return
+    arrays = model.flatten({"params": fitted.params, "stats": fitted.stats})
+    for epoch in (entry["epoch"] for entry in history if "seconds_evaluate" in entry):
+        with np.load(directory / "cells" / f"{epoch:04d}.npz") as file:
+            arrays |= {f"cells/{epoch}/{name}": file[name] for name in file.files}
+    # Test images are sorted by kind: evenly spaced ones are of all kinds.
+    some = evenly(len(splits.test), FOLLOWED)
+    found = radii(fitted, splits.test[some], some)
+    arrays |= {"radii/of": found.of, "radii/values": found.values}
+    about = {
+        "config": fitted.config.flags(),
+        "environment": environment(),
+        "history": history,
+        "norms": {name: _norms(fitted, maps) for name, maps in splits._asdict().items()},
+        "t_start": found.t_start,
+        "root_d": found.root_d,
+    }
+    tensors.save(directory / FILE, arrays, about)
+    for left in ("checkpoint", "cells"):
+        shutil.rmtree(directory / left, ignore_errors=True)
+
+
+def _load(directory: Path, config: Config) -> Trained:
+    path = directory / FILE
+    try:
+        arrays, about = tensors.load(path)
+        tree = model.nested(arrays)
+        cells = {
+            int(epoch): {name: Cells(**kinds) for name, kinds in found.items()}
+            for epoch, found in _numbered(tree["cells"])
+        }
+        params, stats = (jax.tree.map(jnp.asarray, tree.get(k, {})) for k in ("params", "stats"))
+        return Trained(
+            directory,
+            Detector(config, params, config.wt.restore(stats)),
+            cells,
+            about["history"],
+            about["norms"],
+            Radii(**tree["radii"], t_start=about["t_start"], root_d=about["root_d"]),
+            about["environment"],
+        )
+    except (ValueError, LookupError, TypeError) as error:
+        raise WTFlowError(f"{path}: is damaged ({error}); delete {directory}") from error
+
+
+def _numbered(found: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the items of a dict, or of the list that ``nested`` makes of numbers from 0."""
+    return iter(enumerate(found)) if isinstance(found, list) else iter(found.items())
+
+
+def radii(fitted: Detector, maps: FeatureMaps, of: np.ndarray) -> Radii:
+    """Follow some images from T to t = 1 in Euler steps (suppl. Tables XII to XIV).
+
+    Args:
+        fitted: a detector.
+        maps: f (m, h, w, c).
+        of: the images' indices (m,), which are kept beside their radii.
+    """
+    x0, t_start = fitted.x0(jnp.asarray(maps)), fitted.config.inference.start
+    velocity_fn = fitted.config.velocity.velocity_fn()
+    values = radial_profile(velocity_fn, fitted.params, x0, steps=RADII_STEPS, t_start=t_start)
+    return Radii(of, np.asarray(values), t_start, float(np.sqrt(x0[0].size)))
+
+
+def _norms(fitted: Detector, maps: FeatureMaps | Stored) -> list[float]:
+    found: list[float] = []
+    for first in range(0, maps.shape[0], detector.CHUNK):
+        index = np.arange(first, min(first + detector.CHUNK, maps.shape[0]))
+        batch = maps.read(index) if isinstance(maps, Stored) else maps[index]
+        x0 = np.asarray(fitted.x0(jnp.asarray(batch)))
+        found += np.linalg.norm(x0.reshape(len(x0), -1), axis=1).tolist()
+    return found
+
+
+def key(config: Config, splits: Splits) -> str:
+    """Return what a model is kept under: twelve hexadecimal digits."""
+    flags = config.flags()
+    for group in (config.features, config.decision):
+        flags = {k: v for k, v in flags.items() if k not in group.__dataclass_fields__}
+    del flags["preset"]
+    shapes = [part.shape for part in splits]
+    text = json.dumps([flags, shapes, digest_of(*DECIDES)], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode())
+    for part in splits:
+        digest.update(_digest(part).encode())
+    return digest.hexdigest()[:12]
+
+
+def _digest(maps: FeatureMaps | Stored) -> str:
+    """Return the same for features in memory and on disk."""
+    if isinstance(maps, Stored):
+        return maps.digest
+    return hashlib.sha256(np.ascontiguousarray(maps, np.float32).data).hexdigest()
+
+
+def code(own: Path) -> str:
+    """Return a digest of the code that decides a row, an experiment's own file included."""
+    return digest_of(*DECIDES, *MEASURES, str(own))[:12]
+
+
+@lru_cache
+def digest_of(*parts: str) -> str:
+    """Return a digest of folders and files of the package, without comments and docstrings."""
+    digest = hashlib.sha256()
+    for part in (Path(wtflow_jax.__file__).parent / name for name in parts):
+        for path in sorted(part.rglob("*.py")) if part.is_dir() else [part]:
+            tree = ast.parse(path.read_text())
+            for node in ast.walk(tree):
+                if isinstance(body := getattr(node, "body", None), list):
+                    node.body = [one for one in body if not _is_text(one)]  # pyright: ignore
+            digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, device and commit."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    commit = None
+    with contextlib.suppress(OSError):
+        here = Path(__file__).parent
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+        commit = done.stdout.strip() or None
+    return machine.environment() | {"git_commit": commit}

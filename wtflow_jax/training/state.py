@@ -1,0 +1,175 @@
+"""The state of training and one step of it: AdamW on the rFM loss (Algorithm 1, lines 3 to 6)."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from wtflow_jax.flow import paths, targets
+from wtflow_jax.flow import loss as losses
+from wtflow_jax.flow.types import Params, PRNGKey, Samples, VelocityFn
+from wtflow_jax.support.compilation import XLA_OPTIONS
+from wtflow_jax.training import sharding
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    params: Params
+    moments: optax.OptState
+
+
+class Objective(NamedTuple):
+    """What is trained and towards what; hashable, the static argument of a step.
+
+    Attributes:
+        velocity_fn: ``velocity_fn(params, t, x) -> v``; one object for the whole run.
+        target: where x1 comes from.
+        time_law: how t is drawn.
+        loss: of one sample.
+        rate: AdamW's first learning rate.
+        decay_at: steps from which on it is divided by ten, once more each.
+        weight_decay: AdamW's decoupled decay, on every parameter.
+        layout: the devices.
+    """
+
+    velocity_fn: VelocityFn
+    target: targets.Target = targets.gaussian
+    time_law: paths.TimeLaw = paths.uniform_time
+    loss: losses.Loss = losses.rfm
+    rate: float = 3e-3
+    decay_at: tuple[int, ...] = ()
+    weight_decay: float = 0.1
+    layout: sharding.Layout = sharding.LOCAL
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """AdamW with its schedule of learning rates."""
+        rates = [self.rate * 0.1**i for i in range(len(self.decay_at) + 1)]
+        schedule = optax.join_schedules(map(optax.constant_schedule, rates), self.decay_at)
+        return optax.adamw(schedule, weight_decay=self.weight_decay)
+
+
+@partial(jax.jit, static_argnums=0)
+def init_state(objective: Objective, params: Params) -> TrainState:
+    """Return the state before the first step."""
+    return objective.layout.keep(TrainState(params, objective.optimizer.init(params)))
+
+
+def _step(
+    objective: Objective,
+    state: TrainState,
+    x0: Samples,
+    index: Int[Array, " b"],
+    key: PRNGKey,
+) -> tuple[TrainState, Float[Array, ""]]:
+    """Take one optimizer step on one batch; pure, ``state`` is donated.
+
+    Args:
+        objective: what is trained.
+        state: before the step.
+        x0: the batch (b, *event), after the WT map.
+        index: the samples' indices in the training set (b,), which with ``key`` decide the noise.
+        key: the epoch's.
+
+    Returns:
+        The state after it, and the batch's loss.
+    """
+    layout = objective.layout
+
+    def batch_loss(params: Params) -> Float[Array, ""]:
+        return losses.rfm_loss(
+            objective.velocity_fn,
+            layout.gather(params),
+            layout.split(x0),
+            key,
+            index=layout.split(index),
+            target=objective.target,
+            time_law=objective.time_law,
+            loss=objective.loss,
+        )
+
+    value, gradient = jax.value_and_grad(batch_loss)(state.params)
+    updates, moments = objective.optimizer.update(gradient, state.moments, state.params)
+    return layout.keep(TrainState(optax.apply_updates(state.params, updates), moments)), value
+
+
+# Jitted apart: options are refused on a jit within a jit, and ``_loop`` loops over the bare one.
+step = jax.jit(_step, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
+def _loop(
+    objective: Objective,
+    state: TrainState,
+    x0: Samples,
+    order: Int[Array, "steps b"],
+    first: Int[Array, ""],
+    last: Int[Array, ""],
+    key: PRNGKey,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """Take the steps ``first`` to ``last`` − 1 of an epoch without leaving the device.
+
+    The bounds are arguments, so one compilation serves every length.
+    """
+
+    def body(
+        i: Int[Array, ""], carry: tuple[TrainState, Float[Array, " steps"]]
+    ) -> tuple[TrainState, Float[Array, " steps"]]:
+        state, values = carry
+        state, value = _step(objective, state, x0[order[i]], order[i], key)
+        return state, values.at[i].set(value)
+
+    return jax.lax.fori_loop(first, last, body, (state, jnp.zeros(len(order))))
+
+
+Order: TypeAlias = Int[np.ndarray, "steps batch"]
+"""An epoch's sample indices, a row a step."""
+Steps: TypeAlias = Iterator[tuple[TrainState, list[float]]]
+"""The state after some steps, and their losses."""
+
+LENGTH = 16
+"""Steps of a compiled loop, at most: signals are heard between two of them."""
+
+_take = jax.jit(lambda x0, index: x0[index])
+
+
+def steps(
+    objective: Objective, state: TrainState, x0: Samples, order: Order, key: PRNGKey, first: int = 0
+) -> Steps:
+    """Take the steps of an epoch on samples that are on the device.
+
+    On accelerators several run as one compiled loop. On CPU the loop is Python's: XLA runs the
+    gradients of convolutions inside a loop about twenty times slower.
+
+    Args:
+        objective: what is trained.
+        state: before them; donated.
+        x0: all training samples (n, *event), after the WT map.
+        order: of the epoch.
+        key: of the epoch.
+        first: step to begin with.
+    """
+    if jax.default_backend() == "cpu":
+        batches = (_take(x0, index) for index in order[first:])
+        yield from steps_of_batches(objective, state, batches, order[first:], key)
+        return
+    for start in range(first, len(order), LENGTH):
+        end = min(start + LENGTH, len(order))
+        bounds = np.int32(start), np.int32(end)
+        state, values = _loop(objective, state, x0, order, *bounds, key)
+        yield state, np.asarray(values)[start:end].tolist()
+
+
+def steps_of_batches(
+    objective: Objective, state: TrainState, batches: Iterator[Samples], order: Order, key: PRNGKey
+) -> Steps:
+    """Take a step on each batch x0 (b, *event), whose indices are the rows of an order."""
+    for index, batch in zip(order, batches, strict=True):
+        state, value = step(objective, state, batch, index, key)
+        yield state, [float(value)]

@@ -1,0 +1,90 @@
+"""What velocity networks share: their options, and a Flax module as a ``velocity_fn``."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Literal, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from wtflow_jax.flow.maps.norms import LayerNorm
+from wtflow_jax.flow.types import Params, PRNGKey, Time, VelocityFn
+from wtflow_jax.velocities import Shaped, Velocity
+
+Map = Float[Array, "h w c"]
+TimeVector = Float[Array, " width"]
+DType: TypeAlias = DTypeLike | None
+
+
+@dataclass(frozen=True)
+class Network(Velocity):
+    """Options of every network."""
+
+    width: int = 32
+    """Width of the network, NC in Table IV; a multiple of 8."""
+    position: bool = False
+    """Add a position embedding after its first layer."""
+    input_norm: bool = False
+    """Show it LN(x_t) in place of x_t: a norm layer, no WT map (Table XI: std)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What it computes with; weights and optimizer state are float32 in any case."""
+
+    RANGES: ClassVar = {"width": (8, None)}
+    MULTIPLES: ClassVar = {"width": 8}
+
+    def module(self, dtype: DType = None) -> nn.Module:
+        """Return the Flax module: ``apply(params, t, x) -> v``."""
+        raise NotImplementedError
+
+    def velocity_fn(self) -> VelocityFn:
+        """Return the network as a function; the same object for the same options."""
+        return _velocity_fn(self)
+
+    def init(self, key: PRNGKey, x0: Shaped) -> Params:
+        """Draw initial parameters, float32, for maps of the shape of x0."""
+        return self.module().init(key, jnp.zeros(()), jnp.zeros(x0.shape[1:]))
+
+    def rounded(self, params: Params) -> Params:
+        """Return matrices in the precision computed with, once in place of at each call."""
+        if self.precision == "float32":
+            return params
+        dtype = jnp.dtype(self.precision)
+        return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, params)
+
+
+@lru_cache
+def _velocity_fn(network: Network) -> VelocityFn:
+    dtype = None if network.precision == "float32" else jnp.dtype(network.precision)
+    module = network.module(dtype)
+
+    def velocity_fn(params: Params, t: Time, x: Map) -> Map:
+        if network.input_norm:
+            x = LayerNorm().apply((), x[None])[0]
+        return module.apply(params, t, x)  # pyright: ignore[reportReturnType]
+
+    return velocity_fn
+
+
+def sinusoid(position: Float[Array, "*n"], width: int) -> Float[Array, "*n width"]:
+    """Return sines and cosines of ``position`` at ``width / 2`` frequencies from 1 down."""
+    frequencies = jnp.asarray(10_000.0 ** -(np.arange(width // 2) / (width // 2)), jnp.float32)
+    angle = position[..., None] * frequencies
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoidal features of width B/2 at 1000·t, then an MLP B/2 → 4B → B."""
+
+    width: int
+    dtype: DType = None
+
+    @nn.compact
+    def __call__(self, t: Time) -> TimeVector:
+        """Embed a time t in [0, 1]."""
+        x = sinusoid(1000 * t, self.width // 2)
+        x = nn.silu(nn.Dense(4 * self.width, dtype=self.dtype)(x))
+        return nn.Dense(self.width, dtype=self.dtype)(x)
