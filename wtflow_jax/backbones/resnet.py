@@ -5,6 +5,7 @@ stride is on the 3×3 convolution (torchvision's v1.5). Padding is symmetric, so
 centred on pixel i·stride. Batch norm is folded into the convolutions.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from wtflow_jax.backbones.weights import ConvReader, State
+from wtflow_jax.backbones.network import BACKBONES, Grid, Network
+from wtflow_jax.backbones.weights import ConvReader, Download, State
 from wtflow_jax.flow.types import Params
 
 Map = Float[Array, "n _ _ _"]
@@ -152,3 +154,35 @@ def features(
         if stage in layers:
             maps.append(x)
     return tuple(maps)
+
+
+OFFICIAL = {
+    "resnet18": Download(
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+    ),
+    "resnet34": Download(
+        "https://download.pytorch.org/models/resnet34-b627a593.pth",
+        "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
+    ),
+    # Published are the first digits, in the file's name; the others as many projects record them.
+    "wide_resnet50_2": Download(
+        "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
+        "95faca4d11227dddf8633dbb5ff6c8a9003c1aa5b8945c73834b8007b10950b8",
+    ),
+}
+for _name, _net in ARCHITECTURES.items():
+    BACKBONES.add(_name)(
+        Network(
+            unit="layer",
+            layers=range(1, 4),
+            default=3,
+            several=("layer1", "layer2", "layer3"),
+            rectified=True,
+            features=features,
+            from_state=partial(from_state, _name),
+            channels=lambda stage, channels=_net.channels: channels[stage - 1],
+            grid=lambda stage: Grid(STRIDES[stage], 0.0),
+            official=OFFICIAL[_name],
+        )
+    )

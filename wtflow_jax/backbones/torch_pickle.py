@@ -1,99 +1,107 @@
 """Tensors out of a file that ``torch.save`` wrote, zip or legacy format, without torch.
 
-``pickle_machine`` says what the file describes; here the bytes are found and checked against it.
+A pickle is a program. Here a name in it is only ever looked up in ``_KNOWN``; nothing is imported.
+Format: ``torch/serialization.py`` and ``torch/_utils.py``.
 """
 
 import io
-import math
+import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from wtflow_jax.backbones.pickle_machine import DTYPES, Machine, Storage, Tensor, Unreadable
 from wtflow_jax.support.errors import WTFlowError
 
-_ZIP_MAGIC = b"PK\x03\x04"
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_PROTOCOL = 1001
+_BFLOAT16 = "<u2"
+"""Read as its 16 bits."""
+_DTYPES = dict(Double="<f8", Float="<f4", Half="<f2", BFloat16=_BFLOAT16, Bool="?")
+_DTYPES |= dict(Long="<i8", Int="<i4", Short="<i2", Char="i1", Byte="u1")
 
 
-def _decode(storage: Storage, raw: bytes | memoryview) -> np.ndarray:
-    array = np.frombuffer(raw, DTYPES[storage.kind])
-    if storage.kind == "BFloat16Storage":
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array != 0 if storage.kind == "BoolStorage" else array
+class _Dict(dict):
+    def __setstate__(self, state: object) -> None:
+        """Ignore attributes; a state dict carries the versions of its modules as one."""
 
 
-def _read_zip(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = archive.infolist()
-        # torch stores without compression; then nothing can be larger than the file itself.
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise Unreadable("a compressed zip entry, which torch never writes")
-        if sum(entry.file_size for entry in entries) > len(data):
-            raise Unreadable("zip entries that claim more bytes than the file has")
-        names = {entry.filename for entry in entries}
-        roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
-        if len(roots) != 1:
-            raise Unreadable("no data.pkl in the zip: not written by torch.save")
-        if f"{roots[0]}constants.pkl" in names:
-            raise Unreadable("a TorchScript archive; save model.state_dict() by torch.save")
-        order = f"{roots[0]}byteorder"
-        if order in names and archive.read(order) != b"little":
-            raise Unreadable("tensors that are not little-endian")
-        machine = Machine()
-        described = machine.run(io.BytesIO(archive.read(f"{roots[0]}data.pkl")))
-        arrays = {}
-        for key, storage in machine.storages.items():
-            entry = f"{roots[0]}data/{key}"
-            expected = storage.numel * np.dtype(DTYPES[storage.kind]).itemsize
-            if entry not in names or archive.getinfo(entry).file_size != expected:
-                raise Unreadable("a storage that is missing or has another size than declared")
-            arrays[key] = _decode(storage, archive.read(entry))
-    return described, arrays
+# Named tuples: of any other object a pickle could change the attributes.
+class _Storage(NamedTuple):
+    dtype: str
+    key: str = ""
 
 
-def _read_legacy(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    file = io.BytesIO(data)
-    if Machine().run(file) != _LEGACY_MAGIC or Machine().run(file) != _LEGACY_PROTOCOL:
-        raise Unreadable("not written by torch.save")
-    Machine().run(file)  # The writer's type sizes; the data are little-endian whatever they say.
-    machine = Machine()
-    described = machine.run(file)
-    keys = Machine().run(file)
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise Unreadable("a list of storages of the wrong form")
-    if len(keys) != len(machine.storages) or set(keys) != machine.storages.keys():
-        raise Unreadable("tensors and storages that do not belong together")
-    view, position, arrays = memoryview(data), file.tell(), {}
-    for key in keys:
-        storage = machine.storages[key]
-        start = position + 8
-        position = start + storage.numel * np.dtype(DTYPES[storage.kind]).itemsize
-        if position > len(data):
-            raise Unreadable("truncated: a storage ends beyond the file")
-        if int.from_bytes(view[start - 8 : start], "little") != storage.numel:
-            raise Unreadable("a storage of another size than declared")
-        arrays[key] = _decode(storage, view[start:position])
-    return described, arrays
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
-def _view(tensor: Tensor, storage: np.ndarray) -> np.ndarray:
-    if not math.prod(tensor.size):
-        return np.zeros(tensor.size, storage.dtype)
-    # The step of an axis of length 1 is never taken, and may be anything.
-    steps = [
-        step * storage.itemsize if n > 1 else 0
-        for n, step in zip(tensor.size, tensor.stride, strict=True)
-    ]
-    return as_strided(storage[tensor.offset :], tensor.size, steps, writeable=False)
+class _Call(NamedTuple):
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
 
 
-def _fail(path: Path, what: str) -> NoReturn:
-    raise WTFlowError(f"{path}: {' '.join(what.split())}") from None
+_KNOWN: dict[str, _Call | _Storage] = {
+    "collections.OrderedDict": _Call(_Dict),
+    "torch._utils._rebuild_tensor": _Call(_Tensor),
+    "torch._utils._rebuild_tensor_v2": _Call(lambda *arguments: _Tensor(*arguments[:4])),
+    "torch._utils._rebuild_parameter": _Call(lambda tensor, *_: tensor),
+    "torch.Size": _Call(tuple),
+}
+_KNOWN |= {f"torch.{kind}Storage": _Storage(dtype) for kind, dtype in _DTYPES.items()}
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="utf-8")
+        self.dtypes: dict[str, str] = {}
+
+    def find_class(self, module: str, name: str) -> _Call | _Storage:
+        if (asked := f"{module}.{name}") not in _KNOWN:
+            raise ValueError(f"asks for {asked[:100]!r}; only tensors are read")
+        return _KNOWN[asked]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        _, kind, key, *_ = pid
+        if not isinstance(kind, _Storage) or not isinstance(key, str):
+            raise ValueError("a storage of an unknown kind")
+        self.dtypes[key] = kind.dtype
+        return kind._replace(key=key)
+
+
+def _read_zip(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
+    with zipfile.ZipFile(file) as archive:
+        root = next((name[:-8] for name in archive.namelist() if name.endswith("/data.pkl")), "")
+        unpickler = _Unpickler(io.BytesIO(archive.read(f"{root}data.pkl")))
+        found = unpickler.load()
+        return found, {key: archive.read(f"{root}data/{key}") for key in unpickler.dtypes}
+
+
+def _read_legacy(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
+    # Magic number, protocol, type sizes of the writer; data are little-endian whatever they say.
+    for _ in range(3):
+        _Unpickler(file).load()
+    unpickler = _Unpickler(file)
+    found, raw = unpickler.load(), {}
+    for key in _Unpickler(file).load():
+        count = int.from_bytes(file.read(8), "little")
+        raw[key] = file.read(count * np.dtype(unpickler.dtypes[key]).itemsize)
+    return found, raw
+
+
+def _array(tensor: _Tensor, raw: dict[str, bytes]) -> np.ndarray:
+    # numpy refuses a view that reaches beyond its bytes.
+    (kind, key), offset, size, stride = tensor
+    item = np.dtype(kind).itemsize
+    array = np.ndarray(size, kind, raw[key], offset * item, [step * item for step in stride])
+    if kind == _BFLOAT16:
+        return np.asarray(array.astype(np.uint32) << 16).view(np.float32)
+    return array
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -110,25 +118,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         data = path.read_bytes()
-        described, arrays = (_read_zip if data.startswith(_ZIP_MAGIC) else _read_legacy)(data)
-        if not isinstance(described, dict):
-            raise Unreadable("holds no dict of tensors; save model.state_dict()")
-        state = {}
-        for name, value in described.items():
-            if not isinstance(value, Tensor):
-                kind = type(value).__name__.removeprefix("_")
-                raise Unreadable(
-                    f"{name[:100]!r} is of type {kind}, no tensor; save model.state_dict()"
-                )
-            state[name] = _view(value, arrays[value.storage.key])
-    except Unreadable as error:
-        _fail(path, str(error))
-    except OSError as error:
-        _fail(path, f"cannot be read: {error.strerror or error}")
-    # What pickletools, zipfile and numpy raise on bytes that are none of theirs.
-    except (
-        *(ValueError, LookupError, TypeError, EOFError, OverflowError, MemoryError),
-        *(zipfile.BadZipFile, NotImplementedError, RuntimeError, AttributeError),
-    ) as error:
-        _fail(path, f"damaged, or not written by torch.save ({type(error).__name__}: {error})")
-    return state
+        found, raw = (_read_zip if data[:2] == b"PK" else _read_legacy)(io.BytesIO(data))
+        if not isinstance(found, dict):
+            raise ValueError("holds no dict of tensors")
+        for name, value in found.items():
+            if not isinstance(name, str) or not isinstance(value, _Tensor):
+                raise ValueError(f"{name!r:.100} is of type {type(value).__name__}, no tensor")
+        return {name: _array(value, raw) for name, value in found.items()}
+    # Bytes of another kind: pickle, zipfile and numpy fail in many ways.
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise WTFlowError(f"{path}: no state dict of torch, see torch.save ({what})") from None

@@ -1,4 +1,4 @@
-"""Feature sets larger than memory: shards on disk, read by grain ahead of the device."""
+"""Arrays larger than memory: shards on disk (array_record), read ahead of the device by grain."""
 
 import contextlib
 import hashlib
@@ -13,9 +13,9 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Float, Int
 
-from wtflow_jax.support import untrusted
-from wtflow_jax.support.atomic import replacing, sweep
+from wtflow_jax.support.console import Advance
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import alone, replacing, write_json
 
 INDEX = "shards.json"
 PREFETCH = 16
@@ -41,18 +41,16 @@ class Shards:
         """
         self.directory = directory
         try:
-            index = untrusted.parse((directory / INDEX).read_bytes())
-            n, h, w, c = (int(length) for length in index["shape"])
-            self.shape = n, h, w, c
-            self.digest = str(index["digest"])
-            paths = [untrusted.inside(directory, name) for name in index["shards"]]
-        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+            index = json.loads((directory / INDEX).read_bytes())
+            self.shape, self.digest = tuple(index["shape"]), index["digest"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise WTFlowError(f"{directory / INDEX}: is no index of shards; delete it") from error
-        for path in paths:
-            if not path.is_file():
-                raise WTFlowError(f"{path}: is missing; delete {directory / INDEX}")
-        with _damage_told(self.directory):
-            self._source = grain.sources.ArrayRecordDataSource([os.fspath(path) for path in paths])
+        self._source = _open(directory, sorted(directory.glob("*.array_record")))
+        if (count := len(self._source)) != self.shape[0]:
+            raise WTFlowError(
+                f"{directory}: has {count} of {self.shape[0]} maps, a shard is missing; "
+                f"delete {INDEX} in it"
+            )
 
     def read(self, index: Int[np.ndarray, " k"]) -> Maps:
         """Return some maps, float32 (k, h, w, c).
@@ -73,51 +71,61 @@ class Shards:
 
 
 def write(
-    directory: Path, shape: tuple[int, int, int], shards: Iterable[tuple[str, Iterable[Maps]]]
+    directory: Path,
+    shape: tuple[int, int, int],
+    shards: Iterable[Iterable[Maps]],
+    advance: Advance = lambda done=1, note=None: None,
 ) -> Shards:
     """Write the shards that are not there yet, and open them all.
 
     A shard appears complete or not at all, and the index last, so that what was interrupted goes on
-    with the shard it was at.
+    with the shard it was at. Another process that writes them is waited for.
 
     Args:
         directory: where they go.
         shape: (h, w, c) of a map.
-        shards: file name and maps of each; the maps of one that is there are not asked for.
+        shards: the maps of each; of a shard that is there they are not asked for.
+        advance: called with the number of maps done since the last call.
 
     Raises:
         WTFlowError: a shard that is there is damaged.
     """
-    index = directory / INDEX
-    if index.is_file():
-        return Shards(directory)
-    sweep(directory)
-    names, count, digest = [], 0, hashlib.sha256()
-    for name, maps in shards:
-        path = directory / name
-        if not path.is_file():
-            with replacing(path) as part:
-                _record(part, maps)
-        with _damage_told(directory):
-            source: Any = grain.sources.ArrayRecordDataSource([os.fspath(path)])
-            for i in range(len(source)):
-                digest.update(source[i])
-        names.append(name)
-        count += len(source)
-    with replacing(index) as part:
-        entry = {"shape": [count, *shape], "shards": names, "digest": digest.hexdigest()}
-        part.write_text(json.dumps(entry))
+    with alone(directory, wait=True):
+        if (directory / INDEX).is_file():
+            stored = Shards(directory)
+            advance(stored.shape[0])
+            return stored
+        count, digest = 0, hashlib.sha256()
+        for number, maps in enumerate(shards):
+            path = directory / f"{number:05d}.array_record"
+            there = path.is_file()
+            if not there:
+                with replacing(path) as part:
+                    _record(part, maps, advance)
+            source = _open(directory, [path])
+            with _damage_told(directory):
+                for i in range(len(source)):
+                    digest.update(source[i])
+            count += len(source)
+            advance(len(source) if there else 0)
+        write_json(directory / INDEX, {"shape": [count, *shape], "digest": digest.hexdigest()})
     return Shards(directory)
 
 
-def _record(path: Path, maps: Iterable[Maps]) -> None:
+def _record(path: Path, maps: Iterable[Maps], advance: Advance) -> None:
     writer = ArrayRecordWriter(os.fspath(path), "group_size:1")
     try:
         for batch in maps:
             for one in np.asarray(batch, np.float32):
                 writer.write(one.tobytes())
+            advance(len(batch))
     finally:
         writer.close()
+
+
+def _open(directory: Path, paths: list[Path]) -> Any:
+    with _damage_told(directory):
+        return grain.sources.ArrayRecordDataSource([os.fspath(path) for path in paths])
 
 
 @contextlib.contextmanager

@@ -1,0 +1,269 @@
+"""What a run will take, before it is started: ``python -m wtflow_jax.plan --width 768``.
+
+Parameters, operations and bytes are JAX's own, of the programs that a run compiles, by their shapes
+alone. Seconds are a roofline: the longer of computing at ``efficiency`` of the peak (float32 as
+TF32 where there are units for it) and of moving the bytes that every step must move, and after it
+sending what other devices need. ``--batch`` is an experiment's ``--batch-size``, ``--devices 8
+--model 2`` its ``--mesh 4 2``.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import tyro
+from rich.console import Console
+
+from wtflow_jax.flow.types import Params, VelocityFn
+from wtflow_jax.support.console import Table, show, status
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.training import train
+from wtflow_jax.velocities import unet
+
+FLOAT = 4
+"""Bytes of a float32: parameters, moments, gradients and features."""
+KEPT = {"conv_general_dilated", "dot_general", "sub", "logistic"}
+"""Operations whose results a step keeps for its gradients: convolutions, norms, activations. Cheap
+products of them XLA computes again."""
+ENDS = 5
+"""Maps beside x_t that the loss holds: x0, x1, their difference, v and its error."""
+NODE = 8
+"""Devices that are linked to one another."""
+NETWORK = 50e9
+"""Bytes a second and device between nodes: 400 Gbit/s."""
+
+
+class Device(NamedTuple):
+    """An accelerator by its maker's data sheet."""
+
+    peak: dict[str, float]  # dense operations a second by precision; float32 is TF32 where it can
+    bandwidth: float  # of its memory, bytes a second
+    memory: float  # bytes
+    link: float  # to its neighbours, bytes a second and direction
+
+
+DEVICES = {
+    "rtx3090": Device({"float32": 35.6e12, "bfloat16": 71e12}, 936e9, 24e9, 32e9),
+    "a100": Device({"float32": 156e12, "bfloat16": 312e12}, 2.04e12, 80e9, 300e9),
+    "h100": Device({"float32": 494.7e12, "bfloat16": 989.4e12}, 3.35e12, 80e9, 450e9),
+    "h200": Device({"float32": 494.7e12, "bfloat16": 989.4e12}, 4.8e12, 141e9, 450e9),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run to be planned; the defaults are the paper's."""
+
+    width: int = 768
+    """Width of the network."""
+    channels: int = 1024
+    """Channels of a feature map."""
+    cells: tuple[int, int] = (16, 16)
+    """Its height and width; 16 16 for images of 512 x 512 pixels."""
+    images: int = 250
+    """Training images."""
+    epochs: int = 100
+    """Passes over them."""
+    batch: int = 8
+    """Images an optimizer step, over all devices."""
+    devices: int = 1
+    """How many."""
+    model: int = 1
+    """Over how many of them parameters and optimizer state are split (the mesh's second axis)."""
+    device: Literal["rtx3090", "a100", "h100", "h200"] = "h100"
+    """What kind."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What is computed with."""
+    efficiency: float = 0.5
+    """Share of the peak that computing reaches."""
+    resident: float = 0.5
+    """Share of a device's memory for features, before and after the WT map; more are streamed."""
+
+    def check(self) -> None:
+        """Raise WTFlowError if a value is out of its range."""
+        for name in ("channels", "images", "epochs", "batch", "devices", "model"):
+            if getattr(self, name) < 1:
+                raise WTFlowError(f"--{name} {getattr(self, name)}: give at least 1")
+        if min(self.cells) < 1:
+            raise WTFlowError(f"--cells {self.cells[0]} {self.cells[1]}: give at least 1 1")
+        if self.width < 8 or self.width % 8:
+            raise WTFlowError(f"--width {self.width}: give a positive multiple of 8")
+        if self.devices % self.model:
+            raise WTFlowError(f"--model {self.model}: does not divide --devices {self.devices}")
+        if self.batch % self.devices:
+            raise WTFlowError(f"--batch {self.batch}: is no multiple of --devices {self.devices}")
+        if not 0 <= self.resident <= 1:
+            raise WTFlowError(f"--resident {self.resident}: give at least 0 and at most 1")
+        if not 0 < self.efficiency <= 1:
+            raise WTFlowError(f"--efficiency {self.efficiency}: give above 0 and at most 1")
+
+
+class Plan(NamedTuple):
+    """What a run takes; bytes and seconds are of one device, steps of all together."""
+
+    parameters: int
+    forward_flops: float  # of one velocity for one map
+    step_flops: float  # of a training step, all devices
+    state_bytes: float  # parameters and AdamW's two moments: arguments and results of a step
+    gradient_bytes: float  # and of parameters that are gathered or cast for computing
+    activation_bytes: float  # kept for the gradients, and both ends of the path
+    feature_bytes: float  # of all training images, once; x0 takes as much again in training
+    moved_bytes: float  # what a step must read and write at least
+    sent_bytes: float  # to other devices in a step
+    seconds: dict[str, float]  # of a step: computing, memory, sending
+    one_step_seconds: float  # inference of one map by one Euler step
+
+    @property
+    def step_seconds(self) -> float:
+        """The longer of computing and memory, and sending; features from disk are not in it."""
+        return max(self.seconds["computing"], self.seconds["memory"]) + self.seconds["sending"]
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _flops(program: Any) -> float:
+    return program.cost_analysis()["flops"]
+
+
+def _residuals(velocity_fn: VelocityFn, params: Params, x: jax.ShapeDtypeStruct) -> int:
+    """Return the bytes that the gradient of one map keeps of its velocity, x among them."""
+    one = jax.checkpoint(velocity_fn, policy=lambda op, *_, **__: op.name in KEPT)
+    kept = jax.vmap(one, (None, 0, 0))
+
+    def gradient(params: Params, t: Any, x: Any) -> Any:
+        return jax.vjp(lambda params: kept(params, t, x), params)[1]
+
+    def of(maps: int) -> int:
+        t, many = (jax.ShapeDtypeStruct((maps, *shape), jnp.float32) for shape in ((), x.shape))
+        return _bytes(jax.eval_shape(gradient, params, t, many))
+
+    # Without what all maps share: the parameters.
+    return of(2) - of(1)
+
+
+def plan(settings: Settings) -> Plan:
+    """Return what a run takes.
+
+    Raises:
+        WTFlowError: a value is out of its range.
+    """
+    settings.check()
+    asked, device = settings, DEVICES[settings.device]
+    dtype = jnp.dtype(asked.precision)
+    x = jax.ShapeDtypeStruct((*asked.cells, asked.channels), jnp.float32)
+    batch = jax.ShapeDtypeStruct((asked.batch, *x.shape), jnp.float32)
+    index = jax.ShapeDtypeStruct((asked.batch,), jnp.int32)
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    velocity_fn = unet.velocity(asked.width, dtype=None if dtype == jnp.float32 else dtype)
+    objective = train.Objective(velocity_fn)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params = jax.eval_shape(partial(unet.init, shape=x.shape, width=asked.width), key)
+    state = jax.eval_shape(partial(train.init_state, objective), params)
+    forward_flops = _flops(jax.jit(velocity_fn).lower(params, scalar, x))
+    step_flops = _flops(train.step.lower(objective, state, batch, index, key, scalar))
+    whole = _bytes(params)
+    cast = whole // FLOAT * dtype.itemsize
+    # Gradients are held whole and in float32, and beside them the gathered parameters or, where
+    # there are none to gather, their own sums over devices; bfloat16 is a copy more.
+    gathered = whole * (asked.devices > 1) + cast * (dtype.itemsize < FLOAT)
+    share = asked.batch / asked.devices
+    activations = share * (_residuals(velocity_fn, params, x) + ENDS * _bytes(x))
+    # Parameters and moments in and out, parameters once more for the gradients; whole gradients and
+    # what is gathered out and in, activations too.
+    moved = 7 * whole / asked.model + 2 * (whole + gathered + activations)
+    sent = whole * (2 * (1 - 1 / asked.devices) + (1 - 1 / asked.model))
+    peak = asked.efficiency * device.peak[asked.precision]
+    seconds = {
+        "computing": step_flops / asked.devices / peak,
+        "memory": moved / device.bandwidth,
+        "sending": sent / (device.link if asked.devices <= NODE else NETWORK),
+    }
+    return Plan(
+        parameters=whole // FLOAT,
+        forward_flops=forward_flops,
+        step_flops=step_flops,
+        state_bytes=_bytes(state) / asked.model,
+        gradient_bytes=whole + gathered,
+        activation_bytes=activations,
+        feature_bytes=asked.images * _bytes(x),
+        moved_bytes=moved,
+        sent_bytes=sent,
+        seconds=seconds,
+        one_step_seconds=max(forward_flops / peak, cast / device.bandwidth),
+    )
+
+
+def table(settings: Settings) -> Table:
+    """Return a plan as a table.
+
+    Raises:
+        WTFlowError: a value is out of its range.
+    """
+    asked, found, device = settings, plan(settings), DEVICES[settings.device]
+    epoch = math.ceil(asked.images / asked.batch) * found.step_seconds
+    total, held = (
+        found.state_bytes + found.gradient_bytes + found.activation_bytes,
+        2 * found.feature_bytes,
+    )
+    if held <= min(asked.resident * device.memory, device.memory - total):
+        where = "features on the device"
+    elif total <= device.memory:
+        where = f"features streamed from disk, {_units(found.feature_bytes / epoch, 'B/s')} in all"
+    elif found.gradient_bytes > device.memory:
+        where = "too much on any number of devices: lower --width"
+    else:
+        where = "too much: lower --width or --batch, or raise --devices and --model"
+    rows = {
+        "parameters": f"{found.parameters / 1e6:,.1f} M",
+        "one velocity": _units(found.forward_flops, "FLOP"),
+        "a training step": _units(found.step_flops, "FLOP"),
+        "parameters, moments": _units(found.state_bytes, "B"),
+        "gradients, gathered parameters": _units(found.gradient_bytes, "B"),
+        "activations": _units(found.activation_bytes, "B"),
+        "features": _units(found.feature_bytes, "B"),
+        "memory": f"{_units(total, 'B')} without features, of {_units(device.memory, 'B')}",
+        "moved, sent a step": f"{_units(found.moved_bytes, 'B')}, {_units(found.sent_bytes, 'B')}",
+        "computing, moving, sending": ", ".join(map(_duration, found.seconds.values())),
+        "a training step takes": f"{_duration(found.step_seconds)}, bound by "
+        f"{max(found.seconds, key=found.seconds.__getitem__)}",
+        "an epoch": _duration(epoch),
+        f"{asked.epochs} epochs": _duration(asked.epochs * epoch),
+        "one map, one Euler step": _duration(found.one_step_seconds),
+    }
+    run = f"{asked.images:,} images, width {asked.width}, {asked.devices} × {asked.device}"
+    roofline = f"a roofline at {asked.efficiency:.0%} of the peak; bytes and seconds of a device"
+    columns = "", asked.precision
+    return Table(run, columns, list(rows.items()), (where, roofline))
+
+
+SIZES = {1e15: " P", 1e12: " T", 1e9: " G", 1e6: " M", 1e3: " k", 1.0: " "}
+TIMES = {86_400.0: " days", 3_600.0: " h", 60.0: " min", 1.0: " s", 1e-3: " ms"}
+
+
+def _shown(value: float, units: dict[float, str]) -> str:
+    factor = next((factor for factor in units if value >= factor), min(units))
+    return f"{value / factor:.3g}{units[factor]}"
+
+
+def _units(value: float, unit: str) -> str:
+    return _shown(value, SIZES) + unit
+
+
+def _duration(seconds: float) -> str:
+    return _shown(seconds, TIMES)
+
+
+def main() -> int:
+    """Print a plan, and return the exit status."""
+
+    def work() -> int:
+        asked = tyro.cli(Settings, prog="python -m wtflow_jax.plan", description=__doc__)
+        show(table(asked), Console(highlight=False))
+        return 0
+
+    return status(work)
