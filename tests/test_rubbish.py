@@ -4,23 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rubbish
 import trees
-from PIL import Image
-from raising import fails
 from running import one_line, table, wtflow
-
-from wtflow_jax import data as datasets
-from wtflow_jax.data import Sample, open_image, read_image
 from wtflow_jax.data.__main__ import main as check
-from wtflow_jax.data.framing import Framing, frame, framed, size_for
-from wtflow_jax.data.images import is_large, read_labels
-from wtflow_jax.data.listing import find
-from wtflow_jax.support import threads
+
 from wtflow_jax.support.errors import WTFlowError, shown
 
 # Messages
@@ -29,137 +20,6 @@ from wtflow_jax.support.errors import WTFlowError, shown
 def test_what_is_shown_is_one_line_of_any_terminal():
     assert shown("a\nb\x1b[0m\u202e\udcff é 猫") == "a\\nb\\x1b[0m\\u202e\\udcff é 猫"
     assert str(WTFlowError("two\nlines")) == "two\\nlines"
-
-
-# Images
-
-
-def test_images_that_cannot_be_read_are_one_line_each(tmp_path):
-    found = rubbish.undecodable(tmp_path / "a") | rubbish.bombs(tmp_path / "b")
-    for name, path in (found | rubbish.frames(tmp_path / "c")).items():
-        with fails(name):
-            open_image(path)
-        # A mask may have such values.
-        if name not in ("float.tif", "far.tif"):
-            with fails(name):
-                read_labels(path)
-
-
-def test_several_frames_are_refused_and_telephones_have_one(tmp_path):
-    for path in rubbish.frames(tmp_path).values():
-        with fails("has several frames or pages", "save it as a file of its own"):
-            open_image(path)
-    assert open_image(rubbish.odd(tmp_path)["telephone.jpg"]).size == (64, 64)
-
-
-def test_one_limit_of_pixels_and_no_warning(tmp_path):
-    path = rubbish.bombs(tmp_path)["black.png"]
-    with fails("black.png: has more than 178 million pixels: scale it down"):
-        open_image(path)
-    # Pillow warns of these, and of some that are damaged.
-    path.write_bytes(rubbish.png(10_000, 10_000, bytes(10_000 * 1251), depth=1))
-    rubbish.undecodable(tmp_path)
-    code = "import sys; from wtflow_jax import errors, files, framing\n"
-    code += "for _, found in framing.framed(files.find(sys.argv[1:]), framing.Framing((32, 32))):\n"
-    code += "    print(found.size if isinstance(found, framing.Framed) else found)"
-    command = [sys.executable, "-W", "default", "-c", code, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert done.stdout.count("(32, 32)") == 1
-    assert "head.JPEG.jpg: cannot be decoded" in done.stdout
-
-
-def test_unusual_images_have_a_right_reading(tmp_path):
-    shapes = {"one.png": (1, 1), "long.png": (10, 30_000), "high.png": (30_000, 10)}
-    for name, path in rubbish.odd(tmp_path).items():
-        image = open_image(path)
-        assert image.mode == "RGB"
-        assert (image.height, image.width) == shapes.get(name, (64, 64))
-        close = "wrongly", "alpha", "telephone"
-        if any(word in name for word in close):
-            difference = np.asarray(image).astype(int) - trees.picture(5)
-            assert np.abs(difference).mean() < 5, name
-    turned = read_image(tmp_path / "turned.jpg", (64, 64)).astype(int)
-    assert np.abs(turned - np.rot90(trees.picture(5), -1)).mean() < 5
-
-
-def test_large_images_are_decoded_in_their_turn(tmp_path, monkeypatch):
-    """At most one at a time, however many are taken ahead."""
-    monkeypatch.setattr("wtflow_jax.data.images.LARGE", 64 * 64)
-    paths = [trees.write(tmp_path / f"{i}.png", trees.picture(i)) for i in range(9)]
-    decoded = []
-    monkeypatch.setattr(
-        "wtflow_jax.data.framing.open_image",
-        lambda path: (decoded.append(path), open_image(path))[1],
-    )
-    for i, (path, _) in enumerate(framed(paths, Framing((64, 64)))):
-        assert path == paths[i]
-        assert decoded == paths[: i + 1]
-    assert is_large(paths[0])
-    assert not is_large(tmp_path / "nowhere.png")
-    assert list(threads.ahead(abs, range(-40, 0), alone=lambda n: n % 3 == 0)) == [
-        *range(40, 0, -1)
-    ]
-
-
-def test_windows_of_any_aspect():
-    for aspect in (1e-9, 1 / 3000, 1.0, 3000.0, 1e9):
-        height, width = size_for(512 * 512, aspect)
-        assert min(height, width) >= 32
-        assert height * width <= 1.3 * 512 * 512
-    with fails("1000x1000 pixels are", "windows of 512x512", "smaller --overlap"):
-        frame(Image.new("RGB", (1000, 1000)), Framing((512, 512), 511))
-
-
-# Files
-
-
-def test_links_are_followed_once(tmp_path):
-    rubbish.links(tmp_path / "in")
-    found = [path.name for path in find([str(tmp_path / "in")])]
-    # Links that lead nowhere are told of when they are read.
-    assert found == ["gone.png", "self.png", "a.png", "b.png"]
-    for name in ("self", "self.png", "gone.png"):
-        with fails(name, "no such file or directory"):
-            list(find([str(tmp_path / "in" / name)]))
-    root = trees.folder(tmp_path / "own")
-    whole = datasets.open_category(root, "own", "folder")
-    (root / "scratch" / "up").symlink_to(root / "scratch")
-    assert datasets.open_category(root, "own", "folder") == whole
-
-
-def test_two_files_of_one_name_are_told_of(tmp_path):
-    category = trees.mvtec_ad(tmp_path / "a")
-    masks = category / "ground_truth" / "dent"
-    shutil.copy(masks / "000_mask.png", masks / "000_mask.bmp")
-    with fails("000_mask.bmp", "000_mask.png has the same name", "rename one"):
-        datasets.open_category(tmp_path / "a", "part")
-    category = trees.mvtec_ad(tmp_path / "b")
-    trees.write(category / "test" / "dent" / "000.bmp", trees.defect(3)[0])
-    with fails("dent/000.bmp", "dent/000.png has the same name"):
-        datasets.open_category(tmp_path / "b", "part")
-    category = trees.mvtec_loco(tmp_path / "c")
-    kind = category / "test" / "logical_anomalies"
-    shutil.copy(kind / "000.png", kind / "000.bmp")
-    with fails("000.bmp", "000.png has the same name"):
-        datasets.open_category(tmp_path / "c", "pushpins", "mvtec_loco")
-    root = trees.folder(tmp_path / "own")
-    shutil.copy(root / "scratch" / "left" / "2.jpg", root / "scratch" / "left" / "2.png")
-    with fails("left/2.jpg", "left/2.png has the same name"):
-        datasets.open_category(root, "own", "folder")
-    (root / "scratch" / "left" / "2.png").unlink()
-    trees.write(root / "masks" / "scratch" / "left" / "1.bmp", trees.defect(1)[1])
-    with fails("left/1.jpg: both", "1.bmp", "1_mask.PNG", "remove one"):
-        datasets.open_category(root, "own", "folder")
-
-
-def test_lossy_masks_are_refused(tmp_path):
-    image = trees.write(tmp_path / "a.png", trees.picture(0))
-    mask = Image.fromarray(trees.defect(0)[1].astype(np.uint8) * 255)
-    for name, more in (("a.jpg", {}), ("a.webp", {}), ("b.tif", {"compression": "jpeg"})):
-        mask.save(tmp_path / name, **more)
-        with fails(name, "blurs its edges", "save it as PNG"):
-            datasets.read_mask(Sample(image, 1, "dent", (tmp_path / name,)), (64, 64))
 
 
 def test_inverted_masks_are_noted(tmp_path, small_model, capsys):
@@ -180,17 +40,6 @@ def test_inverted_masks_are_noted(tmp_path, small_model, capsys):
     assert note in capsys.readouterr().out
     assert wtflow("evaluate", small_model, root, "--out", tmp_path / "out") == 0
     assert note in capsys.readouterr().out
-
-
-def test_what_is_no_file_or_larger_than_any_image(tmp_path):
-    os.mkfifo(tmp_path / "pipe.png")
-    with (tmp_path / "sparse.png").open("wb") as file:
-        file.truncate(3 << 30)
-    for path, told in (("pipe.png", "not a file"), ("sparse.png", "more than 2 GiB")):
-        with fails(f"{path}: cannot be decoded", told):
-            open_image(tmp_path / path)
-    with fails("/dev/zero: cannot be decoded", "not a file"):
-        open_image(Path("/dev/zero"))
 
 
 # Commands

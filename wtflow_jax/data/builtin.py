@@ -6,8 +6,7 @@ that Python promises to keep (``random.Random.random`` and ``randbytes``): the p
 on every machine.
 """
 
-import os
-import tempfile
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -17,19 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wtflow_jax.data.mvtec import GOOD
+from wtflow_jax.data.files import GOOD
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import alone
 
 CATEGORY = "texture"
 VERSION = 1
 """Part of the directory's name: raise it when pixels change, so that no old copy is taken."""
-
 CROP = 192
 """Side of an image in pixels."""
-
 COLUMNS = {"train": (0, 304), "test": (304, 512)}
 """Columns of the photographs that each split is cut from: no pixel is in both."""
-
 PHOTOGRAPHS = ("brick", "grass", "gravel")
 TRAIN, TEST_GOOD, TEST_EACH = 60, 20, 10
 
@@ -47,40 +44,28 @@ class Damaged(NamedTuple):
 
 
 def generate(directory: Path) -> Path:
-    """Writes the built-in category once; a complete copy from before is taken as it is.
-
-    The copy is built aside and renamed into place, so none is ever half-written and several
-    processes may call this at once.
+    """Write the built-in category once; a complete copy from before is taken as it is.
 
     Args:
-        directory: where to keep it, a cache for instance; made if missing.
+        directory: where to keep it, a cache for instance; made if missing. Several processes may
+            want it at once.
 
     Returns:
         The data set's root, ``directory/builtin-VERSION``: its one category is ``texture``,
         192x192 8-bit grey PNG files in MVTec AD layout.
 
     Raises:
-        WTFlowError: the directory cannot be written, or the copy there is not complete.
+        WTFlowError: the copy there is not complete.
     """
     root = directory / f"builtin-{VERSION}"
-    try:
-        if not root.exists():
-            directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=directory) as scratch:
-                built = Path(scratch) / root.name
-                _write(built / CATEGORY)
-                try:
-                    os.rename(built, root)
-                except OSError:
-                    # A rename onto a directory with files fails: another process was first.
-                    if not root.is_dir():
-                        raise
-        found = sum(1 for _ in root.rglob("*.png"))
-    except OSError as error:
-        raise WTFlowError(
-            f"{directory}: cannot write the built-in category ({error.strerror or error}): "
-            "give a directory that can be written"
-        ) from error
+    if not root.exists():
+        with alone(directory, wait=True):
+            if not root.exists():
+                unfinished = directory / f"unfinished-{VERSION}"
+                shutil.rmtree(unfinished, ignore_errors=True)
+                _write(unfinished / CATEGORY)
+                unfinished.rename(root)
+    found = sum(1 for _ in root.rglob("*.png"))
     expected = TRAIN + TEST_GOOD + 2 * TEST_EACH * len(DEFECTS)
     if found != expected:
         raise WTFlowError(
@@ -116,7 +101,7 @@ def _photographs() -> tuple[Grey, ...]:
 
 
 def make_image(photographs: tuple[Grey, ...], split: str, kind: str, index: int) -> Damaged:
-    """One image, with the crop it was made from.
+    """Return one image, with the crop it was made from.
 
     Args:
         photographs: brick, grass and gravel, each uint8 [512, 512].

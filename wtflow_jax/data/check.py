@@ -1,20 +1,16 @@
 """Is a data set here as it was published? Counts, and whether each file can be decoded."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.markup import escape
-from rich.table import Table
-
-from wtflow_jax.data.images import check_sample, is_large
-from wtflow_jax.data.inverted import Marked, doubt
-from wtflow_jax.data.layouts import Counts, Layout, find
+from wtflow_jax.data.images import is_large
+from wtflow_jax.data.layouts import LAYOUTS, Counts
+from wtflow_jax.data.masks import Marked, check_sample, doubt
 from wtflow_jax.data.sample import Category, Sample
-from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.support.console import Advance, Track, untracked
+from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.threads import ahead
-
-SPLITS = ("train", "validation", "test good", "test defective")
 
 
 class Row(NamedTuple):
@@ -22,7 +18,8 @@ class Row(NamedTuple):
 
     Attributes:
         category: its name.
-        split: one of ``SPLITS``; empty where it is the whole category.
+        split: ``train``, ``validation``, ``test good`` or ``test defective``; empty where it is the
+            whole category.
         found: images, None where the category cannot be read.
         published: images, None where nothing is published of it.
         verdict: in a few words.
@@ -39,23 +36,16 @@ class Row(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-Advance = Callable[[str, int], None]
-"""Told of progress: ``advance(category, images in it)`` for each image."""
-
-
 def check(
-    layout: str,
-    root: Path,
-    categories: Sequence[str] = (),
-    advance: Advance = lambda category, images: None,
+    layout: str, root: Path, categories: Sequence[str] = (), track: Track = untracked
 ) -> list[Row]:
-    """Compares a data set with what was published, and decodes each of its files.
+    """Compare a data set with what was published, and decode each of its files.
 
     Args:
         layout: a key of ``LAYOUTS``.
         root: the data set's directory.
         categories: which of them; empty: all that were published or are there.
-        advance: told of each image.
+        track: shows progress, a bar a category.
 
     Returns:
         A row a split of each category; one row of a category that is missing or cannot be read.
@@ -63,7 +53,7 @@ def check(
     Raises:
         WTFlowError: no such layout, or the directory is not laid out so.
     """
-    known = find(layout)
+    known = LAYOUTS.find(layout)
     names = known.categories(root)
     rows: list[Row] = []
     for name in dict.fromkeys(categories or (*known.published, *names)):
@@ -78,59 +68,25 @@ def check(
             rows.append(Row(name, "", None, total, "cannot be read", False, (str(error),)))
             continue
         extra = bool(known.published) and published is None
-        rows += _splits(category, published, extra, advance)
+        images = sum(map(len, (category.train, category.validation, category.test)))
+        rows += _splits(category, published, extra, track(name, images))
     return rows
-
-
-def table(rows: Iterable[Row], title: str) -> Table:
-    """The rows for people."""
-    view = Table(title=title)
-    for heading in ("category", "split"):
-        view.add_column(heading, no_wrap=True)
-    for heading in ("found", "published"):
-        view.add_column(heading, justify="right")
-    view.add_column("verdict")
-    for row in rows:
-        counts = ["" if count is None else str(count) for count in (row.found, row.published)]
-        # Brackets in a path are no markup.
-        view.add_row(escape(shown(row.category)), row.split, *counts, escape(row.verdict))
-    return view
-
-
-def closing(rows: list[Row], layout: Layout) -> str:
-    """One line on the whole: complete or not, or what was found where nothing is published."""
-    amiss = list(dict.fromkeys(row.category for row in rows if not row.complete))
-    if amiss:
-        return f"{layout.title}: not complete: see {', '.join(amiss)}"
-    if layout.published:
-        return f"{layout.title}: complete, as published ({layout.source})"
-    found = ", ".join(f"{row.found} {row.split}" for row in rows)
-    return f"{layout.title}: nothing is published to compare with; found {found}"
 
 
 def _splits(
     category: Category, published: Counts | None, extra: bool, advance: Advance
 ) -> Iterator[Row]:
-    total = sum(map(len, (category.train, category.validation, category.test)))
-
-    def told() -> None:
-        advance(category.name, total)
-
-    good = tuple(sample for sample in category.test if not sample.label)
-    bad = tuple(sample for sample in category.test if sample.label)
-    parts = (category.train, category.validation, good, bad)
-    expected: tuple[int | None, ...] = (None,) * 4
-    if published:
-        expected = (
-            published.train,
-            published.validation,
-            published.test_good,
-            published.test_defective,
-        )
-    for split, samples, count in zip(SPLITS, parts, expected, strict=True):
+    good, bad = ([sample for sample in category.test if sample.label == label] for label in (0, 1))
+    parts = {
+        "train": (category.train, published and published.train),
+        "validation": (category.validation, published and published.validation),
+        "test good": (good, published and published.test_good),
+        "test defective": (bad, published and published.test_defective),
+    }
+    for split, (samples, count) in parts.items():
         if split == "validation" and not samples and not count:
             continue
-        broken, notes = _broken(samples, told)
+        broken, notes = _broken(samples, advance)
         more = len(samples) - count if count is not None else 0
         if broken:
             verdict = f"cannot be used: {len(broken)}"
@@ -144,7 +100,7 @@ def _splits(
         yield Row(category.name, split, len(samples), count, verdict, complete, (*broken, *notes))
 
 
-def _broken(samples: Iterable[Sample], told: Callable[[], None]) -> tuple[list[str], list[str]]:
+def _broken(samples: Sequence[Sample], advance: Advance) -> tuple[list[str], list[str]]:
     """Return what cannot be used, and whether masks may be inverted."""
 
     def looked(sample: Sample) -> str | Marked | None:
@@ -156,7 +112,7 @@ def _broken(samples: Iterable[Sample], told: Callable[[], None]) -> tuple[list[s
 
     found: list[str | Marked | None] = []
     for one in ahead(looked, samples, alone=lambda sample: is_large(sample.path)):
-        told()
+        advance()
         found.append(one)
     note = doubt([one for one in found if isinstance(one, Marked)])
     return [one for one in found if isinstance(one, str)], [note] if note else []

@@ -1,88 +1,74 @@
-"""What the readers share: listing directories, and pairing images with masks."""
+"""What readers share: directories in order, images paired with their masks, a repeatable split."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from wtflow_jax.data.sample import Sample
 from wtflow_jax.support.errors import WTFlowError
+
+Item = TypeVar("Item")
 
 GOOD = "good"
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
-def categories_in(root: Path, is_category: Callable[[Path], bool], layout: str) -> tuple[str, ...]:
-    """Names of the directories that are categories; others are left out.
+def categories_in(root: Path, is_category: Callable[[Path], bool], looks: str) -> tuple[str, ...]:
+    """Return the names of the directories that are categories; others are left out.
 
-    Args:
-        root: the directory that holds one directory a category.
-        is_category: tells it from a directory's contents.
-        layout: what a category looks like, for messages.
-
-    Returns:
-        Sorted names, at least one.
+    ``looks`` says what a category looks like, here and below for messages.
 
     Raises:
         WTFlowError: no such directory, no category in it, or it is itself a category.
     """
-    require_directory(root, layout)
+    require_directory(root, looks)
     if is_category(root):
+        whole = root.resolve()
         raise WTFlowError(
-            f"{root}: this is a category itself: give its parent directory "
-            f"{root.resolve().parent}, category {root.resolve().name}"
+            f"{root}: this is a category itself: give its parent directory {whole.parent}, "
+            f"category {whole.name}"
         )
     names = tuple(directory.name for directory in directories(root) if is_category(directory))
     if not names:
         raise WTFlowError(
-            f"{root}: no category in it, found {listing(root)}: "
-            f"give the directory that holds {layout}"
+            f"{root}: no category in it, found {listing(root)}: give the directory that holds "
+            f"{looks}"
         )
     return names
 
 
-def choose(root: Path, name: str, known: tuple[str, ...]) -> Path:
-    """The directory of a category.
+def only(root: Path, name: str, pattern: str, looks: str) -> tuple[str, ...]:
+    """Return the name of a data set's one category.
 
     Raises:
-        WTFlowError: it is none of those known.
+        WTFlowError: no such directory, or nothing in it matches ``pattern``.
     """
-    category = root / name
-    if name not in known:
-        found = "not laid out as a category" if category.is_dir() else "no such category"
-        raise WTFlowError(f"{category}: {found}: choose one of {', '.join(known)}")
-    return category
+    require_directory(root, looks)
+    if not any(root.glob(pattern)):
+        raise WTFlowError(
+            f"{root}: no {pattern}, found {listing(root)}: give the directory that holds {looks}"
+        )
+    return (name,)
+
+
+def require_directory(root: Path, looks: str) -> None:
+    """Raise WTFlowError where a data set's root is a file, or nothing."""
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise WTFlowError(f"{root}: {found} there: give the data set's directory ({looks})")
 
 
 def has_split(directory: Path) -> bool:
-    """Whether there is a directory ``train`` or ``test`` in it."""
-    # os.path says False where Path.is_dir raises: in a directory that may not be entered, such
-    # as the lost+found of a disk.
+    """Return whether there is a directory ``train`` or ``test`` in it."""
+    # os.path says False where Path.is_dir raises: in the lost+found of a disk.
     return any(os.path.isdir(directory / split) for split in ("train", "test"))
 
 
-def kinds(category: Path) -> tuple[Path, ...]:
-    """The directories in a category's ``test``.
-
-    Raises:
-        WTFlowError: there is none.
-    """
-    directory = category / "test"
-    if not directory.is_dir():
-        raise WTFlowError(
-            f"{directory}: no such directory, {category.name} has {listing(category)}: "
-            "put test images in test/good and test/DEFECT"
-        )
-    found = directories(directory)
-    if not found:
-        raise WTFlowError(
-            f"{directory}: no directories in it, found {listing(directory)}: "
-            "put test images in test/good and test/DEFECT"
-        )
-    return found
-
-
 def good(paths: Iterable[Path]) -> tuple[Sample, ...]:
-    """Samples of good images."""
+    """Return samples of good images."""
     return tuple(Sample(path, 0, GOOD) for path in paths)
 
 
@@ -93,7 +79,7 @@ def defective(
     suffix: str = "",
     endings: frozenset[str] = EXTENSIONS,
 ) -> list[Sample]:
-    """Samples of defective images, each with the mask of its name.
+    """Return samples of defective images, each with the mask of its name.
 
     Args:
         paths: the images.
@@ -105,44 +91,40 @@ def defective(
     Raises:
         WTFlowError: an image without mask; two images or two masks of one name.
     """
-    known = by_stem(files(masks, endings))
+    known = by_name(files(masks, endings))
     samples: list[Sample] = []
-    for path in by_stem(paths).values():
-        mask = known.get(path.stem + suffix)
+    for stem, path in by_name(paths).items():
+        mask = known.get(stem + suffix)
         if mask is None:
-            raise without_mask(path, masks / f"{path.stem}{suffix}.png")
+            raise without_mask(path, masks / f"{stem}{suffix}.png")
         samples.append(Sample(path, 1, kind, (mask,)))
     return samples
 
 
 def without_mask(path: Path, mask: Path) -> WTFlowError:
-    """The error for a defective image that lacks its mask."""
+    """Return the error for a defective image that lacks its mask."""
     return WTFlowError(f"{path}: a defective image without mask: add {mask} or remove the image")
 
 
-def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by their names without extension.
+def by_name(paths: Iterable[Path], directory: Path | None = None) -> dict[str, Path]:
+    """Return files by their names without extension; below a directory, by their paths in it.
 
     Raises:
-        WTFlowError: two have the same, so that it does not say which mask is whose.
+        WTFlowError: two have the same, so that it is not known which mask is whose.
     """
     found: dict[str, Path] = {}
     for path in paths:
-        if (other := found.setdefault(path.stem, path)) != path:
-            raise two_of_a_name(other, path)
+        name = path.relative_to(directory).with_suffix("").as_posix() if directory else path.stem
+        if (other := found.setdefault(name, path)) != path:
+            raise WTFlowError(
+                f"{other}: {path} has the same name, and masks belong to images by their names: "
+                "rename one of them, with its mask, or remove it"
+            )
     return found
 
 
-def two_of_a_name(first: Path, second: Path) -> WTFlowError:
-    """The error for files that differ by their extensions alone."""
-    return WTFlowError(
-        f"{first}: {second} has the same name, and masks belong to images by their names: rename "
-        "one of them, with its mask, or remove it"
-    )
-
-
 def images(directory: Path, what: str, endings: frozenset[str] = EXTENSIONS) -> list[Path]:
-    """The image files of a directory.
+    """Return the image files of a directory.
 
     Raises:
         WTFlowError: there is none; ``what`` says of what kind.
@@ -151,26 +133,31 @@ def images(directory: Path, what: str, endings: frozenset[str] = EXTENSIONS) -> 
     if not found:
         there = listing(directory) if directory.is_dir() else "no such directory"
         raise WTFlowError(
-            f"{directory}: no {what}, found {there}: put them there "
-            f"({', '.join(sorted(ending[1:] for ending in endings))})"
+            f"{directory}: no {what}, found {there}: put them there ({extensions(endings)})"
         )
     return found
 
 
+def extensions(endings: frozenset[str] = EXTENSIONS) -> str:
+    """Return extensions for messages."""
+    return ", ".join(sorted(ending[1:] for ending in endings))
+
+
 def files(directory: Path, endings: frozenset[str] = EXTENSIONS) -> list[Path]:
-    """Image files by name; anything else, hidden files and Thumbs.db included, is passed over."""
+    """Return image files by name; others, hidden files and Thumbs.db included, are passed over."""
     if not directory.is_dir():
         return []
     return [path for path in visible(directory) if is_image(path, endings)]
 
 
-def walk(directory: Path, seen: set[str] | None = None) -> Iterator[Path]:
-    """A directory and then those below it, by name; hidden ones left out.
+def nested(directory: Path) -> Iterator[Path]:
+    """Yield the images of a directory and then of those below, by name; hidden ones left out."""
+    for inner in walk(directory):
+        yield from files(inner)
 
-    Args:
-        directory: where links lead to directories again, each of them is entered once.
-        seen: real paths of those that were.
-    """
+
+def walk(directory: Path, seen: set[str] | None = None) -> Iterator[Path]:
+    """Yield a directory and then those below it, by name; links in a circle are followed once."""
     seen = set() if seen is None else seen
     real = os.path.realpath(directory)
     if real in seen:
@@ -181,26 +168,23 @@ def walk(directory: Path, seen: set[str] | None = None) -> Iterator[Path]:
         yield from walk(inner, seen)
 
 
-def nested(directory: Path) -> Iterator[Path]:
-    """Images of a directory and then those below it, by name; hidden ones left out."""
-    for inner in walk(directory):
-        yield from files(inner)
-
-
 def is_image(path: Path, endings: frozenset[str] = EXTENSIONS) -> bool:
-    """Whether a file is one, by the end of its name; a link to nothing is, to be told of."""
+    """Return whether a file is one, by the end of its name.
+
+    A link to nothing is one: to be told of when it is decoded.
+    """
     if path.suffix.lower() not in endings:
         return False
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.isdir(path))
 
 
 def directories(directory: Path) -> tuple[Path, ...]:
-    """The directories in a directory by name, hidden ones left out."""
+    """Return the directories in a directory by name, hidden ones left out."""
     return tuple(path for path in visible(directory) if path.is_dir())
 
 
 def visible(directory: Path) -> list[Path]:
-    """What is in a directory by name, hidden files left out.
+    """Return what is in a directory by name, hidden files left out.
 
     Raises:
         WTFlowError: it cannot be listed.
@@ -215,18 +199,24 @@ def visible(directory: Path) -> list[Path]:
 
 
 def listing(directory: Path, most: int = 5) -> str:
-    """The first names in a directory, for messages."""
+    """Return the first names in a directory, for messages."""
     names = [path.name for path in visible(directory)]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) + more) if names else "nothing"
 
 
-def require_directory(root: Path, layout: str) -> None:
-    """Passes where a data set's root is a directory.
+def hold_out(items: Sequence[Item], count: int) -> tuple[list[Item], list[Item]]:
+    """Set items aside: the first of ``numpy.random.RandomState(0).permutation``.
 
-    Raises:
-        WTFlowError: it is a file, or nothing; ``layout`` says what is expected in it.
+    Args:
+        items: sorted by name, so that every machine draws the same.
+        count: how many to set aside.
+
+    Returns:
+        The others and those set aside, both in the order given.
     """
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise WTFlowError(f"{root}: {found} there: give the data set's directory ({layout})")
+    # The legacy generator on purpose: NumPy has frozen its stream.
+    order = np.random.RandomState(0).permutation(len(items))
+    aside = set(order[:count].tolist())
+    kept = [item for i, item in enumerate(items) if i not in aside]
+    return kept, [items[i] for i in sorted(aside)]

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from wtflow_jax.data import open_image
-from wtflow_jax.data.images import MULTIPLE, is_large
+from wtflow_jax.data.images import MULTIPLE, is_large, open_image
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.threads import ahead
@@ -83,9 +82,7 @@ def _count(length: int, window: int, overlap: int) -> int:
 def starts(length: int, window: int, overlap: int) -> list[int]:
     """Return where windows begin: evenly spaced, the first at 0, the last at the end."""
     count = _count(length, window, overlap)
-    if count == 1:
-        return [0]
-    return [round(i * (length - window) / (count - 1)) for i in range(count)]
+    return [round(i * (length - window) / max(1, count - 1)) for i in range(count)]
 
 
 def frame(image: Image.Image, framing: Framing) -> Framed:
@@ -109,16 +106,14 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
         corners = [(0, 0)]
     else:
         size = image.height, image.width
-        sides = zip(size, framing.size, strict=True)
-        count = math.prod(_count(*lengths, framing.overlap) for lengths in sides)
+        count = _count(size[0], height, framing.overlap) * _count(size[1], width, framing.overlap)
         if count * height * width > MOST:
             raise WTFlowError(
                 f"{image.height}x{image.width} pixels are {count} windows of {height}x{width} that "
                 f"overlap by {framing.overlap}: give a smaller --overlap, or cut the image"
             )
-        rows, columns = (
-            starts(*lengths, framing.overlap) for lengths in zip(size, framing.size, strict=True)
-        )
+        rows = starts(size[0], height, framing.overlap)
+        columns = starts(size[1], width, framing.overlap)
         corners = [(top, left) for top in rows for left in columns]
     pixels = np.asarray(image)
     below, beside = max(0, height - size[0]), max(0, width - size[1])

@@ -1,31 +1,25 @@
 """The one preprocessing there is: decode and resize on the host, with Pillow."""
 
+import contextlib
 import io
 import logging
 import re
-import stat
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from wtflow_jax.data.sample import File, Sample
+from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError
 
 MULTIPLE = 32
 """Sides are multiples of it: the deepest stride of the backbones, on which their grids rest."""
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 """Decoders that are tried, whatever a file is called: others start programs, or are seldom used."""
-LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
-"""Formats of masks: the others blur an edge, and each pixel above zero counts."""
 WINDOW = 1 << 23
 """Pixels of what a backbone is given, at most: some of them are in memory at a time."""
-LONGEST = 1 << 31
-"""Bytes of an image file at most."""
 LARGE = 1 << 25
 """Pixels from which on an image is not decoded beside others."""
 EIGHT_BITS = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)
@@ -37,8 +31,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def read_image(path: File, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Decodes an image and resizes it: bilinear, antialiased where it shrinks.
+def read_image(path: File, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode an image and resize it: bilinear, antialiased where it shrinks.
 
     The file's contents say which of ``FORMATS`` it is. It is turned as its EXIF orientation says.
     Grey is repeated in the three channels, palettes and CMYK become RGB, and what is transparent
@@ -47,29 +41,55 @@ def read_image(path: File, size: tuple[int, int]) -> NDArray[np.uint8]:
 
     Args:
         path: an image file.
-        size: height and width in pixels.
+        size: H and W in pixels.
 
     Returns:
-        uint8 [height, width, 3], RGB.
+        RGB.
 
     Raises:
-        WTFlowError: the file cannot be decoded, or holds values that have no 8-bit reading.
+        WTFlowError: the file cannot be decoded, has several frames, or holds values that have no
+            8-bit reading.
     """
     height, width = size
     return np.array(open_image(path).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def open_image(path: File) -> Image.Image:
-    """Decodes an image, see ``read_image``; RGB, as large as it is stored.
+    """Decode an image, see ``read_image``; RGB, as large as it is stored."""
+    return _to_rgb(path, decode(path))
+
+
+def decode(path: File) -> Image.Image:
+    """Decode an image as it is stored, turned as its EXIF orientation says.
+
+    Raises:
+        WTFlowError: the file cannot be decoded, or has several frames.
+    """
+    with _one_line(path), _opened(path) as image:
+        _load(path, image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
+
+
+def encode(name: str, image: Image.Image) -> bytes:
+    """Return an image of a user's as a file, without loss, of what ``open_image`` makes of it.
+
+    Args:
+        name: for messages.
+        image: stays as it is.
 
     Raises:
         WTFlowError: as ``read_image``.
     """
-    return _to_rgb(path, decode(path))
+    file = io.BytesIO()
+    with _one_line(name):
+        _load(name, image)
+        _to_rgb(name, ImageOps.exif_transpose(image)).save(file, "BMP")
+    return file.getvalue()
 
 
 def is_large(path: File) -> bool:
-    """Whether an image has ``LARGE`` pixels or more; one that cannot be opened has not."""
+    """Return whether an image has ``LARGE`` pixels or more; one that cannot be opened has not."""
     try:
         with _opened(path) as image:
             return image.width * image.height >= LARGE
@@ -78,136 +98,8 @@ def is_large(path: File) -> bool:
         return False
 
 
-def decode(path: File) -> Image.Image:
-    """Decodes an image as it is stored, turned as its EXIF orientation says.
-
-    Raises:
-        WTFlowError: the file cannot be decoded, or has several frames.
-    """
-    try:
-        with _opened(path) as image:
-            if one := _is_one(image):
-                image.load()
-                ImageOps.exif_transpose(image, in_place=True)
-    # Decoders raise whatever a damaged byte leads them to: OSError, SyntaxError, struct.error, ...
-    except Exception as error:
-        raise _undecodable(path, error) from error
-    if not one:
-        raise WTFlowError(
-            f"{path}: has several frames or pages, and which one is meant is not known: save it "
-            "as a file of its own"
-        )
-    return image
-
-
-def read_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The defective pixels of a sample: where any of its masks is above zero.
-
-    Args:
-        sample: its masks must be as large as its image.
-        size: height and width in pixels, reached by nearest neighbour.
-
-    Returns:
-        bool [height, width]; all false for a good image, and for a defect without masks.
-
-    Raises:
-        WTFlowError: a file cannot be decoded, or a mask is not as large as the image.
-    """
-    union = np.zeros(size, bool)
-    for _, values in masks_of(sample):
-        # United after resizing: a nearest neighbour picks the same pixel of each.
-        union |= resize_mask(values > 0, size)
-    return union
-
-
-def masks_of(sample: Sample) -> Iterator[tuple[File, NDArray[Any]]]:
-    """Decodes the masks of a sample, one after another.
-
-    Args:
-        sample: its masks must be as large as its image.
-
-    Yields:
-        Each mask's file and values [image height, image width]; zero is not defective.
-
-    Raises:
-        WTFlowError: as ``read_mask``.
-    """
-    if not sample.masks:
-        return
-    # By decoding, not from the header: an EXIF orientation may stand behind the pixels.
-    width, height = decode(sample.path).size
-    for path in sample.masks:
-        values = read_labels(path)
-        if values.shape != (height, width):
-            raise WTFlowError(
-                f"{path}: a mask of {_text(values.shape)} pixels (height x width) for "
-                f"{sample.path}, which has {height}x{width}: give a mask of the image's size"
-            )
-        yield path, values
-
-
-def read_labels(path: File) -> NDArray[Any]:
-    """Decodes a mask.
-
-    Args:
-        path: an image file; of colours the largest channel counts, and transparent is zero.
-
-    Returns:
-        Its values as stored, bool or integer [height, width].
-
-    Raises:
-        WTFlowError: the file cannot be decoded, or is of a format that blurs edges.
-    """
-    image = decode(path)
-    if image.format not in LOSSLESS or image.info.get("compression") == "jpeg":
-        raise WTFlowError(
-            f"{path}: a mask as {image.format}, which blurs its edges, and each pixel above zero "
-            "is defective: save it as PNG, from what it was drawn in"
-        )
-    # A palette image is a label map: its indices count, not the colours they are shown in.
-    if image.mode != "P" and image.has_transparency_data:
-        image = _over_black(image)
-    values = np.asarray(image)
-    return values.max(axis=-1) if values.ndim == 3 else values
-
-
-def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Resizes a mask by nearest neighbour.
-
-    Args:
-        mask: bool [any height, any width].
-        size: height and width in pixels.
-
-    Returns:
-        bool [height, width].
-    """
-    height, width = size
-    resized = Image.fromarray(mask.astype(np.uint8)).resize(
-        (width, height), Image.Resampling.NEAREST
-    )
-    return np.asarray(resized) > 0
-
-
-def check_sample(sample: Sample) -> float | None:
-    """Decodes an image and its masks.
-
-    Args:
-        sample: any.
-
-    Returns:
-        The share of pixels that one of its masks marks; None where it has none.
-
-    Raises:
-        WTFlowError: as ``read_mask``.
-    """
-    if not sample.masks:
-        decode(sample.path)
-        return None
-    return float(np.logical_or.reduce([values > 0 for _, values in masks_of(sample)]).mean())
-
-
 def parse_size(text: str) -> tuple[int, int]:
-    """Reads an image size.
+    """Return an image size.
 
     Args:
         text: ``512`` (square) or ``512x1280`` (height x width).
@@ -240,49 +132,51 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _opened(path: File) -> Image.Image:
-    if isinstance(path, Path):
-        # A pipe or a device might never end.
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError("not a file")
-        if found.st_size > LONGEST:
-            raise OSError(f"more than {LONGEST >> 30} GiB")
     return Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS)
 
 
-def _is_one(image: Image.Image) -> bool:
-    """Return whether there is one frame; counting those of a TIFF takes their square."""
+def _load(path: File | str, image: Image.Image) -> None:
     # Telephones put what else they have to say of a picture behind it.
-    if image.format == "MPO":
-        return True
-    try:
-        image.seek(1)
-    except EOFError:
+    if image.format != "MPO":
+        # Counting the frames of a TIFF takes their square.
+        with contextlib.suppress(EOFError):
+            image.seek(1)
+            raise WTFlowError(
+                f"{path}: has several frames or pages, and which one is meant is not known: save "
+                "it as a file of its own"
+            )
         image.seek(0)
-        return True
-    return False
+    image.load()
 
 
-def _undecodable(path: File, error: Exception) -> WTFlowError:
-    if isinstance(error, FileNotFoundError):
-        return WTFlowError(f"{path}: no such file: restore it or take it off the list")
-    if isinstance(error, PermissionError):
-        return WTFlowError(f"{path}: may not be read: check its permissions")
-    if isinstance(error, Image.DecompressionBombError):
+@contextlib.contextmanager
+def _one_line(path: File | str) -> Iterator[None]:
+    """Make one line of whatever decoders raise: OSError, SyntaxError, struct.error, ..."""
+    try:
+        yield
+    except WTFlowError:
+        raise
+    except FileNotFoundError as error:
+        raise WTFlowError(f"{path}: no such file: restore it or take it off the list") from error
+    except PermissionError as error:
+        raise WTFlowError(f"{path}: may not be read: check its permissions") from error
+    except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        return WTFlowError(
+        raise WTFlowError(
             f"{path}: has more than {most} million pixels: scale it down, or cut it into several"
-        )
-    if isinstance(error, UnidentifiedImageError):
-        reason = f"none of the formats {', '.join(FORMATS)}"
-    else:
-        # The operating system's messages end with the path: once is enough.
+        ) from error
+    except Exception as error:
         reason = " ".join((str(error) or type(error).__name__).split())
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"none of the formats {', '.join(FORMATS)}"
+        # The operating system's messages end with the path: once is enough.
         reason = reason.replace(f": {str(path)!r}", "")
-    return WTFlowError(f"{path}: cannot be decoded ({reason}): replace the file or remove it")
+        raise WTFlowError(
+            f"{path}: cannot be decoded ({reason}): replace the file or remove it"
+        ) from error
 
 
-def _to_rgb(path: File, image: Image.Image) -> Image.Image:
+def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _grey16(path, image).convert("RGB")
     if image.mode == "F":
@@ -291,7 +185,7 @@ def _to_rgb(path: File, image: Image.Image) -> Image.Image:
         )
     try:
         if image.has_transparency_data:
-            return _over_black(image)
+            return over_black(image)
         # Converting what is RGB would copy it.
         return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
@@ -300,7 +194,7 @@ def _to_rgb(path: File, image: Image.Image) -> Image.Image:
         ) from error
 
 
-def _grey16(path: File, image: Image.Image) -> Image.Image:
+def _grey16(path: File | str, image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise WTFlowError(
@@ -314,10 +208,7 @@ def _grey16(path: File, image: Image.Image) -> Image.Image:
     return Image.fromarray(eight)
 
 
-def _over_black(image: Image.Image) -> Image.Image:
+def over_black(image: Image.Image) -> Image.Image:
+    """Return an image as RGB, what is transparent laid over black."""
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]}x{shape[1]}"

@@ -1,12 +1,13 @@
-"""What every reader returns."""
+"""What every reader returns: files, samples, categories."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 
 @runtime_checkable
 class File(Protocol):
-    """An image or mask: a ``Path``, or a record of a prepared data set; its text names it."""
+    """An image or mask; its text names it. A ``Path``, ``Held``, or a record of prepared data."""
 
     @property
     def stem(self) -> str:
@@ -14,8 +15,34 @@ class File(Protocol):
         ...
 
     def read_bytes(self) -> bytes:
-        """Return its contents."""
+        """Return its contents, an encoded image."""
         ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """An image that was handed over in memory.
+
+    Attributes:
+        name: what messages call it: ``image 3``.
+        image: encoded, without loss; what it was made of may change.
+    """
+
+    name: str
+    image: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return its name."""
+        return self.name
+
+    @property
+    def stem(self) -> str:
+        """Its name."""
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded image."""
+        return self.image
 
 
 class Sample(NamedTuple):

@@ -6,24 +6,23 @@ gives, in the same order; their paths are ``StoredFile``, which read single reco
 not needed; tensorflow-datasets is, and is imported by ``tfds_builders`` alone, when first used.
 """
 
-import contextlib
 import errno
-import fcntl
-import os
+import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from wtflow_jax.data.layouts import find
+from wtflow_jax.data.layouts import LAYOUTS
 from wtflow_jax.data.sample import Category, Sample, Saturation
-from wtflow_jax.support import untrusted
+from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import alone
 
-Advance = Callable[[int, int], None]
-
+VERSION = "1.0.0"
+"""Directory of a prepared category: raise it when the same files would be stored otherwise."""
 INSTALL = (
     "tensorflow-datasets is not installed, or not whole ({}): "
     'pip install -e ".[tfds]" -c constraints.txt in a clone of this repository'
@@ -43,7 +42,7 @@ class StoredFile:
     load: Callable[[], bytes] = field(compare=False, repr=False)
 
     def __str__(self) -> str:
-        """Its name."""
+        """Return its name."""
         return self.name
 
     @property
@@ -52,7 +51,7 @@ class StoredFile:
         return PurePath(self.name).stem
 
     def read_bytes(self) -> bytes:
-        """The file as it was published.
+        """Return the file as it was published.
 
         Raises:
             OSError: its record cannot be read.
@@ -65,132 +64,96 @@ class StoredFile:
             raise OSError(errno.EIO, reason, str(self)) from error
 
 
-def prepare(
-    layout: str,
-    root: Path,
-    data_dir: Path,
-    name: str,
-    advance: Advance = lambda done, total: None,
-) -> bool:
-    """Stores a category of a data set under ``data_dir/LAYOUT/CATEGORY/VERSION``.
+def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = untracked) -> bool:
+    """Store a category of a data set under ``data_dir/LAYOUT/CATEGORY/VERSION``.
 
-    It appears there complete or not at all. What an earlier call left unfinished, because it was
-    killed, is deleted.
+    It appears there complete or not at all; what a killed call left unfinished is deleted.
 
     Args:
         layout: a key of ``LAYOUTS``.
         root: the data set's directory, as published.
         data_dir: where prepared data sets are kept; made if missing.
         name: the category.
-        advance: called with the number of images stored, and of how many.
+        track: shows progress.
 
     Returns:
         Whether it was stored; False where it had been.
 
     Raises:
         WTFlowError: tensorflow-datasets is not installed; the layout's reader does not read the
-            category; one prepared before is of other files; a file cannot be read or written;
-            another process is preparing the category.
+            category; one prepared before is of other files; it cannot be written; another process
+            is preparing it.
     """
     builders = _builders()
-    category = find(layout).open_category(root, name)
-    directory = data_dir / layout / name / builders.VERSION
-    if directory.is_dir():
+    category = LAYOUTS.find(layout).open_category(root, name)
+    directory = data_dir / layout / name
+    if (directory / VERSION).is_dir():
         if _metadata(directory) != builders.metadata(category, root):
             raise WTFlowError(
-                f"{directory}: was prepared from other files than those of {root}: "
-                "delete it, or give another --data-dir"
+                f"{directory}: was prepared from other files than those of {root}: delete it, or "
+                "give another --data-dir"
             )
         return False
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(directory.parent):
-            for unfinished in directory.parent.glob("incomplete.*"):
+        with alone(directory):
+            for unfinished in directory.glob("incomplete.*"):
                 shutil.rmtree(unfinished)
-            builders.store(layout, root, data_dir, name, advance)
+            builders.store(layout, root, data_dir, name, track)
     except WTFlowError:
         raise
-    except OSError as error:
-        # TFDS raises another one over that of a file it reads, and leaves its name away.
-        first = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        where = first.filename or directory
-        raise WTFlowError(f"{where}: {_one_line(first)}; {name} is not prepared") from error
-    # What array_record, protobuf and TFDS raise has no type in common.
+    # What array_record, protobuf and TFDS raise has no type in common; TFDS raises one over it.
     except Exception as error:
-        raise WTFlowError(f"{directory}: cannot be prepared: {_one_line(error)}") from error
-    finally:
-        for empty in (directory.parent, directory.parents[1]):
-            with contextlib.suppress(OSError):
-                empty.rmdir()
+        reason = _one_line(error.__cause__ or error)
+        raise WTFlowError(f"{directory}: cannot be prepared: {reason}") from error
     return True
 
 
 def categories(data_dir: Path, layout: str) -> tuple[str, ...]:
-    """Names of the prepared categories; tensorflow-datasets is not needed for it.
-
-    Args:
-        data_dir: as given to ``prepare``.
-        layout: a key of ``LAYOUTS``.
-
-    Returns:
-        Sorted names, at least one.
+    """Return the names of the prepared categories; tensorflow-datasets is not needed for it.
 
     Raises:
         WTFlowError: no such layout, or none of its categories is prepared there.
     """
-    find(layout)
-    found = (data_dir / layout).glob("*/[0-9]*/dataset_info.json")
-    names = sorted({path.parents[1].name for path in found})
+    LAYOUTS.find(layout)
+    found = (data_dir / layout).glob(f"*/{VERSION}/dataset_info.json")
+    names = sorted(path.parents[1].name for path in found)
     if not names:
-        what = "no category" if (data_dir / layout).is_dir() else "nothing"
         raise WTFlowError(
-            f"{data_dir / layout}: {what} prepared there: "
-            f"run python -m wtflow_jax.data prepare {layout} ROOT --data-dir {data_dir}"
+            f"{data_dir / layout}: no category prepared there: "
+            f"run python -m wtflow_jax.datasets prepare {layout} ROOT --data-dir {data_dir}"
         )
     return tuple(names)
 
 
 def open_category(data_dir: Path, name: str, layout: str) -> Category:
-    """Lists a prepared category's images; none is read.
-
-    Args:
-        data_dir: as given to ``prepare``.
-        name: the category.
-        layout: a key of ``LAYOUTS``.
+    """List a prepared category's images, as its layout's reader did; none is read.
 
     Returns:
-        As the layout's reader of the original data; paths and masks are ``StoredFile``.
+        Samples whose paths and masks are ``StoredFile``.
 
     Raises:
-        WTFlowError: tensorflow-datasets is not installed; as ``categories``; no such category; it
-            is of another version, or damaged.
+        WTFlowError: as ``categories``; tensorflow-datasets is not installed; no such category; it
+            is damaged.
     """
     builders = _builders()
     known = categories(data_dir, layout)
-    parent = data_dir / layout / name
-    directory = parent / builders.VERSION
-    again = f"delete {parent} and prepare it again"
+    directory = data_dir / layout / name
     if name not in known:
-        raise WTFlowError(f"{parent}: not prepared: prepare it, or take one of {', '.join(known)}")
-    if not directory.is_dir():
-        versions = ", ".join(
-            sorted(path.parent.name for path in parent.glob("[0-9]*/dataset_info.json"))
+        raise WTFlowError(
+            f"{directory}: not prepared: prepare it, or take one of {', '.join(known)}"
         )
-        raise WTFlowError(f"{parent}: of version {versions}, not {builders.VERSION}: {again}")
+    described = _metadata(directory)
     try:
-        described = _metadata(directory)
         splits = {
-            split: _samples(directory, split, name, entries)
+            split: _samples(directory, builders.records(layout, data_dir, name, split), entries)
             for split, entries in described["splits"].items()
         }
         saturations = {
             int(value): Saturation(float(threshold), bool(relative))
             for value, (threshold, relative) in described["saturations"].items()
         }
-    except WTFlowError:
-        raise
     except Exception as error:
-        raise WTFlowError(f"{directory}: not as prepared ({_one_line(error)}): {again}") from error
+        raise _damaged(directory, error) from error
     train, test = splits.get("train", ()), splits.get("test", ())
     return Category(name, train, test, splits.get("validation", ()), saturations)
 
@@ -203,37 +166,24 @@ def _builders() -> Any:
     return tfds_builders
 
 
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Lets one process at a time in; the system takes the lock off a process that is killed."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise WTFlowError(f"{directory}: another process is preparing it: wait for it") from error
-    finally:
-        os.close(descriptor)
-
-
 def _metadata(directory: Path) -> dict[str, Any]:
-    path = directory / "metadata.json"
     try:
-        return untrusted.parse(path.read_bytes())
+        return json.loads((directory / VERSION / "metadata.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise WTFlowError(
-            f"{path}: cannot be read ({_one_line(error)}): delete {directory} and prepare it again"
-        ) from error
+        raise _damaged(directory, error) from error
 
 
-def _samples(
-    directory: Path, split: str, name: str, entries: Sequence[dict[str, Any]]
-) -> tuple[Sample, ...]:
-    read = _reader(directory, split, len(entries))
+def _samples(directory: Path, records: Any, entries: list[dict[str, Any]]) -> tuple[Sample, ...]:
+    if len(records) != len(entries):
+        raise ValueError(f"{len(records)} records instead of {len(entries)}")
+
+    def read(record: int, mask: int | None) -> bytes:
+        example = records[record]
+        return example["image"] if mask is None else example["masks"][mask]
 
     def stored(path: str, record: int, mask: int | None = None) -> StoredFile:
-        label = f"{directory.parent}#{path.removeprefix(f'{name}/')}"
-        return StoredFile(label, partial(read, record, mask))
+        name = f"{directory}#{path.removeprefix(f'{directory.name}/')}"
+        return StoredFile(name, partial(read, record, mask))
 
     return tuple(
         Sample(
@@ -246,22 +196,11 @@ def _samples(
     )
 
 
-def _reader(directory: Path, split: str, count: int) -> Callable[[int, int | None], bytes]:
-    """Reads the image of a record, or one of its masks; files are opened by the first read."""
-    source = _builders().records(directory, split)
-    if len(source) != count:
-        raise WTFlowError(
-            f"{directory}: {len(source)} records of {split} instead of {count}: "
-            f"delete {directory} and prepare it again"
-        )
-
-    def read(index: int, mask: int | None) -> bytes:
-        example = source[index]
-        return example["image"] if mask is None else example["masks"][mask]
-
-    return read
+def _damaged(directory: Path, error: Exception) -> WTFlowError:
+    return WTFlowError(
+        f"{directory}: not as prepared ({_one_line(error)}): delete it and prepare it again"
+    )
 
 
 def _one_line(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    return " ".join((str(error) or type(error).__name__).split())

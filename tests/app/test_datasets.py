@@ -1,3 +1,5 @@
+"""``python -m wtflow_jax.datasets``."""
+
 import shutil
 import subprocess
 import sys
@@ -6,8 +8,8 @@ import pytest
 import trees
 from conftest import shared
 from raising import fails
-
 from wtflow_jax.data.__main__ import main
+
 from wtflow_jax.data.check import Row, check
 from wtflow_jax.data.layouts import LAYOUTS, Counts
 

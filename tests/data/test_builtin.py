@@ -1,3 +1,5 @@
+"""The built-in category: the same pixels everywhere, exact masks, made once."""
+
 import hashlib
 import threading
 from collections import Counter
@@ -101,11 +103,18 @@ def test_builtin_made_by_two_at_once(root, tmp_path):
     assert pixels(roots[0]) == pixels(root)
 
 
-def test_builtin_with_files_missing_or_nowhere_to_write(tmp_path):
+def test_builtin_that_was_killed_is_made_anew(root, tmp_path):
+    (tmp_path / "unfinished-1" / "texture").mkdir(parents=True)
+    (tmp_path / "unfinished-1" / "texture" / "half.png").touch()
+    assert pixels(generate(tmp_path)) == pixels(root)
+    assert [p.name for p in tmp_path.iterdir()] == [root.name]
+
+
+def test_builtin_with_files_missing_or_a_file_in_its_place(tmp_path):
     copy = generate(tmp_path)
     (copy / "texture" / "train" / "good" / "007.png").unlink()
     with fails(str(copy), "159 of 160", "delete this directory"):
         generate(tmp_path)
     (tmp_path / "file").touch()
-    with fails("file", "cannot write", "give a directory"):
-        generate(tmp_path / "file" / "cache")
+    with fails("file", "give a directory"):
+        generate(tmp_path / "file")

@@ -1,15 +1,19 @@
 """Images of any size as windows, and maps back: what comes back is where it was."""
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import rubbish
 import trees
 from PIL import Image
+from raising import fails
 
-from wtflow_jax import data as datasets
-from wtflow_jax.data import framing
+from wtflow_jax.data import framing, open_image, read_image
 from wtflow_jax.data.framing import Framing
+from wtflow_jax.data.images import is_large
 from wtflow_jax.support import threads
 
 
@@ -19,8 +23,8 @@ def image(height, width):
 
 def test_of_the_windows_aspect_it_is_the_preprocessing_of_training(tmp_path):
     path = trees.write(tmp_path / "a.png", trees.picture(1, 90, 135))
-    framed = framing.frame(datasets.open_image(path), Framing((64, 96)))
-    np.testing.assert_array_equal(framed.windows[0], datasets.read_image(path, (64, 96)))
+    framed = framing.frame(open_image(path), Framing((64, 96)))
+    np.testing.assert_array_equal(framed.windows[0], read_image(path, (64, 96)))
     assert framed.size == (64, 96)
 
 
@@ -96,3 +100,45 @@ def test_what_cannot_be_decoded_comes_in_its_turn(tmp_path):
         # Not more at a time than are decoded ahead.
         assert len(taken) <= i + 1 + threads.AHEAD
     assert i == 39
+
+
+def test_large_images_are_decoded_in_their_turn(tmp_path, monkeypatch):
+    """At most one at a time, however many are taken ahead."""
+    monkeypatch.setattr("wtflow_jax.data.images.LARGE", 64 * 64)
+    paths = [trees.write(tmp_path / f"{i}.png", trees.picture(i)) for i in range(9)]
+    decoded = []
+    monkeypatch.setattr(
+        "wtflow_jax.data.framing.open_image",
+        lambda path: (decoded.append(path), open_image(path))[1],
+    )
+    for i, (path, _) in enumerate(framing.framed(paths, Framing((64, 64)))):
+        assert path == paths[i]
+        assert decoded == paths[: i + 1]
+    assert is_large(paths[0])
+    assert not is_large(tmp_path / "nowhere.png")
+
+
+def test_windows_of_any_aspect():
+    for aspect in (1e-9, 1 / 3000, 1.0, 3000.0, 1e9):
+        height, width = framing.size_for(512 * 512, aspect)
+        assert min(height, width) >= 32
+        assert height * width <= 1.3 * 512 * 512
+    with fails("1000x1000 pixels are", "windows of 512x512", "smaller --overlap"):
+        framing.frame(Image.new("RGB", (1000, 1000)), Framing((512, 512), 511))
+
+
+def test_one_limit_of_pixels_and_no_warning(tmp_path):
+    path = rubbish.bombs(tmp_path)["black.png"]
+    with fails("black.png: has more than 178 million pixels: scale it down"):
+        open_image(path)
+    # Pillow warns of these, and of some that are damaged.
+    path.write_bytes(rubbish.png(10_000, 10_000, bytes(10_000 * 1251), depth=1))
+    rubbish.undecodable(tmp_path)
+    code = "import sys; from wtflow_jax.data import Framed, Framing, find, framed\n"
+    code += "for _, found in framed(find(sys.argv[1:]), Framing((32, 32))):\n"
+    code += "    print(found.size if isinstance(found, Framed) else found)"
+    command = [sys.executable, "-W", "default", "-c", code, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.count("(32, 32)") == 1
+    assert "head.JPEG.jpg: cannot be decoded" in done.stdout

@@ -1,30 +1,21 @@
-"""Reader for MVTec LOCO: several masks an image, and how much of each defect must be found."""
+"""MVTec LOCO AD: several masks an image, and how much of each defect must be found."""
 
+import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool
 
-from wtflow_jax.data.files import (
-    GOOD,
-    by_stem,
-    categories_in,
-    choose,
-    files,
-    good,
-    has_split,
-    images,
-    kinds,
-    without_mask,
-)
-from wtflow_jax.data.images import masks_of, resize_mask
+from wtflow_jax.data.files import by_name, categories_in, files, has_split, without_mask
+from wtflow_jax.data.layouts import LAYOUTS, Counts, Layout
+from wtflow_jax.data.layouts.mvtec import by_kind
+from wtflow_jax.data.masks import masks_of, resize_mask
 from wtflow_jax.data.sample import Category, Sample, Saturation
-from wtflow_jax.support import untrusted
 from wtflow_jax.support.errors import WTFlowError
 
-LAYOUT = "CATEGORY/train/good and CATEGORY/test/{good,logical_anomalies,structural_anomalies}"
 CONFIG = "defects_config.json"
 MOST = 1 << 31
 """Pixels that a saturation may be at most."""
@@ -34,63 +25,34 @@ class Defect(NamedTuple):
     """One annotated region of an image; with the image's index it is a ``metrics.Region``.
 
     Attributes:
-        mask: its pixels, bool [height, width]; at least one.
+        mask: its pixels, at least one.
         saturation: how many of them count as the whole, above zero; may be a fraction.
     """
 
-    mask: NDArray[np.bool_]
+    mask: Bool[np.ndarray, "H W"]
     saturation: float
 
 
-def categories(root: Path) -> tuple[str, ...]:
-    """Names of the categories in a data set.
+def read(root: Path, name: str) -> Category:
+    """List a category, with the saturations of ``defects_config.json``."""
+    category = root / name
 
-    Args:
-        root: the directory that holds one directory a category.
-
-    Returns:
-        Sorted names of the directories laid out as MVTec LOCO is.
-
-    Raises:
-        WTFlowError: no such directory, no category in it, or it is itself a category.
-    """
-    return categories_in(root, has_split, LAYOUT)
-
-
-def open_category(root: Path, name: str) -> Category:
-    """Lists one category's images; no image is opened.
-
-    Args:
-        root: the directory that holds one directory a category.
-        name: the category.
-
-    Returns:
-        Training, test and validation samples, and the saturation of each defect.
-
-    Raises:
-        WTFlowError: as ``categories``; no such category; no training images; no test images; a
-            defective image without masks; ``defects_config.json`` cannot be read as published.
-    """
-    category = choose(root, name, categories(root))
-    train = good(images(category / "train" / GOOD, "training images"))
-    test: list[Sample] = []
-    for kind in kinds(category):
-        paths = images(kind, "test images")
-        if kind.name == GOOD:
-            test += good(paths)
-            continue
-        for path in by_stem(paths).values():
-            directory = category / "ground_truth" / kind.name / path.stem
+    def masked(kind: Path, paths: list[Path]) -> list[Sample]:
+        samples = []
+        for stem, path in by_name(paths).items():
+            directory = category / "ground_truth" / kind.name / stem
             masks = files(directory)
             if not masks:
                 raise without_mask(path, directory / "000.png")
-            test.append(Sample(path, 1, kind.name, tuple(masks)))
-    validation = good(files(category / "validation" / GOOD))
-    return Category(name, train, tuple(test), validation, read_saturations(category / CONFIG))
+            samples.append(Sample(path, 1, kind.name, tuple(masks)))
+        return samples
+
+    listed = by_kind(category, masked)
+    return listed._replace(saturations=read_saturations(category / CONFIG))
 
 
 def read_saturations(path: Path) -> dict[int, Saturation]:
-    """Reads ``defects_config.json``.
+    """Read ``defects_config.json``.
 
     Args:
         path: a list of objects with ``pixel_value``, ``saturation_threshold`` and
@@ -103,7 +65,7 @@ def read_saturations(path: Path) -> dict[int, Saturation]:
         WTFlowError: it cannot be read, or is something else.
     """
     try:
-        return dict(map(_entry, untrusted.parse(path.read_bytes())))
+        return dict(map(_entry, json.loads(path.read_bytes())))
     # KeyError and TypeError: other fields, or no list of objects at all.
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
@@ -113,10 +75,24 @@ def read_saturations(path: Path) -> dict[int, Saturation]:
         ) from error
 
 
+def _entry(fields: Mapping[str, Any]) -> tuple[int, Saturation]:
+    value = fields["pixel_value"]
+    threshold = fields["saturation_threshold"]
+    relative = fields["relative_saturation"]
+    if not (isinstance(value, int) and 1 <= value <= 255):
+        raise ValueError(f"pixel_value {value!r} is not in 1 to 255")
+    if not isinstance(relative, bool):
+        raise ValueError(f"relative_saturation {relative!r} is neither true nor false")
+    most = 1 if relative else MOST
+    if not isinstance(threshold, int | float) or not 0 < threshold <= most:
+        raise ValueError(f"saturation_threshold {threshold!r} is no share or number of pixels")
+    return value, Saturation(float(threshold), relative)
+
+
 def regions(
     sample: Sample, size: tuple[int, int], saturations: Mapping[int, Saturation]
 ) -> list[Defect]:
-    """Each mask of an image at another size, with its saturation there (MVTec LOCO, Sec. 4).
+    """Return each mask of an image at another size, with its saturation there (LOCO, Sec. 4).
 
     A relative saturation is a share of the defect's area; an absolute one is in pixels of the
     mask as published, so it shrinks or grows with the image, and is at most the defect's area.
@@ -158,15 +134,25 @@ def regions(
     return found
 
 
-def _entry(fields: Mapping[str, Any]) -> tuple[int, Saturation]:
-    value = fields["pixel_value"]
-    threshold = fields["saturation_threshold"]
-    relative = fields["relative_saturation"]
-    if not (isinstance(value, int) and 1 <= value <= 255):
-        raise ValueError(f"pixel_value {value!r} is not in 1 to 255")
-    if not isinstance(relative, bool):
-        raise ValueError(f"relative_saturation {relative!r} is neither true nor false")
-    most = 1 if relative else MOST
-    if not isinstance(threshold, int | float) or not 0 < threshold <= most:
-        raise ValueError(f"saturation_threshold {threshold!r} is no share or number of pixels")
-    return value, Saturation(float(threshold), relative)
+# Logical and structural anomalies together. The paper counts 354 and 59 of splicing_connectors;
+# the archive holds 360 and 60.
+LAYOUTS.add("mvtec_loco")(
+    Layout(
+        "MVTec LOCO AD",
+        "Bergmann et al., IJCV 2022",
+        partial(
+            categories_in,
+            is_category=has_split,
+            looks="CATEGORY/train/good and CATEGORY/test/{good,logical_anomalies,"
+            "structural_anomalies}",
+        ),
+        read,
+        {
+            "breakfast_box": Counts(351, 102, 83 + 90, 62),
+            "juice_bottle": Counts(335, 94, 142 + 94, 54),
+            "pushpins": Counts(372, 138, 91 + 81, 69),
+            "screw_bag": Counts(360, 122, 137 + 82, 60),
+            "splicing_connectors": Counts(360, 119, 108 + 85, 60),
+        },
+    )
+)

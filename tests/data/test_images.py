@@ -1,13 +1,16 @@
+"""Decoding: one right reading, or one line."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rubbish
 import trees
 from PIL import Image
 from raising import fails
 
-from wtflow_jax.data import Sample, parse_size, read_image, read_mask
-from wtflow_jax.data.images import check_sample
+from wtflow_jax.data import Sample, open_image, parse_size, read_image, read_mask
+from wtflow_jax.data.masks import read_labels
 
 
 def test_colour_resized_to_height_by_width(tmp_path):
@@ -121,67 +124,6 @@ def test_damaged_files(tmp_path, name):
         read_image(path, (64, 64))
 
 
-# Masks
-
-
-def test_mask_of_a_good_image_is_empty_and_no_file_is_opened():
-    mask = read_mask(Sample(Path("absent.png"), 0, "good"), (32, 64))
-    assert mask.dtype == bool
-    assert mask.shape == (32, 64)
-    assert not mask.any()
-
-
-def test_masks_are_united_and_resized_by_nearest(tmp_path):
-    image = trees.write(tmp_path / "a.png", trees.picture(0, 32, 64))
-    first, second = np.zeros((32, 64), bool), np.zeros((32, 64), np.uint8)
-    first[2:5, 10:30] = True
-    # Label maps count from one: no threshold at 128.
-    second[20:, 50:] = 1
-    masks = trees.write(tmp_path / "m.png", first), trees.write(tmp_path / "n.png", second)
-    sample = Sample(image, 1, "dent", masks)
-    united = first | (second > 0)
-    result = read_mask(sample, (32, 64))
-    assert result.dtype == bool
-    np.testing.assert_array_equal(result, united)
-    larger = np.repeat(np.repeat(united, 3, axis=0), 2, axis=1)
-    np.testing.assert_array_equal(read_mask(sample, (96, 128)), larger)
-
-
-def test_masks_in_other_modes(tmp_path):
-    marked = np.zeros((32, 64), bool)
-    marked[4:7, 9:40] = True
-    path = trees.write(tmp_path / "a.png", trees.picture(0, 32, 64))
-    rgba = np.zeros((32, 64, 4), np.uint8)
-    rgba[..., 3] = 255
-    rgba[marked, 2] = 255
-    cut_out = np.full((32, 64, 4), 255, np.uint8)
-    cut_out[..., 3] = np.where(marked, 255, 0)
-    modes = {
-        "rgb": rgba[..., :3],
-        "opaque": rgba,
-        "cut_out": cut_out,
-        "16": marked.astype(np.uint16) * 300,
-    }
-    for name, pixels in modes.items():
-        mask = trees.write(tmp_path / f"{name}.png", pixels)
-        np.testing.assert_array_equal(read_mask(Sample(path, 1, "x", (mask,)), (32, 64)), marked)
-    palette = Image.fromarray(marked.astype(np.uint8)).convert("P")
-    palette.putpalette([0, 0, 0, 0, 0, 0])
-    palette.save(tmp_path / "p.png")
-    sample = Sample(path, 1, "x", (tmp_path / "p.png",))
-    np.testing.assert_array_equal(read_mask(sample, (32, 64)), marked)
-
-
-def test_mask_of_another_size(tmp_path):
-    image = trees.write(tmp_path / "a.png", trees.picture(0, 32, 64))
-    mask = trees.write(tmp_path / "m.png", np.ones((64, 32), bool))
-    with fails("m.png", "64x32", r"a\.png", "32x64"):
-        read_mask(Sample(image, 1, "dent", (mask,)), (32, 64))
-    mask.write_bytes(b"")
-    with fails("m.png", "cannot be decoded"):
-        read_mask(Sample(image, 1, "dent", (mask,)), (32, 64))
-
-
 def test_parse_size():
     assert parse_size("512") == (512, 512)
     assert parse_size("512x1280") == (512, 1280)
@@ -201,9 +143,6 @@ def test_size_off_the_grid():
         parse_size("0")
 
 
-# What is read from
-
-
 def test_bytes_are_read_through_the_path(tmp_path, monkeypatch):
     path = trees.write(tmp_path / "a.png", trees.picture(3))
     content = path.read_bytes()
@@ -213,16 +152,33 @@ def test_bytes_are_read_through_the_path(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_image(path, (64, 64)), trees.picture(9))
 
 
-def test_a_sample_is_decoded_to_the_last_pixel(tmp_path):
-    path = trees.write(tmp_path / "a.png", trees.picture(1))
-    mask = trees.write(tmp_path / "mask.png", trees.defect(1)[1])
-    good, bad = Sample(path, 0, "good"), Sample(path, 1, "dent", (mask,))
-    check_sample(good)
-    check_sample(bad)
-    small = trees.write(tmp_path / "small.png", trees.defect(1)[1][:9])
-    with fails("small.png", "a mask of 9x", "give a mask of the image's size"):
-        check_sample(bad._replace(masks=(small,)))
-    path.write_bytes(path.read_bytes()[:60])
-    for sample in (good, bad):
-        with fails("a.png", "cannot be decoded"):
-            check_sample(sample)
+def test_images_that_cannot_be_read_are_one_line_each(tmp_path):
+    found = rubbish.undecodable(tmp_path / "a") | rubbish.bombs(tmp_path / "b")
+    for name, path in (found | rubbish.frames(tmp_path / "c")).items():
+        with fails(name):
+            open_image(path)
+        # A mask may have such values.
+        if name not in ("float.tif", "far.tif"):
+            with fails(name):
+                read_labels(path)
+
+
+def test_several_frames_are_refused_and_telephones_have_one(tmp_path):
+    for path in rubbish.frames(tmp_path).values():
+        with fails("has several frames or pages", "save it as a file of its own"):
+            open_image(path)
+    assert open_image(rubbish.odd(tmp_path)["telephone.jpg"]).size == (64, 64)
+
+
+def test_unusual_images_have_a_right_reading(tmp_path):
+    shapes = {"one.png": (1, 1), "long.png": (10, 30_000), "high.png": (30_000, 10)}
+    for name, path in rubbish.odd(tmp_path).items():
+        image = open_image(path)
+        assert image.mode == "RGB"
+        assert (image.height, image.width) == shapes.get(name, (64, 64))
+        close = "wrongly", "alpha", "telephone"
+        if any(word in name for word in close):
+            difference = np.asarray(image).astype(int) - trees.picture(5)
+            assert np.abs(difference).mean() < 5, name
+    turned = read_image(tmp_path / "turned.jpg", (64, 64)).astype(int)
+    assert np.abs(turned - np.rot90(trees.picture(5), -1)).mean() < 5

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import trees
 from raising import fails
+from wtflow_jax.data.__main__ import main
 
 import mvtec
 import wtflow_jax.data
@@ -26,7 +27,6 @@ from wtflow_jax.data import (
     regions,
     tfds,
 )
-from wtflow_jax.data.__main__ import main
 from wtflow_jax.lab import common
 
 library = pytest.importorskip("tensorflow_datasets")

@@ -1,0 +1,85 @@
+"""``python -m wtflow_jax.datasets``: check a data set, or prepare it for TensorFlow Datasets."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from wtflow_jax.data import tfds
+from wtflow_jax.data.check import Row, check
+from wtflow_jax.data.layouts import LAYOUTS, PREPARED, Layout
+from wtflow_jax.support import console
+from wtflow_jax.support.errors import shown
+
+app = tyro.extras.SubcommandApp()
+Name = Annotated[Positional[str], arg(metavar="NAME", help=", ".join(LAYOUTS))]
+Root = Annotated[Positional[Path], arg(metavar="ROOT", help="the directory it was unpacked into")]
+Some = Annotated[tuple[str, ...], arg(help="which of them; left out: all")]
+Place = Annotated[Path, arg(help="where prepared data sets are kept")]
+
+
+@app.command(name="check")
+def _check(layout: Name, root: Root, categories: Some = ()) -> int:
+    """Compare a data set with what was published, and decode each of its files."""
+    known = LAYOUTS.find(layout)
+    # What cannot be read at all is said before there are bars.
+    known.categories(root)
+    with console.bars() as track:
+        rows = check(layout, root, categories, track)
+    out = Console(highlight=False)
+    out.print(_table(rows, known.title))
+    for line in (*(problem for row in rows for problem in row.problems), _closing(rows, known)):
+        out.print(shown(line), markup=False, soft_wrap=True)
+    return 0 if all(row.complete for row in rows) else 1
+
+
+@app.command(name="prepare")
+def _prepare(layout: Name, root: Root, data_dir: Place, categories: Some = ()) -> int:
+    """Store a data set for TensorFlow Datasets: few large files, which experiments read as well.
+
+    They do so by --data tfds:NAME --root DATA_DIR.
+    """
+    known = LAYOUTS.find(layout)
+    names = dict.fromkeys(categories or known.categories(root))
+    with console.bars() as track:
+        for name in names:
+            if not tfds.prepare(layout, root, data_dir, name, track):
+                track(f"{name}: was there", 1)()
+    line = f"{known.title}: {', '.join(names)}: take --data {PREPARED}{layout} --root {data_dir}"
+    Console(highlight=False).print(shown(line), markup=False, soft_wrap=True)
+    return 0
+
+
+def _table(rows: Iterable[Row], title: str) -> Table:
+    view = Table(title=title)
+    for heading in ("category", "split"):
+        view.add_column(heading, no_wrap=True)
+    for heading in ("found", "published"):
+        view.add_column(heading, justify="right")
+    view.add_column("verdict")
+    for row in rows:
+        counts = ["" if count is None else str(count) for count in (row.found, row.published)]
+        # Brackets in a path are no markup.
+        view.add_row(escape(shown(row.category)), row.split, *counts, escape(row.verdict))
+    return view
+
+
+def _closing(rows: list[Row], layout: Layout) -> str:
+    amiss = list(dict.fromkeys(row.category for row in rows if not row.complete))
+    if amiss:
+        return f"{layout.title}: not complete: see {', '.join(amiss)}"
+    if layout.published:
+        return f"{layout.title}: complete, as published ({layout.source})"
+    found = ", ".join(f"{row.found} {row.split}" for row in rows)
+    return f"{layout.title}: nothing is published to compare with; found {found}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a subcommand and return the exit status: 0 complete, 1 not complete or not readable."""
+    prog = "python -m wtflow_jax.datasets"
+    return console.status(lambda: app.cli(args=list(arguments), prog=prog))

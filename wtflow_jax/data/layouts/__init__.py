@@ -1,0 +1,104 @@
+"""The data sets: a file each, which enters itself into the table ``LAYOUTS``."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from wtflow_jax.data.sample import Category
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.parts import Parts
+
+PREPARED = "tfds:"
+"""Before a layout's name: the data set as ``tfds.prepare`` has stored it."""
+
+
+class Counts(NamedTuple):
+    """Images of a category.
+
+    Attributes:
+        train: good images to train on.
+        test_good: good test images.
+        test_defective: defective test images.
+        validation: further good images.
+    """
+
+    train: int
+    test_good: int
+    test_defective: int
+    validation: int = 0
+
+
+class Layout(NamedTuple):
+    """A data set as published: where its images are, and how many there should be.
+
+    Attributes:
+        title: its name in print.
+        source: who published it.
+        categories: ``categories(root)`` of the data set's directory returns the names of its
+            categories, sorted, at least one. It raises WTFlowError: no such directory, none in it,
+            or a category in its place.
+        read: ``read(root, name)`` lists the images of one of these, each kind sorted by file name;
+            none is decoded. It raises WTFlowError: no images where some should be, a defective one
+            without mask (but in ``folder``), or it is not known which mask is whose.
+        published: the images of each category; empty where nothing is published.
+    """
+
+    title: str
+    source: str
+    categories: Callable[[Path], tuple[str, ...]]
+    read: Callable[[Path, str], Category]
+    published: Mapping[str, Counts] = {}
+
+    def open_category(self, root: Path, name: str) -> Category:
+        """Return the images of a category.
+
+        Raises:
+            WTFlowError: as ``categories`` and ``read``; no such category.
+        """
+        known = self.categories(root)
+        if name not in known:
+            path = root / name
+            found = "not laid out as a category" if path.is_dir() else "no such category"
+            raise WTFlowError(f"{path}: {found}: choose one of {', '.join(known)}")
+        return self.read(root, name)
+
+
+LAYOUTS: Parts[Layout] = Parts("data", __name__)
+"""By the name that a user gives."""
+
+
+def categories(root: Path, layout: str = "mvtec_ad") -> tuple[str, ...]:
+    """Return the names of the categories in a data set, see ``Layout``.
+
+    Args:
+        root: the data set's directory, as published; for ``tfds:LAYOUT`` the directory it was
+            prepared into (``tfds.prepare``).
+        layout: a key of ``LAYOUTS``, alone or after ``tfds:``.
+
+    Raises:
+        WTFlowError: no such layout, or the directory is not laid out so.
+    """
+    if layout.startswith(PREPARED):
+        from wtflow_jax.data import tfds
+
+        return tfds.categories(root, layout.removeprefix(PREPARED))
+    return LAYOUTS.find(layout).categories(root)
+
+
+def open_category(root: Path, name: str, layout: str = "mvtec_ad") -> Category:
+    """Return the images of a category: ``Layout.open_category``, or what of it was prepared.
+
+    Args:
+        root: as for ``categories``.
+        name: the category.
+        layout: as for ``categories``.
+
+    Raises:
+        WTFlowError: as ``Layout.open_category``; no such layout; tensorflow-datasets is needed and
+            not installed.
+    """
+    if layout.startswith(PREPARED):
+        from wtflow_jax.data import tfds
+
+        return tfds.open_category(root, name, layout.removeprefix(PREPARED))
+    return LAYOUTS.find(layout).open_category(root, name)

@@ -1,0 +1,84 @@
+"""A directory of images, as a user has it.
+
+Good images are anywhere in ``good``, or, where there is no directory with images, in the root
+itself. A fifth of them tests (at least one, but never the only one; ``files.hold_out`` says which),
+the others train. Every other directory with images is a kind of defect. ``masks/DEFECT`` may hold
+masks at the same relative paths, with or without ``_mask`` after the name, as PNG, BMP or TIFF; a
+defective image without mask has none.
+"""
+
+from pathlib import Path
+
+from wtflow_jax.data.files import (
+    GOOD,
+    by_name,
+    directories,
+    files,
+    good,
+    hold_out,
+    listing,
+    nested,
+    require_directory,
+)
+from wtflow_jax.data.layouts import LAYOUTS, Layout
+from wtflow_jax.data.sample import Category, Sample
+from wtflow_jax.support.errors import WTFlowError
+
+MASKS = "masks"
+
+
+def categories(root: Path) -> tuple[str, ...]:
+    """Return the directory's name: it is the one category."""
+    require_directory(root, "good, and DEFECT for defective images; or good images alone")
+    return (root.resolve().name,)
+
+
+def read(root: Path, name: str) -> Category:
+    """List the images; masks of no kind of defect are refused."""
+    defects = {
+        directory.name: paths
+        for directory in directories(root)
+        if directory.name not in (GOOD, MASKS) and (paths := _nested(directory))
+    }
+    for directory in directories(root / MASKS) if (root / MASKS).is_dir() else ():
+        if directory.name not in defects:
+            raise WTFlowError(
+                f"{directory}: masks of no kind of defect, there is {listing(root)}: "
+                "name it as the directory of their images"
+            )
+    found = _nested(root / GOOD)
+    if not found and not defects:
+        found = files(root)
+    if not found:
+        raise WTFlowError(
+            f"{root}: no good images, found {listing(root)}: put them in {root / GOOD}"
+        )
+    train, held_out = hold_out(found, min(max(1, len(found) // 5), len(found) - 1))
+    test = list(good(held_out))
+    for kind, paths in defects.items():
+        test += _defective(root, kind, paths)
+    test.sort(key=lambda sample: sample.kind)
+    return Category(name, good(train), tuple(test))
+
+
+def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
+    masks = by_name(_nested(root / MASKS / kind), root / MASKS / kind)
+    if not masks:
+        return [Sample(path, 1, kind) for path in paths]
+    samples: list[Sample] = []
+    for key, path in by_name(paths, root / kind).items():
+        found = [masks[name] for name in (key, f"{key}_mask") if name in masks]
+        if len(found) > 1:
+            raise WTFlowError(f"{path}: both {found[0]} and {found[1]} are its mask: remove one")
+        samples.append(Sample(path, 1, kind, tuple(found)))
+    return samples
+
+
+def _nested(directory: Path) -> list[Path]:
+    """Return the images in a directory and below, by relative path; none where it is missing."""
+    if not directory.is_dir():
+        return []
+    return sorted(nested(directory), key=lambda path: path.relative_to(directory).as_posix())
+
+
+LAYOUTS.add("folder")(Layout("folder", "your own", categories, read))

@@ -1,0 +1,91 @@
+"""VisA, with its own one-class split; masks number the kinds of defect from 1."""
+
+import csv
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path, PurePath
+
+from wtflow_jax.data.files import GOOD, categories_in, without_mask
+from wtflow_jax.data.layouts import LAYOUTS, Counts, Layout
+from wtflow_jax.data.sample import Category, Sample
+from wtflow_jax.support.errors import WTFlowError
+
+ANOMALY = "anomaly"
+ROWS = (("train", "normal"), ("test", "normal"), ("test", ANOMALY))
+
+
+def read(root: Path, name: str) -> Category:
+    """List a category as ``split_csv/1cls.csv`` splits it; defects are of one kind, ``anomaly``."""
+    table = root / "split_csv" / "1cls.csv"
+    found: dict[str, list[Sample]] = {"train": [], "test": []}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file, restval=""):
+                if row["object"] == name:
+                    sample = _sample(root, row)
+                    found[row["split"]].append(sample)
+        for split, samples in found.items():
+            if not samples:
+                raise ValueError(f"no {split} images of {name} listed")
+    # KeyError: a column is missing.
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        reason = getattr(error, "strerror", None) or reason
+        raise WTFlowError(
+            f"{table}: not as published ({reason}): restore the published table"
+        ) from error
+    train, test = (
+        sorted(samples, key=lambda sample: (sample.kind, str(sample.path)))
+        for samples in found.values()
+    )
+    return Category(name, tuple(train), tuple(test))
+
+
+def _sample(root: Path, row: Mapping[str, str]) -> Sample:
+    if (row["split"], row["label"]) not in ROWS:
+        raise ValueError(
+            f"{row['image']} is {row['split']}, {row['label']}: only normal images train and only "
+            "normal or anomaly test"
+        )
+    for file in (row["image"], row["mask"]):
+        if PurePath(file).is_absolute() or ".." in PurePath(file).parts:
+            raise ValueError(f"{file!r} leads out of {root}")
+    path, mask = root / row["image"], root / row["mask"]
+    if not path.is_file():
+        raise WTFlowError(
+            f"{path}: listed in split_csv/1cls.csv, but there is no such file: unpack it again"
+        )
+    if row["label"] == "normal":
+        return Sample(path, 0, GOOD)
+    if not mask.is_file():
+        masks = root / row["object"] / "Data" / "Masks" / "Anomaly"
+        raise without_mask(path, mask if row["mask"] else masks / f"{path.stem}.png")
+    return Sample(path, 1, ANOMALY, (mask,))
+
+
+LAYOUTS.add("visa")(
+    Layout(
+        "VisA",
+        "Zou et al., ECCV 2022",
+        partial(
+            categories_in,
+            is_category=lambda directory: (directory / "Data" / "Images").is_dir(),
+            looks="CATEGORY/Data/Images/{Normal,Anomaly} and split_csv/1cls.csv",
+        ),
+        read,
+        {
+            "candle": Counts(900, 100, 100),
+            "capsules": Counts(542, 60, 100),
+            "cashew": Counts(450, 50, 100),
+            "chewinggum": Counts(453, 50, 100),
+            "fryum": Counts(450, 50, 100),
+            "macaroni1": Counts(900, 100, 100),
+            "macaroni2": Counts(900, 100, 100),
+            "pcb1": Counts(904, 100, 100),
+            "pcb2": Counts(901, 100, 100),
+            "pcb3": Counts(905, 101, 100),
+            "pcb4": Counts(904, 101, 100),
+            "pipe_fryum": Counts(450, 50, 100),
+        },
+    )
+)

@@ -1,0 +1,124 @@
+"""Defective pixels: masks as they are stored and at another size. Are they inverted?"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+from numpy.typing import NDArray
+from PIL import Image
+
+from wtflow_jax.data.images import decode, over_black
+from wtflow_jax.data.sample import File, Sample
+from wtflow_jax.support.errors import WTFlowError
+
+LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
+"""Formats of masks: the others blur an edge, and each pixel above zero counts."""
+
+
+def read_mask(sample: Sample, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """Return the defective pixels of a sample: where any of its masks is above zero.
+
+    Args:
+        sample: its masks must be as large as its image.
+        size: H and W in pixels, reached by nearest neighbour.
+
+    Returns:
+        All false for a good image, and for a defect without masks.
+
+    Raises:
+        WTFlowError: a file cannot be decoded, or a mask is not as large as the image.
+    """
+    union = np.zeros(size, bool)
+    for _, values in masks_of(sample):
+        # United after resizing: a nearest neighbour picks the same pixel of each.
+        union |= resize_mask(values > 0, size)
+    return union
+
+
+def masks_of(sample: Sample) -> Iterator[tuple[File, NDArray[Any]]]:
+    """Yield each mask's file and values (image height, image width); zero is not defective.
+
+    Raises:
+        WTFlowError: as ``read_mask``.
+    """
+    if not sample.masks:
+        return
+    # By decoding, not from the header: an EXIF orientation may stand behind the pixels.
+    width, height = decode(sample.path).size
+    for path in sample.masks:
+        values = read_labels(path)
+        if values.shape != (height, width):
+            raise WTFlowError(
+                f"{path}: a mask of {values.shape[0]}x{values.shape[1]} pixels (height x width) "
+                f"for {sample.path}, which has {height}x{width}: give a mask of the image's size"
+            )
+        yield path, values
+
+
+def read_labels(path: File) -> NDArray[Any]:
+    """Return the values of a mask as stored, bool or integer (height, width).
+
+    Of colours the largest channel counts, and transparent is zero.
+
+    Raises:
+        WTFlowError: the file cannot be decoded, or is of a format that blurs edges.
+    """
+    image = decode(path)
+    if image.format not in LOSSLESS or image.info.get("compression") == "jpeg":
+        raise WTFlowError(
+            f"{path}: a mask as {image.format}, which blurs its edges, and each pixel above zero "
+            "is defective: save it as PNG, from what it was drawn in"
+        )
+    # A palette image is a label map: its indices count, not the colours they are shown in.
+    if image.mode != "P" and image.has_transparency_data:
+        image = over_black(image)
+    values = np.asarray(image)
+    return values.max(axis=-1) if values.ndim == 3 else values
+
+
+def resize_mask(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+    """Return a mask at another size, height and width, by nearest neighbour."""
+    height, width = size
+    image = Image.fromarray(mask.astype(np.uint8))
+    return np.asarray(image.resize((width, height), Image.Resampling.NEAREST)) > 0
+
+
+def check_sample(sample: Sample) -> float | None:
+    """Decode an image and its masks.
+
+    Returns:
+        The share of pixels that one of its masks marks; None where it has none.
+
+    Raises:
+        WTFlowError: as ``read_mask``.
+    """
+    if not sample.masks:
+        decode(sample.path)
+        return None
+    return float(np.logical_or.reduce([values > 0 for _, values in masks_of(sample)]).mean())
+
+
+class Marked(NamedTuple):
+    """A defective image with a mask: its path, and the share of its pixels that is marked."""
+
+    path: str
+    share: float
+
+
+def doubt(marked: Sequence[Marked]) -> str | None:
+    """Return a line that asks whether masks are inverted; None where there is no reason to.
+
+    There is where the median defective image has more than half of its pixels marked. A single
+    large defect is none: of a logical anomaly much of the image may be marked.
+
+    Args:
+        marked: all defective images with masks of a category.
+    """
+    if not marked or np.median([one.share for one in marked]) <= 0.5:
+        return None
+    path, share = max(marked, key=lambda one: one.share)
+    return (
+        f"{path}: its mask marks {share:.0%} of it, and most masks mark more than half of their "
+        "image: are they inverted? What is above zero is defective"
+    )

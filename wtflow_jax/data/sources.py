@@ -1,0 +1,137 @@
+"""Which images a user means: the one way in, for paths, files, images, arrays and lists of them."""
+
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from wtflow_jax.data.files import extensions, is_image, nested, walk
+from wtflow_jax.data.images import encode
+from wtflow_jax.data.sample import File, Held
+from wtflow_jax.support.errors import WTFlowError
+
+STDIN = "-"
+LONGEST = 1000
+"""Characters of a path in a message."""
+WANTED = (
+    "give paths, images in memory (bytes, a file opened with 'rb', PIL, uint8 arrays), or a list "
+    "of these"
+)
+
+
+def find(source: Any, *, stdin: bool = False) -> Iterator[File]:
+    """Yield the images that are meant, in order.
+
+    Args:
+        source: a path, str or Path, of a file, of a directory with images in it and below, or a
+            pattern with \\*, ? or [...], \\*\\* for directories at any depth; bytes or a binary
+            file, an encoded image; a PIL image; an array (NumPy, JAX), uint8, of one image (H, W)
+            or (H, W, 3) in RGB, or of several (N, H, W, 3); or an iterable of these.
+        stdin: whether "-" means a list of paths on standard input, one a line.
+
+    Returns:
+        Paths as they were given; what was in memory is ``Held``, a copy, and is called by its
+        place: ``image 3``. Iterables are read as far as images are asked for.
+
+    Raises:
+        WTFlowError: nothing of the name, no image in it, or what is no image.
+    """
+    for place, one in enumerate(_each(source, stdin), 1):
+        yield one if isinstance(one, File) else _held(f"image {place}", one)
+
+
+def _each(source: Any, stdin: bool) -> Iterator[Any]:
+    """Yield paths, files of other kinds, and images in memory that nobody has looked at."""
+    if isinstance(source, str | os.PathLike):
+        yield from _paths(os.fspath(source), stdin)
+    elif isinstance(source, File | bytes | Image.Image) or hasattr(source, "read"):
+        yield source
+    elif hasattr(source, "__array__"):
+        array = np.asarray(source)
+        yield from array if array.ndim == 4 and len(array) else [array]
+    elif isinstance(source, Iterable):
+        found = False
+        for one in source:
+            found = True
+            yield from _each(one, stdin)
+        if not found:
+            raise WTFlowError(f"an empty {type(source).__name__}: give one image at least")
+    else:
+        raise WTFlowError(f"a value of type {type(source).__name__}: no image; {WANTED}")
+
+
+def _held(name: str, image: Any) -> Held:
+    if isinstance(image, bytes):
+        return Held(name, image)
+    if isinstance(image, Image.Image):
+        return Held(name, encode(name, image))
+    if isinstance(image, np.ndarray):
+        shape = image.shape
+        colour = len(shape) == 3 and shape[2] == 3
+        if image.dtype != np.uint8 or not (colour or len(shape) == 2) or not image.size:
+            raise WTFlowError(
+                f"{name}: an array of {image.dtype} {shape}: give uint8, 0 to 255, as "
+                "(height, width, 3) in RGB or (height, width)"
+            )
+        return Held(name, encode(name, Image.fromarray(image)))
+    try:
+        content = image.read()
+    except (OSError, ValueError) as error:
+        raise WTFlowError(f"{name}: cannot be read ({error}): open it with 'rb'") from error
+    if not isinstance(content, bytes) or not content:
+        what = "at its end" if not content else "opened as text"
+        raise WTFlowError(f"{name}: a file that is {what}: open it anew, with 'rb'")
+    return Held(name, content)
+
+
+def _paths(given: str, stdin: bool) -> Iterator[Path]:
+    if not given:
+        raise WTFlowError(f"an empty path; {WANTED}")
+    if stdin and given == STDIN:
+        yield from _some(_listed(), "standard input: no path in it; give one a line")
+        return
+    # os.path says False of what is too long for a path: an image as text, for instance.
+    if os.path.isdir(given):
+        found = nested(Path(given))
+    elif os.path.isfile(given):
+        found = iter([Path(given)])
+    elif glob.has_magic(given):
+        found = (Path(name) for name in sorted(_matches(given)) if is_image(Path(name)))
+    else:
+        raise WTFlowError(f"{given[:LONGEST]}: no such file or directory")
+    yield from _some(found, f"{given}: no image in it ({extensions()})")
+
+
+def _some(found: Iterator[Path], otherwise: str) -> Iterator[Path]:
+    first = next(found, None)
+    if first is None:
+        raise WTFlowError(otherwise)
+    yield first
+    yield from found
+
+
+def _listed() -> Iterator[Path]:
+    # Bytes: names need not be UTF-8.
+    lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer if line.strip())
+    return (Path(os.fsdecode(line)) for line in lines)
+
+
+def _matches(pattern: str) -> set[str]:
+    """Return the names that a pattern matches; by ``**`` each directory is entered once."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        return set(glob.glob(pattern))
+    at = parts.index("**")
+    head, tail = "/".join(parts[:at]), "/".join(parts[at + 1 :]) or "*"
+    # The root and the working directory have no name.
+    bases = glob.glob(head) if head else ["/" if at else ""]
+    found: set[str] = set()
+    for base in bases:
+        for directory in walk(Path(base)) if os.path.isdir(base or ".") else ():
+            found |= _matches(os.path.join(glob.escape(str(directory)), tail))
+    return found
