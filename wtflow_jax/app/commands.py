@@ -79,13 +79,13 @@ class Fit:
 
     def _fit(self) -> int:
         from wtflow_jax.app.fit import fit
-        from wtflow_jax.data import sources
+        from wtflow_jax.data import find
         from wtflow_jax.detector import model
         from wtflow_jax.support.environment import CACHE
         from wtflow_jax.training.schedule import Diverged
 
         replaced = model.check_free(self.out)
-        paths = list(sources.arguments(self.images))
+        paths = list(find(self.images, stdin=True))
         choices = {} if self.image_size is None else {"image_size": self.image_size}
         for name in ("false_alarms", "preset", "velocity", "backbone", "seed"):
             choices[name] = getattr(self, name)
@@ -140,7 +140,7 @@ class Predict:
 
     def _predict(self) -> int:
         from wtflow_jax.app import writing
-        from wtflow_jax.data import sources
+        from wtflow_jax.data import find
         from wtflow_jax.detector import model
 
         _batch(self.batch)
@@ -148,7 +148,7 @@ class Predict:
             raise WTFlowError("no images: give directories, files, patterns, or -")
         writing.check_free(self.out, self.resume)
         loaded = model.load(self.model)
-        given = sources.arguments(self.images)
+        given = find(self.images, stdin=True)
         # Before a directory is made: is there anything?
         given = chain(list(islice(given, 1)), given)
         colours, threshold = loaded.colours, loaded.threshold.value

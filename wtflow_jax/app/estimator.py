@@ -1,7 +1,6 @@
 """WT-Flow as a scikit-learn outlier detector: in pipelines, and in model selection."""
 
 import hashlib
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, no_type_check
@@ -14,20 +13,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from wtflow_jax import backbones
-from wtflow_jax.app import fitting
+from wtflow_jax.app import fit
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.data.images import MULTIPLE
-from wtflow_jax.detector import detector, inference, pipeline
-from wtflow_jax.detector.config import (
-    CACHE,
-    BackboneName,
-    Config,
-    VelocityName,
-    WTMapName,
-    defaults,
-)
+from wtflow_jax.detector import detector, route
+from wtflow_jax.detector.config import Config, configure
 from wtflow_jax.flow import scores
-from wtflow_jax.metrics import threshold as decision
+from wtflow_jax.metrics.threshold import threshold
+from wtflow_jax.support.environment import CACHE
+
+ASKED = (
+    *("false_alarms", "wt", "velocity", "alpha", "rank", "patches", "width", "epochs"),
+    *("learning_rate", "backbone", "layer"),
+)
+"""Parameters that are flags of ``configure``."""
 
 
 class WTFlow(OutlierMixin, BaseEstimator):
@@ -48,7 +47,7 @@ class WTFlow(OutlierMixin, BaseEstimator):
             promise 1/(n + 1) at best.
         wt: WT map.
         velocity: the exact field of the samples, or a network that is trained on them.
-        alpha: of whiten; see ``Config``, as all that follow.
+        alpha: of whiten; see ``configure``, as all that follow.
         rank: of whiten.
         patches: of the exact field.
         width: of a network; None takes the default of ``velocity``.
@@ -72,15 +71,15 @@ class WTFlow(OutlierMixin, BaseEstimator):
         self,
         *,
         false_alarms: float = 0.01,
-        wt: WTMapName = "whiten",
-        velocity: VelocityName = "exact",
+        wt: str = "whiten",
+        velocity: str = "exact",
         alpha: float = 0.1,
         rank: int = 64,
         patches: int = 12_000,
         width: int | None = None,
         epochs: int | None = None,
         learning_rate: float = 3e-3,
-        backbone: BackboneName = "efficientnet_lite0",
+        backbone: str = "efficientnet_lite0",
         layer: tuple[str, ...] = (),
         weights: str | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -116,13 +115,13 @@ class WTFlow(OutlierMixin, BaseEstimator):
         maps, where = self._maps(X, reset=True)
         self.shape_ = maps.shape[1:]
         digests = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in maps)
-        windows = fitting.Windows(maps, np.arange(len(maps)), digests)
-        held_out = fitting.cross_fit(windows, self.config_, where).scores
-        threshold = decision.threshold(held_out, self.config_.false_alarms)
+        windows = fit.Windows(maps, np.arange(len(maps)), digests)
+        held_out = fit.cross_fit(windows, self.config_, where).scores
+        found = threshold(held_out, self.config_.decision.false_alarms)
         fitted = detector.fit(self.config_, jnp.asarray(maps))
         # Without the functions: a fitted estimator can be pickled.
         self.params_, self.stats_ = fitted.params, fitted.stats
-        self.offset_, self.rate_ = -threshold.value, threshold.rate
+        self.offset_, self.rate_ = -found.value, found.rate
         return self
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
@@ -141,27 +140,17 @@ class WTFlow(OutlierMixin, BaseEstimator):
         """Return 1 for normal samples and −1 for outliers."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def _predict(self, X: Any) -> inference.Prediction:
+    def _predict(self, X: Any) -> route.Prediction:
         check_is_fitted(self)
         maps, where = self._maps(X, reset=False)
         if maps.shape[1:] != self.shape_:
             raise ValueError(f"X has samples of shape {maps.shape[1:]}, fit saw {self.shape_}")
-        fitted = detector.restored(self.config_, self.params_, self.stats_)
-        return inference.predict(fitted, maps, self.config_, where)
+        fitted = detector.Detector(self.config_, self.params_, self.stats_)
+        return route.predict(fitted, maps, where)
 
     def _config(self, seed: int) -> Config:
-        asked = {
-            "false_alarms": self.false_alarms,
-            "alpha": self.alpha,
-            "rank": self.rank,
-            "patches": self.patches,
-            "width": self.width,
-            "epochs": self.epochs,
-            "learning_rate": self.learning_rate,
-            "seed": seed,
-        }
-        usual = defaults(Config(wt=self.wt, velocity=self.velocity))
-        config = replace(usual, **{k: v for k, v in asked.items() if v is not None})
+        asked = {name: value for name in ASKED if (value := getattr(self, name)) is not None}
+        config = configure(**asked, seed=seed)
         config.check()
         return config
 
@@ -175,7 +164,7 @@ class WTFlow(OutlierMixin, BaseEstimator):
             reset=reset,
             allow_nd=True,
             dtype=np.uint8 if is_image else np.float32,
-            ensure_min_samples=fitting.LEAST if reset else 1,
+            ensure_min_samples=fit.LEAST if reset else 1,
         )
         if is_image:
             return self._features(array)
@@ -199,8 +188,8 @@ class WTFlow(OutlierMixin, BaseEstimator):
             )
         backbone = _backbone(self.backbone, tuple(self.layer), self.weights)
         named = ((Path(f"X[{i}]"), image) for i, image in enumerate(images))
-        batches = features.batched(backbone, named, self.config_.dense)
-        where = pipeline.upsampling(backbone, self.config_, (height, width))
+        batches = features.batched(backbone, named, self.config_.features.dense)
+        where = route.upsampling(backbone, self.config_, (height, width))
         return np.concatenate(list(batches)), where
 
 

@@ -17,15 +17,15 @@ import jax
 import jax.export
 import jax.extend
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from wtflow_jax.backbones import efficientnet_lite
-from wtflow_jax.detector import pipeline
+from wtflow_jax.backbones import BACKBONES
+from wtflow_jax.detector import route
 from wtflow_jax.detector.model import Model
+from wtflow_jax.flow import ode
 from wtflow_jax.flow.types import Params, Samples, Time, VelocityFn
-from wtflow_jax.geometry.empirical import EARLIEST
-from wtflow_jax.support.atomic import replacing, sweep
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import replacing
 
 PLATFORMS = ("cpu", "cuda")
 PROGRAM, DESCRIPTION = "program", "metadata.json"
@@ -60,7 +60,7 @@ def _windows(model: Model) -> jax.ShapeDtypeStruct:
 
 def stablehlo(model: Model, path: Path) -> None:
     """Write a zip of the function as ``jax.export`` serializes it, and the description."""
-    run, arrays = pipeline.program(model.backbone, model.detector, model.config, model.framing.size)
+    run, arrays = route.program(model.backbone, model.detector, model.framing.size)
 
     def program(windows: Array) -> tuple[Array, Array]:
         # Behind a barrier weights are no constants, with which XLA would calculate for seconds.
@@ -82,11 +82,12 @@ def onnx(model: Model, path: Path) -> None:
     Raises:
         WTFlowError: a solver or a field that has no other words; a JAX that is too new.
     """
-    config, backbone, detector = model.config, model.backbone, model.detector
-    if config.solver != "euler" or config.neighbourhood is not None:
+    config, backbone = model.config, model.backbone
+    velocity_fn = config.velocity.portable()
+    if config.solver != ode.EULER or velocity_fn is None:
         raise WTFlowError(
-            f"solver {config.solver}, neighbourhood {config.neighbourhood}: ONNX takes euler and "
-            "none; export to .stablehlo"
+            f"solver {config.inference.solver}, {config.flow.velocity}: ONNX takes euler and no "
+            "neighbourhood; export to .stablehlo"
         )
     if jax.__version_info__ >= CONVERTED_BEFORE:
         before = ".".join(map(str, CONVERTED_BEFORE))
@@ -98,17 +99,11 @@ def onnx(model: Model, path: Path) -> None:
     to_onnx = importlib.import_module("jax2onnx").to_onnx
     for name in ("jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if backbone.name == "efficientnet_lite0":
-        backbone = backbone._replace(
-            apply=partial(
-                efficientnet_lite.features,
-                layers=backbone.layers,
-                depthwise=efficientnet_lite.grouped,
-            )
-        )
-    if config.velocity == "exact":
-        detector = detector._replace(velocity_fn=exact)
-    run, arrays = pipeline.program(backbone, detector, config, model.framing.size, euler)
+    if portable := BACKBONES[backbone.name].portable:
+        backbone = backbone._replace(apply=partial(portable, layers=backbone.layers))
+    run, arrays = route.program(
+        backbone, model.detector, model.framing.size, euler, velocity_fn=velocity_fn
+    )
     windows = _windows(model)
     # Traced beforehand: jax2onnx replaces functions of JAX and Flax while it traces.
     traced = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(partial(run, arrays))(windows))
@@ -123,30 +118,17 @@ def euler(
     x0: Samples,
     *,
     steps: int,
-    solver: str,
-    start: Time,
+    solver: ode.Solver,
+    t_start: Time,
 ) -> Samples:
     """Return what ``ode.push_forward`` does with the solver euler, in a loop of its own."""
-    size = (1 - start) / steps
+    size = (1 - t_start) / steps
 
     def step(i: Any, x: Samples) -> Samples:
-        return x + size * jax.vmap(partial(velocity_fn, params, start + i * size))(x)
+        return x + size * jax.vmap(partial(velocity_fn, params, t_start + i * size))(x)
 
-    x = (1 - start) * x0
+    x = (1 - t_start) * x0
     return step(0, x) if steps == 1 else jax.lax.fori_loop(0, steps, step, x)
-
-
-def exact(bank: Params, t: Time, x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """Return what ``exact.velocity`` does without neighbourhood, without a loop.
-
-    w = softmax(−‖x − (1 − t)x_i‖²/(2t²)), without what all the x_i have in common.
-    """
-    t = jnp.maximum(t, EARLIEST)
-    vectors = x.reshape(-1, x.shape[-1])
-    highest = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    near = highest(vectors, bank.T) - (1 - t) / 2 * jnp.sum(jnp.square(bank), axis=1)
-    weights = jax.nn.softmax((1 - t) / jnp.square(t) * near, axis=-1)
-    return ((vectors - highest(weights, bank)) / t).reshape(x.shape)
 
 
 FORMATS: dict[str, Callable[[Model, Path], None]] = {".stablehlo": stablehlo, ".onnx": onnx}
@@ -174,7 +156,6 @@ def export(model: Model, path: Path) -> None:
         WTFlowError: as ``check_free`` and ``onnx``; what the format needs is not installed.
     """
     check_free(path)
-    sweep(path.parent, f"{path.name}.")
     try:
         with replacing(path) as part:
             FORMATS[path.suffix](model, part)

@@ -92,9 +92,7 @@ def fit(
         "held_out": held_out.scores.tolist(),
         "held_out_of": held_out.of.tolist(),
     }
-    return Model(
-        framing, backbone, fitted, found, (held_out.low, high), training, versions()
-    )
+    return Model(framing, backbone, fitted, found, (held_out.low, high), training, versions())
 
 
 def _framing(config: Config, files: Sequence[File], overlap: int | None) -> Framing:

@@ -85,7 +85,8 @@ def pooled(
     return jnp.concatenate(maps, axis=-1)
 
 
-_pooled = jax.jit(pooled, static_argnames=("apply", "dense"), compiler_options=XLA_OPTIONS)
+run = jax.jit(pooled, static_argnames=("apply", "dense"), compiler_options=XLA_OPTIONS)
+"""``pooled``, compiled: the one program that features come from."""
 
 
 def compute(
@@ -110,7 +111,7 @@ def compute(
     """
 
     def one(images: np.ndarray) -> tuple[Any]:
-        return (_pooled(backbone.apply, backbone.params, images, dense),)
+        return (run(backbone.apply, backbone.params, images, dense),)
 
     return in_batches(one, batch, images)[0]
 

@@ -4,7 +4,7 @@ from wtflow_jax.data.builtin import generate
 from wtflow_jax.data.files import hold_out
 from wtflow_jax.data.framing import Framed, Framing, framed
 from wtflow_jax.data.images import decode, open_image, parse_size, read_image
-from wtflow_jax.data.layouts import LAYOUTS, Counts, Layout, categories, open_category
+from wtflow_jax.data.layouts import LAYOUTS, PREPARED, Counts, Layout, categories, open_category
 from wtflow_jax.data.layouts.loco import Defect, regions
 from wtflow_jax.data.masks import read_mask
 from wtflow_jax.data.sample import Category, File, Held, Sample, Saturation
@@ -12,6 +12,7 @@ from wtflow_jax.data.sources import find
 
 __all__ = [
     "LAYOUTS",
+    "PREPARED",
     "Category",
     "Counts",
     "Defect",

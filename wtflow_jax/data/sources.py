@@ -45,6 +45,15 @@ def find(source: Any, *, stdin: bool = False) -> Iterator[File]:
         yield one if isinstance(one, File) else _held(f"image {place}", one)
 
 
+def is_one(source: Any) -> bool:
+    """Return whether a source of ``find`` is one image by itself."""
+    if isinstance(source, str | os.PathLike):
+        return os.path.isfile(source)
+    if hasattr(source, "__array__") and not isinstance(source, Image.Image):
+        return np.ndim(source) < 4
+    return isinstance(source, File | bytes | Image.Image) or hasattr(source, "read")
+
+
 def _each(source: Any, stdin: bool) -> Iterator[Any]:
     """Yield paths, files of other kinds, and images in memory that nobody has looked at."""
     if isinstance(source, str | os.PathLike):

@@ -150,8 +150,8 @@ def sample(
     t_start = jnp.float32(how.t_start)
     # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
     scale = (t_start if how.residual else 1) / (1 - t_start)
-    carry = partial(
-        push_forward, how.velocity_fn, params, x0, solver=how.solver, t_start=t_start
-    )
-    found = {n: scores.cell_scores(scale * carry(steps=n), how.score) for n in sorted(set(how.steps))}
+    carry = partial(push_forward, how.velocity_fn, params, x0, solver=how.solver, t_start=t_start)
+    found = {
+        n: scores.cell_scores(scale * carry(steps=n), how.score) for n in sorted(set(how.steps))
+    }
     return found[how.steps[0]], found[how.steps[1]]

@@ -5,7 +5,7 @@ parts that are chosen. What was asked stays known, so that a variant of a config
 takes the defaults of its own parts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal

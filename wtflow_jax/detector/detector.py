@@ -61,9 +61,7 @@ def sampling(config: Config) -> Sampling:
 
 
 @lru_cache
-def objective(
-    config: Config, samples: int, layout: sharding.Layout = sharding.LOCAL
-) -> Objective:
+def objective(config: Config, samples: int, layout: sharding.Layout = sharding.LOCAL) -> Objective:
     """Return what a config trains on so many samples; the same object at each call."""
     asked = config.training
     steps = -(-samples // min(asked.batch_size, samples))
@@ -181,7 +179,7 @@ def fit(config: Config, features: Features) -> Detector:
     """
     detector, state = init(config, features)
     if state is not None:
-        for state, _, _ in training(detector, state, features):
-            pass
-        detector = detector._replace(params=state.params)
+        run = training(detector, state, features)
+        for state, _, _ in run:
+            detector = detector._replace(params=state.params)
     return detector

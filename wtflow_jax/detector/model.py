@@ -101,7 +101,7 @@ class Model:
 
         Returns:
             A ``Result`` for one image; a list for several, in their order; an iterator for an
-            iterable that is no list or tuple, a few images of which are in memory at a time.
+            iterator, a few images of which are in memory at a time.
 
         Raises:
             WTFlowError: an image that cannot be scored, in one line that names it.
@@ -110,7 +110,7 @@ class Model:
         results = self._sure(sources.find(source), 1 if single else route.BATCH)
         if single:
             return next(results)
-        return results if sources.is_lazy(source) else list(results)
+        return results if isinstance(source, Iterator) else list(results)
 
     def _sure(self, files: Iterable[File], batch: int) -> Iterator[Result]:
         for result in self.results(files, batch):

@@ -19,6 +19,7 @@ from wtflow_jax.detector.algorithm import PushForward, sample
 from wtflow_jax.detector.config import Config
 from wtflow_jax.detector.detector import Detector, sampling
 from wtflow_jax.flow import ode, scores
+from wtflow_jax.flow.types import VelocityFn
 from wtflow_jax.support.batches import in_batches
 from wtflow_jax.support.compilation import XLA_OPTIONS
 from wtflow_jax.support.errors import WTFlowError
@@ -124,9 +125,7 @@ def upsampling(backbone: Backbone, config: Config, size: tuple[int, int]) -> sco
     dense = config.features.dense
     grid = features.grid(backbone, dense)
     offset = grid.offset if config.decision.centres == "true" else None
-    return scores.upsampling(
-        size, features.shape(backbone, size, dense)[:2], grid.stride, offset
-    )
+    return scores.upsampling(size, features.shape(backbone, size, dense)[:2], grid.stride, offset)
 
 
 class Program(NamedTuple):
@@ -146,6 +145,7 @@ def program(
     detector: Detector,
     size: tuple[int, int],
     push_forward: PushForward = ode.push_forward,
+    velocity_fn: VelocityFn | None = None,
 ) -> Program:
     """Return the route from decoded images to scores as one function.
 
@@ -154,9 +154,11 @@ def program(
         detector: fitted on its features.
         size: (H, W) of the images.
         push_forward: solves the flow.
+        velocity_fn: the detector's in other words.
     """
     config = detector.config
     how, dense = sampling(config), config.features.dense
+    how = how._replace(velocity_fn=velocity_fn or how.velocity_fn)
 
     def run(arrays: Any, images: Any) -> tuple[Array, Array]:
         weights, params, stats, where = arrays
@@ -220,7 +222,7 @@ def scorer(
     )
 
     def call(images: np.ndarray) -> tuple[Array, Array]:
-        maps = features.jitted(backbone.apply, backbone.params, images, dense)
+        maps = features.run(backbone.apply, backbone.params, images, dense)
         found = _sample(how, params, stats, maps)
         return _finish(found, where, config.decision.top_fraction)
 

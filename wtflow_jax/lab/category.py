@@ -13,8 +13,7 @@ from jaxtyping import Bool
 
 from wtflow_jax import backbones, data, metrics
 from wtflow_jax.backbones import features
-from wtflow_jax.data import Category, Sample
-from wtflow_jax.data.split import hold_out
+from wtflow_jax.data import Category, Sample, hold_out
 from wtflow_jax.detector import detector
 from wtflow_jax.detector.config import Config
 from wtflow_jax.flow import scores

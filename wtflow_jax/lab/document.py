@@ -9,7 +9,6 @@ results, and is copied in as it is.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple

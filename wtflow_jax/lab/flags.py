@@ -1,5 +1,6 @@
 """The flags of experiments: where data and results are, on top of those that decide a model."""
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
@@ -79,9 +80,7 @@ class Devices:
         if self.coordinator not in (None, "auto") and not (host and 0 < number < 2**16):
             raise WTFlowError(f"--coordinator {self.coordinator}: give host:port, or auto")
         if self.processes != 1 and (self.processes < 1 or self.coordinator is None):
-            raise WTFlowError(
-                f"--processes {self.processes}: give 1, or more with --coordinator"
-            )
+            raise WTFlowError(f"--processes {self.processes}: give 1, or more with --coordinator")
         if not 0 <= self.process < self.processes:
             raise WTFlowError(f"--process {self.process}: give at least 0 and below --processes")
 
@@ -106,7 +105,9 @@ class Setup(NamedTuple):
 
     def config(self, **changes: Any) -> Config:
         """Return the config of what is asked for, with other choices for instance."""
-        return configure(**{"smoke": self.run.smoke, "preset": self.run.preset} | self.asked | changes)
+        return configure(
+            **{"smoke": self.run.smoke, "preset": self.run.preset} | self.asked | changes
+        )
 
     def flags(self) -> dict[str, Any]:
         """Return the values of all flags by name."""
@@ -184,7 +185,7 @@ def _option_groups() -> dict[str, type]:
             # Options that several parts inherit stand with the class that has them first.
             for option in (f.name for f in fields(entry)):
                 owner = next(
-                    cls for cls in reversed(entry.__mro__) if option in cls.__dict__.get("__annotations__", {})
+                    cls for cls in reversed(entry.__mro__) if option in inspect.get_annotations(cls)
                 )
                 found[owner.__name__.lower()] = owner
     return found

@@ -37,7 +37,7 @@ def read(path: Path) -> Results:
         results = json.loads(path.read_bytes())
         if {"experiment", "config", "rows"} - set(results):
             raise ValueError("no results")
-        if not all(NEEDED <= row.keys() for row in results["rows"]):
+        if not all(row.keys() >= NEEDED for row in results["rows"]):
             raise ValueError("a row without its settings")
         return results
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -59,9 +59,7 @@ def begin(name: str, setup: Setup) -> Results:
     if not setup.run.resume and found != {path.name}:
         raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
     if not path.exists():
-        raise WTFlowError(
-            f"{out}: has no {FILE}, so its flags are not known; give another --out"
-        )
+        raise WTFlowError(f"{out}: has no {FILE}, so its flags are not known; give another --out")
     results = read(path)
     if not setup.run.resume:
         # A run that ended before its first row, of a bad image for instance.

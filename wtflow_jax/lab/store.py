@@ -163,9 +163,8 @@ def _train(
         advance(done := steps * len(history) + past.steps)
         taken, first = done, done
         try:
-            for state, past, whole in detector.training(
-                fitted._replace(params=state.params), state, features, layout, past=past
-            ):
+            run = detector.training(fitted, state, features, layout, past=past)
+            for state, past, whole in run:
                 done = steps * len(past.losses) + past.steps
                 rate = (done - first) / steps / (time.perf_counter() - began)
                 advance(done - taken, f"loss {past.loss:.3f}, {rate:.2f} epochs/s")
@@ -207,9 +206,7 @@ def _is_evaluated(config: Config, epoch: int) -> bool:
     return epoch > after and (asked.epochs - epoch) % asked.eval_every == 0
 
 
-def _evaluate(
-    fitted: Detector, splits: Splits, directory: Path, epoch: int
-) -> dict[str, float]:
+def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> dict[str, float]:
     """Score the cells of all splits, keep them, and return how long it took."""
     began = time.perf_counter()
     if sharding.first():

@@ -139,9 +139,7 @@ def _visible(settings: Settings) -> list[str]:
     return list(names)[: settings.gpus]
 
 
-def _start(
-    executor: Any, settings: Settings, part: Part, flags: list[str], slot: int = 0
-) -> Any:
+def _start(executor: Any, settings: Settings, part: Part, flags: list[str], slot: int = 0) -> Any:
     own, environment = _flags(settings, part, flags), devices(settings, slot)
     return executor.submit(run_job, settings.experiments, settings.name, own, environment)
 
@@ -223,9 +221,7 @@ def _check(settings: Settings) -> None:
         if settings.jobs > here:
             raise WTFlowError(f"--jobs {settings.jobs}: give at most {here}, a GPU each")
     if importlib.util.find_spec("submitit") is None:
-        raise WTFlowError(
-            "submitit is not installed; pip install -e '.[sweep]' -c constraints.txt"
-        )
+        raise WTFlowError("submitit is not installed; pip install -e '.[sweep]' -c constraints.txt")
 
 
 def sweep(settings: Settings, words: list[str]) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from wtflow_jax.flow import paths, targets
 from wtflow_jax.flow import loss as losses
+from wtflow_jax.flow import paths, targets
 from wtflow_jax.flow.types import Params, PRNGKey, Samples, VelocityFn
 from wtflow_jax.support.compilation import XLA_OPTIONS
 from wtflow_jax.training import sharding

@@ -34,6 +34,10 @@ class Velocity:
         """Return ``velocity_fn(params, t, x) -> v``; the same object for the same options."""
         raise NotImplementedError
 
+    def portable(self) -> VelocityFn | None:
+        """Return the same without loops, for converters to other formats; None: it has no such."""
+        return self.velocity_fn()
+
     def init(self, key: PRNGKey, x0: Shaped) -> Params:
         """Return the first parameters of a network, or the data of a field in closed form.
 

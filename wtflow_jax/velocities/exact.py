@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from wtflow_jax.flow.maps import WTMap
 from wtflow_jax.flow.types import Features, Params, PRNGKey, Time, VelocityFn
-from wtflow_jax.geometry.empirical import empirical_velocity
+from wtflow_jax.geometry.empirical import EARLIEST, empirical_velocity
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.velocities import VELOCITIES, Velocity
 
@@ -100,6 +100,10 @@ class Exact(Velocity):
         """Return the field; its parameters are what ``init`` returns."""
         return _anywhere if self.neighbourhood is None else _nearby_fn(self.neighbourhood)
 
+    def portable(self) -> VelocityFn | None:
+        """Return the field of all patches without a loop."""
+        return _at_once if self.neighbourhood is None else None
+
     def init(self, key: PRNGKey, x0: Features) -> Params:
         """Return the patches that are kept.
 
@@ -126,6 +130,19 @@ class Exact(Velocity):
     def usual(self, wt: WTMap) -> dict[str, Any]:
         """Return one residual step from an early time, where the field is not yet singular."""
         return {"start": 0.05 if wt.isotropic else 0.02, "residual": True, "steps_det": 1}
+
+
+def _at_once(bank: Params, t: Time, x: Map) -> Map:
+    """Answer every position from one bank of patches (m, c), in products of matrices.
+
+    w = softmax(−‖x − (1 − t)x_i‖²/(2t²)), without what all the x_i have in common.
+    """
+    t = jnp.maximum(t, EARLIEST)
+    vectors = x.reshape(-1, x.shape[-1])
+    highest = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    near = highest(vectors, bank.T) - (1 - t) / 2 * jnp.sum(jnp.square(bank), axis=1)
+    weights = jax.nn.softmax((1 - t) / jnp.square(t) * near, axis=-1)
+    return ((vectors - highest(weights, bank)) / t).reshape(x.shape)
 
 
 @lru_cache
