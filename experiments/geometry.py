@@ -29,7 +29,7 @@ from wtflow_jax.geometry.field_error import field_error
 from wtflow_jax.geometry.lipschitz import lipschitz_bound, lipschitz_profile
 from wtflow_jax.geometry.ot_angle import ot_angle
 from wtflow_jax.lab import common, interrupts, loader, measuring, training, views
-from wtflow_jax.metrics import figures
+from wtflow_jax.metrics import summary
 from wtflow_jax.support import tables
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.progress import bars
@@ -114,12 +114,12 @@ def likelihood(
     proxy = np.asarray(scores.density_proxy(jnp.asarray(ends))).reshape(len(x0), -1).mean(1)
     gaussian = np.linalg.norm(ends.reshape(len(x0), -1), axis=1)
     return {
-        "negative log-likelihood": figures.percent(metrics.auroc(-log_p, labels)),
-        "log-volume change alone": figures.percent(
+        "negative log-likelihood": summary.percent(metrics.auroc(-log_p, labels)),
+        "log-volume change alone": summary.percent(
             metrics.auroc(-(log_p + gaussian**2 / 2), labels)
         ),
-        "‖x̂1‖": figures.percent(metrics.auroc(gaussian, labels)),
-        "mean density proxy": figures.percent(metrics.auroc(proxy, labels)),
+        "‖x̂1‖": summary.percent(metrics.auroc(gaussian, labels)),
+        "mean density proxy": summary.percent(metrics.auroc(proxy, labels)),
         "bits per element, good": float(-log_p[~labels].mean() / np.log(2) / ends[0].size),
         "bits per element, defective": float(-log_p[labels].mean() / np.log(2) / ends[0].size),
     }

@@ -26,7 +26,7 @@ from wtflow_jax.detector import detector, inference
 from wtflow_jax.detector.config import Config
 from wtflow_jax.flow import scores
 from wtflow_jax.lab import common, interrupts, measuring, views
-from wtflow_jax.metrics import figures
+from wtflow_jax.metrics import summary
 from wtflow_jax.support import tables
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.progress import bars
@@ -79,7 +79,7 @@ def pooling(
     for fraction in FRACTIONS:
         values = [np.concatenate(found[fraction]) for found in (good, bad)]
         labels = np.repeat([False, True], [len(part) for part in values])
-        areas[str(fraction)] = figures.percent(metrics.auroc(np.concatenate(values), labels))
+        areas[str(fraction)] = summary.percent(metrics.auroc(np.concatenate(values), labels))
     return areas
 
 

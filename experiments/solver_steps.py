@@ -30,7 +30,7 @@ from wtflow_jax.detector import detector, inference
 from wtflow_jax.detector.config import Config
 from wtflow_jax.flow import ode, scores
 from wtflow_jax.lab import common, interrupts, loader, measuring, paper, training, views
-from wtflow_jax.metrics import figures
+from wtflow_jax.metrics import summary
 from wtflow_jax.support import tables
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.progress import bars
@@ -137,8 +137,8 @@ def _figures(job: measuring.Job, data: loader.Data, solve: Solve, x0: Ends) -> d
     masks, known = test.masks, test.known
     pixel = None if masks is None else metrics.auroc(prediction.maps[known], masks[known])
     return {
-        "image_auroc": figures.percent(metrics.auroc(prediction.scores, test.labels)),
-        "pixel_auroc": figures.percent(pixel),
+        "image_auroc": summary.percent(metrics.auroc(prediction.scores, test.labels)),
+        "pixel_auroc": summary.percent(pixel),
         "evaluations": evaluations,
         "seconds": seconds,
         "ends": ends,

@@ -17,8 +17,9 @@ from wtflow_jax.data.framing import Framed, Size, framed
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import inference
 from wtflow_jax.detector.model import Model, kept
-from wtflow_jax.metrics import figures
-from wtflow_jax.metrics.figures import Tested
+from wtflow_jax.lab import scored
+from wtflow_jax.lab.scored import Scored
+from wtflow_jax.metrics import summary
 from wtflow_jax.support import environment
 from wtflow_jax.support.atomic import replacing
 from wtflow_jax.support.errors import WTFlowError
@@ -57,7 +58,7 @@ def score(
     *,
     batch: int = predicting.BATCH,
     advance: Callable[[], object] = lambda: None,
-) -> Tested:
+) -> Scored:
     """Score labelled images, and follow the radius of some.
 
     Those that the model was fitted on are left out: their scores tell nothing. All maps are held in
@@ -100,12 +101,12 @@ def score(
         )
     labels = np.array([sample.label for sample in new], bool)
     known = np.array([sample.known for sample in new], bool)
-    some = figures.evenly(len(new), FOLLOWED)
+    some = scored.evenly(len(new), FOLLOWED)
     followed = [new[i].path for i in some]
     windows = fitting.take(followed, model.backbone, model.framing, model.config.dense)
     # Of several windows the first.
     _, first = np.unique(windows.owner, return_index=True)
-    return Tested(
+    return Scored(
         [str(sample.path) for sample in new],
         [sample.kind for sample in new],
         labels,
@@ -123,26 +124,24 @@ def _resized(values: Float[np.ndarray, "h w"], size: Size) -> np.ndarray:
     return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def measure(model: Model, tested: Tested) -> dict[str, Any]:
+def measure(model: Model, tested: Scored) -> dict[str, Any]:
     """Return every metric in %, why some are undefined, and what the threshold does."""
-    with figures.reasons() as undefined:
-        found = figures.of_images(tested.scores, tested.labels, tested.kinds)
-        found |= dict.fromkeys(figures.PIXEL.values())
-        if tested.masks is not None:
-            known = tested.known
-            found |= figures.of_pixels(tested.maps[known], tested.masks[known])
-        figures.lacking(tested.labels, tested.known, tested.paths[int(np.argmin(tested.known))])
-        figures.doubted(tested.paths, tested.labels & tested.known, tested.masks)
+    with summary.reasons() as undefined:
+        found = summary.of_images(tested.scores, tested.labels, tested.kinds)
+        known = tested.known
+        masks = None if tested.masks is None else tested.masks[known]
+        found |= summary.of_pixels(tested.maps[known], masks)
+        scored.warn(tested.paths, tested.labels, tested.known, tested.masks)
     held_out = len(model.training["held_out"])
-    decision = figures.decided(model.threshold, held_out, tested.scores, tested.labels)
+    decision = summary.decided(model.threshold, held_out, tested.scores, tested.labels)
     return found | {"undefined": undefined, "decision": decision, "colours": model.colours}
 
 
-def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
+def tables(row: dict[str, Any], tested: Scored) -> list[Table]:
     """Return the metrics and the decisions as tables."""
     good, decision = int((~tested.labels).sum()), row["decision"]
     kinds = [name for name in row if name.startswith("image_auroc ")]
-    body = [[title, number(row[name])] for name, title in figures.TITLES.items()]
+    body = [[title, number(row[name])] for name, title in summary.titles().items()]
     body += [[name.replace("image_auroc", "image AUROC,"), number(row[name])] for name in kinds]
     above = tested.scores > decision["threshold"]
     promised = f"{decision['promised']:.1f} %, by {decision['images']} good images"
@@ -163,11 +162,11 @@ def tables(row: dict[str, Any], tested: Tested) -> list[Table]:
     ]
 
 
-def write(out: Path, model: Model, root: Path, row: dict[str, Any], tested: Tested) -> list[Table]:
+def write(out: Path, model: Model, root: Path, row: dict[str, Any], tested: Scored) -> list[Table]:
     """Write ``results.json`` and ``NAME/scores.npz``, as an experiment does; return the tables."""
-    relative = f"{row['category']}/{figures.FILE}"
+    relative = f"{row['category']}/{scored.FILE}"
     (out / row["category"]).mkdir(parents=True, exist_ok=True)
-    figures.save(out / relative, tested)
+    scored.save(out / relative, tested)
     shown = tables(row, tested)
     results = {
         "experiment": "evaluate",

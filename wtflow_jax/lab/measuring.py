@@ -1,4 +1,4 @@
-"""One row of an experiment: a category under one config, and its model's scores as figures."""
+"""One row of an experiment: a category under one config, and its model's scores as summary."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,13 +7,13 @@ import numpy as np
 from rich.progress import Progress
 
 from wtflow_jax import metrics
-from wtflow_jax.app.report.maps import save_maps
 from wtflow_jax.data import Category
 from wtflow_jax.detector import inference
 from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import models, training
+from wtflow_jax.lab import models, scored, training
 from wtflow_jax.lab.loader import Loader, Test
-from wtflow_jax.metrics import figures
+from wtflow_jax.lab.maps import save_maps
+from wtflow_jax.metrics import summary
 from wtflow_jax.metrics import threshold as decision
 from wtflow_jax.support.progress import bars
 from wtflow_jax.training import sharding
@@ -58,7 +58,7 @@ def measure_and_draw(job: Job) -> Row:
     cells = model.cells(model.epochs()[-1]).test
     prediction = inference.finish(cells, test.upsamplings[config.centres], config.top_fraction)
     job.out.mkdir(parents=True, exist_ok=True)
-    tested = figures.Tested(
+    tested = scored.Scored(
         [str(sample.path) for sample in test.samples],
         [sample.kind for sample in test.samples],
         test.labels,
@@ -68,10 +68,9 @@ def measure_and_draw(job: Job) -> Row:
         test.masks,
         model.radii,
     )
-    figures.save(job.out / figures.FILE, tested)
-    size = prediction.maps.shape[1:]
-    save_maps(job.out / "maps.png", test.samples, test.masks, prediction, size)
-    return row | {"scores": f"{job.out.name}/{figures.FILE}"}
+    scored.save(job.out / scored.FILE, tested)
+    save_maps(job.out / "maps.png", [sample.path for sample in test.samples], tested)
+    return row | {"scores": f"{job.out.name}/{scored.FILE}"}
 
 
 def measured(config: Config, test: Test, model: models.Model, progress: Progress) -> Row:
@@ -83,14 +82,12 @@ def measured(config: Config, test: Test, model: models.Model, progress: Progress
     last = -min(models.LAST, config.epochs)
     task = progress.add_task("metrics", total=len(epochs), note="epochs")
     each = []
-    with figures.reasons() as undefined:
+    with summary.reasons() as undefined:
         for epoch in epochs:
             each.append(_metrics(config, test, model.cells(epoch).test))
             progress.advance(task)
-        first = test.samples[int(np.argmin(test.known))].path
-        figures.lacking(test.labels, test.known, str(first))
         paths = [str(sample.path) for sample in test.samples]
-        figures.doubted(paths, test.labels & test.known, test.masks)
+        scored.warn(paths, test.labels, test.known, test.masks)
     row: Row = {"model": model.directory.name}
     for name in each[0]:
         values = [one[name] for one in each[last:]]
@@ -109,9 +106,9 @@ def measured(config: Config, test: Test, model: models.Model, progress: Progress
         "decision": _decide(config, test, model.cells(epochs[-1])),
         "loss": None if None in losses else float(np.mean(losses)),
         "x0_norm": {
-            "train": figures.mean(norms["train"]),
-            "test_good": figures.mean(norms["test"][~test.labels]),
-            "test_defective": figures.mean(norms["test"][test.labels]),
+            "train": summary.mean(norms["train"]),
+            "test_good": summary.mean(norms["test"][~test.labels]),
+            "test_defective": summary.mean(norms["test"][test.labels]),
         },
         "seconds": {
             name: sum(entry.get(f"seconds_{name}", 0.0) for entry in history)
@@ -128,28 +125,28 @@ def _metrics(
     """Return the metrics of one epoch in %."""
     chosen = test.upsamplings[config.centres]
     image, maps = inference.finish(cells, chosen, config.top_fraction)
-    found = figures.of_images(image, test.labels, [sample.kind for sample in test.samples])
+    found = summary.of_images(image, test.labels, [sample.kind for sample in test.samples])
     # The score of the map that is shown, where images are scored after other steps.
     by_map = found["image_auroc"]
     if by_map is not None and config.steps_det != config.steps_loc:
         same = cells._replace(detection=cells.localization)
         shown = inference.finish(same, chosen, config.top_fraction).scores
-        by_map = figures.percent(metrics.auroc(shown, test.labels))
+        by_map = summary.percent(metrics.auroc(shown, test.labels))
     found["image_auroc_map"] = by_map
     if test.masks is None or not test.labels[test.known].any():
-        found |= dict.fromkeys(figures.PIXEL.values())
+        found |= summary.of_pixels(maps, None)
     else:
         # A copy only where it must be one: maps are large.
         masks, known = test.masks, slice(None) if test.known.all() else test.known
-        found |= figures.of_pixels(maps[known], masks[known], test.regions)
+        found |= summary.of_pixels(maps[known], masks[known], test.regions)
         for name, upsampling in test.upsamplings.items():
             other = found["pixel_auroc"]
             if name != config.centres:
                 pixels = inference.upsample(cells.localization, upsampling)
-                other = figures.percent(metrics.auroc(pixels[known], masks[known]))
+                other = summary.percent(metrics.auroc(pixels[known], masks[known]))
             found[f"pixel_auroc_{name}"] = other
     if test.saturated is not None:
-        found["pixel_spro"] = figures.percent(metrics.spro(maps, test.saturated))
+        found["pixel_spro"] = summary.percent(metrics.spro(maps, test.saturated))
     return found
 
 
@@ -164,4 +161,4 @@ def _decide(config: Config, test: Test, cells: models.Cells) -> Row:
     held_out = inference.finish(cells.validation, upsampling, config.top_fraction).scores
     threshold = decision.threshold(held_out, config.false_alarms)
     scores = inference.finish(cells.test, upsampling, config.top_fraction).scores
-    return figures.decided(threshold, len(held_out), scores, test.labels)
+    return summary.decided(threshold, len(held_out), scores, test.labels)

@@ -19,9 +19,8 @@ from wtflow_jax.detector import detector, inference
 from wtflow_jax.detector.config import Config
 from wtflow_jax.flow.types import Stored
 from wtflow_jax.geometry.radial import Radii
-from wtflow_jax.lab import models
+from wtflow_jax.lab import models, scored
 from wtflow_jax.lab.models import Cells, FeatureMaps, Model, Splits
-from wtflow_jax.metrics import figures
 from wtflow_jax.support import checksum, signals, untrusted
 from wtflow_jax.support.atomic import alone, replacing, sweep
 from wtflow_jax.support.errors import WTFlowError
@@ -209,7 +208,7 @@ def _finish(
         return found
 
     # Test images are sorted by kind: evenly spaced ones are of all kinds.
-    some = figures.evenly(len(splits.test), FOLLOWED)
+    some = scored.evenly(len(splits.test), FOLLOWED)
     radii = inference.radii(fitted, splits.test[some], some, config)
     kept = {
         "config": {field.name: getattr(config, field.name) for field in fields(Config)},

@@ -8,7 +8,7 @@ import numpy as np
 from wtflow_jax.data import LAYOUTS
 from wtflow_jax.detector.config import Config
 from wtflow_jax.lab import paper
-from wtflow_jax.metrics.figures import TITLES
+from wtflow_jax.metrics import summary
 from wtflow_jax.support.tables import NONE, Table, difference, number
 
 
@@ -110,7 +110,7 @@ def _figure(figure: paper.Figure | None) -> str:
 
 METRICS = {
     "image_auroc_map": "image AUROC by the map",
-    **{name: title for name, title in TITLES.items() if not name.endswith("auroc")},
+    **{name: title for name, title in summary.titles().items() if not name.endswith("auroc")},
     "pixel_spro": "sPRO",
     "loss": "loss",
 }

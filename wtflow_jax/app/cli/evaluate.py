@@ -40,7 +40,7 @@ class Evaluate:
 
         from wtflow_jax.app import evaluating
         from wtflow_jax.detector import model
-        from wtflow_jax.metrics import figures
+        from wtflow_jax.lab import scored
         from wtflow_jax.support import tables
         from wtflow_jax.support.atomic import check_empty, sweep
 
@@ -49,7 +49,7 @@ class Evaluate:
         loaded = model.load(self.model)
         name, samples = evaluating.labelled(self.root, self.category, self.data)
         # Scores without results are of a run that was killed, or whose disk was full.
-        check_empty(self.out, self.out / name / figures.FILE)
+        check_empty(self.out, self.out / name / scored.FILE)
         sweep(self.out)
         with bars() as progress:
             task = progress.add_task("images", total=len(samples), note="")
