@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from wtflow_jax import backbones
 from wtflow_jax.app import fitting, predicting
 from wtflow_jax.detector import model
-from wtflow_jax.metrics import figures
+from wtflow_jax.lab import scored
 from wtflow_jax.support import checksum
 
 
@@ -199,7 +199,7 @@ def test_evaluate_measures_what_it_was_not_fitted_on(place, tmp_path, capsys):
     assert "left out, as the model was fitted on them: 1" in told
     results = json.loads((out / "results.json").read_text())
     (row,) = results["rows"]
-    tested = figures.load(out / row["scores"])
+    tested = scored.load(out / row["scores"])
     assert not any("seen" in path for path in tested.paths)
     assert (len(tested.labels), tested.labels.sum(), tested.known.sum()) == (7, 4, 6)
     assert row["image_auroc"] == 100 * roc_auc_score(tested.labels, tested.scores)

@@ -1,12 +1,30 @@
-"""Metrics of anomaly detection on the host: exact, at little cost in time and memory."""
+"""Metrics of anomaly detection on the host: exact, at little cost in time and memory.
+
+A metric is an entry of ``METRICS``; a file in this folder that adds one is all that a new one
+takes.
+"""
 
 from wtflow_jax.metrics.curves import Curves, curves
-from wtflow_jax.metrics.ranking import F1Max, UndefinedMetric, auroc, average_precision, f1_max
-from wtflow_jax.metrics.regions import Region, Regions, aupro, label_regions, pixel_metrics, spro
+from wtflow_jax.metrics.ranking import (
+    METRICS,
+    F1Max,
+    Metric,
+    Ranked,
+    Regions,
+    UndefinedMetric,
+    auroc,
+    average_precision,
+    f1_max,
+    measure,
+)
+from wtflow_jax.metrics.regions import Region, aupro, label_regions, pixel_metrics, spro
 
 __all__ = [
+    "METRICS",
     "Curves",
     "F1Max",
+    "Metric",
+    "Ranked",
     "Region",
     "Regions",
     "UndefinedMetric",
@@ -16,6 +34,7 @@ __all__ = [
     "curves",
     "f1_max",
     "label_regions",
+    "measure",
     "pixel_metrics",
     "spro",
 ]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from wtflow_jax.metrics.ranking import check, rank
-from wtflow_jax.metrics.regions import Regions, rises
+from wtflow_jax.metrics.ranking import Regions, rank
+from wtflow_jax.metrics.regions import rises
 
 POINTS = 200
 
@@ -37,42 +37,38 @@ def curves(
     """Return ROC, precision–recall and per-region overlap in one.
 
     Args:
-        scores: any shape, float; higher means more anomalous.
-        labels: the same shape, bool; True means defective.
+        scores: of ``Ranked``.
+        labels: of ``Ranked``.
         regions: ``label_regions`` of labels that are masks (n, h, w).
         points: about so many thresholds are kept, evenly spread over what they find.
 
     Returns:
-        The curves; None where they are undefined.
-
-    Warns:
-        UndefinedMetric: a score is NaN, or only one of the two classes is present.
+        The curves; None, with a warning as ``measure``, where they are undefined.
 
     Raises:
         ValueError: the shapes differ, or labels are not bool.
     """
-    check(scores, labels)
-    found = scores[labels]
-    ranks = rank(("Curves",), scores, labels, found)
-    if ranks is None:
+    ranked = rank(["Curves"], scores, labels, regions=regions)
+    if ranked is None:
         return None
-    detected = np.cumsum(ranks.defective[::-1])
+    detected = np.cumsum(ranked.defective[::-1])
     recall = detected / detected[-1]
     # Good scores above each threshold, and those above or at it.
-    above, false = (ranks.good - ranks.not_above)[::-1], (ranks.good - ranks.below)[::-1]
+    above, false = (ranked.good - ranked.not_above)[::-1], (ranked.good - ranked.below)[::-1]
     chosen, overlap = _spread(recall, points), None
     if regions is not None:
-        overlap = np.cumsum(rises(ranks, found, regions)[::-1])
+        overlap = np.cumsum(rises(ranked)[::-1])
         chosen = np.union1d(chosen, _spread(overlap, points))
     precision = (detected / (detected + false))[chosen]
-    x = above[chosen] / ranks.good, false[chosen] / ranks.good
-    start, end = [[0, 0]], [[1, 1]]
+    x = above[chosen] / ranked.good, false[chosen] / ranked.good
+
+    def whole(cumulative: Float[np.ndarray, " d"]) -> Line:
+        return np.concatenate([[[0, 0]], _line(x, _steps(cumulative, chosen)), [[1, 1]]])
+
     return Curves(
-        roc=np.concatenate([start, _line(x, _steps(recall, chosen)), end]),
+        roc=whole(recall),
         precision_recall=_line(_steps(recall, chosen), (precision, precision)),
-        overlap=None
-        if overlap is None
-        else np.concatenate([start, _line(x, _steps(overlap, chosen)), end]),
+        overlap=None if overlap is None else whole(overlap),
     )
 
 

@@ -1,4 +1,4 @@
-"""AUROC, average precision and F1 max, from ranks.
+"""AUROC, average precision and F1 max, from ranks; and the table of all metrics.
 
 Every curve turns only at scores of defective pixels. So the good ones are sorted a chunk of images
 at a time, only to count those below each of them: no grid of thresholds, no sort of everything.
@@ -6,13 +6,18 @@ scikit-learn, which needs many times the time and memory on pixels, is the refer
 """
 
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-# Pixels a chunk, where the defective ones are fewer.
+from wtflow_jax.support.parts import Parts
+
 CHUNK = 2**22
+"""Pixels a chunk, where the defective ones are fewer."""
+
+Level = Literal["image", "pixel"]
 
 
 class UndefinedMetric(UserWarning):
@@ -31,122 +36,145 @@ class F1Max(NamedTuple):
     threshold: float
 
 
-class Ranks(NamedTuple):
-    """Where the defective scores stand among the good ones.
+class Regions(NamedTuple):
+    """The defects of a set of masks, from `label_regions`.
 
     Attributes:
-        thresholds: the distinct defective scores, ascending.
-        defective: defective scores at each.
-        below: good scores below each.
-        not_above: good scores below or at each.
-        good: all good scores.
+        labels: which region each defective pixel is of, in the order of masks[masks].
+        areas: pixels of each region.
     """
 
+    labels: Int[np.ndarray, " pixels"]
+    areas: Int[np.ndarray, " regions"]
+
+
+class Ranked(NamedTuple):
+    """Scores, and where the defective ones stand among the good ones: what metrics are taken from.
+
+    Attributes:
+        scores: (n,) of images or (n, h, w) of pixels, float; higher means more anomalous.
+        labels: the same shape, bool; True means defective.
+        found: scores[labels], (m,).
+        thresholds: the distinct values of ``found``, ascending, (d,).
+        defective: how many of ``found`` are at each threshold, (d,).
+        below: good scores below each, (d,).
+        not_above: good scores below or at each, (d,).
+        good: the number of good scores.
+        regions: of the labels where these are masks and their regions are at hand.
+    """
+
+    scores: Float[np.ndarray, "*shape"]
+    labels: Bool[np.ndarray, "*shape"]
+    found: Float[np.ndarray, " m"]
     thresholds: Float[np.ndarray, " d"]
     defective: Int[np.ndarray, " d"]
     below: Int[np.ndarray, " d"]
     not_above: Int[np.ndarray, " d"]
     good: int
+    regions: Regions | None
 
 
-def auroc(scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape"]) -> float | None:
-    """Return the area under the ROC curve, ties counted half.
+class Metric(NamedTuple):
+    """An entry of ``METRICS``.
 
-    It is the share of (defective, good) pairs that are ranked rightly (Mann–Whitney).
+    Attributes:
+        title: in print.
+        level: whether it is taken of image scores or of pixels.
+        function: of ``Ranked`` scores that have both classes and no NaN; a share in [0, 1].
+    """
+
+    title: str
+    level: Level
+    function: Callable[[Ranked], float]
+
+
+METRICS: Parts[Metric] = Parts("metric", "wtflow_jax.metrics")
+"""By the names that results have."""
+
+
+def measure(
+    level: Level,
+    scores: Float[np.ndarray, "*shape"],
+    labels: Bool[np.ndarray, "*shape"],
+    regions: Regions | None = None,
+) -> dict[str, float | None]:
+    """Return all metrics of a level, from one pass over the scores.
 
     Args:
-        scores: any shape, float; higher means more anomalous.
-        labels: the same shape, bool; True means defective.
+        level: images or pixels.
+        scores: of ``Ranked``.
+        labels: of ``Ranked``.
+        regions: ``label_regions(labels)`` of masks, where it is at hand.
 
     Returns:
-        The area in [0, 1], exact up to float64; None where it is undefined.
+        Shares in [0, 1] by name; all None where they are undefined.
 
     Warns:
         UndefinedMetric: a score is NaN, or only one of the two classes is present.
 
     Raises:
-        ValueError: the shapes differ, or labels are not bool.
+        ValueError: the shapes differ, labels are not bool, or the regions are of other masks.
     """
-    check(scores, labels)
-    ranks = rank(("AUROC",), scores, labels, scores[labels])
-    return None if ranks is None else auroc_of(ranks)
+    chosen = {name: metric for name, metric in METRICS.items() if metric.level == level}
+    titles = [metric.title for metric in chosen.values()]
+    ranked = rank(titles, scores, labels, regions=regions)
+    if ranked is None:
+        return dict.fromkeys(chosen)
+    return {name: metric.function(ranked) for name, metric in chosen.items()}
+
+
+def auroc(scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape"]) -> float | None:
+    """Return the area under the ROC curve, ties counted half; None with a warning as ``measure``.
+
+    It is the share of (defective, good) pairs that are ranked rightly (Mann–Whitney), exact up to
+    float64.
+    """
+    ranked = rank(["AUROC"], scores, labels)
+    return None if ranked is None else auroc_of(ranked)
 
 
 def average_precision(
     scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape"]
 ) -> float | None:
-    """Return the average precision: that at each threshold, weighted by the recall it adds.
+    """Return the average precision; None with a warning as ``measure``.
 
-    Steps, no interpolation, as in scikit-learn.
-
-    Args:
-        scores: any shape, float; higher means more anomalous.
-        labels: the same shape, bool; True means defective.
-
-    Returns:
-        The average in (0, 1]; None where it is undefined.
-
-    Warns:
-        UndefinedMetric: a score is NaN, or only one of the two classes is present.
-
-    Raises:
-        ValueError: the shapes differ, or labels are not bool.
+    The precision at each threshold is weighted by the recall it adds: steps, no interpolation, as
+    in scikit-learn.
     """
-    check(scores, labels)
-    ranks = rank(("Average precision",), scores, labels, scores[labels])
-    return None if ranks is None else average_precision_of(ranks)
+    ranked = rank(["Average precision"], scores, labels)
+    return None if ranked is None else average_precision_of(ranked)
 
 
 def f1_max(scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape"]) -> F1Max | None:
-    """Return the largest F1 score over all thresholds, and its threshold.
+    """Return the largest F1 score and its threshold; None with a warning as ``measure``."""
+    ranked = rank(["F1 max"], scores, labels)
+    return None if ranked is None else f1_max_of(ranked)
+
+
+def rank(
+    names: Sequence[str],
+    scores: Float[np.ndarray, "*shape"],
+    labels: Bool[np.ndarray, "*shape"],
+    found: Float[np.ndarray, " m"] | None = None,
+    regions: Regions | None = None,
+) -> Ranked | None:
+    """Rank the defective scores among the good ones.
 
     Args:
-        scores: any shape, float; higher means more anomalous.
-        labels: the same shape, bool; True means defective.
+        names: metrics to warn of, as a sentence begins with them.
+        scores: of ``Ranked``.
+        labels: of ``Ranked``.
+        found: defective scores to rank in place of scores[labels].
+        regions: of ``Ranked``.
 
     Returns:
-        The score in (0, 1] and the threshold; None where it is undefined.
-
-    Warns:
-        UndefinedMetric: a score is NaN, or only one of the two classes is present.
+        The ranks; None, with a warning for each name, where metrics are undefined.
 
     Raises:
         ValueError: the shapes differ, or labels are not bool.
     """
     check(scores, labels)
-    ranks = rank(("F1 max",), scores, labels, scores[labels])
-    return None if ranks is None else f1_max_of(ranks)
-
-
-def check(scores: np.ndarray, labels: np.ndarray, limit: float = 1.0) -> None:
-    """Refuse inputs that would give a wrong value without a word."""
-    # Masks of 0 and 255 would index.
-    if labels.dtype != bool or labels.shape != scores.shape:
-        raise ValueError(
-            f"expected labels or masks of bool in the scores' shape {scores.shape}, "
-            f"found {labels.dtype} in {labels.shape}"
-        )
-    if not 0 < limit <= 1:
-        raise ValueError(f"expected a false-positive rate in (0, 1] as limit, found {limit}")
-
-
-def rank(
-    names: tuple[str, ...],
-    scores: Float[np.ndarray, "*shape"],
-    labels: Bool[np.ndarray, "*shape"],
-    found: Float[np.ndarray, " m"],
-) -> Ranks | None:
-    """Rank the defective scores found among the good ones.
-
-    Args:
-        names: metrics to warn of, as a sentence begins with them.
-        scores: any shape.
-        labels: the same shape; False means good.
-        found: scores of defective pixels, in any order.
-
-    Returns:
-        The ranks; None, with a warning for each name, where these metrics are undefined.
-    """
+    found = scores[labels] if found is None else found
     good = labels.size - int(np.count_nonzero(labels))
     if not (good and len(found)):
         return _warn(names, f"{good} good and {len(found)} defective")
@@ -163,31 +191,47 @@ def rank(
             return _warn(names, "a score is NaN")
         below += np.searchsorted(ascending, thresholds, side="left")
         not_above += np.searchsorted(ascending, thresholds, side="right")
-    return Ranks(thresholds, defective, below, not_above, good)
+    return Ranked(scores, labels, found, thresholds, defective, below, not_above, good, regions)
 
 
-def _warn(names: tuple[str, ...], reason: str) -> None:
+def check(scores: np.ndarray, labels: np.ndarray) -> None:
+    """Raise ValueError for inputs that would give a wrong value without a word."""
+    # Masks of 0 and 255 would index.
+    if labels.dtype != bool or labels.shape != scores.shape:
+        raise ValueError(
+            f"expected labels or masks of bool in the scores' shape {scores.shape}, "
+            f"found {labels.dtype} in {labels.shape}"
+        )
+
+
+def _warn(names: Sequence[str], reason: str) -> None:
     for name in names:
         # The caller of the public function.
         warnings.warn(f"{name} is undefined: {reason}", UndefinedMetric, stacklevel=4)
 
 
-def auroc_of(ranks: Ranks) -> float:
+def auroc_of(ranked: Ranked) -> float:
     """Return the AUROC."""
-    pairs = 2 * ranks.good * int(ranks.defective.sum())
-    return int(ranks.defective @ (ranks.below + ranks.not_above)) / pairs
+    pairs = 2 * ranked.good * int(ranked.defective.sum())
+    return int(ranked.defective @ (ranked.below + ranked.not_above)) / pairs
 
 
-def average_precision_of(ranks: Ranks) -> float:
+def average_precision_of(ranked: Ranked) -> float:
     """Return the average precision."""
-    detected = np.cumsum(ranks.defective[::-1])[::-1]
-    precision = detected / (detected + ranks.good - ranks.below)
-    return float(ranks.defective @ precision) / int(detected[0])
+    detected = np.cumsum(ranked.defective[::-1])[::-1]
+    precision = detected / (detected + ranked.good - ranked.below)
+    return float(ranked.defective @ precision) / int(detected[0])
 
 
-def f1_max_of(ranks: Ranks) -> F1Max:
+def f1_max_of(ranked: Ranked) -> F1Max:
     """Return the largest F1 score and its threshold."""
-    detected = np.cumsum(ranks.defective[::-1])[::-1]
-    scores = 2 * detected / (detected + ranks.good - ranks.below + detected[0])
+    detected = np.cumsum(ranked.defective[::-1])[::-1]
+    scores = 2 * detected / (detected + ranked.good - ranked.below + detected[0])
     best = int(np.argmax(scores))
-    return F1Max(float(scores[best]), float(ranks.thresholds[best]))
+    return F1Max(float(scores[best]), float(ranked.thresholds[best]))
+
+
+for _level in ("image", "pixel"):
+    METRICS.add(f"{_level}_auroc")(Metric(f"{_level} AUROC", _level, auroc_of))
+    METRICS.add(f"{_level}_ap")(Metric(f"{_level} AP", _level, average_precision_of))
+    METRICS.add(f"{_level}_f1")(Metric(f"{_level} F1-max", _level, lambda r: f1_max_of(r).value))

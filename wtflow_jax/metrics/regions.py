@@ -8,20 +8,19 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
-from wtflow_jax.metrics import ranking
-from wtflow_jax.metrics.ranking import Ranks, check, rank
+from wtflow_jax.metrics.ranking import (
+    METRICS,
+    Metric,
+    Ranked,
+    Regions,
+    auroc_of,
+    average_precision_of,
+    f1_max_of,
+    rank,
+)
 
-
-class Regions(NamedTuple):
-    """The defects of a set of masks, from `label_regions`.
-
-    Attributes:
-        labels: which region each defective pixel is of, in the order of masks[masks].
-        areas: pixels of each region.
-    """
-
-    labels: Int[np.ndarray, " pixels"]
-    areas: Int[np.ndarray, " regions"]
+LIMIT = 0.3
+"""The false-positive rate where AUPRO ends."""
 
 
 class Region(NamedTuple):
@@ -60,7 +59,7 @@ def label_regions(masks: Bool[np.ndarray, "n h w"]) -> Regions:
 
 
 def aupro(
-    scores: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"], limit: float = 0.3
+    scores: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"], limit: float = LIMIT
 ) -> float | None:
     """Return the normalised area under the per-region overlap curve, up to a false-positive rate.
 
@@ -68,25 +67,20 @@ def aupro(
     the false-positive rate over the good pixels of all images; linear between its points.
 
     Args:
-        scores: (n, h, w) float; higher means more anomalous.
-        masks: (n, h, w) bool; True means defective.
+        scores: of ``Ranked``.
+        masks: of ``Ranked``, its labels.
         limit: the false-positive rate at which the area ends, in (0, 1].
 
     Returns:
-        The area divided by the limit, in [0, 1]; None where it is undefined.
-
-    Warns:
-        UndefinedMetric: a score is NaN, or all pixels are good, or all are defective.
+        The area divided by the limit, in [0, 1]; None, with a warning, where it is undefined.
 
     Raises:
         ValueError: the shapes differ, masks are not bool, or the limit is outside (0, 1].
 
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021.
     """
-    check(scores, masks, limit)
-    found = scores[masks]
-    ranks = rank(("AUPRO",), scores, masks, found)
-    return None if ranks is None else _aupro(ranks, found, label_regions(masks), limit)
+    ranked = rank(["AUPRO"], scores, masks)
+    return None if ranked is None else aupro_of(ranked, limit)
 
 
 def spro(
@@ -98,15 +92,12 @@ def spro(
     regions, which may overlap, against the false-positive rate over the pixels in no region.
 
     Args:
-        scores: (n, h, w) float; higher means more anomalous.
+        scores: of ``Ranked``.
         regions: of all images.
-        limit: the false-positive rate at which the area ends, in (0, 1].
+        limit: as that of ``aupro``.
 
     Returns:
-        The area divided by the limit, in [0, 1]; None where it is undefined.
-
-    Warns:
-        UndefinedMetric: a score is NaN, there is no region, or no pixel outside them.
+        As ``aupro``.
 
     Raises:
         ValueError: the limit is outside (0, 1], or a region is malformed.
@@ -114,7 +105,6 @@ def spro(
     Source: Bergmann et al., Beyond Dents and Scratches, IJCV 2022.
     """
     anywhere = np.zeros(scores.shape, bool)
-    check(scores, anywhere, limit)
     found, weights = [np.zeros(0, scores.dtype)], [np.zeros(0)]
     for region in regions:
         pixels = _pixels(region, scores.shape)
@@ -125,56 +115,40 @@ def spro(
         steps = np.diff(detected) / (region.saturation * len(regions))
         found.append(descending[: math.ceil(region.saturation)])
         weights.append(steps[: math.ceil(region.saturation)])
-    found = np.concatenate(found)
-    ranks = rank(("sPRO",), scores, anywhere, found)
-    if ranks is None:
+    ranked = rank(["sPRO"], scores, anywhere, np.concatenate(found))
+    if ranked is None:
         return None
-    return _area(ranks, _weights(ranks, found, np.concatenate(weights)), limit)
+    return _area(ranked, _weights(ranked, np.concatenate(weights)), limit)
 
 
 def pixel_metrics(
     scores: Float[np.ndarray, "n h w"],
     masks: Bool[np.ndarray, "n h w"],
     regions: Regions | None = None,
-    limit: float = 0.3,
+    limit: float = LIMIT,
 ) -> dict[str, float | None]:
-    """Return all metrics of pixels, from one pass over them.
+    """Return the usual metrics of pixels from one pass; ``measure`` takes all of the table.
 
     Args:
-        scores: (n, h, w) float; higher means more anomalous.
-        masks: (n, h, w) bool; True means defective.
+        scores: of ``Ranked``.
+        masks: of ``Ranked``, its labels.
         regions: `label_regions(masks)`, where it is at hand.
         limit: of AUPRO, in (0, 1].
 
     Returns:
-        auroc, average_precision, f1_max, f1_threshold and aupro; all None where undefined.
-
-    Warns:
-        UndefinedMetric: a score is NaN, or all pixels are good, or all are defective.
+        auroc, average_precision, f1_max, f1_threshold and aupro; all None, with warnings, where
+        they are undefined.
 
     Raises:
-        ValueError: the shapes differ, masks are not bool, the limit is outside (0, 1], or the
-            regions are of other masks.
+        ValueError: as ``aupro``, or the regions are of other masks.
     """
-    check(scores, masks, limit)
-    found = scores[masks]
-    regions = label_regions(masks) if regions is None else regions
-    if len(regions.labels) != len(found):
-        raise ValueError(
-            f"regions of {len(regions.labels)} pixels for masks of {len(found)}: label these masks"
-        )
-    ranks = rank(("AUROC", "Average precision", "F1 max", "AUPRO"), scores, masks, found)
-    if ranks is None:
-        names = ("auroc", "average_precision", "f1_max", "f1_threshold", "aupro")
+    names = ("auroc", "average_precision", "f1_max", "f1_threshold", "aupro")
+    titles = ["AUROC", "Average precision", "F1 max", "AUPRO"]
+    ranked = rank(titles, scores, masks, regions=regions)
+    if ranked is None:
         return dict.fromkeys(names)
-    best = ranking.f1_max_of(ranks)
-    return {
-        "auroc": ranking.auroc_of(ranks),
-        "average_precision": ranking.average_precision_of(ranks),
-        "f1_max": best.value,
-        "f1_threshold": best.threshold,
-        "aupro": _aupro(ranks, found, regions, limit),
-    }
+    areas = auroc_of(ranked), average_precision_of(ranked)
+    return dict(zip(names, (*areas, *f1_max_of(ranked), aupro_of(ranked, limit)), strict=True))
 
 
 def _pixels(region: Region, shape: tuple[int, ...]) -> np.ndarray:
@@ -191,37 +165,41 @@ def _pixels(region: Region, shape: tuple[int, ...]) -> np.ndarray:
     return pixels
 
 
-def _aupro(ranks: Ranks, found: np.ndarray, regions: Regions, limit: float) -> float:
-    return _area(ranks, rises(ranks, found, regions), limit)
+def aupro_of(ranked: Ranked, limit: float = LIMIT) -> float:
+    """Return the AUPRO of ranked pixels."""
+    return _area(ranked, rises(ranked), limit)
 
 
-def rises(
-    ranks: Ranks, found: Float[np.ndarray, " m"], regions: Regions
-) -> Float[np.ndarray, " d"]:
-    """Return by how much the mean overlap of all regions rises at each threshold of ``ranks``.
-
-    Args:
-        ranks: of ``found``.
-        found: scores of the defective pixels, in the order of ``regions.labels``.
-        regions: of ``label_regions``.
-    """
+def rises(ranked: Ranked) -> Float[np.ndarray, " d"]:
+    """Return by how much the mean overlap of all regions rises at each threshold."""
+    regions = label_regions(ranked.labels) if ranked.regions is None else ranked.regions
+    if len(regions.labels) != len(ranked.found):
+        raise ValueError(
+            f"regions of {len(regions.labels)} pixels for masks of {len(ranked.found)}: label "
+            "these masks"
+        )
     shares = 1 / (regions.areas * len(regions.areas))
-    return _weights(ranks, found, shares[regions.labels])
+    return _weights(ranked, shares[regions.labels])
 
 
-def _weights(ranks: Ranks, found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _weights(ranked: Ranked, weights: Float[np.ndarray, " m"]) -> Float[np.ndarray, " d"]:
     """Return the sum of the weights of the scores found at each threshold."""
-    at = np.searchsorted(ranks.thresholds, found)
-    return np.bincount(at, weights, minlength=len(ranks.thresholds))
+    at = np.searchsorted(ranked.thresholds, ranked.found)
+    return np.bincount(at, weights, minlength=len(ranked.thresholds))
 
 
-def _area(ranks: Ranks, rises: np.ndarray, limit: float) -> float:
+def _area(ranked: Ranked, rises: Float[np.ndarray, " d"], limit: float) -> float:
     """Return the normalised area under a curve that rises at each threshold."""
+    if not 0 < limit <= 1:
+        raise ValueError(f"expected a false-positive rate in (0, 1] as limit, found {limit}")
     # A rise is spread evenly over the good pixels tied with it, then stays: what it adds to the
     # area needs no other rise, so nothing is cumulated.
-    start = 1 - ranks.not_above / ranks.good
-    end = 1 - ranks.below / ranks.good
+    start = 1 - ranked.not_above / ranked.good
+    end = 1 - ranked.below / ranked.good
     slope = np.maximum(np.minimum(end, limit) - start, 0)
     np.square(slope, out=slope)
     np.divide(slope, 2 * (end - start), out=slope, where=end > start)
     return float(rises @ (slope + np.maximum(limit - end, 0))) / limit
+
+
+METRICS.add("pixel_aupro")(Metric("AUPRO", "pixel", aupro_of))

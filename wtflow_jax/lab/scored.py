@@ -1,0 +1,128 @@
+"""Labelled test images with their scores and maps: what results and reports are made of."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from wtflow_jax.data.inverted import Marked, doubt
+from wtflow_jax.geometry.radial import Radii
+from wtflow_jax.metrics import UndefinedMetric
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import replacing
+
+FILE = "scores.npz"
+"""What ``save`` writes, in a run."""
+FORM = {"path": "U1", "kind": "U1", "label": "b1", "known": "b1", "score": "f1", "map": "f3"}
+"""Kind of dtype and number of axes of its arrays."""
+
+
+class Scored(NamedTuple):
+    """Test images with their scores, and what is known of them.
+
+    Attributes:
+        paths: of n image files.
+        kinds: ``good`` or a defect's name.
+        labels: whether each is defective (n,).
+        known: whether its defective pixels are known (n,).
+        scores: higher is more anomalous (n,).
+        maps: of the anomaly (n, H, W).
+        masks: defective pixels (n, H, W); None where no defect has a mask.
+        radii: of some images; None where nobody looked.
+    """
+
+    paths: Sequence[str]
+    kinds: Sequence[str]
+    labels: Bool[np.ndarray, " n"]
+    known: Bool[np.ndarray, " n"]
+    scores: Float[np.ndarray, " n"]
+    maps: Float[np.ndarray, "n H W"]
+    masks: Bool[np.ndarray, "n H W"] | None = None
+    radii: Radii | None = None
+
+
+def some(scored: Scored, chosen: Bool[np.ndarray, " n"]) -> Scored:
+    """Return some of the images, without their radii."""
+    indices = np.flatnonzero(chosen).tolist()
+    return Scored(
+        [scored.paths[i] for i in indices],
+        [scored.kinds[i] for i in indices],
+        *(array[chosen] for array in (scored.labels, scored.known, scored.scores, scored.maps)),
+        None if scored.masks is None else scored.masks[chosen],
+    )
+
+
+def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
+    """Return indices below a count, evenly spaced from the first to the last, so many at most."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
+def warn(
+    paths: Sequence[str],
+    labels: Bool[np.ndarray, " n"],
+    known: Bool[np.ndarray, " n"],
+    masks: Bool[np.ndarray, "n H W"] | None,
+) -> None:
+    """Warn (UndefinedMetric) of what has no metric, or one in doubt; arguments as ``Scored``'s."""
+    messages = []
+    if not 0 < labels.sum() < len(labels):
+        # Pixels of defective images alone have metrics: most of them are good.
+        kind, of = ("good", " of images") if labels.any() else ("defective", "")
+        messages.append(f"no {kind} test image: there are scores and maps, and no metrics{of}")
+    if unknown := int((~known).sum()):
+        messages.append(
+            f"pixels of {unknown} defective images are not known, the first is "
+            f"{paths[int(np.argmin(known))]}: it has no mask, and they are left out"
+        )
+    if masks is not None:
+        drawn = np.flatnonzero(labels & known).tolist()
+        messages.append(doubt([Marked(paths[i], float(masks[i].mean())) for i in drawn]))
+    for message in filter(None, messages):
+        warnings.warn(message, UndefinedMetric, stacklevel=2)
+
+
+def save(path: Path, scored: Scored) -> None:
+    """Write scored images to an .npz file: ``path``, ``label``, ``score``, ``map`` and more."""
+    arrays = dict(zip(FORM, map(np.asarray, scored), strict=False))
+    if scored.masks is not None:
+        arrays["mask"] = scored.masks
+    if scored.radii is not None:
+        arrays |= {f"radii_{name}": value for name, value in scored.radii._asdict().items()}
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def load(path: Path) -> Scored:
+    """Read what ``save`` wrote.
+
+    Raises:
+        WTFlowError: the file is missing, damaged, or something else.
+    """
+    try:
+        if not path.is_file():
+            raise ValueError("no such file")
+        with np.load(path) as file:
+            arrays = dict(file)
+        form = FORM | ({"mask": "b3"} if "mask" in arrays else {})
+        for name, (kind, axes) in form.items():
+            array, like = arrays[name], arrays["map" if name == "mask" else "path"]
+            if (array.dtype.kind, array.ndim) != (kind, int(axes)):
+                raise ValueError(f"{name} is {array.dtype} of {array.ndim} axes")
+            if array.shape[: like.ndim] != like.shape:
+                raise ValueError(f"{name} is of {array.shape}, not of {like.shape}")
+        radii = None
+        if "radii_of" in arrays:
+            of, values, start, root_d = (arrays[f"radii_{name}"] for name in Radii._fields)
+            radii = Radii(of, values, float(start), float(root_d))
+        paths, kinds = arrays["path"].tolist(), arrays["kind"].tolist()
+        return Scored(
+            *(paths, kinds, arrays["label"], arrays["known"], arrays["score"], arrays["map"]),
+            masks=arrays.get("mask"),
+            radii=radii,
+        )
+    # numpy and zipfile raise whatever bytes that are none of theirs lead them to.
+    except Exception as error:
+        raise WTFlowError(f"{path}: cannot be read ({error}); run it again") from error

@@ -1,0 +1,112 @@
+"""Metrics of a test set in %, why some are undefined, and what a threshold does."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from wtflow_jax.metrics.ranking import METRICS, Level, Regions, UndefinedMetric, auroc, measure
+from wtflow_jax.metrics.regions import label_regions
+from wtflow_jax.metrics.threshold import Threshold
+
+Figures = dict[str, float | None]
+"""Metrics in % by name; None where they are undefined."""
+
+
+def titles() -> dict[str, str]:
+    """Return what the metrics are called in print, by name."""
+    return {name: metric.title for name, metric in METRICS.items()}
+
+
+def percent(value: float | None) -> float | None:
+    """Return a share in %; None stays None."""
+    return None if value is None else 100 * value
+
+
+def mean(values: np.ndarray) -> float | None:
+    """Return the mean; None of nothing."""
+    return float(values.mean()) if len(values) else None
+
+
+def of_images(
+    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], kinds: Sequence[str]
+) -> Figures:
+    """Return all metrics of image scores, and the AUROC of each kind of defect.
+
+    Args:
+        scores: higher is more anomalous.
+        labels: whether each image is defective.
+        kinds: ``good`` or a defect's name.
+    """
+    found = _nothing("image")
+    # That one of the two is lacking is said once, with the test images.
+    if 0 < labels.sum() < len(labels):
+        found = _percent(measure("image", scores, labels))
+    for kind in sorted({kind for kind, bad in zip(kinds, labels, strict=True) if bad}):
+        of_kind = np.array([k == kind for k in kinds])
+        some = ~labels | of_kind
+        found[f"image_auroc {kind}"] = percent(auroc(scores[some], of_kind[some]))
+    return found
+
+
+def of_pixels(
+    maps: Float[np.ndarray, "n H W"],
+    masks: Bool[np.ndarray, "n H W"] | None,
+    regions: Regions | None = None,
+) -> Figures:
+    """Return all metrics of pixels.
+
+    Args:
+        maps: of the anomaly.
+        masks: defective pixels; None where they are not known.
+        regions: ``label_regions(masks)``, where it is at hand.
+    """
+    if masks is None:
+        return _nothing("pixel")
+    return _percent(measure("pixel", maps, masks, regions or label_regions(masks)))
+
+
+def _nothing(level: Level) -> Figures:
+    return {name: None for name, metric in METRICS.items() if metric.level == level}
+
+
+def _percent(shares: Figures) -> Figures:
+    return {name: percent(value) for name, value in shares.items()}
+
+
+@contextmanager
+def reasons() -> Iterator[list[str]]:
+    """Collect why metrics are undefined or in doubt, each reason once, in place of warnings."""
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UndefinedMetric)
+        yield found
+    undefined = [w for w in caught if issubclass(w.category, UndefinedMetric)]
+    found += dict.fromkeys(str(w.message) for w in undefined)
+
+
+def decided(
+    threshold: Threshold,
+    held_out: int,
+    scores: Float[np.ndarray, " n"],
+    labels: Bool[np.ndarray, " n"],
+) -> dict[str, Any]:
+    """Return what a threshold does to test images, in %.
+
+    Args:
+        threshold: set without them.
+        held_out: the number of good images that it was set by.
+        scores: of the test images.
+        labels: whether each is defective.
+    """
+    above = scores > threshold.value
+    return {
+        "threshold": threshold.value,
+        "promised": percent(threshold.rate),
+        "images": held_out,
+        "false_alarms": percent(mean(above[~labels])),
+        "detected": percent(mean(above[labels])),
+    }
