@@ -47,12 +47,13 @@ def measure(job: Job, draw: bool = False) -> Row:
     )
     job.out.mkdir(parents=True, exist_ok=True)
     scored.save(job.out / scored.FILE, found)
-    size = last.maps.shape[1:]
-    save_maps(job.out / "maps.png", ready.samples, ready.masks, last, size)
+    save_maps(job.out / "maps.png", [sample.path for sample in ready.samples], found)
     return row | {"scores": f"{job.out.name}/{scored.FILE}"}
 
 
-measure_and_draw = partial(measure, draw=True)
+def measure_and_draw(job: Job) -> Row:
+    """As ``measure``, with ``scores.npz`` and ``maps.png``."""
+    return measure(job, draw=True)
 
 
 def measured(job: Job, ready: Ready, model: Trained, track: Track) -> tuple[Row, Prediction]:

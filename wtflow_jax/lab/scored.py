@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from wtflow_jax.data.inverted import Marked, doubt
+from wtflow_jax.data.masks import Marked, doubt
 from wtflow_jax.geometry.radial import Radii
 from wtflow_jax.metrics import UndefinedMetric
 from wtflow_jax.support.errors import WTFlowError

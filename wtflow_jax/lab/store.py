@@ -13,7 +13,6 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -230,7 +229,7 @@ def _finish(fitted: Detector, splits: Splits, directory: Path, history: History)
     arrays = model.flatten({"params": fitted.params, "stats": fitted.stats})
     for epoch in (entry["epoch"] for entry in history if "seconds_evaluate" in entry):
         with np.load(directory / "cells" / f"{epoch:04d}.npz") as file:
-            arrays |= {f"cells/{epoch}/{name}": file[name] for name in file.files}
+            arrays |= {f"cells/epoch{epoch}/{name}": file[name] for name in file.files}
     # Test images are sorted by kind: evenly spaced ones are of all kinds.
     some = evenly(len(splits.test), FOLLOWED)
     found = radii(fitted, splits.test[some], some)
@@ -254,8 +253,10 @@ def _load(directory: Path, config: Config) -> Trained:
         arrays, about = tensors.load(path)
         tree = model.nested(arrays)
         cells = {
-            int(epoch): {name: Cells(**kinds) for name, kinds in found.items()}
-            for epoch, found in _numbered(tree["cells"])
+            int(epoch.removeprefix("epoch")): {
+                name: Cells(**kinds) for name, kinds in found.items()
+            }
+            for epoch, found in tree["cells"].items()
         }
         params, stats = (jax.tree.map(jnp.asarray, tree.get(k, {})) for k in ("params", "stats"))
         return Trained(
@@ -269,11 +270,6 @@ def _load(directory: Path, config: Config) -> Trained:
         )
     except (ValueError, LookupError, TypeError) as error:
         raise WTFlowError(f"{path}: is damaged ({error}); delete {directory}") from error
-
-
-def _numbered(found: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the items of a dict, or of the list that ``nested`` makes of numbers from 0."""
-    return iter(enumerate(found)) if isinstance(found, list) else iter(found.items())
 
 
 def radii(fitted: Detector, maps: FeatureMaps, of: np.ndarray) -> Radii:

@@ -51,7 +51,7 @@ class Objective(NamedTuple):
     def optimizer(self) -> optax.GradientTransformation:
         """AdamW with its schedule of learning rates."""
         rates = [self.rate * 0.1**i for i in range(len(self.decay_at) + 1)]
-        schedule = optax.join_schedules(map(optax.constant_schedule, rates), self.decay_at)
+        schedule = optax.join_schedules([*map(optax.constant_schedule, rates)], [*self.decay_at])
         return optax.adamw(schedule, weight_decay=self.weight_decay)
 
 

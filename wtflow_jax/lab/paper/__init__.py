@@ -1,6 +1,6 @@
 """The paper's tables and its settings a category (arXiv 2508.05461v2), to print beside ours.
 
-``paper/`` has a CSV file a table; the supplement numbers its own again: S-VII to S-XVI. The first
+The folder has a CSV file a table; the supplement numbers its own again: S-VII to S-XVI. The first
 column is a category (named as its directory), ``mean`` over them, ``image`` or ``pixel`` (Det. and
 Loc., AUROC in %), a system (VII: pixel AUROC) or a quantity (IX, X). Every other column is a
 system or a setting. S-XII (none), S-XIII (batch_norm) and S-XIV (layer_norm) are the mean ‖x_t‖ of
@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DIRECTORY = Path(__file__).with_suffix("")
+DIRECTORY = Path(__file__).parent
 MAIN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI")
 SUPPLEMENT = ("VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV", "XV", "XVI")
 NUMBERS = (*MAIN, *(f"S-{number}" for number in SUPPLEMENT))
