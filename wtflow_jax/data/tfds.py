@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from wtflow_jax.data.layouts import LAYOUTS
@@ -44,11 +44,6 @@ class StoredFile:
     def __str__(self) -> str:
         """Return its name."""
         return self.name
-
-    @property
-    def stem(self) -> str:
-        """The name of the published file without suffix."""
-        return PurePath(self.name).stem
 
     def read_bytes(self) -> bytes:
         """Return the file as it was published.
@@ -166,7 +161,7 @@ def _builders() -> Any:
     return tfds_builders
 
 
-def _metadata(directory: Path) -> dict[str, Any]:
+def _metadata(directory: Path) -> Any:
     try:
         return json.loads((directory / VERSION / "metadata.json").read_bytes())
     except (OSError, ValueError) as error:
