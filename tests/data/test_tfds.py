@@ -198,10 +198,11 @@ class Socket(socket.socket):
     connect_ex = connect
 socket.socket = Socket
 socket.getaddrinfo = lambda *a, **k: os._exit(4)
-import wtflow_jax, wtflow_jax.app.datasets as command
+import wtflow_jax.app.datasets as command
+from wtflow_jax.data import open_category
 assert not {{"tensorflow", "tensorflow_datasets"}} & set(sys.modules)
 status = command.main(["prepare", "mvtec_ad", {str(root)!r}, "--data-dir", {str(out)!r}])
-category = command.tfds.open_category(Path({str(out)!r}), "part", "mvtec_ad")
+category = open_category(Path({str(out)!r}), "part", "tfds:mvtec_ad")
 assert category.test[0].path.read_bytes()
 assert "tensorflow_datasets" in sys.modules and "tensorflow" not in sys.modules
 sys.exit(status)
@@ -288,6 +289,7 @@ def test_one_at_a_time(ad):
 
 def test_not_installed(ad, monkeypatch, capsys):
     root, out = ad
+    stored(root, out)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     monkeypatch.delitem(sys.modules, "wtflow_jax.data.tfds_builders", raising=False)
     monkeypatch.delattr(wtflow_jax.data, "tfds_builders", raising=False)
@@ -295,6 +297,7 @@ def test_not_installed(ad, monkeypatch, capsys):
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: tensorflow-datasets is not installed")
     assert 'pip install -e ".[tfds]"' in error
+    assert categories(out, "tfds:mvtec_ad") == ("part",)
     with fails("tensorflow-datasets is not installed"):
         open_category(out, "part", "tfds:mvtec_ad")
 
@@ -310,7 +313,7 @@ def test_bad_calls(ad):
     with fails("--data x: no such choice"):
         tfds.prepare("x", root, out, "part")
     stored(root, out)
-    with fails("mvtec_ad/parts: not prepared", "take one of part"):
+    with fails("parts: no such category", "choose one of part"):
         open_category(out, "parts", "tfds:mvtec_ad")
     (root / "file").touch()
     with fails("file/mvtec_ad/part: cannot be prepared: .*Not a directory"):

@@ -1,7 +1,7 @@
 """Data sets prepared for TensorFlow Datasets (TFDS), read in place of the original files.
 
 ``prepare`` stores a category's files as they are, next to labels and kinds, in array_record files:
-few large ones, with random access. ``open_category`` gives the samples that the layout's own reader
+few large ones, with random access. ``prepared`` gives the samples that the layout's own reader
 gives, in the same order; their paths are ``StoredFile``, which read single records. TensorFlow is
 not needed; tensorflow-datasets is, and is imported by ``tfds_builders`` alone, when first used.
 """
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wtflow_jax.data.layouts import LAYOUTS
+from wtflow_jax.data.layouts import LAYOUTS, Layout
 from wtflow_jax.data.sample import Category, Sample, Saturation
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
@@ -103,13 +103,19 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
     return True
 
 
-def categories(data_dir: Path, layout: str) -> tuple[str, ...]:
-    """Return the names of the prepared categories; tensorflow-datasets is not needed for it.
+def prepared(layout: str) -> Layout:
+    """Return the layout of what ``prepare`` stores; its samples' files are ``StoredFile``.
+
+    To list categories, tensorflow-datasets is not needed.
 
     Raises:
-        WTFlowError: no such layout, or none of its categories is prepared there.
+        WTFlowError: no such layout.
     """
-    LAYOUTS.find(layout)
+    read, names = partial(_read, layout), partial(_categories, layout)
+    return LAYOUTS.find(layout)._replace(categories=names, read=read)
+
+
+def _categories(layout: str, data_dir: Path) -> tuple[str, ...]:
     found = (data_dir / layout).glob(f"*/{VERSION}/dataset_info.json")
     names = sorted(path.parents[1].name for path in found)
     if not names:
@@ -120,23 +126,9 @@ def categories(data_dir: Path, layout: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def open_category(data_dir: Path, name: str, layout: str) -> Category:
-    """List a prepared category's images, as its layout's reader did; none is read.
-
-    Returns:
-        Samples whose paths and masks are ``StoredFile``.
-
-    Raises:
-        WTFlowError: as ``categories``; tensorflow-datasets is not installed; no such category; it
-            is damaged.
-    """
+def _read(layout: str, data_dir: Path, name: str) -> Category:
     builders = _builders()
-    known = categories(data_dir, layout)
     directory = data_dir / layout / name
-    if name not in known:
-        raise WTFlowError(
-            f"{directory}: not prepared: prepare it, or take one of {', '.join(known)}"
-        )
     described = _metadata(directory)
     try:
         splits = {
