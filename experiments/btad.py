@@ -1,6 +1,6 @@
 """WT-Flow on BTAD, three industrial products. The paper has no figures of it.
 
-    python -m wtflow_jax.data check btad path/to/btad
+    python -m wtflow_jax.datasets check btad path/to/btad
     python experiments/btad.py --root path/to/btad
 
 Cost: as mvtec.py, with two to four times the images a category. Not run here yet: no data at hand

@@ -1,6 +1,6 @@
 """WT-Flow on KolektorSDD, cracks in commutators, one category. The paper has no figures of it.
 
-    python -m wtflow_jax.data check kolektor_sdd path/to/kolektor
+    python -m wtflow_jax.datasets check kolektor_sdd path/to/kolektor
     python experiments/kolektor.py --root path/to/kolektor --image-size 1280x512
 
 There is no official one-class split: ``wtflow_jax.data.kolektor`` says which images test. They

@@ -4,7 +4,7 @@ Claim: 87.7 image AUROC over the 5 categories with layer_norm, 69.7 without a WT
 (Wide-ResNet-50-2, width 768); nothing a kind, and no sPRO, which is measured here: the area under
 the saturated per-region overlap up to a false-positive rate of 0.05.
 
-    python -m wtflow_jax.data check mvtec_loco path/to/loco
+    python -m wtflow_jax.datasets check mvtec_loco path/to/loco
     python experiments/loco.py --root path/to/loco --preset paper    # needs a GPU
     python experiments/loco.py --root path/to/loco --categories pushpins
 

@@ -3,7 +3,7 @@
 Claim: 94.2 image AUROC and 98.3 pixel AUROC over the 6 categories with layer_norm, 58.9 and 93.3
 without a WT map (Wide-ResNet-50-2, width 768).
 
-    python -m wtflow_jax.data check mpdd path/to/mpdd
+    python -m wtflow_jax.datasets check mpdd path/to/mpdd
     python experiments/mpdd.py --root path/to/mpdd --preset paper    # needs a GPU
 
 Cost: as mvtec.py. Not run here yet: no data at hand (docs/results.md).

@@ -1,6 +1,6 @@
 """WT-Flow on magnetic tiles, one category. The paper has no figures of it.
 
-    python -m wtflow_jax.data check mtd path/to/mtd
+    python -m wtflow_jax.datasets check mtd path/to/mtd
     python experiments/mtd.py --root path/to/mtd
 
 Four fifths of the good tiles train, the rest and all defects test: ``wtflow_jax.data.mtd`` says

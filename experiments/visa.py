@@ -3,7 +3,7 @@
 Claim: 96.52 image AUROC and 98.90 pixel AUROC over the 12 categories with layer_norm, 95.52 and
 98.59 with batch_norm, 90.62 and 98.10 without a WT map (Wide-ResNet-50-2, width 768).
 
-    python -m wtflow_jax.data check visa path/to/visa
+    python -m wtflow_jax.datasets check visa path/to/visa
     python experiments/visa.py --root path/to/visa --preset paper    # needs a GPU
     python experiments/visa.py --root path/to/visa --categories candle
 

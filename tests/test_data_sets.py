@@ -119,7 +119,7 @@ def test_half_a_data_set_is_told_of(tmp_path, cache, capsys):
     run("mpdd", tmp_path / "data", tmp_path, cache)
     assert (
         "connector: 4 + 2 + 2 images (train + good + defective), published are 128 + 30 + 14: "
-        "see python -m wtflow_jax.data check mpdd "
+        "see python -m wtflow_jax.datasets check mpdd "
         f"{tmp_path / 'data'}\n"
     ) in capsys.readouterr().err
 

@@ -10,8 +10,8 @@ import pytest
 import rubbish
 import trees
 from running import one_line, table, wtflow
-from wtflow_jax.data.__main__ import main as check
 
+from wtflow_jax.app.datasets import main as check
 from wtflow_jax.support.errors import WTFlowError, shown
 
 # Messages

@@ -1,6 +1,5 @@
 """Data sets prepared for TensorFlow Datasets: the same samples, and nothing half-written."""
 
-import fcntl
 import json
 import os
 import pickle
@@ -12,10 +11,9 @@ import numpy as np
 import pytest
 import trees
 from raising import fails
-from wtflow_jax.data.__main__ import main
 
-import mvtec
 import wtflow_jax.data
+from wtflow_jax.app.datasets import main
 from wtflow_jax.data import (
     LAYOUTS,
     Sample,
@@ -27,7 +25,7 @@ from wtflow_jax.data import (
     regions,
     tfds,
 )
-from wtflow_jax.lab import common
+from wtflow_jax.support.files import alone
 
 library = pytest.importorskip("tensorflow_datasets")
 
@@ -63,12 +61,10 @@ def test_no_module_is_imported_that_a_file_names(ad, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     path = directory / "features.json"
     whole = path.read_text()
-    for name in ("evil.Image", "antigravity.Image"):
-        own = "tensorflow_datasets.core.features.image_feature.Image"
-        assert own in whole
-        path.write_text(whole.replace(own, name))
-        with fails(str(directory), rf"features.json names the class '{name}'"):
-            open_category(ad[1], "part", "tfds:mvtec_ad")
+    own = "tensorflow_datasets.core.features.image_feature.Image"
+    assert own in whole
+    path.write_text(whole.replace(own, "evil.Image"))
+    assert open_category(ad[1], "part", "tfds:mvtec_ad").train[0].path.read_bytes()
     assert not (tmp_path / "taken").exists()
 
 
@@ -87,7 +83,6 @@ def same(found, expected, root):
         for file, path in pairs:
             assert isinstance(file, tfds.StoredFile)
             assert file.read_bytes() == path.read_bytes()
-            assert file.stem == path.stem
             assert path.as_posix().endswith(str(file).partition("#")[2])
         assert np.array_equal(read_image(ours.path, SIZE), read_image(theirs.path, SIZE))
         assert np.array_equal(read_mask(ours, SIZE), read_mask(theirs, SIZE))
@@ -150,16 +145,6 @@ def test_bytes_are_kept_whatever_they_are(ad):
         read_image(train[0].path, SIZE)
 
 
-def test_many_shards_keep_the_order(ad, monkeypatch):
-    from wtflow_jax.data import tfds_builders
-
-    root, out = ad
-    monkeypatch.setattr(tfds_builders, "SHARD", 300)
-    directory = stored(root, out)
-    assert len(list(directory.glob("*-train.*"))) > 1
-    same(open_category(out, "part", "tfds:mvtec_ad").train, open_category(root, "part").train, root)
-
-
 def test_a_split_without_images(tmp_path):
     root, out = tmp_path / "lone", tmp_path / "out"
     trees.write(root / "good" / "0.png", trees.picture(0))
@@ -213,10 +198,11 @@ class Socket(socket.socket):
     connect_ex = connect
 socket.socket = Socket
 socket.getaddrinfo = lambda *a, **k: os._exit(4)
-import wtflow_jax, wtflow_jax.data.__main__ as command
+import wtflow_jax.app.datasets as command
+from wtflow_jax.data import open_category
 assert not {{"tensorflow", "tensorflow_datasets"}} & set(sys.modules)
 status = command.main(["prepare", "mvtec_ad", {str(root)!r}, "--data-dir", {str(out)!r}])
-category = command.tfds.open_category(Path({str(out)!r}), "part", "mvtec_ad")
+category = open_category(Path({str(out)!r}), "part", "tfds:mvtec_ad")
 assert category.test[0].path.read_bytes()
 assert "tensorflow_datasets" in sys.modules and "tensorflow" not in sys.modules
 sys.exit(status)
@@ -231,7 +217,7 @@ sys.exit(status)
         env=os.environ | {"TMPDIR": str(temporary), "HOME": str(temporary)},
     )
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
-    assert done.stderr.splitlines()[1:] == []
+    assert len(done.stderr.splitlines()) == 1
     assert not list(temporary.iterdir())
     assert {path.name for path in out.iterdir()} == {"mvtec_ad"}
 
@@ -248,16 +234,17 @@ def test_prepared_before(ad, capsys):
     assert "part: was there" in capsys.readouterr().err
     assert files == {path: path.stat().st_mtime_ns for path in directory.iterdir()}
     trees.write(root / "part" / "train" / "good" / "001.png", trees.picture(9, 80))
-    with fails("part/1.0.0: was prepared from other files than those of", "delete it"):
+    with fails("part: was prepared from other files than those of", "delete it"):
         tfds.prepare("mvtec_ad", root, out, "part")
 
 
 def test_killed(ad):
     root, out = ad
     script = (
-        "import os; from pathlib import Path; from wtflow_jax.data import tfds\n"
+        "import itertools, os; from pathlib import Path; from wtflow_jax.data import tfds\n"
+        "count = itertools.count(1)\n"
         f"tfds.prepare('mvtec_ad', Path({str(root)!r}), Path({str(out)!r}), 'part',"
-        " lambda done, total: done == 2 and os.kill(os.getpid(), 9))"
+        " lambda what, total: lambda: next(count) == 2 and os.kill(os.getpid(), 9))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     (unfinished,) = (out / "mvtec_ad" / "part").glob("incomplete.*")
@@ -281,8 +268,8 @@ def test_interrupted_or_failing_leaves_nothing(ad, capsys, monkeypatch):
     assert on_disk(out) == set()
 
     lost = root / "part" / "test" / "dent" / "001.png"
-    with fails("dent/001.png: No such file or directory; part is not prepared"):
-        tfds.prepare("mvtec_ad", root, out, "part", lambda *counts: lost.unlink(missing_ok=True))
+    with fails("mvtec_ad/part: cannot be prepared: .*No such file or directory: '.*dent/001.png'"):
+        tfds.prepare("mvtec_ad", root, out, "part", lambda *_: lambda: lost.unlink(missing_ok=True))
     assert on_disk(out) == set()
 
     monkeypatch.setattr(tfds, "prepare", stop)
@@ -292,12 +279,8 @@ def test_interrupted_or_failing_leaves_nothing(ad, capsys, monkeypatch):
 
 def test_one_at_a_time(ad):
     root, out = ad
-    (out / "mvtec_ad" / "part").mkdir(parents=True)
-    descriptor = os.open(out / "mvtec_ad" / "part", os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with fails("mvtec_ad/part: another process is preparing it"):
+    with alone(out / "mvtec_ad" / "part"), fails("mvtec_ad/part: another process is writing there"):
         tfds.prepare("mvtec_ad", root, out, "part")
-    os.close(descriptor)
     stored(root, out)
 
 
@@ -306,6 +289,7 @@ def test_one_at_a_time(ad):
 
 def test_not_installed(ad, monkeypatch, capsys):
     root, out = ad
+    stored(root, out)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     monkeypatch.delitem(sys.modules, "wtflow_jax.data.tfds_builders", raising=False)
     monkeypatch.delattr(wtflow_jax.data, "tfds_builders", raising=False)
@@ -313,50 +297,48 @@ def test_not_installed(ad, monkeypatch, capsys):
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: tensorflow-datasets is not installed")
     assert 'pip install -e ".[tfds]"' in error
+    assert categories(out, "tfds:mvtec_ad") == ("part",)
     with fails("tensorflow-datasets is not installed"):
         open_category(out, "part", "tfds:mvtec_ad")
 
 
 def test_bad_calls(ad):
     root, out = ad
-    with fails("layout 'mvtec'", "take one of mvtec_ad"):
+    with fails("--data mvtec: no such choice", "mvtec_ad"):
         categories(out, "tfds:mvtec")
-    with fails("out/mvtec_ad: nothing prepared there", "prepare mvtec_ad ROOT --data-dir"):
+    with fails("out/mvtec_ad: no category prepared there", "prepare mvtec_ad ROOT --data-dir"):
         open_category(out, "part", "tfds:mvtec_ad")
     with fails("tree/parts: no such category: choose one of part"):
         tfds.prepare("mvtec_ad", root, out, "parts")
-    with fails("layout 'x'"):
+    with fails("--data x: no such choice"):
         tfds.prepare("x", root, out, "part")
     stored(root, out)
-    with fails("mvtec_ad/parts: not prepared", "take one of part"):
+    with fails("parts: no such category", "choose one of part"):
         open_category(out, "parts", "tfds:mvtec_ad")
     (root / "file").touch()
-    with fails("file/mvtec_ad/part: Not a directory"):
+    with fails("file/mvtec_ad/part: cannot be prepared: .*Not a directory"):
         tfds.prepare("mvtec_ad", root, root / "file", "part")
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", "[]"])
-@pytest.mark.parametrize("name", ["metadata.json", "dataset_info.json", "features.json"])
+@pytest.mark.parametrize("name", ["metadata.json", "dataset_info.json"])
 def test_damaged_description(ad, name, content):
     root, out = ad
     file = stored(root, out) / name
     file.unlink() if content is None else file.write_text(content)
     # Without dataset_info.json it is none that TFDS has finished.
     unfinished = content is None and name == "dataset_info.json"
-    with fails("no category prepared there" if unfinished else "part/1.0.0", "prepare"):
+    with fails("no category prepared there" if unfinished else "part: not as prepared", "prepare"):
         open_category(out, "part", "tfds:mvtec_ad")
 
 
-def test_other_version_and_number_of_records(ad):
+def test_other_number_of_records(ad):
     root, out = ad
     directory = stored(root, out)
     metadata = json.loads((directory / "metadata.json").read_text())
     metadata["splits"]["train"].pop()
     (directory / "metadata.json").write_text(json.dumps(metadata))
-    with fails("4 records of train instead of 3", "prepare it again"):
-        open_category(out, "part", "tfds:mvtec_ad")
-    directory.rename(directory.parent / "0.9.0")
-    with fails("mvtec_ad/part: of version 0.9.0, not 1.0.0", "prepare it again"):
+    with fails("4 records instead of 3", "prepare it again"):
         open_category(out, "part", "tfds:mvtec_ad")
 
 
@@ -381,7 +363,11 @@ def test_damaged_records(ad, damage):
 # An experiment on both
 
 
+@pytest.mark.slow
 def test_same_figures(tmp_path):
+    import mvtec
+    from wtflow_jax.lab import common
+
     root, out = tmp_path / "tree", tmp_path / "out"
     trees.mvtec_ad(root)
     stored(root, out)

@@ -9,11 +9,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 class File(Protocol):
     """An image or mask; its text names it. A ``Path``, ``Held``, or a record of prepared data."""
 
-    @property
-    def stem(self) -> str:
-        """Its name without suffix."""
-        ...
-
     def read_bytes(self) -> bytes:
         """Return its contents, an encoded image."""
         ...
@@ -33,11 +28,6 @@ class Held:
 
     def __str__(self) -> str:
         """Return its name."""
-        return self.name
-
-    @property
-    def stem(self) -> str:
-        """Its name."""
         return self.name
 
     def read_bytes(self) -> bytes:

@@ -1,7 +1,7 @@
 """Data sets prepared for TensorFlow Datasets (TFDS), read in place of the original files.
 
 ``prepare`` stores a category's files as they are, next to labels and kinds, in array_record files:
-few large ones, with random access. ``open_category`` gives the samples that the layout's own reader
+few large ones, with random access. ``prepared`` gives the samples that the layout's own reader
 gives, in the same order; their paths are ``StoredFile``, which read single records. TensorFlow is
 not needed; tensorflow-datasets is, and is imported by ``tfds_builders`` alone, when first used.
 """
@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from wtflow_jax.data.layouts import LAYOUTS
+from wtflow_jax.data.layouts import LAYOUTS, Layout
 from wtflow_jax.data.sample import Category, Sample, Saturation
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
@@ -44,11 +44,6 @@ class StoredFile:
     def __str__(self) -> str:
         """Return its name."""
         return self.name
-
-    @property
-    def stem(self) -> str:
-        """The name of the published file without suffix."""
-        return PurePath(self.name).stem
 
     def read_bytes(self) -> bytes:
         """Return the file as it was published.
@@ -108,13 +103,19 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
     return True
 
 
-def categories(data_dir: Path, layout: str) -> tuple[str, ...]:
-    """Return the names of the prepared categories; tensorflow-datasets is not needed for it.
+def prepared(layout: str) -> Layout:
+    """Return the layout of what ``prepare`` stores; its samples' files are ``StoredFile``.
+
+    To list categories, tensorflow-datasets is not needed.
 
     Raises:
-        WTFlowError: no such layout, or none of its categories is prepared there.
+        WTFlowError: no such layout.
     """
-    LAYOUTS.find(layout)
+    read, names = partial(_read, layout), partial(_categories, layout)
+    return LAYOUTS.find(layout)._replace(categories=names, read=read)
+
+
+def _categories(layout: str, data_dir: Path) -> tuple[str, ...]:
     found = (data_dir / layout).glob(f"*/{VERSION}/dataset_info.json")
     names = sorted(path.parents[1].name for path in found)
     if not names:
@@ -125,23 +126,9 @@ def categories(data_dir: Path, layout: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def open_category(data_dir: Path, name: str, layout: str) -> Category:
-    """List a prepared category's images, as its layout's reader did; none is read.
-
-    Returns:
-        Samples whose paths and masks are ``StoredFile``.
-
-    Raises:
-        WTFlowError: as ``categories``; tensorflow-datasets is not installed; no such category; it
-            is damaged.
-    """
+def _read(layout: str, data_dir: Path, name: str) -> Category:
     builders = _builders()
-    known = categories(data_dir, layout)
     directory = data_dir / layout / name
-    if name not in known:
-        raise WTFlowError(
-            f"{directory}: not prepared: prepare it, or take one of {', '.join(known)}"
-        )
     described = _metadata(directory)
     try:
         splits = {
@@ -166,7 +153,7 @@ def _builders() -> Any:
     return tfds_builders
 
 
-def _metadata(directory: Path) -> dict[str, Any]:
+def _metadata(directory: Path) -> Any:
     try:
         return json.loads((directory / VERSION / "metadata.json").read_bytes())
     except (OSError, ValueError) as error:

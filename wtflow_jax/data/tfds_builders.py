@@ -154,18 +154,34 @@ is given as a ``BuilderConfig`` of its name."""
 globals().update({builder.__name__: builder for builder in BUILDERS.values()})
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TFDS from printing, warning and drawing progress bars of its own."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logging.set_verbosity(verbosity)
+
+
+@_quiet()
 def _builder(layout: str, data_dir: Path, name: str) -> LayoutBuilder:
     known = name in LAYOUTS[layout].published
     config = name if known else tfds.core.BuilderConfig(name=name)
     return BUILDERS[layout](data_dir=data_dir, config=config)
 
 
+@_quiet()
 def store(layout: str, root: Path, data_dir: Path, name: str, track: Track) -> None:
     """Have TFDS store a category, see ``tfds.prepare``; without a word and without the network."""
     builder = _builder(layout, data_dir, name)
     builder.track = track
     # Nothing is downloaded, but TFDS makes the directories for it.
-    with _quiet(), tempfile.TemporaryDirectory() as downloads:
+    with tempfile.TemporaryDirectory() as downloads:
         builder.download_and_prepare(
             download_dir=downloads,
             download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False),
@@ -180,19 +196,5 @@ def records(layout: str, data_dir: Path, name: str, split: str) -> Any:
     Each is read when it is asked for. Features are those of the builder: TFDS's own way to open a
     directory would import whatever module its description names.
     """
-    builder = _builder(layout, data_dir, name)
+    builder: Any = _builder(layout, data_dir, name)
     return builder.as_data_source(split, decoders={"image": _Skip(), "masks": _Skip()})
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep TFDS from printing, warning and drawing progress bars of its own."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
-        logging.set_verbosity(verbosity)

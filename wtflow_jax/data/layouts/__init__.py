@@ -67,38 +67,32 @@ LAYOUTS: Parts[Layout] = Parts("data", __name__)
 """By the name that a user gives."""
 
 
+def find_layout(name: str) -> Layout:
+    """Return a data set's layout; after ``tfds:`` that of what ``tfds.prepare`` has stored of it.
+
+    Raises:
+        WTFlowError: there is none of that name.
+    """
+    if name.startswith(PREPARED):
+        from wtflow_jax.data import tfds
+
+        return tfds.prepared(name.removeprefix(PREPARED))
+    return LAYOUTS.find(name)
+
+
 def categories(root: Path, layout: str = "mvtec_ad") -> tuple[str, ...]:
     """Return the names of the categories in a data set, see ``Layout``.
 
     Args:
-        root: the data set's directory, as published; for ``tfds:LAYOUT`` the directory it was
-            prepared into (``tfds.prepare``).
+        root: the data set's directory, as published or prepared.
         layout: a key of ``LAYOUTS``, alone or after ``tfds:``.
 
     Raises:
         WTFlowError: no such layout, or the directory is not laid out so.
     """
-    if layout.startswith(PREPARED):
-        from wtflow_jax.data import tfds
-
-        return tfds.categories(root, layout.removeprefix(PREPARED))
-    return LAYOUTS.find(layout).categories(root)
+    return find_layout(layout).categories(root)
 
 
 def open_category(root: Path, name: str, layout: str = "mvtec_ad") -> Category:
-    """Return the images of a category: ``Layout.open_category``, or what of it was prepared.
-
-    Args:
-        root: as for ``categories``.
-        name: the category.
-        layout: as for ``categories``.
-
-    Raises:
-        WTFlowError: as ``Layout.open_category``; no such layout; tensorflow-datasets is needed and
-            not installed.
-    """
-    if layout.startswith(PREPARED):
-        from wtflow_jax.data import tfds
-
-        return tfds.open_category(root, name, layout.removeprefix(PREPARED))
-    return LAYOUTS.find(layout).open_category(root, name)
+    """Return the images of a category, see ``Layout``; arguments and errors as ``categories``."""
+    return find_layout(layout).open_category(root, name)

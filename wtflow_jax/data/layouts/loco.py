@@ -76,17 +76,10 @@ def read_saturations(path: Path) -> dict[int, Saturation]:
 
 
 def _entry(fields: Mapping[str, Any]) -> tuple[int, Saturation]:
-    value = fields["pixel_value"]
-    threshold = fields["saturation_threshold"]
-    relative = fields["relative_saturation"]
-    if not (isinstance(value, int) and 1 <= value <= 255):
-        raise ValueError(f"pixel_value {value!r} is not in 1 to 255")
-    if not isinstance(relative, bool):
-        raise ValueError(f"relative_saturation {relative!r} is neither true nor false")
-    most = 1 if relative else MOST
-    if not isinstance(threshold, int | float) or not 0 < threshold <= most:
+    threshold, relative = fields["saturation_threshold"], fields["relative_saturation"]
+    if not 0 < threshold <= (1 if relative else MOST):
         raise ValueError(f"saturation_threshold {threshold!r} is no share or number of pixels")
-    return value, Saturation(float(threshold), relative)
+    return int(fields["pixel_value"]), Saturation(float(threshold), bool(relative))
 
 
 def regions(
