@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
-ROOMS = ["support", "flow", "geometry", "metrics", "velocities", "data", "backbones", "training", "detector", "lab", "app"]
+ROOMS = [
+    *("support", "flow", "geometry", "metrics", "velocities", "data", "backbones"),
+    *("training", "detector", "lab", "app"),
+]
 """From the ground up: a folder uses itself and those before it."""
 DOORS = {"__init__", "__main__", "datasets", "plan"}
 """All that stands at the top: the package's names, and what ``python -m`` runs."""
