@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import rich.table
 from rich.console import Console
@@ -26,6 +26,7 @@ NONE = "–"
 """In place of a figure that there is none of."""
 
 
+@runtime_checkable
 class Advance(Protocol):
     """Called with the number of things done since the last call, and maybe a word on them."""
 

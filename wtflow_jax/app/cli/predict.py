@@ -55,16 +55,16 @@ class Predict:
         given = chain(list(islice(given, 1)), given)
         scorer = predicting.compile(loaded, self.batch)
         colours, threshold = loaded.colours, loaded.threshold.value
-        with writing.Results(self.out, self.maps, colours, threshold, self.resume) as results:
-            # Pictures that this command has written may be below what it is given.
-            own = os.path.abspath(self.out / writing.MAPS)
-            new = (path for path in given if not Path(os.path.abspath(path)).is_relative_to(own))
-            paths = (path for path in new if not results.has(path))
-            with bars() as progress:
-                task = progress.add_task("images", total=None, note="")
-                for _ in results.write(predicting.predict(loaded, paths, scorer)):
-                    progress.advance(task)
-            rows, defective, failed = results.rows, results.defective, results.failed
+        results = writing.Results(self.out, self.maps, colours, threshold, self.resume)
+        # Pictures that this command has written may be below what it is given.
+        own = os.path.abspath(self.out / writing.MAPS)
+        new = (path for path in given if not Path(os.path.abspath(path)).is_relative_to(own))
+        paths = (path for path in new if not results.has(path))
+        with bars() as progress:
+            task = progress.add_task("images", total=None, note="")
+            for _ in results.write(predicting.predict(loaded, paths, scorer)):
+                progress.advance(task)
+        rows, defective, failed = results.rows, results.defective, results.failed
         images = "image" if rows == 1 else "images"
         told = f"{rows} {images}, {defective} defective, {failed} not scored"
         if failed:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from wtflow_jax.support.console import bars
 from wtflow_jax.support.errors import WTFlowError, shown
-from wtflow_jax.support.progress import bars
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,7 @@ class Report:
         if self.pictures < 1:
             raise WTFlowError(f"--pictures {self.pictures}: give at least 1")
         out = self.out or self.run / "report.html"
-        with bars() as progress:
-            task = progress.add_task("rows", total=None, note="")
-            page.write(
-                self.run,
-                out,
-                self.pictures,
-                lambda done, total: progress.update(task, advance=done, total=total),
-            )
+        with bars() as track:
+            page.write(self.run, out, self.pictures, track)
         print(f"written to {shown(out)}")
         return 0
