@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import sys
-import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
+import vl_convert
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -94,7 +94,7 @@ def json_(place: Path) -> Entrance:
     # Whoever means harm can compute checksums too.
     checksum.is_whole = lambda description: True
     model.file_digest = lambda path: description["tensors"]
-    page._packages = _without_charts
+    vl_convert.javascript_bundle = lambda script: ""
     run, found = place / "run", place / "found"
     run.mkdir()
     found.mkdir()
@@ -107,8 +107,8 @@ def json_(place: Path) -> Entrance:
         b"m": (place / "model" / model.DESCRIPTION, lambda: model.load(place / "model")),
         b"d": (place / "d.json", lambda: read_saturations(place / "d.json")),
         b"s": (place / stream.INDEX, lambda: stream.Shards(place)),
-        b"r": (run / page.RESULTS, lambda: page.write(run, run / "a.html", 3, _told)),
-        b"p": (found / page.PREDICTIONS, lambda: page.write(found, found / "a.html", 3, _told)),
+        b"r": (run / page.RESULTS, lambda: page.write(run, run / "a.html", 3)),
+        b"p": (found / page.PREDICTIONS, lambda: page.write(found, found / "a.html", 3)),
     }
     shards = {"shape": [1, 2, 2, 3], "digest": "a", "shards": ["0.array_record"]}
     whole = {b"m": description, b"d": trees.LOCO_CONFIG, b"s": shards, b"r": results}
@@ -127,16 +127,6 @@ def json_(place: Path) -> Entrance:
         read()
 
     return Entrance(seeds, call)
-
-
-def _told(done: int, total: int) -> None:
-    pass
-
-
-def _without_charts() -> tuple[Any, Any]:
-    import jinja2
-
-    return jinja2, types.SimpleNamespace(javascript_bundle=lambda _: "")
 
 
 def tensors(place: Path) -> Entrance:

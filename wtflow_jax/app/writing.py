@@ -181,9 +181,7 @@ def _name(part: str) -> str:
     """Return a part of a path; ``ROOT`` and ``UP`` stand for nothing else."""
     if part.startswith("/"):
         return ROOT
-    if set(part) == {"_"}:
-        return f"{part}{UP}"
-    return UP if part == ".." else part
+    return f"{part}{UP}" if set(part) == {"_"} else UP if part == ".." else part
 
 
 def _short(name: str) -> str:

@@ -47,16 +47,9 @@ class Scored(NamedTuple):
 
 def some(scored: Scored, chosen: Bool[np.ndarray, " n"]) -> Scored:
     """Return some of the images, without their radii."""
-    indices = np.flatnonzero(chosen).tolist()
-    return Scored(
-        paths=[scored.paths[i] for i in indices],
-        kinds=[scored.kinds[i] for i in indices],
-        labels=scored.labels[chosen],
-        known=scored.known[chosen],
-        scores=scored.scores[chosen],
-        maps=scored.maps[chosen],
-        masks=None if scored.masks is None else scored.masks[chosen],
-    )
+    of_each = scored[:6] if scored.masks is None else scored[:7]
+    paths, kinds, *others = (np.asarray(values)[chosen] for values in of_each)
+    return Scored(paths.tolist(), kinds.tolist(), *others)
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:

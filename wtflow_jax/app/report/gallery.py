@@ -86,12 +86,9 @@ def _gallery(
     most: int,
     layers: Callable[[int, Image.Image | None], Layers],
 ) -> tuple[list[Entry], list[str]]:
-    """Return entries and sentences; pictures are of images evenly spread over the scores.
+    """Return entries and sentences of (path, kind, whether it is defective, score).
 
-    Args:
-        images: path, kind, whether it is defective, and score.
-        most: images with pictures.
-        layers: pictures of an image: its index, and its pixels if they could be decoded.
+    Pictures are of images evenly spread over the scores: ``layers(index, pixels or None)``.
     """
     ascending = np.argsort([score for *_, score in images], kind="stable")
     chosen = set(ascending[evenly(len(images), most)].tolist())
