@@ -47,9 +47,9 @@ class Scored(NamedTuple):
 
 def some(scored: Scored, chosen: Bool[np.ndarray, " n"]) -> Scored:
     """Return some of the images, without their radii."""
-    of_each = scored[:6] if scored.masks is None else scored[:7]
-    paths, kinds, *others = (np.asarray(values)[chosen] for values in of_each)
-    return Scored(paths.tolist(), kinds.tolist(), *others)
+    paths, kinds, *others = (np.asarray(values)[chosen] for values in scored[:6])
+    masks = None if scored.masks is None else scored.masks[chosen]
+    return Scored(paths.tolist(), kinds.tolist(), *others)._replace(masks=masks)
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
