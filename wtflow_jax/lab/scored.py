@@ -47,9 +47,14 @@ class Scored(NamedTuple):
 
 def some(scored: Scored, chosen: Bool[np.ndarray, " n"]) -> Scored:
     """Return some of the images, without their radii."""
-    paths, kinds, *others = (np.asarray(values)[chosen] for values in scored[:6])
-    masks = None if scored.masks is None else scored.masks[chosen]
-    return Scored(paths.tolist(), kinds.tolist(), *others)._replace(masks=masks)
+    return Scored(
+        *(np.asarray(names)[chosen].tolist() for names in (scored.paths, scored.kinds)),
+        labels=scored.labels[chosen],
+        known=scored.known[chosen],
+        scores=scored.scores[chosen],
+        maps=scored.maps[chosen],
+        masks=None if scored.masks is None else scored.masks[chosen],
+    )
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
