@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from wtflow_jax.app.predicting import Scored as Result
 from wtflow_jax.app.report import rows
 from wtflow_jax.app.report.pictures import overlay, scaled
 from wtflow_jax.app.report.rows import COLUMNS, PREDICTIONS
+from wtflow_jax.detector.model import Result
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import check_empty, replacing
 from wtflow_jax.support.threads import ahead
