@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,7 @@ class Network(NamedTuple):
     portable: Callable[..., tuple[Features, ...]] | None = None
 
 
+Options: TypeAlias = tuple[tuple[str, Any], ...]
 BACKBONES: Parts[Network] = Parts("backbone", "wtflow_jax.backbones")
 
 
@@ -76,6 +77,7 @@ class Backbone(NamedTuple):
         digest: SHA-256 of the weights file.
         channels: of each map.
         grids: of each map, for image sizes divisible by 32.
+        options: of its entry in ``BACKBONES``, where that has some.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Backbone(NamedTuple):
     digest: str
     channels: tuple[int, ...]
     grids: tuple[Grid, ...]
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
@@ -129,6 +132,7 @@ def load(
     layer: Sequence[str | int] | str | int = (),
     weights: str | None = None,
     cache: Path,
+    options: Options = (),
 ) -> Backbone:
     """Load a pretrained backbone.
 
@@ -137,6 +141,7 @@ def load(
         layer: see ``parse_layers``.
         weights: a ``.safetensors``, ``.pth`` or ``.pt`` file; None takes the official ones.
         cache: downloads are kept in its folder ``weights``.
+        options: of all parts, by name; its own are taken.
 
     Returns:
         The backbone, its params on the default device.
@@ -144,13 +149,15 @@ def load(
     Raises:
         WTFlowError: an unknown name or layer, no weights, or weights of another network.
     """
-    layers, network = parse_layers(name, layer), BACKBONES.find(name)
+    layers, network = parse_layers(name, layer), BACKBONES.make(name, dict(options))
     path = weight_files.resolve(name, network.official, weights, cache)
     params = network.from_state(weight_files.load_state(path), path)
-    return assemble(name, layers, params, weight_files.file_digest(path))
+    return assemble(name, layers, params, weight_files.file_digest(path), options)
 
 
-def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) -> Backbone:
+def assemble(
+    name: str, layers: tuple[int, ...], params: Params, digest: str, options: Options = ()
+) -> Backbone:
     """Return a backbone of parameters that are at hand.
 
     Args:
@@ -158,11 +165,12 @@ def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) ->
         layers: of ``parse_layers``.
         params: as ``load`` finds them.
         digest: of the file they were read from.
+        options: as given to ``load``.
 
     Raises:
         WTFlowError: an unknown name.
     """
-    network = BACKBONES.find(name)
+    network, own = BACKBONES.make(name, dict(options)), BACKBONES.options(name)
     return Backbone(
         name=name,
         layers=layers,
@@ -171,6 +179,7 @@ def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) ->
         digest=digest,
         channels=tuple(network.channels(layer) for layer in layers),
         grids=tuple(network.grid(layer) for layer in layers),
+        options=tuple((option, getattr(network, option)) for option in own),
     )
 
 
