@@ -75,13 +75,7 @@ def fit(
         )
     framing = _framing(config, files, overlap)
     asked = config.features
-    backbone = backbones.load(
-        asked.backbone,
-        layer=asked.layer,
-        weights=weights,
-        cache=cache,
-        options=config.options,
-    )
+    backbone = backbones.load(asked.backbone, layer=asked.layer, weights=weights, cache=cache)
     windows = take(files, backbone, framing, asked.dense, track)
     where = route.upsampling(backbone, config, framing.size)
     held_out = cross_fit(windows, config, where, track)

@@ -234,7 +234,7 @@ def _key(backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool)
             raise WTFlowError(f"{sample.path}: cannot be read ({error.strerror})") from error
     return {
         "version": VERSION,
-        "backbone": [backbone.name, *backbone.options],
+        "backbone": backbone.name,
         "layers": list(backbone.layers),
         "weights": backbone.digest,
         "dense": dense,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,6 @@ class Network(NamedTuple):
     portable: Callable[..., tuple[Features, ...]] | None = None
 
 
-Options: TypeAlias = tuple[tuple[str, Any], ...]
 BACKBONES: Parts[Network] = Parts("backbone", "wtflow_jax.backbones")
 
 
@@ -77,7 +76,6 @@ class Backbone(NamedTuple):
         digest: SHA-256 of the weights file.
         channels: of each map.
         grids: of each map, for image sizes divisible by 32.
-        options: of its entry in ``BACKBONES``, where that has some.
     """
 
     name: str
@@ -87,7 +85,6 @@ class Backbone(NamedTuple):
     digest: str
     channels: tuple[int, ...]
     grids: tuple[Grid, ...]
-    options: tuple[tuple[str, Any], ...] = ()
 
 
 def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
@@ -132,7 +129,6 @@ def load(
     layer: Sequence[str | int] | str | int = (),
     weights: str | None = None,
     cache: Path,
-    options: Options = (),
 ) -> Backbone:
     """Load a pretrained backbone.
 
@@ -141,7 +137,6 @@ def load(
         layer: see ``parse_layers``.
         weights: a ``.safetensors``, ``.pth`` or ``.pt`` file; None takes the official ones.
         cache: downloads are kept in its folder ``weights``.
-        options: of all parts, by name; its own are taken.
 
     Returns:
         The backbone, its params on the default device.
@@ -149,15 +144,13 @@ def load(
     Raises:
         WTFlowError: an unknown name or layer, no weights, or weights of another network.
     """
-    layers, network = parse_layers(name, layer), BACKBONES.make(name, dict(options))
+    layers, network = parse_layers(name, layer), BACKBONES.find(name)
     path = weight_files.resolve(name, network.official, weights, cache)
     params = network.from_state(weight_files.load_state(path), path)
-    return assemble(name, layers, params, weight_files.file_digest(path), options)
+    return assemble(name, layers, params, weight_files.file_digest(path))
 
 
-def assemble(
-    name: str, layers: tuple[int, ...], params: Params, digest: str, options: Options = ()
-) -> Backbone:
+def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) -> Backbone:
     """Return a backbone of parameters that are at hand.
 
     Args:
@@ -165,12 +158,11 @@ def assemble(
         layers: of ``parse_layers``.
         params: as ``load`` finds them.
         digest: of the file they were read from.
-        options: as given to ``load``.
 
     Raises:
         WTFlowError: an unknown name.
     """
-    network, own = BACKBONES.make(name, dict(options)), BACKBONES.options(name)
+    network = BACKBONES.find(name)
     return Backbone(
         name=name,
         layers=layers,
@@ -179,7 +171,6 @@ def assemble(
         digest=digest,
         channels=tuple(network.channels(layer) for layer in layers),
         grids=tuple(network.grid(layer) for layer in layers),
-        options=tuple((option, getattr(network, option)) for option in own),
     )
 
 

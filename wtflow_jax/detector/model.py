@@ -262,9 +262,7 @@ def load(directory: str | Path) -> Model:
         tree = jax.tree.map(jnp.asarray, nested(arrays))
         named, config = about["backbone"], configure(**about["config"])
         layers = backbones.parse_layers(named["name"], named["layers"])
-        backbone = backbones.assemble(
-            named["name"], layers, tree["backbone"], named["digest"], config.options
-        )
+        backbone = backbones.assemble(named["name"], layers, tree["backbone"], named["digest"])
         size, overlap = about["framing"]["size"], about["framing"]["overlap"]
         return Model(
             framing=Framing(tuple(size), overlap),

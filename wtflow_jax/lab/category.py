@@ -142,15 +142,10 @@ class Loader:
     def backbone(self, config: Config) -> backbones.Backbone:
         """Return a config's backbone."""
         asked, weights = config.features, self.setup.data.weights
-        key = asked.backbone, asked.layer, _options(config)
+        key = asked.backbone, asked.layer
         if self._backbone is None or self._backbone[0] != key:
-            loaded = backbones.load(
-                asked.backbone,
-                layer=asked.layer,
-                weights=weights,
-                cache=self.setup.run.cache,
-                options=config.options,
-            )
+            cache = self.setup.run.cache
+            loaded = backbones.load(asked.backbone, layer=asked.layer, weights=weights, cache=cache)
             self._backbone = key, loaded
         return self._backbone[1]
 
@@ -160,7 +155,7 @@ class Loader:
         Raises:
             WTFlowError: an image, a mask, the weights or the cache cannot be used.
         """
-        key = config.features, _options(config), category
+        key = config.features, category
         if self._ready is None or self._ready[0] != key:
             self._ready = None
             self._ready = key, self._load(config, category, track)
@@ -209,12 +204,6 @@ class Loader:
             saturated=saturated,
             where={"true": upsampling(grid.offset), "half_pixel": upsampling(None)},
         )
-
-
-def _options(config: Config) -> tuple[tuple[str, Any], ...]:
-    """Return the options of a config's backbone."""
-    own = backbones.BACKBONES.options(config.features.backbone)
-    return tuple(option for option in config.options if option[0] in own)
 
 
 def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W"] | None:
