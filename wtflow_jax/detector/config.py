@@ -176,6 +176,12 @@ class Config:
         return configure(**(dict(self.asked) | changes))
 
     @property
+    def backbone_options(self) -> tuple[tuple[str, Any], ...]:
+        """Options of the backbone, by name."""
+        own = BACKBONES.options(self.features.backbone)
+        return tuple((name, value) for name, value in self.options if name in own)
+
+    @property
     def wt(self) -> WTMap:
         """The WT map."""
         return _made(MAPS, self.flow.wt, self.options)
@@ -283,7 +289,7 @@ def check_ranges(part: Any) -> None:
 
 def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:
     if preset == "fine":
-        network = BACKBONES.find(backbone)
+        network = BACKBONES.make(backbone)
         return {
             "layer": network.several,
             "image_size": "576",

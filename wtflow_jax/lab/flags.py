@@ -178,8 +178,13 @@ def _name(word: str, known: Mapping[str, Any]) -> str:
 
 
 def _option_groups() -> dict[str, type]:
-    """Return the classes that options of parts are fields of, each once, by a title of theirs."""
+    """Return the classes that options of parts are fields of, each once, by a title of theirs.
+
+    Raises:
+        WTFlowError: an option has the name of another flag.
+    """
     found: dict[str, type] = {}
+    owners = {f.name: group for group in (LAB | GROUPS).values() for f in fields(group)}
     for parts in TABLES:
         for entry in filter(is_dataclass, parts.values()):
             # Options that several parts inherit stand with the class that has them first.
@@ -187,7 +192,12 @@ def _option_groups() -> dict[str, type]:
                 owner = next(
                     cls for cls in reversed(entry.__mro__) if option in inspect.get_annotations(cls)
                 )
-                found[owner.__name__.lower()] = owner
+                if owners.setdefault(option, owner) is not owner:
+                    raise WTFlowError(
+                        f"{owner.__name__}: its option {option} is a flag of "
+                        f"{owners[option].__name__} already; give it another name"
+                    )
+                found[f"{parts.flag}_{owner.__name__}".lower()] = owner
     return found
 
 
