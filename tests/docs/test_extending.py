@@ -11,7 +11,7 @@ import pytest
 import trees
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 FILES = {
     name: f"# {name}\n{code}"
