@@ -206,11 +206,8 @@ def table(settings: Settings) -> Table:
     """
     asked, found, device = settings, plan(settings), DEVICES[settings.device]
     epoch = math.ceil(asked.images / asked.batch) * found.step_seconds
-    total, held = (
-        found.state_bytes + found.gradient_bytes + found.activation_bytes,
-        2 * found.feature_bytes,
-    )
-    if held <= min(asked.resident * device.memory, device.memory - total):
+    total = found.state_bytes + found.gradient_bytes + found.activation_bytes
+    if 2 * found.feature_bytes <= min(asked.resident * device.memory, device.memory - total):
         where = "features on the device"
     elif total <= device.memory:
         where = f"features streamed from disk, {_units(found.feature_bytes / epoch, 'B/s')} in all"
@@ -250,12 +247,11 @@ def _shown(value: float, units: dict[float, str]) -> str:
     return f"{value / factor:.3g}{units[factor]}"
 
 
+_duration = partial(_shown, units=TIMES)
+
+
 def _units(value: float, unit: str) -> str:
     return _shown(value, SIZES) + unit
-
-
-def _duration(seconds: float) -> str:
-    return _shown(seconds, TIMES)
 
 
 def main() -> int:

@@ -53,7 +53,7 @@ SAVE_SECONDS = 60
 FILE = "trained.safetensors"
 DECIDES = ("flow", "velocities", "geometry/empirical.py", "training", "detector")
 """Code of the library that decides what a model's numbers are."""
-MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/measure.py")
+MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/measuring.py")
 """Code that decides a row beside them."""
 
 
@@ -164,6 +164,7 @@ def _train(
         taken, first = done, done
         try:
             run = detector.training(fitted, state, features, layout, past=past)
+            evaluate = False
             for state, past, whole in run:
                 done = steps * len(past.losses) + past.steps
                 rate = (done - first) / steps / (time.perf_counter() - began)

@@ -70,7 +70,9 @@ class Parts(Mapping[str, Any], Generic[Part]):
     def options(self, name: str) -> tuple[str, ...]:
         """Return the names of an entry's options."""
         entry = self.find(name)
-        return tuple(f.name for f in fields(entry)) if is_dataclass(entry) else ()
+        # An instance has the options that it was made with.
+        own = isinstance(entry, type) and is_dataclass(entry)
+        return tuple(f.name for f in fields(entry)) if own else ()
 
     def find(self, name: str) -> Any:
         """Return an entry.
@@ -95,17 +97,20 @@ class Parts(Mapping[str, Any], Generic[Part]):
         Raises:
             WTFlowError: there is none of that name.
         """
-        entry = self.find(name)
+        entry: Any = self.find(name)
         if not (isinstance(entry, type) and is_dataclass(entry)):
             return entry
         own = self.options(name)
-        return entry(**{k: v for k, v in (options or {}).items() if k in own})
+        made: Any = entry(**{k: v for k, v in (options or {}).items() if k in own})
+        return made
 
     def __eq__(self, other: object) -> bool:
         """Return whether it is the same table."""
         return self is other
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        """Return a number of its own."""
+        return id(self)
 
     def _look(self) -> None:
         if self._folder:
