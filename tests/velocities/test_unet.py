@@ -1,3 +1,5 @@
+"""The U-Net: the paper's parameter counts, the same numbers as in torch, and its inputs."""
+
 import math
 from functools import lru_cache
 
@@ -6,23 +8,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax.velocities import unet
+from wtflow_jax.velocities.unet import UNet, position_embedding
 
 KEY = jax.random.key(0)
+
+
+def sized(*shape):
+    """Training maps of a shape: of a network no more is asked."""
+    return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
 
 @pytest.mark.parametrize(
     ("width", "millions"), [(128, 22.5), (256, 87.3), (512, 343.8), (768, 769.5)]
 )
 def test_parameter_counts_are_the_papers(width, millions):
-    shapes = jax.eval_shape(lambda: unet.init(KEY, (16, 16, 1024), width))
+    shapes = jax.eval_shape(UNet(width).init, KEY, sized(16, 16, 1024))
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     assert round(count / 1e6, 1) == millions
 
 
 def random_params(shape, width):
     """Every leaf random: a bias or scale at its initial value would hide a swap."""
-    shapes = jax.eval_shape(lambda: unet.init(KEY, shape, width))
+    shapes = jax.eval_shape(UNet(width).init, KEY, sized(*shape))
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -35,7 +42,7 @@ def random_params(shape, width):
 
 @lru_cache
 def jitted(width, position=False):
-    velocity_fn = unet.velocity(width, position)
+    velocity_fn = UNet(width, position).velocity_fn()
     return jax.jit(jax.vmap(velocity_fn, in_axes=(None, 0, 0)))
 
 
@@ -74,12 +81,12 @@ def test_time_and_place_matter():
 
 
 def test_no_velocity_at_first():
-    params = jax.jit(unet.init, static_argnums=(1, 2))(KEY, (4, 4, 3), 8)
+    params = UNet(8).init(KEY, sized(4, 4, 3))
     assert not jitted(8)(params, jnp.ones(1), jnp.ones((1, 4, 4, 3))).any()
 
 
 def test_position_embedding_tells_rows_from_columns():
-    embedding = unet.position_embedding(3, 5, 16)
+    embedding = position_embedding(3, 5, 16)
     assert embedding.shape == (3, 5, 16)
     np.testing.assert_array_equal(embedding[1, 0, :8], embedding[1, 4, :8])
     np.testing.assert_array_equal(embedding[0, 3, 8:], embedding[2, 3, 8:])
@@ -95,6 +102,5 @@ def test_maps_of_any_size(shape):
 
 
 def test_velocity_is_one_object_per_network():
-    assert unet.velocity(16) is unet.velocity(width=16)
-    assert unet.velocity(16) is unet.velocity(16, False)
-    assert unet.velocity(16) is not unet.velocity(16, position=True)
+    assert UNet(16).velocity_fn() is UNet(width=16, position=False).velocity_fn()
+    assert UNet(16).velocity_fn() is not UNet(16, position=True).velocity_fn()

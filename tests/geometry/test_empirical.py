@@ -1,14 +1,20 @@
+"""The exact field of finite data: against float64, the score, the posterior, and a Gaussian."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from fields import gaussian_endpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wtflow_jax.flow import ode
 from wtflow_jax.geometry.empirical import EARLIEST, empirical_velocity, posterior_mean
 
 RNG = np.random.default_rng(0)
 TIMES = (1e-3, 1e-2, 0.03, 0.1, 0.4, 1.0)
+EXTREMES = [np.float32(t) for t in (0, 1e-7, 1e-4, 0.5, 1 - 2**-24, 1)]
+FIELD, MEAN = jax.jit(empirical_velocity), jax.jit(posterior_mean)
 BATCHED = jax.jit(jax.vmap(empirical_velocity, (None, None, 0)))
 
 
@@ -104,7 +110,7 @@ def test_its_flow_standardizes_a_gaussian():
     data = params["mean"] + params["scale"] * jax.random.normal(jax.random.key(0), (20_000, 2))
     x = data[:20]
     # From T on, since nothing but the data themselves is there before.
-    end = ode.push_forward(empirical_velocity, data, x, steps=60, solver="heun", start=0.3)
+    end = ode.push_forward(empirical_velocity, data, x, steps=60, solver=ode.HEUN, t_start=0.3)
     m, variance = 0.7 * params["mean"], 0.7**2 * params["scale"] ** 2 + 0.3**2
     expected = (0.7 * x - m) / jnp.sqrt(variance)
     assert jnp.max(jnp.abs(end - expected)) < 0.1
@@ -131,3 +137,74 @@ def test_the_posterior_mean_lies_among_the_data():
         posterior_mean(data, jnp.float32(1), jnp.zeros(4)), data.mean(0), rtol=1e-5
     )
     np.testing.assert_allclose(posterior_mean(data, jnp.float32(0), data[7]), data[7], rtol=1e-6)
+
+
+def check_field(data, t, x):
+    """Compare with float64, as far as float32 tells which data are the nearest."""
+    rows, point, at = data.astype(np.float64), x.astype(np.float64), max(float(t), EARLIEST)
+    squared = np.sum((point - (1 - at) * rows) ** 2, axis=1)
+    weights = np.exp((squared.min() - squared) / (2 * at**2))
+    mean = weights @ rows / weights.sum()
+    u = (point - mean) / at
+    # What rounding does to the squares, and the data that are as near within it.
+    slack = 1e-6 * squared.max() / (2 * at**2)
+    near = rows[(squared - squared.min()) / (2 * at**2) <= 2 * slack + 20]
+    unsure = min(1.0, slack) * np.linalg.norm(near.max(0) - near.min(0)) / at
+    rounded = 1e-7 * max(np.linalg.norm(rows, axis=1).max(), np.linalg.norm(point))
+    # XLA takes smaller numbers for zero.
+    rounded += float(np.finfo(np.float32).tiny)
+    bound = 1e-6 * np.linalg.norm(u) + rounded / at + unsure
+    found = np.asarray(FIELD(data, t, x), np.float64)
+    assert np.linalg.norm(found - u) <= bound
+    error = np.linalg.norm(np.asarray(MEAN(data, t, x), np.float64) - mean)
+    assert error <= bound * at + rounded
+
+
+def positions(data, t, scale, rng):
+    """On a datum, near it, off the data, and far away."""
+    noise = rng.normal(size=data.shape[1]).astype(np.float32)
+    on = (1 - t) * data[0]
+    return on, on + t * noise, on + np.float32(scale) * noise, 100 * np.float32(scale) * noise
+
+
+@pytest.mark.parametrize("d", [1, 2, 64, 4096, 65536])
+@pytest.mark.parametrize("kind", ["one", "equal", "last bit", "many"])
+def test_the_field_is_right_where_its_squares_are_float32(d, kind):
+    rng = np.random.default_rng(d)
+    n = {"one": 1, "many": 20 if d < 65536 else 3}.get(kind, 2)
+    unit = rng.normal(size=(n, d)).astype(np.float32)
+    # The farthest position is 200·√D times the scale away.
+    for scale in (1e-30, 1e-15, 1, 1e10, 5e16 / np.sqrt(d)):
+        data = unit * np.float32(scale)
+        if kind == "equal":
+            data[1] = data[0]
+        if kind == "last bit":
+            data[1] = np.nextafter(data[0], np.float32(np.inf))
+        for t in EXTREMES:
+            for x in positions(data, t, scale, rng):
+                check_field(data, t, x)
+
+
+def test_where_its_squares_leave_float32_it_says_so():
+    """A finite answer out there would be a wrong one."""
+    data = np.random.default_rng(0).normal(size=(40, 64)).astype(np.float32)
+    for scale in (1e19, 1e25, 1e38):
+        x = np.full(64, scale, np.float32)
+        assert np.isnan(FIELD(data, np.float32(0.5), x)).all()
+
+
+@given(
+    data=st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=2),
+    x=st.floats(-1e6, 1e6, width=32),
+    t=st.sampled_from(EXTREMES),
+)
+@settings(deadline=None, max_examples=50)
+def test_one_number_is_no_special_case(data, x, t):
+    """Squares of one term were rounded differently in two places: exp of a million, NaN."""
+    check_field(np.reshape(data, (2, 1)).astype(np.float32), t, np.array([x], np.float32))
+
+
+def test_several_blocks_of_one_number():
+    data = np.random.default_rng(0).normal(size=(9000, 1)).astype(np.float32)
+    for x in (-1e4, 3.0, 1e3):
+        check_field(data, np.float32(1e-3), np.array([x], np.float32))

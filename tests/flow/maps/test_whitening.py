@@ -1,10 +1,12 @@
+"""Whitening against covariances formed directly, SciPy's Gaussian, and unseen samples."""
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from raising import fails
 from scipy.stats import multivariate_normal
 
-from wtflow_jax.flow import whitening
-from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.flow.maps import whitening
 
 
 @pytest.fixture
@@ -130,6 +132,15 @@ def test_more_channels_than_samples_and_the_other_way_agree():
     )
 
 
+def test_the_smallest_alpha_still_whitens():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(400, 1, 2, 4)) @ rng.normal(size=(4, 4)), jnp.float32)
+    stats = whitening.fit(x, alpha=1e-6)
+    x0 = whitening.apply(stats, x)[:, 0] / stats.scale
+    for position in (0, 1):
+        np.testing.assert_allclose(covariance(x0[:, position]), np.eye(4), atol=0.01)
+
+
 def test_one_sample_is_refused():
-    with pytest.raises(WTFlowError, match="1 training sample"):
+    with fails("whiten: 1 training sample; give at least 2, or another WT map"):
         whitening.fit(jnp.ones((1, 2, 2, 3)))
