@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import all as every
 import pytest
 from rich.console import Console
 
+import all as every
 from wtflow_jax.data import LAYOUTS
 from wtflow_jax.detector.config import Config, variant
 from wtflow_jax.lab import common, document, paper, views

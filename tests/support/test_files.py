@@ -10,8 +10,6 @@ import time
 
 import pytest
 from raising import fails
-
-from wtflow_jax.support import atomic
 from wtflow_jax.support.atomic import (
     LOCK,
     alone,
@@ -20,6 +18,8 @@ from wtflow_jax.support.atomic import (
     replacing_directory,
     sweep,
 )
+
+from wtflow_jax.support import atomic
 
 KILLED = """
 import os, sys
