@@ -1,7 +1,7 @@
 """Writes docs/results.md from results.json files; nothing is in it that was not run.
 
-    python experiments/document.py                            # of docs/results/*.json
-    python experiments/document.py --add runs/loss_vs_wt      # copies its results.json there first
+    python docs/document.py                            # of docs/results/*.json
+    python docs/document.py --add runs/loss_vs_wt      # copies its results.json there first
 
 For every table of the paper it says whether it was reproduced, in part, or not run here and why;
 then come our tables. What is to be read from them stands in ``docs/results/NAME.md`` beside the
@@ -9,17 +9,22 @@ results, and is copied in as it is.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import tyro
+
 from wtflow_jax.data import LAYOUTS, PREPARED
 from wtflow_jax.lab import experiment, flags, paper, results, views
 from wtflow_jax.lab.flags import Setup
-from wtflow_jax.support.console import NONE, markdown
+from wtflow_jax.support.console import NONE, markdown, status
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import replacing
 
+DOCS = Path(__file__).absolute().parent
+EXPERIMENTS = DOCS.parent / "experiments"
 CLOSE = 1.0
 """Points of AUROC within which the paper's mean counts as reproduced."""
 
@@ -202,7 +207,7 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
 def _whole(run: Run) -> bool:
     """Return whether it is the paper's setting, over all the categories of its data set."""
     setup, config = run.setup, run.setup.config()
-    if setup.run.preset != "paper" or setup.run.smoke or config.flow.velocity != "unet":
+    if setup.run.preset != "paper" or setup.run.smoke:
         return False
     usual = setup._replace(asked={k: setup.flags()[k] for k in ("backbone", "wt", "seed")})
     published = LAYOUTS.find(setup.data.data.removeprefix(PREPARED)).published
@@ -224,21 +229,17 @@ def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
                 yield None if figure is None or ours is None else (ours, figure.value)
 
 
-def document(docs: Path, experiments: Path) -> str:
+def document() -> str:
     """Return the document.
 
-    Args:
-        docs: directory whose ``results`` has the results files and what is to be read from them.
-        experiments: directory of their files.
-
     Raises:
-        WTFlowError: a file there is no results file.
+        WTFlowError: a file of results is none.
     """
     runs: dict[str, list[Run]] = {}
-    for path in sorted((docs / "results").glob("*.json")):
+    for path in sorted((DOCS / "results").glob("*.json")):
         name, run = read(path)
         runs.setdefault(name, []).append(run)
-    parts = [(docs / "results" / "head.md").read_text().rstrip()]
+    parts = [(DOCS / "results" / "head.md").read_text().rstrip()]
     overview = []
     for entry in ENTRIES:
         name = f"[{entry.title}](#{_anchor(entry)})" if entry.experiment in runs else entry.title
@@ -249,8 +250,8 @@ def document(docs: Path, experiments: Path) -> str:
     parts.append("## What was run\n\n" + _left(columns, overview))
     for entry in ENTRIES:
         if entry.experiment in runs:
-            chosen = experiment.load(experiments, entry.experiment)
-            parts += _section(entry, chosen, runs[entry.experiment], docs / "results")
+            chosen = experiment.load(EXPERIMENTS, entry.experiment)
+            parts += _section(entry, chosen, runs[entry.experiment], DOCS / "results")
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
@@ -281,29 +282,31 @@ def _section(
             yield note.read_text()
 
 
-def main(experiments: Path, add: tuple[Path, ...] = (), check: bool = False) -> int:
+def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
     """Write docs/results.md.
 
     Args:
-        experiments: directory of their files, beside ``docs``.
         add: directories of runs whose results.json is first copied to docs/results.
         check: write nothing; exit status 1 where the document is not up to date.
 
     Raises:
         WTFlowError: a file is no results file, or of a smoke run.
     """
-    docs = experiments.parent / "docs"
     for run in add:
         name, found = read(run / results.FILE)
         if found.setup.run.smoke:
             raise WTFlowError(f"{run}: a smoke run; its figures mean nothing")
-        with replacing(docs / "results" / f"{run.name}.json") as part:
+        with replacing(DOCS / "results" / f"{run.name}.json") as part:
             part.write_text(portable(run / results.FILE))
-        print(f"{run}: {name}, copied to {docs / 'results' / run.name}.json")
-    text, target = document(docs, experiments), docs / "results.md"
+        print(f"{run}: {name}, copied to {DOCS / 'results' / run.name}.json")
+    text, target = document(), DOCS / "results.md"
     if check:
         same = target.exists() and target.read_text() == text
         print(f"{target}: {'up to date' if same else 'differs from docs/results; write it anew'}")
         return int(not same)
     target.write_text(text)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(status(lambda: tyro.cli(main, description=__doc__)))

