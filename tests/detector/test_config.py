@@ -27,7 +27,11 @@ def test_what_is_asked_for_comes_first_then_the_part_then_the_preset():
     assert (plain.velocity, plain.training.epochs, plain.inference.steps_det) == (UNet(), 30, 20)
     patch = configure(velocity="patch", wt="whiten", epochs=7)
     assert (patch.velocity, patch.wt) == (Patch(), Whiten())
-    assert (patch.training.epochs, patch.inference.start, patch.inference.residual) == (7, 0.1, True)
+    assert (patch.training.epochs, patch.inference.start, patch.inference.residual) == (
+        7,
+        0.1,
+        True,
+    )
     asked = configure(velocity="exact", patches=5, residual=False, start=0.25, alpha=0.5)
     assert asked.velocity == Exact(patches=5)
     assert (asked.inference.start, asked.inference.residual) == (0.25, False)
