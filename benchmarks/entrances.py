@@ -25,9 +25,8 @@ from wtflow_jax.data.images import read_labels
 from wtflow_jax.data.loco import read_saturations
 from wtflow_jax.data.tfds import StoredFile
 from wtflow_jax.detector import model
-from wtflow_jax.support import checksum, untrusted
+from wtflow_jax.support import checksum, shards, untrusted
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.training import stream
 
 
 class Entrance(NamedTuple):
@@ -106,12 +105,12 @@ def json_(place: Path) -> Entrance:
     places: dict[bytes, tuple[Path, Callable[[], object]]] = {
         b"m": (place / "model" / model.DESCRIPTION, lambda: model.load(place / "model")),
         b"d": (place / "d.json", lambda: read_saturations(place / "d.json")),
-        b"s": (place / stream.INDEX, lambda: stream.Shards(place)),
+        b"s": (place / shards.INDEX, lambda: shards.Shards(place)),
         b"r": (run / page.RESULTS, lambda: page.write(run, run / "a.html", 3, _told)),
         b"p": (found / page.PREDICTIONS, lambda: page.write(found, found / "a.html", 3, _told)),
     }
-    shards = {"shape": [1, 2, 2, 3], "digest": "a", "shards": ["0.array_record"]}
-    whole = {b"m": description, b"d": trees.LOCO_CONFIG, b"s": shards, b"r": results}
+    index = {"shape": [1, 2, 2, 3], "digest": "a"}
+    whole = {b"m": description, b"d": trees.LOCO_CONFIG, b"s": index, b"r": results}
     whole |= {b"p": lines | {"error": None}}
     # The first byte says which file the others are.
     seeds = [
@@ -155,6 +154,7 @@ def tensors(place: Path) -> Entrance:
 
 def pickle(place: Path) -> Entrance:
     """State dicts of torch, both formats, built by its test without torch."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "backbones"))
     from test_torch_pickle import (  # pyright: ignore[reportMissingImports]
         state,
         tensor,

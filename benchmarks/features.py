@@ -9,6 +9,7 @@ it.
 
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import tyro
@@ -18,20 +19,16 @@ import peers
 
 def ours(settings: peers.OnImages) -> peers.Figures:
     """Time this library."""
-    import jax
-
     from wtflow_jax import backbones
     from wtflow_jax.backbones import features
     from wtflow_jax.detector.config import CACHE
-    from wtflow_jax.support.compilation import XLA_OPTIONS
 
     backbone = backbones.load("resnet18", weights=settings.weights, cache=CACHE)
-    pooled = jax.jit(features.pooled, static_argnames="apply", compiler_options=XLA_OPTIONS)
     figures = {}
     for batch in settings.batches:
         shape = batch, settings.size, settings.size, 3
         images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        call = lambda: np.asarray(pooled(backbone.apply, backbone.params, images))  # noqa: B023, E731
+        call = partial(features.compute, backbone, images, batch=batch)
         figures[f"batch {batch}"] = peers.median_seconds(call, settings.repeats)
     return figures
 

@@ -48,7 +48,7 @@ GUIDES = (
         "wtflow_jax.detector.model",
     ),
     *(
-        "wtflow_jax.training.stream",
+        "wtflow_jax.support.shards",
         "wtflow_jax.app.report",
         "PIL.",
         "zipfile",

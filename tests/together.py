@@ -15,7 +15,8 @@ import numpy as np
 
 from wtflow_jax.detector import detector
 from wtflow_jax.detector.config import Config
-from wtflow_jax.training import schedule, sharding, stream
+from wtflow_jax.support import shards
+from wtflow_jax.training import schedule, sharding
 from wtflow_jax.training.checkpoint import Checkpoints
 
 
@@ -38,8 +39,8 @@ def main(
     features = layout.replicate(x)
     if streamed:
         with sharding.turns("written"):
-            parts = [("0", [x[:10]]), ("1", [x[10:]])]
-            features = stream.write(Path(directory) / "shards", x.shape[1:], parts)
+            parts = [[x[:10]], [x[10:]]]
+            features = shards.write(Path(directory) / "shards", x.shape[1:], parts)
     fitted, state = detector.init(config, features)
     history, past = [], schedule.BEGINNING
     with Checkpoints(Path(directory) / "checkpoint") as checkpoints:

@@ -15,8 +15,7 @@ from wtflow_jax.data.framing import Framed, Size, framed
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import route
 from wtflow_jax.detector.model import Model
-from wtflow_jax.lab import measure as measured
-from wtflow_jax.lab import results, scored, store
+from wtflow_jax.lab import measuring, results, scored, store
 from wtflow_jax.lab.scored import Scored
 from wtflow_jax.metrics import summary
 from wtflow_jax.support.console import NONE, Table, Track, number, untracked
@@ -122,7 +121,7 @@ def _resized(values: Float[np.ndarray, "h w"], size: Size) -> np.ndarray:
 
 def measure(model: Model, found: Scored) -> dict[str, Any]:
     """Return every metric in %, why some are undefined, and what the threshold does."""
-    row = measured.metrics_of(found)
+    row = measuring.metrics_of(found)
     held_out = len(model.training["held_out"])
     decision = summary.decided(model.threshold, held_out, found.scores, found.labels)
     return row | {"decision": decision, "colours": model.colours}

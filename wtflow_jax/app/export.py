@@ -99,7 +99,7 @@ def onnx(model: Model, path: Path) -> None:
     to_onnx = importlib.import_module("jax2onnx").to_onnx
     for name in ("jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if portable := BACKBONES[backbone.name].portable:
+    if portable := BACKBONES.make(backbone.name, dict(backbone.options)).portable:
         backbone = backbone._replace(apply=partial(portable, layers=backbone.layers))
     run, arrays = route.program(
         backbone, model.detector, model.framing.size, euler, velocity_fn=velocity_fn

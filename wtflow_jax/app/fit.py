@@ -75,7 +75,13 @@ def fit(
         )
     framing = _framing(config, files, overlap)
     asked = config.features
-    backbone = backbones.load(asked.backbone, layer=asked.layer, weights=weights, cache=cache)
+    backbone = backbones.load(
+        asked.backbone,
+        layer=asked.layer,
+        weights=weights,
+        cache=cache,
+        options=dict(config.backbone_options),
+    )
     windows = take(files, backbone, framing, asked.dense, track)
     where = route.upsampling(backbone, config, framing.size)
     held_out = cross_fit(windows, config, where, track)

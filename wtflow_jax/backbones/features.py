@@ -236,6 +236,7 @@ def _key(backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool)
         "version": VERSION,
         "backbone": backbone.name,
         "layers": list(backbone.layers),
+        "options": dict(backbone.options),
         "weights": backbone.digest,
         "dense": dense,
         "size": list(size),

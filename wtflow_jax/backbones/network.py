@@ -1,10 +1,10 @@
 """What a backbone is, the table of them, and how one is loaded."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,8 @@ class Grid(NamedTuple):
 
 class Network(NamedTuple):
     """All that is known of a backbone; an entry of ``BACKBONES``.
+
+    An entry may as well be a frozen dataclass of options that has these attributes.
 
     Attributes:
         unit: what its layers are called.
@@ -74,6 +76,7 @@ class Backbone(NamedTuple):
             name and layers, so that ``jax.jit`` traces it once. Images: see ``normalise``.
         params: its weights, float32.
         digest: SHA-256 of the weights file.
+        options: of its entry, by name, where that has some.
         channels: of each map.
         grids: of each map, for image sizes divisible by 32.
     """
@@ -85,6 +88,7 @@ class Backbone(NamedTuple):
     digest: str
     channels: tuple[int, ...]
     grids: tuple[Grid, ...]
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
@@ -129,6 +133,7 @@ def load(
     layer: Sequence[str | int] | str | int = (),
     weights: str | None = None,
     cache: Path,
+    options: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """Load a pretrained backbone.
 
@@ -137,6 +142,7 @@ def load(
         layer: see ``parse_layers``.
         weights: a ``.safetensors``, ``.pth`` or ``.pt`` file; None takes the official ones.
         cache: downloads are kept in its folder ``weights``.
+        options: of parts, by name; its own are taken.
 
     Returns:
         The backbone, its params on the default device.
@@ -144,13 +150,19 @@ def load(
     Raises:
         WTFlowError: an unknown name or layer, no weights, or weights of another network.
     """
-    layers, network = parse_layers(name, layer), BACKBONES.find(name)
+    layers, network = parse_layers(name, layer), BACKBONES.make(name, options)
     path = weight_files.resolve(name, network.official, weights, cache)
     params = network.from_state(weight_files.load_state(path), path)
-    return assemble(name, layers, params, weight_files.file_digest(path))
+    return assemble(name, layers, params, weight_files.file_digest(path), options)
 
 
-def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) -> Backbone:
+def assemble(
+    name: str,
+    layers: tuple[int, ...],
+    params: Params,
+    digest: str,
+    options: Mapping[str, Any] | None = None,
+) -> Backbone:
     """Return a backbone of parameters that are at hand.
 
     Args:
@@ -158,11 +170,12 @@ def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) ->
         layers: of ``parse_layers``.
         params: as ``load`` finds them.
         digest: of the file they were read from.
+        options: as in ``load``.
 
     Raises:
         WTFlowError: an unknown name.
     """
-    network = BACKBONES.find(name)
+    network = BACKBONES.make(name, options)
     return Backbone(
         name=name,
         layers=layers,
@@ -171,6 +184,7 @@ def assemble(name: str, layers: tuple[int, ...], params: Params, digest: str) ->
         digest=digest,
         channels=tuple(network.channels(layer) for layer in layers),
         grids=tuple(network.grid(layer) for layer in layers),
+        options=tuple((option, getattr(network, option)) for option in BACKBONES.options(name)),
     )
 
 

@@ -56,7 +56,8 @@ _KNOWN: dict[str, _Call | _Storage] = {
 _KNOWN |= {f"torch.{kind}Storage": _Storage(dtype) for kind, dtype in _DTYPES.items()}
 
 
-class _Unpickler(pickle.Unpickler):
+# Python's unpickler in Python: the one in C makes room for any index that a damaged file names.
+class _Unpickler(pickle._Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="utf-8")
         self.dtypes: dict[str, str] = {}
@@ -95,8 +96,10 @@ def _read_legacy(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
 
 
 def _array(tensor: _Tensor, raw: dict[str, bytes]) -> np.ndarray:
-    # numpy refuses a view that reaches beyond its bytes.
+    # numpy refuses a view that reaches beyond its bytes, except where there are no bytes.
     (kind, key), offset, size, stride = tensor
+    if not raw[key]:
+        return np.zeros(0, kind).reshape(size)
     item = np.dtype(kind).itemsize
     array = np.ndarray(size, kind, raw[key], offset * item, [step * item for step in stride])
     if kind == _BFLOAT16:
@@ -127,5 +130,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return {name: _array(value, raw) for name, value in found.items()}
     # Bytes of another kind: pickle, zipfile and numpy fail in many ways.
     except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise WTFlowError(f"{path}: no state dict of torch, see torch.save ({what})") from None
+        raise WTFlowError(
+            f"{path}: is no state dict as torch.save writes it ({type(error).__name__}: {error}); "
+            "save model.state_dict()"
+        ) from None

@@ -27,7 +27,10 @@ Preset = Literal["small", "paper", "fine"]
 
 
 def choice(parts: Parts[Any]) -> Any:
-    """Return how a command line shows a flag that chooses a part."""
+    """Return how a command line shows a flag that chooses a part.
+
+    In quotes, so that parts that are kept elsewhere are looked for when flags are read.
+    """
     return tyro.conf.arg(metavar="{" + ",".join(parts) + "}")
 
 
@@ -35,7 +38,7 @@ def choice(parts: Parts[Any]) -> Any:
 class Features:
     """What is taken from images."""
 
-    backbone: Annotated[str, choice(BACKBONES)] = "efficientnet_lite0"
+    backbone: "Annotated[str, choice(BACKBONES)]" = "efficientnet_lite0"
     """Frozen feature extractor."""
     layer: tuple[str, ...] = ()
     """Stages (layer1 to layer3) or blocks (block0 on), one or several; left out: layer3, block7."""
@@ -51,17 +54,17 @@ class Flow:
 
     power: float = 1.0
     """Exponent of the features before the WT map, sign(f)·|f|^power; 0.5 shortens their tail."""
-    wt: Annotated[str, choice(MAPS)] = "layer_norm"
+    wt: "Annotated[str, choice(MAPS)]" = "layer_norm"
     """WT map on the features before coupling; none is plain rFM."""
     scale: float = 1.0
     """Factor on x0 after the WT map: where the data start, for layer_norm ‖x0‖ = scale·√D."""
-    target: Annotated[str, choice(TARGETS)] = "gaussian"
+    target: "Annotated[str, choice(TARGETS)]" = "gaussian"
     """Distribution of x1."""
-    time_law: Annotated[str, choice(TIME_LAWS)] = "uniform"
+    time_law: "Annotated[str, choice(TIME_LAWS)]" = "uniform"
     """How t is drawn in training; one-step inference only ever asks for t = 0."""
-    loss: Annotated[str, choice(LOSSES)] = "rfm"
+    loss: "Annotated[str, choice(LOSSES)]" = "rfm"
     """Of one sample: the paper's squared error of the velocity."""
-    velocity: Annotated[str, choice(VELOCITIES)] = "unet"
+    velocity: "Annotated[str, choice(VELOCITIES)]" = "unet"
     """Velocity field: the paper's network, an MLP on single positions, or the exact field."""
 
     RANGES: ClassVar = {"power": (1e-3, 10), "scale": (1e-12, 1e12)}
@@ -104,7 +107,7 @@ class Training:
 class Inference:
     """How the flow is solved, and what of its endpoint is scored: a number a cell."""
 
-    solver: Annotated[str, choice(SOLVERS)] = "euler"
+    solver: "Annotated[str, choice(SOLVERS)]" = "euler"
     """ODE solver of inference, in equal steps."""
     start: float = 0.0
     """Time T at which transport starts, from (1 − T)·x0."""
@@ -114,7 +117,7 @@ class Inference:
     """Solver steps for the image score."""
     steps_loc: int = 1
     """Solver steps for the anomaly map."""
-    score: Annotated[str, choice(SCORES)] = "density"
+    score: "Annotated[str, choice(SCORES)]" = "density"
     """Of an element φ of the endpoint: Eq. 2, or φ²/2, which goes on growing far out."""
 
     # Later times are 1 in float32.
@@ -174,6 +177,12 @@ class Config:
     def but(self, **changes: Any) -> "Config":
         """Return a config with other choices, and the defaults that follow from them."""
         return configure(**(dict(self.asked) | changes))
+
+    @property
+    def backbone_options(self) -> tuple[tuple[str, Any], ...]:
+        """Options of the backbone, by name."""
+        own = BACKBONES.options(self.features.backbone)
+        return tuple((name, value) for name, value in self.options if name in own)
 
     @property
     def wt(self) -> WTMap:
@@ -268,22 +277,30 @@ def check_ranges(part: Any) -> None:
     for name, (low, high) in getattr(part, "RANGES", {}).items():
         value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name, 1)
         values = value if isinstance(value, tuple) else () if value is None else (value,)
-        beyond = [
-            x for x in values if (low is not None and x < low) or (high is not None and x > high)
+        # Written so that NaN is outside of every range.
+        within = [
+            (low is None or x >= low)
+            and (high is None or x <= high)
+            and (multiple == 1 or x % multiple == 0)
+            for x in values
         ]
-        if not beyond and all(x % multiple == 0 for x in values if multiple != 1):
+        if all(within):
             continue
-        wanted = [f"at least {low:g}"] * (low is not None)
-        wanted += [f"at most {high:g}"] * (high is not None)
+        wanted = [f"at least {_text(low)}"] * (low is not None)
+        wanted += [f"at most {_text(high)}"] * (high is not None)
         wanted += [f"a multiple of {multiple}"] * (multiple != 1)
-        shown = " ".join(f"{x:g}" if isinstance(x, float) else str(x) for x in values)
+        shown = " ".join(map(_text, values))
         flag = "--" + name.replace("_", "-")
         raise WTFlowError(f"{flag} {shown}: give {' and '.join(wanted)}")
 
 
+def _text(value: float | None) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:
     if preset == "fine":
-        network = BACKBONES.find(backbone)
+        network = BACKBONES.make(backbone)
         return {
             "layer": network.several,
             "image_size": "576",

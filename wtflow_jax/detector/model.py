@@ -262,7 +262,9 @@ def load(directory: str | Path) -> Model:
         tree = jax.tree.map(jnp.asarray, nested(arrays))
         named, config = about["backbone"], configure(**about["config"])
         layers = backbones.parse_layers(named["name"], named["layers"])
-        backbone = backbones.assemble(named["name"], layers, tree["backbone"], named["digest"])
+        backbone = backbones.assemble(
+            named["name"], layers, tree["backbone"], named["digest"], dict(config.backbone_options)
+        )
         size, overlap = about["framing"]["size"], about["framing"]["overlap"]
         return Model(
             framing=Framing(tuple(size), overlap),

@@ -7,7 +7,7 @@ A ``velocity_fn`` must be one object, not a fresh closure a call: it is the key 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import diffrax
 import jax
@@ -18,14 +18,28 @@ from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, VelocityFn
 from wtflow_jax.support.parts import Parts
 
 
-class Solver(NamedTuple):
-    """How dx/dt = v is solved.
+@runtime_checkable
+class Solver(Protocol):
+    """How dx/dt = v is solved; a ``Method``, or a frozen dataclass of options with its attributes.
 
     Attributes:
         method: Diffrax's.
         first: evaluations of the velocity at the start.
         each: and for each step.
     """
+
+    @property
+    def method(self) -> diffrax.AbstractSolver: ...  # noqa: D102
+
+    @property
+    def first(self) -> int: ...  # noqa: D102
+
+    @property
+    def each(self) -> int: ...  # noqa: D102
+
+
+class Method(NamedTuple):
+    """A ``Solver`` without options."""
 
     method: diffrax.AbstractSolver
     first: int
@@ -34,11 +48,11 @@ class Solver(NamedTuple):
 
 SOLVERS: Parts[Solver] = Parts("solver", "wtflow_jax.flow")
 """By name; orders 1, 2, 2, 5 and 5. One Euler step is one evaluation."""
-EULER = SOLVERS.add("euler")(Solver(diffrax.Euler(), 0, 1))
-HEUN = SOLVERS.add("heun")(Solver(diffrax.Heun(), 0, 2))
-MIDPOINT = SOLVERS.add("midpoint")(Solver(diffrax.Midpoint(), 0, 2))
-TSIT5 = SOLVERS.add("tsit5")(Solver(diffrax.Tsit5(), 1, 6))
-DOPRI5 = SOLVERS.add("dopri5")(Solver(diffrax.Dopri5(), 1, 6))
+EULER = SOLVERS.add("euler")(Method(diffrax.Euler(), 0, 1))
+HEUN = SOLVERS.add("heun")(Method(diffrax.Heun(), 0, 2))
+MIDPOINT = SOLVERS.add("midpoint")(Method(diffrax.Midpoint(), 0, 2))
+TSIT5 = SOLVERS.add("tsit5")(Method(diffrax.Tsit5(), 1, 6))
+DOPRI5 = SOLVERS.add("dopri5")(Method(diffrax.Dopri5(), 1, 6))
 
 MAX_STEPS = 4096
 FIRST_STEP = 0.01

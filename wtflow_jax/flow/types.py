@@ -25,7 +25,7 @@ VelocityFn: TypeAlias = Callable[[Params, Time, Sample], Sample]
 
 @runtime_checkable
 class Stored(Protocol):
-    """Feature maps that are not in memory, ``stream.Shards`` for one.
+    """Feature maps that are not in memory, ``shards.Shards`` for one.
 
     Attributes:
         shape: (n, h, w, c).

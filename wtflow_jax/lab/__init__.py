@@ -3,7 +3,7 @@
 from wtflow_jax.lab.experiment import Changes, Experiment, data_set, main
 from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.job import Job
-from wtflow_jax.lab.measure import measure, measure_and_draw
+from wtflow_jax.lab.measuring import measure, measure_and_draw
 from wtflow_jax.lab.results import Row, Rows
 
 __all__ = [

@@ -95,7 +95,7 @@ def with_settings(config: Config, asked: Data, name: str) -> Config:
     """
     if config.preset == "fine":
         return config
-    layers = backbones.BACKBONES.find(config.features.backbone).several
+    layers = backbones.BACKBONES.make(config.features.backbone).several
     settings = {
         flag: value
         for flag, value in paper.SETTINGS.get((asked.data.removeprefix("tfds:"), name), {}).items()
@@ -142,10 +142,16 @@ class Loader:
     def backbone(self, config: Config) -> backbones.Backbone:
         """Return a config's backbone."""
         asked, weights = config.features, self.setup.data.weights
-        key = asked.backbone, asked.layer
+        key = asked.backbone, asked.layer, config.backbone_options
         if self._backbone is None or self._backbone[0] != key:
             cache = self.setup.run.cache
-            loaded = backbones.load(asked.backbone, layer=asked.layer, weights=weights, cache=cache)
+            loaded = backbones.load(
+                asked.backbone,
+                layer=asked.layer,
+                weights=weights,
+                cache=cache,
+                options=dict(config.backbone_options),
+            )
             self._backbone = key, loaded
         return self._backbone[1]
 
@@ -155,7 +161,7 @@ class Loader:
         Raises:
             WTFlowError: an image, a mask, the weights or the cache cannot be used.
         """
-        key = config.features, category
+        key = config.features, config.backbone_options, category
         if self._ready is None or self._ready[0] != key:
             self._ready = None
             self._ready = key, self._load(config, category, track)

@@ -202,7 +202,7 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
 def _whole(run: Run) -> bool:
     """Return whether it is the paper's setting, over all the categories of its data set."""
     setup, config = run.setup, run.setup.config()
-    if setup.run.preset != "paper" or setup.run.smoke or config.flow.velocity != "unet":
+    if setup.run.preset != "paper" or setup.run.smoke:
         return False
     usual = setup._replace(asked={k: setup.flags()[k] for k in ("backbone", "wt", "seed")})
     published = LAYOUTS.find(setup.data.data.removeprefix(PREPARED)).published

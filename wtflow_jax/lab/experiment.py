@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 
 from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import category, flags, measure, results, store, views
+from wtflow_jax.lab import category, flags, measuring, results, store, views
 from wtflow_jax.lab.category import Loader
 from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.job import Job
@@ -46,12 +46,12 @@ class Experiment(NamedTuple):
     description: str
     show: Callable[[Setup, Rows], Sequence[Table]]
     variants: Callable[[Setup], Mapping[str, Changes]] = lambda setup: {"": {}}
-    measure: Callable[[Job], Row] = measure.measure
+    measure: Callable[[Job], Row] = measuring.measure
     given: Mapping[str, Any] = {}
 
     def parse(self, arguments: Sequence[str]) -> Setup:
         """Read flags."""
-        given = {"out": Path("runs") / self.name} | self.given
+        given = {"out": Path("runs") / self.name, **self.given}
         return flags.parse(arguments, given, self.description)
 
 
@@ -74,7 +74,9 @@ def data_set(
         given: the experiment's own defaults, by flag.
     """
     show = partial(views.data_set, views.InPaper(means, image, pixel))
-    return Experiment(name, description or "", show, measure=measure.measure_and_draw, given=given)
+    return Experiment(
+        name, description or "", show, measure=measuring.measure_and_draw, given=given
+    )
 
 
 def load(directory: Path, name: str) -> Experiment:

@@ -132,12 +132,12 @@ def setup(given: Mapping[str, Any]) -> Setup:
     Raises:
         WTFlowError: a flag or a choice that does not exist.
     """
-    parts = [
+    data, run, devices = (
         group(**{k: v for k, v in given.items() if k in group.__dataclass_fields__})
         for group in LAB.values()
-    ]
+    )
     own = {name for group in LAB.values() for name in group.__dataclass_fields__}
-    return Setup(*parts, {k: v for k, v in given.items() if k not in own})
+    return Setup(data, run, devices, {k: v for k, v in given.items() if k not in own})
 
 
 def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) -> Setup:
@@ -178,16 +178,28 @@ def _name(word: str, known: Mapping[str, Any]) -> str:
 
 
 def _option_groups() -> dict[str, type]:
-    """Return the classes that options of parts are fields of, each once, by a title of theirs."""
+    """Return the classes that options of parts are fields of, each once, by a title of theirs.
+
+    Raises:
+        WTFlowError: an option has the name of another flag.
+    """
     found: dict[str, type] = {}
+    owners = {f.name: group for group in (LAB | GROUPS).values() for f in fields(group)}
     for parts in TABLES:
-        for entry in filter(is_dataclass, parts.values()):
+        for entry in parts.values():
+            if not (isinstance(entry, type) and is_dataclass(entry)):
+                continue
             # Options that several parts inherit stand with the class that has them first.
             for option in (f.name for f in fields(entry)):
                 owner = next(
                     cls for cls in reversed(entry.__mro__) if option in inspect.get_annotations(cls)
                 )
-                found[owner.__name__.lower()] = owner
+                if owners.setdefault(option, owner) is not owner:
+                    raise WTFlowError(
+                        f"{owner.__name__}: its option {option} is a flag of "
+                        f"{owners[option].__name__} already; give it another name"
+                    )
+                found[f"{parts.flag}_{owner.__name__}".lower()] = owner
     return found
 
 

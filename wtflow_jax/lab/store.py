@@ -35,6 +35,7 @@ from wtflow_jax.support import signals, tensors
 from wtflow_jax.support.console import Track
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import alone, replacing
+from wtflow_jax.support.parts import named_files
 from wtflow_jax.training import sharding
 from wtflow_jax.training.checkpoint import Checkpoints, History, Saved
 from wtflow_jax.training.schedule import BEGINNING, Diverged
@@ -52,7 +53,7 @@ SAVE_SECONDS = 60
 FILE = "trained.safetensors"
 DECIDES = ("flow", "velocities", "geometry/empirical.py", "training", "detector")
 """Code of the library that decides what a model's numbers are."""
-MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/measure.py")
+MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/measuring.py")
 """Code that decides a row beside them."""
 
 
@@ -163,6 +164,7 @@ def _train(
         taken, first = done, done
         try:
             run = detector.training(fitted, state, features, layout, past=past)
+            evaluate = False
             for state, past, whole in run:
                 done = steps * len(past.losses) + past.steps
                 rate = (done - first) / steps / (time.perf_counter() - began)
@@ -303,7 +305,9 @@ def key(config: Config, splits: Splits) -> str:
         flags = {k: v for k, v in flags.items() if k not in group.__dataclass_fields__}
     del flags["preset"]
     shapes = [part.shape for part in splits]
-    text = json.dumps([flags, shapes, digest_of(*DECIDES)], sort_keys=True, default=str)
+    text = json.dumps(
+        [flags, shapes, digest_of(*DECIDES, *_elsewhere())], sort_keys=True, default=str
+    )
     digest = hashlib.sha256(text.encode())
     for part in splits:
         digest.update(_digest(part).encode())
@@ -319,7 +323,12 @@ def _digest(maps: FeatureMaps | Stored) -> str:
 
 def code(own: Path) -> str:
     """Return a digest of the code that decides a row, an experiment's own file included."""
-    return digest_of(*DECIDES, *MEASURES, str(own))[:12]
+    return digest_of(*DECIDES, *MEASURES, *_elsewhere(), str(own))[:12]
+
+
+def _elsewhere() -> list[str]:
+    """Return the files of parts that are kept outside of the package."""
+    return [str(file.absolute()) for file in named_files()]
 
 
 @lru_cache

@@ -70,7 +70,9 @@ class Parts(Mapping[str, Any], Generic[Part]):
     def options(self, name: str) -> tuple[str, ...]:
         """Return the names of an entry's options."""
         entry = self.find(name)
-        return tuple(f.name for f in fields(entry)) if is_dataclass(entry) else ()
+        # An instance has the options that it was made with.
+        own = isinstance(entry, type) and is_dataclass(entry)
+        return tuple(f.name for f in fields(entry)) if own else ()
 
     def find(self, name: str) -> Any:
         """Return an entry.
@@ -95,17 +97,20 @@ class Parts(Mapping[str, Any], Generic[Part]):
         Raises:
             WTFlowError: there is none of that name.
         """
-        entry = self.find(name)
+        entry: Any = self.find(name)
         if not (isinstance(entry, type) and is_dataclass(entry)):
             return entry
         own = self.options(name)
-        return entry(**{k: v for k, v in (options or {}).items() if k in own})
+        made: Any = entry(**{k: v for k, v in (options or {}).items() if k in own})
+        return made
 
     def __eq__(self, other: object) -> bool:
         """Return whether it is the same table."""
         return self is other
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        """Return a number of its own."""
+        return id(self)
 
     def _look(self) -> None:
         if self._folder:
@@ -130,11 +135,20 @@ def _import_named(paths: str) -> None:
     if paths in _looked:
         return
     _looked.add(paths)
-    for path in map(Path, filter(None, paths.split(os.pathsep))):
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-            spec = importlib.util.spec_from_file_location(f"wtflow_parts_{file.stem}", file)
-            if spec is None or spec.loader is None or not file.is_file():
-                raise WTFlowError(f"{file}: no Python file; mend the variable {VARIABLE}")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
+    for file in named_files(paths):
+        spec = importlib.util.spec_from_file_location(f"wtflow_parts_{file.stem}", file)
+        if spec is None or spec.loader is None or not file.is_file():
+            raise WTFlowError(f"{file}: no Python file; mend the variable {VARIABLE}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+
+
+def named_files(paths: str | None = None) -> list[Path]:
+    """Return the Python files that a value of ``VARIABLE`` names; left out, the one that is set."""
+    found = filter(None, (paths or os.environ.get(VARIABLE, "")).split(os.pathsep))
+    return [
+        file
+        for path in map(Path, found)
+        for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
+    ]

@@ -21,7 +21,7 @@ INDEX = "shards.json"
 PREFETCH = 16
 """Batches read ahead."""
 
-Maps = Float[np.ndarray, "n h w c"]
+Maps = Float[np.ndarray, "_ h w c"]
 
 
 class Shards:

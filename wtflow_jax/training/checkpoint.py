@@ -40,6 +40,12 @@ def _finite(state: TrainState) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]).all()
 
 
+def _count(state: TrainState) -> int:
+    """Return the number of steps that AdamW has counted."""
+    adam: Any = jax.tree.leaves(state.moments, is_leaf=lambda part: hasattr(part, "mu"))[0]
+    return int(adam.count)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Collect what Orbax leaves of what failed: it, and TensorStore's threads, complain of it."""
@@ -114,7 +120,7 @@ class Checkpoints:
             Diverged: the state is not finite.
         """
         # An epoch whose scores were interrupted is saved once more when they are taken.
-        step = int(state.moments[0].count) + len(history)
+        step = _count(state) + len(history)
         if step == self.manager.latest_step():
             return
         if not _finite(state):
