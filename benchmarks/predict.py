@@ -55,10 +55,9 @@ def whole(settings: Settings, loaded: model.Model, scorer: Pipeline, kind: writi
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         at = loaded.colours, loaded.threshold.value
-        with writing.Results(Path(out) / "found", kind, *at) as results:
-            scored = predicting.predict(loaded, paths, scorer)
-            for _ in results.write(scored):
-                pass
+        results = writing.Results(Path(out) / "found", kind, *at)
+        for _ in results.write(predicting.predict(loaded, paths, scorer)):
+            pass
         return len(paths) / (time.perf_counter() - start)
 
 
@@ -82,10 +81,8 @@ def follow(
     """Yield numbers of images and the memory then."""
     paths = itertools.islice(itertools.cycle(find([settings.directory])), settings.images)
     at = loaded.colours, loaded.threshold.value
-    with (
-        tempfile.TemporaryDirectory() as out,
-        writing.Results(Path(out) / "found", "none", *at) as results,
-    ):
+    with tempfile.TemporaryDirectory() as out:
+        results = writing.Results(Path(out) / "found", "none", *at)
         scored = predicting.predict(loaded, paths, scorer)
         for i, _ in enumerate(results.write(scored), 1):
             if i in (100, 300, 1000, 3000, settings.images):

@@ -20,7 +20,7 @@ from wtflow_jax.support.console import Table
 
 def variants(setup: Setup) -> dict[str, Changes]:
     """Return every target with none and with layer_norm."""
-    pairs = product(reversed(TARGETS), ("none", "layer_norm"))
+    pairs = product(reversed(list(TARGETS)), ("none", "layer_norm"))
     return {f"{target} {wt}": {"target": target, "wt": wt} for target, wt in pairs}
 
 

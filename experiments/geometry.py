@@ -17,7 +17,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from wtflow_jax.metrics.summary import percent
 
 from wtflow_jax import metrics
 from wtflow_jax.detector.detector import Detector
@@ -31,6 +30,7 @@ from wtflow_jax.geometry import (
     ot_angle,
 )
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main
+from wtflow_jax.metrics.summary import percent
 from wtflow_jax.support.console import NONE, Table, bars
 from wtflow_jax.support.errors import WTFlowError
 

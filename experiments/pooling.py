@@ -18,13 +18,13 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from wtflow_jax.metrics.summary import percent
 
 from wtflow_jax import metrics
 from wtflow_jax.detector import detector, route
 from wtflow_jax.detector.config import Config
 from wtflow_jax.flow import scores
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, views
+from wtflow_jax.metrics.summary import percent
 from wtflow_jax.support.console import Table, Track, bars, number
 from wtflow_jax.support.errors import WTFlowError
 

@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from wtflow_jax.metrics.summary import percent
 
 from wtflow_jax import metrics
 from wtflow_jax.detector import route
@@ -31,6 +30,7 @@ from wtflow_jax.detector.detector import CHUNK, Detector
 from wtflow_jax.flow import ode, scores
 from wtflow_jax.lab import Changes, Experiment, Job, Row, Rows, Setup, main, paper, views
 from wtflow_jax.lab.category import Ready
+from wtflow_jax.metrics.summary import percent
 from wtflow_jax.support.console import NONE, Table, bars, number
 from wtflow_jax.support.errors import WTFlowError
 

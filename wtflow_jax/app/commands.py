@@ -36,6 +36,10 @@ SOME_FAILED = 3
 """Exit status where some images could not be scored."""
 
 
+def _is_below(path: Path, directory: str) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(directory)
+
+
 def _batch(batch: int) -> None:
     if batch < 1:
         raise WTFlowError(f"--batch {batch}: give at least 1")
@@ -152,22 +156,23 @@ class Predict:
         # Before a directory is made: is there anything?
         given = chain(list(islice(given, 1)), given)
         colours, threshold = loaded.colours, loaded.threshold.value
-        with writing.Results(self.out, self.maps, colours, threshold, self.resume) as results:
-            # Pictures that this command has written may be below what it is given.
-            own = os.path.abspath(self.out / writing.MAPS)
-            new = (path for path in given if not Path(os.path.abspath(path)).is_relative_to(own))
-            paths = (path for path in new if not results.has(path))
-            with bars() as track:
-                advance = track("images", None)
-                for _ in results.write(loaded.results(paths, self.batch)):
-                    advance()
-            rows, defective, failed = results.rows, results.defective, results.failed
-        images = "image" if rows == 1 else "images"
-        told = f"{rows} {images}, {defective} defective, {failed} not scored"
-        if failed:
+        results = writing.Results(self.out, self.maps, colours, threshold, self.resume)
+        # Pictures that this command has written may be below what it is given.
+        own = os.path.abspath(self.out / writing.MAPS)
+        new = (path for path in map(Path, map(str, given)) if not _is_below(path, own))
+        paths = (path for path in new if not results.has(path))
+        with bars() as track:
+            advance = track("images", None)
+            for _ in results.write(loaded.results(paths, self.batch)):
+                advance()
+        images = "image" if results.rows == 1 else "images"
+        told = (
+            f"{results.rows} {images}, {results.defective} defective, {results.failed} not scored"
+        )
+        if results.failed:
             told += " (the column error says why; predict them into another --out)"
         print(f"{told}; written to {shown(self.out)}")
-        return SOME_FAILED if failed else 0
+        return SOME_FAILED if results.failed else 0
 
 
 @dataclass(frozen=True)
@@ -311,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str] | None) -> int:
     app = tyro.extras.SubcommandApp()
     for command in COMMANDS:
-        app.command(command, name=command.__name__.lower())
+        app.command(command, name=command.__name__.lower())  # pyright: ignore
     asked = app.cli(prog="wtflow", description=__doc__, args=arguments)
     again = "--resume goes on where it stopped" if isinstance(asked, Predict) else ""
     advice = "check its permissions and the space there, or give another --out"

@@ -20,8 +20,8 @@ from rich.console import Console
 from wtflow_jax.flow.types import Params, VelocityFn
 from wtflow_jax.support.console import Table, show, status
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.training import train
-from wtflow_jax.velocities import unet
+from wtflow_jax.training.state import Objective, init_state, step
+from wtflow_jax.velocities.unet import UNet
 
 FLOAT = 4
 """Bytes of a float32: parameters, moments, gradients and features."""
@@ -159,13 +159,14 @@ def plan(settings: Settings) -> Plan:
     batch = jax.ShapeDtypeStruct((asked.batch, *x.shape), jnp.float32)
     index = jax.ShapeDtypeStruct((asked.batch,), jnp.int32)
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    velocity_fn = unet.velocity(asked.width, dtype=None if dtype == jnp.float32 else dtype)
-    objective = train.Objective(velocity_fn)
+    network = UNet(width=asked.width, precision=asked.precision)
+    velocity_fn = network.velocity_fn()
+    objective = Objective(velocity_fn)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    params = jax.eval_shape(partial(unet.init, shape=x.shape, width=asked.width), key)
-    state = jax.eval_shape(partial(train.init_state, objective), params)
+    params = jax.eval_shape(partial(network.init, x0=batch), key)
+    state = jax.eval_shape(partial(init_state, objective), params)
     forward_flops = _flops(jax.jit(velocity_fn).lower(params, scalar, x))
-    step_flops = _flops(train.step.lower(objective, state, batch, index, key, scalar))
+    step_flops = _flops(step.lower(objective, state, batch, index, key))
     whole = _bytes(params)
     cast = whole // FLOAT * dtype.itemsize
     # Gradients are held whole and in float32, and beside them the gathered parameters or, where

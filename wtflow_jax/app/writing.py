@@ -7,38 +7,32 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from wtflow_jax.app.predicting import Scored
 from wtflow_jax.app.report import rows
 from wtflow_jax.app.report.pictures import overlay, scaled
 from wtflow_jax.app.report.rows import COLUMNS, PREDICTIONS
-from wtflow_jax.support.atomic import check_empty, replacing, sweep
+from wtflow_jax.detector.model import Result
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import check_empty, replacing
 from wtflow_jax.support.threads import ahead
 
 GOOD, DEFECTIVE = "good", "defective"
+TABLE, LINES, MAPS = "predictions.csv", PREDICTIONS, "maps"
 ROOT, UP = "_", "__"
 """In a map's path, in place of ``/`` and ``..``."""
-TABLE, LINES, MAPS = "predictions.csv", PREDICTIONS, "maps"
 ENDING = re.compile(r"\.png_*$")
 """In a map's path such a directory has one ``_`` more, as files have the name without."""
 LONGEST = 200
 """Bytes of a name in a map's path: most file systems have 255, and more is put behind it."""
 
 Kind = Literal["overlay", "16bit", "none"]
-
-
-def _text(row: Mapping[str, Any]) -> str:
-    text = io.StringIO()
-    # What ends a line is quoted in a field: both characters, as readers take either for an end.
-    csv.writer(text, lineterminator="\r\n").writerow([row[name] for name in COLUMNS])
-    return text.getvalue().removesuffix("\r\n") + "\n"
+Row = dict[str, Any]
 
 
 def check_free(directory: Path, resume: bool) -> None:
@@ -55,7 +49,7 @@ def check_free(directory: Path, resume: bool) -> None:
 
 
 class Results:
-    """A directory of results; a context manager that closes its files.
+    """A directory of results.
 
     A row is written after its map and in one piece, first as JSON, then to the table. Of what was
     interrupted the last line may be a part, which ``resume`` cuts off.
@@ -87,10 +81,10 @@ class Results:
             WTFlowError: it holds something else, rows that cannot be read, or those of another
                 model.
         """
-        self.directory, self.kind, self.colours = directory, kind, colours
-        self.threshold = threshold
+        self._directory, self._kind, self._colours = directory, kind, colours
+        self._threshold = threshold
+        self.rows = self.defective = self.failed = 0
         check_free(directory, resume)
-        sweep(directory)
         known = _read(directory / LINES) if resume else []
         others = {row["threshold"] for row in known} - {threshold, None}
         if others:
@@ -98,25 +92,13 @@ class Results:
                 f"{directory}: has rows of another model, whose threshold is {min(others):.5g} and "
                 f"not {threshold:.5g}; give another --out"
             )
-        with replacing(directory / LINES) as part:
-            part.write_text("".join(f"{json.dumps(row)}\n" for row in known))
-        with replacing(directory / TABLE) as part, _open(part, "w") as file:
-            file.write(",".join(COLUMNS) + "\n" + "".join(map(_text, known)))
         self._done = Counter(Path(row["path"]) for row in known)
-        self.rows = len(known)
-        self.defective = sum(row["decision"] == DEFECTIVE for row in known)
-        self.failed = sum(row["error"] is not None for row in known)
-        self._lines = _open(directory / LINES, "a")
-        self._table = _open(directory / TABLE, "a")
-
-    def __enter__(self) -> "Results":
-        """Return self."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Close the files."""
-        self._lines.close()
-        self._table.close()
+        head = ",".join(COLUMNS) + "\n"
+        for name, texts in ((LINES, map(_line, known)), (TABLE, [head, *map(_cells, known)])):
+            with replacing(directory / name) as part:
+                _append(part, "".join(texts))
+        for row in known:
+            self._count(row)
 
     def has(self, path: Path) -> bool:
         """Return whether an image had a row before; one that is given twice has two."""
@@ -125,56 +107,81 @@ class Results:
         self._done[path] -= 1
         return True
 
-    def write(self, scored: Iterable[Scored]) -> Iterator[Scored]:
+    def write(self, results: Iterable[Result]) -> Iterator[Result]:
         """Write what is found of images, and yield it; maps are drawn in threads.
 
         Args:
-            scored: of any number of images; a few more are taken from it than are yielded.
+            results: of any number of images; a few more are taken from it than are yielded.
         """
-        for found, drawn in ahead(lambda found: (found, self._map(found)), scored):
-            self._add(found, drawn)
-            yield found
+        for result, drawn in ahead(lambda result: (result, self._draw(result)), results):
+            row: Row = dict.fromkeys(COLUMNS) | {"path": str(result.path), "error": result.error}
+            if result.score is not None:
+                row |= {"score": result.score, "threshold": self._threshold, "map": drawn}
+                row["decision"] = DEFECTIVE if result.defective else GOOD
+            _append(self._directory / LINES, _line(row))
+            _append(self._directory / TABLE, _cells(row))
+            self._count(row)
+            yield result
 
-    def _add(self, found: Scored, drawn: str | None) -> None:
-        row = dict.fromkeys(COLUMNS) | {"path": str(found.path), "error": found.error}
-        if found.score is not None:
-            row |= {"score": found.score, "threshold": self.threshold, "map": drawn}
-            row["decision"] = DEFECTIVE if found.defective else GOOD
-        for file, text in ((self._lines, json.dumps(row) + "\n"), (self._table, _text(row))):
-            file.write(text)
-            file.flush()
+    def _count(self, row: Row) -> None:
         self.rows += 1
-        self.defective += bool(found.defective)
-        self.failed += found.error is not None
+        self.defective += row["decision"] == DEFECTIVE
+        self.failed += row["error"] is not None
 
-    def _map(self, found: Scored) -> str | None:
-        if self.kind == "none" or found.map is None or found.pixels is None:
+    def _draw(self, result: Result) -> str | None:
+        """Draw a map, and return its path in the directory."""
+        if self._kind == "none" or result.map is None or result.pixels is None:
             return None
-        values = scaled(found.map, self.colours)
-        if self.kind == "16bit":
+        values = scaled(result.map, self._colours)
+        if self._kind == "16bit":
             picture = Image.fromarray(np.round(65535 * values).astype(np.uint16))
         else:
-            picture = Image.fromarray(overlay(found.pixels, values))
-        # The path as it was given, but for what would lead out of the directory.
-        *above, last = (_short(_name(part)) for part in Path(str(found.path)).parts)
-        name = Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{last}.png")
-        with replacing(self.directory / name) as part:
+            picture = overlay(Image.fromarray(result.pixels), values)
+        name = _map_of(str(result.path))
+        with replacing(self._directory / name) as part:
             picture.save(part, "PNG", compress_level=1)
         return name.as_posix()
 
 
-def _open(path: Path, mode: Literal["w", "a"]) -> TextIO:
+def _line(row: Row) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _cells(row: Row) -> str:
+    text = io.StringIO()
+    # What ends a line is quoted in a field: both characters, as readers take either for an end.
+    csv.writer(text, lineterminator="\r\n").writerow([row[name] for name in COLUMNS])
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _append(path: Path, text: str) -> None:
     # Paths as the file system has them, UTF-8 or not.
-    return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
+    with path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)
+
+
+def _read(path: Path) -> list[Row]:
+    """Return the rows of a file that may end within a line."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    try:
+        return rows.parse(whole)
+    except ValueError as error:
+        raise WTFlowError(f"{path}: is not of wtflow predict; give another --out") from error
+
+
+def _map_of(path: str) -> Path:
+    """Return where an image's map goes: its path as given, but for what would lead out."""
+    *above, last = (_short(_name(part)) for part in Path(path).parts)
+    return Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{last}.png")
 
 
 def _name(part: str) -> str:
     """Return a part of a path; ``ROOT`` and ``UP`` stand for nothing else."""
     if part.startswith("/"):
         return ROOT
-    if set(part) == {"_"}:
-        return f"{part}{UP}"
-    return UP if part == ".." else part
+    return f"{part}{UP}" if set(part) == {"_"} else UP if part == ".." else part
 
 
 def _short(name: str) -> str:
@@ -184,16 +191,3 @@ def _short(name: str) -> str:
         return name
     digest = hashlib.sha256(whole).hexdigest()[:16]
     return f"{whole[: LONGEST - 17].decode(errors='ignore')}-{digest}"
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file that may end within a line."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    whole, _, _ = content.rpartition(b"\n")
-    try:
-        return rows.parse(whole)
-    except ValueError as error:
-        raise WTFlowError(f"{path}: is not of wtflow predict; give another --out") from error

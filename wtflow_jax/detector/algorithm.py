@@ -82,7 +82,7 @@ def train(
     """
     key, layout = jax.random.split(jax.random.key(seed))[1], objective.layout
     streamed = isinstance(features, Stored)
-    x0 = None if streamed else to_x0(start, stats, features)  # line 2
+    whole = None if streamed else to_x0(start, stats, features)  # line 2
     for epoch in range(len(past.losses), epochs):
         order = schedule.epoch_order(seed, epoch, features.shape[0], batch_size)
         epoch_key = jax.random.fold_in(key, epoch)
@@ -92,7 +92,7 @@ def train(
             x0 = (to_x0(start, stats, layout.assemble(rows, size)) for rows in read)
             taken = steps_of_batches(objective, state, x0, left, epoch_key)
         else:
-            taken = steps(objective, state, x0, order, epoch_key, past.steps)
+            taken = steps(objective, state, whole, order, epoch_key, past.steps)
         began = time.perf_counter()
         for state, losses in taken:  # lines 3 to 6: x1, t, x_t, ‖x1 − x0 − v(x_t, t)‖², AdamW
             past, began = past.after(losses, time.perf_counter() - began), time.perf_counter()

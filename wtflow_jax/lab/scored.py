@@ -17,7 +17,8 @@ from wtflow_jax.support.files import replacing
 FILE = "scores.npz"
 """What ``save`` writes, in a run."""
 FORM = {"path": "U1", "kind": "U1", "label": "b1", "known": "b1", "score": "f1", "map": "f3"}
-"""Kind of dtype and number of axes of its arrays."""
+MASK = {"mask": "b3"}
+"""Its arrays, as ``Scored`` has them: kind of dtype and number of axes."""
 
 
 class Scored(NamedTuple):
@@ -46,12 +47,13 @@ class Scored(NamedTuple):
 
 def some(scored: Scored, chosen: Bool[np.ndarray, " n"]) -> Scored:
     """Return some of the images, without their radii."""
-    indices = np.flatnonzero(chosen).tolist()
     return Scored(
-        [scored.paths[i] for i in indices],
-        [scored.kinds[i] for i in indices],
-        *(array[chosen] for array in (scored.labels, scored.known, scored.scores, scored.maps)),
-        None if scored.masks is None else scored.masks[chosen],
+        *(np.asarray(names)[chosen].tolist() for names in (scored.paths, scored.kinds)),
+        labels=scored.labels[chosen],
+        known=scored.known[chosen],
+        scores=scored.scores[chosen],
+        maps=scored.maps[chosen],
+        masks=None if scored.masks is None else scored.masks[chosen],
     )
 
 
@@ -86,13 +88,13 @@ def warn(
 
 def save(path: Path, scored: Scored) -> None:
     """Write scored images to an .npz file: ``path``, ``label``, ``score``, ``map`` and more."""
-    arrays = dict(zip(FORM, map(np.asarray, scored), strict=False))
+    arrays = {name: np.asarray(array) for name, array in zip(FORM, scored, strict=False)}
     if scored.masks is not None:
         arrays["mask"] = scored.masks
     if scored.radii is not None:
         arrays |= {f"radii_{name}": value for name, value in scored.radii._asdict().items()}
     with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def load(path: Path) -> Scored:
@@ -105,24 +107,18 @@ def load(path: Path) -> Scored:
         if not path.is_file():
             raise ValueError("no such file")
         with np.load(path) as file:
-            arrays = dict(file)
-        form = FORM | ({"mask": "b3"} if "mask" in arrays else {})
-        for name, (kind, axes) in form.items():
-            array, like = arrays[name], arrays["map" if name == "mask" else "path"]
-            if (array.dtype.kind, array.ndim) != (kind, int(axes)):
-                raise ValueError(f"{name} is {array.dtype} of {array.ndim} axes")
-            if array.shape[: like.ndim] != like.shape:
-                raise ValueError(f"{name} is of {array.shape}, not of {like.shape}")
-        radii = None
-        if "radii_of" in arrays:
-            of, values, start, root_d = (arrays[f"radii_{name}"] for name in Radii._fields)
-            radii = Radii(of, values, float(start), float(root_d))
-        paths, kinds = arrays["path"].tolist(), arrays["kind"].tolist()
-        return Scored(
-            *(paths, kinds, arrays["label"], arrays["known"], arrays["score"], arrays["map"]),
-            masks=arrays.get("mask"),
-            radii=radii,
-        )
+            form = FORM | MASK if "mask" in file else FORM
+            arrays = {name: file[name] for name in form}
+            radii = [file[f"radii_{name}"] for name in Radii._fields if "radii_of" in file]
+        for name, array in arrays.items():
+            if f"{array.dtype.kind}{array.ndim}" != form[name] or len(array) != len(arrays["path"]):
+                raise ValueError(f"{name} is {array.dtype} of {array.shape}")
+        paths, kinds, *others = arrays.values()
+        found = Scored(paths.tolist(), kinds.tolist(), *others)
+        if radii:
+            of, values, start, root_d = radii
+            found = found._replace(radii=Radii(of, values, float(start), float(root_d)))
+        return found
     # numpy and zipfile raise whatever bytes that are none of theirs lead them to.
     except Exception as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); run it again") from error

@@ -3,15 +3,17 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from wtflow_jax.metrics.ranking import Regions, rank
+from wtflow_jax.metrics.ranking import Labels, Regions, Scores, rank
 from wtflow_jax.metrics.regions import rises
 
 POINTS = 200
 
 Line = Float[np.ndarray, "k 2"]
 """Corners (x, y) of a line, its first point first."""
+Sides = tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]
+"""Values on the two sides of each threshold."""
 
 
 class Curves(NamedTuple):
@@ -29,16 +31,13 @@ class Curves(NamedTuple):
 
 
 def curves(
-    scores: Float[np.ndarray, "*shape"],
-    labels: Bool[np.ndarray, "*shape"],
-    regions: Regions | None = None,
-    points: int = POINTS,
+    scores: Scores, labels: Labels, regions: Regions | None = None, points: int = POINTS
 ) -> Curves | None:
     """Return ROC, precision–recall and per-region overlap in one.
 
     Args:
-        scores: of ``Ranked``.
-        labels: of ``Ranked``.
+        scores: of all.
+        labels: whether each is defective.
         regions: ``label_regions`` of labels that are masks (n, h, w).
         points: about so many thresholds are kept, evenly spread over what they find.
 
@@ -52,39 +51,31 @@ def curves(
     if ranked is None:
         return None
     detected = np.cumsum(ranked.defective[::-1])
-    recall = detected / detected[-1]
-    # Good scores above each threshold, and those above or at it.
-    above, false = (ranked.good - ranked.not_above)[::-1], (ranked.good - ranked.below)[::-1]
-    chosen, overlap = _spread(recall, points), None
+    recall, overlap = detected / detected[-1], None
+    chosen = _spread(recall, points)
     if regions is not None:
         overlap = np.cumsum(rises(ranked)[::-1])
         chosen = np.union1d(chosen, _spread(overlap, points))
-    precision = (detected / (detected + false))[chosen]
-    x = above[chosen] / ranked.good, false[chosen] / ranked.good
+    # Good scores above each threshold, and those above or at it: its two sides.
+    above, false = (ranked.good - ranked.not_above)[::-1], (ranked.good - ranked.below)[::-1]
+    precision = detected / (detected + false)
+
+    def line(x: Sides, y: Sides) -> Line:
+        sides = np.stack([np.stack(x), np.stack(y)], axis=-1)[:, chosen]
+        return sides.swapaxes(0, 1).reshape(-1, 2)
+
+    def steps(cumulative: Float[np.ndarray, " d"]) -> Sides:
+        return np.r_[0.0, cumulative[:-1]], cumulative
 
     def whole(cumulative: Float[np.ndarray, " d"]) -> Line:
-        return np.concatenate([[[0, 0]], _line(x, _steps(cumulative, chosen)), [[1, 1]]])
+        x = above / ranked.good, false / ranked.good
+        return np.concatenate([[[0, 0]], line(x, steps(cumulative)), [[1, 1]]])
 
     return Curves(
         roc=whole(recall),
-        precision_recall=_line(_steps(recall, chosen), (precision, precision)),
+        precision_recall=line(steps(recall), (precision, precision)),
         overlap=None if overlap is None else whole(overlap),
     )
-
-
-# Values on the two sides of some thresholds.
-Ends = tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]
-
-
-def _steps(cumulative: Float[np.ndarray, " d"], chosen: Int[np.ndarray, " m"]) -> Ends:
-    """Return what is found above some thresholds, and above or at them."""
-    return np.r_[0.0, cumulative[:-1]][chosen], cumulative[chosen]
-
-
-def _line(x: Ends, y: Ends) -> Line:
-    """Return the corners of a line that passes both sides of each threshold."""
-    corners = [np.stack(pair, axis=1) for pair in zip(x, y, strict=True)]
-    return np.stack(corners, axis=1).reshape(-1, 2)
 
 
 def _spread(found: Float[np.ndarray, " d"], points: int) -> Int[np.ndarray, " m"]:

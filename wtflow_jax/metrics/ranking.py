@@ -7,7 +7,7 @@ scikit-learn, which needs many times the time and memory on pixels, is the refer
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,10 @@ CHUNK = 2**22
 """Pixels a chunk, where the defective ones are fewer."""
 
 Level = Literal["image", "pixel"]
+Scores: TypeAlias = Float[np.ndarray, "*shape"]
+"""Of images (n,) or of pixels (n, h, w); higher means more anomalous."""
+Labels: TypeAlias = Bool[np.ndarray, "*shape"]
+"""Of the same shape: labels of images, masks of pixels; True means defective."""
 
 
 class UndefinedMetric(UserWarning):
@@ -52,8 +56,8 @@ class Ranked(NamedTuple):
     """Scores, and where the defective ones stand among the good ones: what metrics are taken from.
 
     Attributes:
-        scores: (n,) of images or (n, h, w) of pixels, float; higher means more anomalous.
-        labels: the same shape, bool; True means defective.
+        scores: of all.
+        labels: whether each is defective.
         found: scores[labels], (m,).
         thresholds: the distinct values of ``found``, ascending, (d,).
         defective: how many of ``found`` are at each threshold, (d,).
@@ -63,8 +67,8 @@ class Ranked(NamedTuple):
         regions: of the labels where these are masks and their regions are at hand.
     """
 
-    scores: Float[np.ndarray, "*shape"]
-    labels: Bool[np.ndarray, "*shape"]
+    scores: Scores
+    labels: Labels
     found: Float[np.ndarray, " m"]
     thresholds: Float[np.ndarray, " d"]
     defective: Int[np.ndarray, " d"]
@@ -93,17 +97,14 @@ METRICS: Parts[Metric] = Parts("metric", "wtflow_jax.metrics")
 
 
 def measure(
-    level: Level,
-    scores: Float[np.ndarray, "*shape"],
-    labels: Bool[np.ndarray, "*shape"],
-    regions: Regions | None = None,
+    level: Level, scores: Scores, labels: Labels, regions: Regions | None = None
 ) -> dict[str, float | None]:
     """Return all metrics of a level, from one pass over the scores.
 
     Args:
         level: images or pixels.
-        scores: of ``Ranked``.
-        labels: of ``Ranked``.
+        scores: of all.
+        labels: whether each is defective.
         regions: ``label_regions(labels)`` of masks, where it is at hand.
 
     Returns:
@@ -123,7 +124,7 @@ def measure(
     return {name: metric.function(ranked) for name, metric in chosen.items()}
 
 
-def auroc(scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape"]) -> float | None:
+def auroc(scores: Scores, labels: Labels) -> float | None:
     """Return the area under the ROC curve, ties counted half; None with a warning as ``measure``.
 
     It is the share of (defective, good) pairs that are ranked rightly (Mann–Whitney), exact up to
@@ -133,9 +134,7 @@ def auroc(scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape"
     return None if ranked is None else auroc_of(ranked)
 
 
-def average_precision(
-    scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape"]
-) -> float | None:
+def average_precision(scores: Scores, labels: Labels) -> float | None:
     """Return the average precision; None with a warning as ``measure``.
 
     The precision at each threshold is weighted by the recall it adds: steps, no interpolation, as
@@ -145,7 +144,7 @@ def average_precision(
     return None if ranked is None else average_precision_of(ranked)
 
 
-def f1_max(scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape"]) -> F1Max | None:
+def f1_max(scores: Scores, labels: Labels) -> F1Max | None:
     """Return the largest F1 score and its threshold; None with a warning as ``measure``."""
     ranked = rank(["F1 max"], scores, labels)
     return None if ranked is None else f1_max_of(ranked)
@@ -153,8 +152,8 @@ def f1_max(scores: Float[np.ndarray, "*shape"], labels: Bool[np.ndarray, "*shape
 
 def rank(
     names: Sequence[str],
-    scores: Float[np.ndarray, "*shape"],
-    labels: Bool[np.ndarray, "*shape"],
+    scores: Scores,
+    labels: Labels,
     found: Float[np.ndarray, " m"] | None = None,
     regions: Regions | None = None,
 ) -> Ranked | None:
@@ -162,8 +161,8 @@ def rank(
 
     Args:
         names: metrics to warn of, as a sentence begins with them.
-        scores: of ``Ranked``.
-        labels: of ``Ranked``.
+        scores: of all.
+        labels: whether each is defective.
         found: defective scores to rank in place of scores[labels].
         regions: of ``Ranked``.
 

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from wtflow_jax.metrics.ranking import (
@@ -21,6 +21,10 @@ from wtflow_jax.metrics.ranking import (
 
 LIMIT = 0.3
 """The false-positive rate where AUPRO ends."""
+Maps: TypeAlias = Float[np.ndarray, "n h w"]
+"""Scores of pixels; higher means more anomalous."""
+Masks: TypeAlias = Bool[np.ndarray, "n h w"]
+"""True means defective."""
 
 
 class Region(NamedTuple):
@@ -28,23 +32,19 @@ class Region(NamedTuple):
 
     Attributes:
         image: index of its image in the scores.
-        mask: its mask, or the distinct indices of its pixels in the flattened image.
+        mask: its pixels, (h, w).
         saturation: in pixels; may be a fraction, and below or above its area.
     """
 
     image: int
-    mask: Bool[np.ndarray, "h w"] | Int[np.ndarray, " pixels"]
+    mask: Bool[np.ndarray, "h w"]
     saturation: float
 
 
-def label_regions(masks: Bool[np.ndarray, "n h w"]) -> Regions:
+def label_regions(masks: Masks) -> Regions:
     """Label the defects of each mask: its 8-connected components.
 
-    Args:
-        masks: (n, h, w) bool; True means defective.
-
-    Returns:
-        All that AUPRO takes from the masks; worth keeping where they are used again.
+    They are all that AUPRO takes from masks, and worth keeping where these are used again.
     """
     labels, areas, before = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
     for mask in masks:
@@ -58,17 +58,15 @@ def label_regions(masks: Bool[np.ndarray, "n h w"]) -> Regions:
     return Regions(np.concatenate(labels), np.concatenate(areas))
 
 
-def aupro(
-    scores: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"], limit: float = LIMIT
-) -> float | None:
+def aupro(scores: Maps, masks: Masks, limit: float = LIMIT) -> float | None:
     """Return the normalised area under the per-region overlap curve, up to a false-positive rate.
 
     The curve is the mean over all defects (8-connected components) of their detected share, against
     the false-positive rate over the good pixels of all images; linear between its points.
 
     Args:
-        scores: of ``Ranked``.
-        masks: of ``Ranked``, its labels.
+        scores: of pixels.
+        masks: whether each is defective.
         limit: the false-positive rate at which the area ends, in (0, 1].
 
     Returns:
@@ -83,16 +81,14 @@ def aupro(
     return None if ranked is None else aupro_of(ranked, limit)
 
 
-def spro(
-    scores: Float[np.ndarray, "n h w"], regions: Sequence[Region], limit: float = 0.05
-) -> float | None:
+def spro(scores: Maps, regions: Sequence[Region], limit: float = 0.05) -> float | None:
     """Return the normalised area under the saturated per-region overlap curve.
 
     A region's overlap is min(detected pixels / saturation, 1); the curve is its mean over the
     regions, which may overlap, against the false-positive rate over the pixels in no region.
 
     Args:
-        scores: of ``Ranked``.
+        scores: of pixels.
         regions: of all images.
         limit: as that of ``aupro``.
 
@@ -107,10 +103,14 @@ def spro(
     anywhere = np.zeros(scores.shape, bool)
     found, weights = [np.zeros(0, scores.dtype)], [np.zeros(0)]
     for region in regions:
-        pixels = _pixels(region, scores.shape)
-        anywhere[region.image].reshape(-1)[pixels] = True
+        if not (0 <= region.image < len(scores) and region.mask.any() and region.saturation > 0):
+            raise ValueError(
+                f"expected an image below {len(scores)}, pixels and a saturation above 0, found "
+                f"{region}"
+            )
+        anywhere[region.image] |= region.mask
         # Its highest pixels alone raise the overlap, the last of them by the fraction that is left.
-        descending = np.sort(scores[region.image].reshape(-1)[pixels])[::-1]
+        descending = np.sort(scores[region.image][region.mask])[::-1]
         detected = np.minimum(np.arange(len(descending) + 1), region.saturation)
         steps = np.diff(detected) / (region.saturation * len(regions))
         found.append(descending[: math.ceil(region.saturation)])
@@ -122,22 +122,17 @@ def spro(
 
 
 def pixel_metrics(
-    scores: Float[np.ndarray, "n h w"],
-    masks: Bool[np.ndarray, "n h w"],
-    regions: Regions | None = None,
-    limit: float = LIMIT,
+    scores: Maps, masks: Masks, regions: Regions | None = None, limit: float = LIMIT
 ) -> dict[str, float | None]:
-    """Return the usual metrics of pixels from one pass; ``measure`` takes all of the table.
+    """Return auroc, average_precision, f1_max, f1_threshold and aupro of pixels from one pass.
+
+    ``measure`` takes all metrics of the table, by their names there.
 
     Args:
-        scores: of ``Ranked``.
-        masks: of ``Ranked``, its labels.
+        scores: of pixels.
+        masks: whether each is defective.
         regions: `label_regions(masks)`, where it is at hand.
         limit: of AUPRO, in (0, 1].
-
-    Returns:
-        auroc, average_precision, f1_max, f1_threshold and aupro; all None, with warnings, where
-        they are undefined.
 
     Raises:
         ValueError: as ``aupro``, or the regions are of other masks.
@@ -149,20 +144,6 @@ def pixel_metrics(
         return dict.fromkeys(names)
     areas = auroc_of(ranked), average_precision_of(ranked)
     return dict(zip(names, (*areas, *f1_max_of(ranked), aupro_of(ranked, limit)), strict=True))
-
-
-def _pixels(region: Region, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the indices of a region's pixels in its flattened image."""
-    n, h, w = shape
-    mask = region.mask
-    if mask.dtype == bool and mask.shape != (h, w):
-        raise ValueError(f"expected a region's mask of {(h, w)}, found {mask.shape}")
-    pixels = np.flatnonzero(mask) if mask.dtype == bool else mask
-    if not (len(pixels) and pixels.min() >= 0 and pixels.max() < h * w):
-        raise ValueError(f"a region of image {region.image} is empty or leaves its {h} × {w}")
-    if not (0 <= region.image < n and region.saturation > 0):
-        raise ValueError(f"expected an image below {n} and a saturation above 0, found {region}")
-    return pixels
 
 
 def aupro_of(ranked: Ranked, limit: float = LIMIT) -> float:

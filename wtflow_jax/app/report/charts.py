@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from wtflow_jax.geometry.radial import Radii
 from wtflow_jax.metrics import Curves
 from wtflow_jax.metrics.curves import Line
+from wtflow_jax.metrics.regions import LIMIT
 
 Chart = dict[str, Any]
 
@@ -41,28 +42,14 @@ def _chart(description: str, layers: Sequence[Chart], **more: Any) -> Chart:
     return {"description": description, **size, "layer": list(layers), **more}
 
 
-def _rule(parameter: str) -> Chart:
-    """Return a vertical line at a parameter's value."""
+def _marker(mark: Chart, **at: str) -> Chart:
+    """Return a mark at the values of parameters, by axis."""
     return {
         "data": {"values": [{}]},
-        "transform": [{"calculate": parameter, "as": "at"}],
-        "mark": {"type": "rule", "strokeWidth": 2},
-        "encoding": {"x": _axis("at", "")},
+        "transform": [{"calculate": name, "as": f"at_{axis}"} for axis, name in at.items()],
+        "mark": mark,
+        "encoding": {axis: _axis(f"at_{axis}", "") for axis in at},
     }
-
-
-def _spot(x: str, y: str) -> Chart:
-    """Return a point at two parameters' values."""
-    return {
-        "data": {"values": [{}]},
-        "transform": [{"calculate": x, "as": "at_x"}, {"calculate": y, "as": "at_y"}],
-        "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-        "encoding": {"x": _axis("at_x", ""), "y": _axis("at_y", "")},
-    }
-
-
-def _parameters(*names: str) -> list[dict[str, Any]]:
-    return [{"name": name, "value": 0} for name in names]
 
 
 def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float) -> Chart:
@@ -90,7 +77,8 @@ def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float) ->
         },
     }
     parameter = [{"name": "threshold", "value": threshold}]
-    return _chart("Histogram of image scores", [bars, _rule("threshold")], params=parameter)
+    rule = _marker({"type": "rule", "strokeWidth": 2}, x="threshold")
+    return _chart("Histogram of image scores", [bars, rule], params=parameter)
 
 
 def _lines(series: Mapping[str, Line], encoding: Chart) -> Chart:
@@ -104,31 +92,33 @@ def _lines(series: Mapping[str, Line], encoding: Chart) -> Chart:
     return {"data": {"values": values}, "mark": mark, "encoding": encoding | {"order": order}}
 
 
+def _curves(description: str, lines: Mapping[str, Line], x: Chart, y: Chart, *at: str) -> Chart:
+    """Return curves of images and pixels, and a spot at two parameters."""
+    spot = {"type": "point", "filled": True, "size": 90, "opacity": 1}
+    layers = [
+        _lines(lines, {"x": x, "y": y, "color": _series(IMAGES, PIXELS)}),
+        _marker(spot, **dict(zip("xy", at, strict=True))),
+    ]
+    return _chart(description, layers, params=[{"name": name, "value": 0} for name in at])
+
+
 def roc(curves: Mapping[str, Curves]) -> Chart:
     """Return the ROC curves of images and pixels."""
-    encoding = {
-        "x": _axis("x", "false-positive rate"),
-        "y": _axis("y", "share of defective found"),
-        "color": _series(IMAGES, PIXELS),
-    }
-    lines = _lines({name: found.roc for name, found in curves.items()}, encoding)
-    layers = [lines, _spot("false_alarms", "detected")]
-    return _chart("ROC curves", layers, params=_parameters("false_alarms", "detected"))
+    lines = {name: found.roc for name, found in curves.items()}
+    x, y = _axis("x", "false-positive rate"), _axis("y", "share of defective found")
+    return _curves("ROC curves", lines, x, y, "false_alarms", "detected")
 
 
 def precision_recall(curves: Mapping[str, Curves]) -> Chart:
     """Return the precision–recall curves of images and pixels."""
-    encoding = {
-        "x": _axis("x", "share of defective found (recall)", scale={"domain": [0, 1]}),
-        "y": _axis("y", "precision", scale={"domain": [0, 1]}),
-        "color": _series(IMAGES, PIXELS),
-    }
-    lines = _lines({name: found.precision_recall for name, found in curves.items()}, encoding)
-    layers = [lines, _spot("detected", "precision")]
-    return _chart("Precision-recall curves", layers, params=_parameters("detected", "precision"))
+    lines = {name: found.precision_recall for name, found in curves.items()}
+    share = {"domain": [0, 1]}
+    x = _axis("x", "share of defective found (recall)", scale=share)
+    y = _axis("y", "precision", scale=share)
+    return _curves("Precision-recall curves", lines, x, y, "detected", "precision")
 
 
-def overlap(line: Line, limit: float = 0.3) -> Chart:
+def overlap(line: Line, limit: float = LIMIT) -> Chart:
     """Return the per-region overlap up to the false-positive rate where AUPRO ends."""
     encoding = {
         "x": _axis("x", "false-positive rate of pixels", scale={"domain": [0, limit]}),
@@ -166,17 +156,15 @@ def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
 def radial(radii: Radii, labels: Bool[np.ndarray, " n"]) -> Chart:
     """Return ‖x_t‖ over t: mean and band of good and defective images, and √D."""
     t = np.linspace(radii.start, 1, radii.values.shape[1])
-    values = []
-    for name, part in (
-        (GOOD, radii.values[~labels[radii.of]]),
-        (DEFECTIVE, radii.values[labels[radii.of]]),
-    ):
-        if len(part):
-            low, high = np.percentile(part, BAND, axis=0)
-            points = np.stack([t, part.mean(axis=0), low, high], axis=1).round(DIGITS).tolist()
+    values, defective = [], labels[radii.of]
+    for name, of in ((GOOD, ~defective), (DEFECTIVE, defective)):
+        if of.any():
+            part = radii.values[of]
+            points = np.stack([t, part.mean(axis=0), *np.percentile(part, BAND, axis=0)], axis=1)
+            names = ("t", "mean", "low", "high")
             values += [
-                {"t": at, "mean": mean, "low": bottom, "high": top, "of": name}
-                for at, mean, bottom, top in points
+                dict(zip(names, point, strict=True), of=name)
+                for point in points.round(DIGITS).tolist()
             ]
     x, y = _axis("t", "t"), _axis("mean", "‖x_t‖")
     colour = _series(GOOD, DEFECTIVE)

@@ -1,83 +1,53 @@
 """The images of a page: an entry each, some with pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from PIL import Image
 
-from wtflow_jax.app.report import pictures, rows
+from wtflow_jax.app.report import rows
+from wtflow_jax.app.report.pictures import coloured, embedded, overlay, scaled
 from wtflow_jax.data import decode, open_image
-from wtflow_jax.metrics import figures
-from wtflow_jax.metrics.figures import Tested
-from wtflow_jax.support import untrusted
+from wtflow_jax.lab.scored import Scored, evenly
 from wtflow_jax.support.errors import WTFlowError, shown
 
 TOP = 0.995
 """Quantile of the maps where the colour scale ends, unless the run says otherwise."""
 
-# Path, kind, whether it is defective (None where nobody knows), score, and maybe pictures.
 Entry = dict[str, Any]
+"""Path, kind, whether it is defective (None where nobody knows), score, and maybe pictures."""
+Layers = dict[str, Image.Image]
+"""Pictures of an image: image, map, overlay, mask."""
 
 
-def _chosen(scores: Float[np.ndarray, " n"], most: int) -> set[int]:
-    """Return which images have pictures: evenly spread over the scores."""
-    ascending = np.argsort(scores, kind="stable")
-    return set(ascending[figures.evenly(len(scores), most)].tolist())
-
-
-def _notes(failed: list[str], shown: int, count: int) -> list[str]:
-    notes = []
-    if failed:
-        notes.append(f"Only the map is shown of images: {len(failed)}; the first: {failed[0]}")
-    if shown < count:
-        notes.append(
-            f"{shown} of {count} images have pictures, evenly spread over the scores; all are in "
-            "the figures (--pictures shows more)."
-        )
-    return notes
-
-
-def of_tested(
-    tested: Tested, colours: Sequence[float] | None, most: int
+def of_scored(
+    scored: Scored, colours: Sequence[float] | None, most: int
 ) -> tuple[list[Entry], list[str]]:
     """Return the entries of scored test images, and sentences on what is not there.
 
     Args:
-        tested: the images.
+        scored: the images.
         colours: scores of a pixel at the ends of the colour scale; None takes the lowest, and the
             quantile ``TOP``.
         most: images with pictures.
     """
-    chosen = _chosen(tested.scores, most)
-    low, high = colours or (tested.maps.min(), np.quantile(tested.maps, TOP))
+    low, high = colours or (scored.maps.min(), np.quantile(scored.maps, TOP))
     scale = float(low), max(float(high), float(low) + 1e-9)
-    entries, failed = [], []
-    for i, path in enumerate(tested.paths):
-        entry: Entry = {
-            "path": shown(path),
-            "kind": tested.kinds[i],
-            "defective": bool(tested.labels[i]),
-            "score": float(tested.scores[i]),
-        }
-        if i in chosen:
-            values = pictures.scaled(tested.maps[i], scale)
-            layers = {"map": pictures.embedded(pictures.coloured(values))}
-            try:
-                size = values.shape[::-1]
-                image = open_image(Path(path)).resize(size, Image.Resampling.BILINEAR)
-                pixels = np.asarray(image)
-                layers["image"] = pictures.embedded(pixels)
-                layers["overlay"] = pictures.embedded(pictures.overlay(pixels, values))
-            except WTFlowError as error:
-                failed.append(str(error))
-            if tested.masks is not None and tested.known[i]:
-                layers["mask"] = pictures.embedded(tested.masks[i])
-            entry["pictures"] = layers
-        entries.append(entry)
-    return entries, _notes(failed, len(chosen), len(entries))
+
+    def layers(i: int, image: Image.Image | None) -> Layers:
+        values = scaled(scored.maps[i], scale)
+        found = {"map": coloured(values)}
+        if image is not None:
+            image = image.resize(values.shape[::-1], Image.Resampling.BILINEAR)
+            found |= {"image": image, "overlay": overlay(image, values)}
+        if scored.masks is not None and scored.known[i]:
+            found["mask"] = Image.fromarray(scored.masks[i])
+        return found
+
+    lists = scored.paths, scored.kinds, scored.labels.tolist(), scored.scores.tolist()
+    return _gallery(list(zip(*lists, strict=True)), most, layers)
 
 
 def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float | None]:
@@ -88,42 +58,57 @@ def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float 
         most: images with pictures.
 
     Raises:
-        WTFlowError: the rows cannot be read.
+        ValueError: the rows cannot be read.
+        WTFlowError: a map cannot be decoded.
     """
-    path = run / rows.PREDICTIONS
-    try:
-        found = rows.parse(path.read_bytes())
-        scored = [row for row in found if row["error"] is None]
-        scores = np.array([row["score"] for row in scored], float)
-        chosen = _chosen(scores, most) if scored else set()
-        entries, failed = [], []
-        for i, row in enumerate(scored):
-            entry: Entry = {"path": shown(row["path"]), "kind": "", "defective": None}
-            entry["score"] = scores[i]
-            if i in chosen:
-                entry["pictures"] = layers = {}
-                try:
-                    layers["image"] = pictures.embedded(np.asarray(open_image(Path(row["path"]))))
-                except WTFlowError as error:
-                    failed.append(str(error))
-                if row["map"] is not None:
-                    layer, picture = _drawn(untrusted.inside(run, row["map"]))
-                    layers[layer] = pictures.embedded(picture)
-            entries.append(entry)
-    except (OSError, ValueError, WTFlowError) as error:
-        raise WTFlowError(f"{path}: cannot be read ({error}); predict again") from error
-    notes = _notes(failed, len(chosen), len(entries))
+    found = rows.parse((run / rows.PREDICTIONS).read_bytes())
+    scored = [row for row in found if row["error"] is None]
+
+    def layers(i: int, image: Image.Image | None) -> Layers:
+        named = {} if image is None else {"image": image}
+        if scored[i]["map"] is not None:
+            drawn = decode(run / scored[i]["map"])
+            if drawn.mode == "RGB":
+                return named | {"overlay": drawn}
+            return named | {"map": coloured(np.asarray(drawn) / 65535)}
+        return named
+
+    entries, notes = _gallery(
+        [(row["path"], "", None, row["score"]) for row in scored], most, layers
+    )
     if unscored := len(found) - len(scored):
         notes.append(f"Images that could not be scored: {unscored}; see the column error.")
     return entries, notes, scored[0]["threshold"] if scored else None
 
 
-def _drawn(path: Path) -> tuple[str, np.ndarray]:
-    """Return a map that was drawn: which layer it is, and its pixels."""
-    with decode(path) as image:
-        pixels = np.asarray(image)
-    if pixels.ndim == 3:
-        return "overlay", pixels
-    if pixels.dtype != np.uint16:
-        raise ValueError(f"{path}: is no map of wtflow predict")
-    return "map", pictures.coloured(pixels / 65535)
+def _gallery(
+    images: Sequence[tuple[str, str, bool | None, float]],
+    most: int,
+    layers: Callable[[int, Image.Image | None], Layers],
+) -> tuple[list[Entry], list[str]]:
+    """Return entries and sentences of (path, kind, whether it is defective, score).
+
+    Pictures are of images evenly spread over the scores: ``layers(index, pixels or None)``.
+    """
+    ascending = np.argsort([score for *_, score in images], kind="stable")
+    chosen = set(ascending[evenly(len(images), most)].tolist())
+    entries, failed = [], []
+    for i, (path, kind, defective, score) in enumerate(images):
+        entry: Entry = {"path": shown(path), "kind": kind, "defective": defective, "score": score}
+        if i in chosen:
+            image = None
+            try:
+                image = open_image(Path(path))
+            except WTFlowError as error:
+                failed.append(str(error))
+            entry["pictures"] = {name: embedded(one) for name, one in layers(i, image).items()}
+        entries.append(entry)
+    notes = []
+    if failed:
+        notes.append(f"Only the map is shown of images: {len(failed)}; the first: {failed[0]}")
+    if len(chosen) < len(entries):
+        notes.append(
+            f"{len(chosen)} of {len(entries)} images have pictures, evenly spread over the scores; "
+            "all are in the figures (--pictures shows more)."
+        )
+    return entries, notes

@@ -1,6 +1,7 @@
 """One HTML page of a run: it opens from disk, and nothing is fetched from elsewhere."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,20 +11,17 @@ import numpy as np
 from wtflow_jax import metrics
 from wtflow_jax.app.report import charts, gallery
 from wtflow_jax.app.report.rows import PREDICTIONS
-from wtflow_jax.flow.scores import HIGHEST
-from wtflow_jax.metrics import figures
-from wtflow_jax.metrics.figures import Tested
-from wtflow_jax.support import untrusted
-from wtflow_jax.support.atomic import replacing, sweep
+from wtflow_jax.lab import scored
+from wtflow_jax.lab.scored import Scored
+from wtflow_jax.metrics import summary
+from wtflow_jax.support.console import Table, Track, untracked
 from wtflow_jax.support.errors import WTFlowError, shown
-from wtflow_jax.support.tables import Table
+from wtflow_jax.support.files import replacing
 
 RESULTS = "results.json"
 START = b"<!doctype html>"
 """First bytes of a page; one that is there is replaced."""
 LAYERS = ("overlay", "image", "map", "mask")
-PREDICTED: Mapping[str, Any] = {}
-"""The one row of what ``wtflow predict`` has written."""
 
 
 class Section(NamedTuple):
@@ -34,7 +32,6 @@ class Section(NamedTuple):
         charts: by what each is called.
         images: of ``gallery``.
         labelled: whether it is known what they are.
-        layers: which pictures there are.
         threshold: where the line starts; None where there are no images.
         threshold_from: where that threshold is from, a sentence.
         notes: sentences on what is not shown, and why.
@@ -44,85 +41,58 @@ class Section(NamedTuple):
     charts: dict[str, charts.Chart]
     images: list[gallery.Entry]
     labelled: bool
-    layers: list[str]
     threshold: float | None
     threshold_from: str
     notes: list[str]
 
+    @property
+    def layers(self) -> list[str]:
+        """Which pictures there are."""
+        there = {name for image in self.images for name in image.get("pictures", {})}
+        return [name for name in LAYERS if name in there]
 
-def write(run: Path, out: Path, most: int, advance: Callable[[int, int], object]) -> None:
+
+def write(run: Path, out: Path, most: int, track: Track = untracked) -> None:
     """Write the page of a run.
 
     Args:
         run: directory that an experiment, ``wtflow evaluate`` or ``wtflow predict`` has written.
         out: HTML file.
         most: images shown with pictures, over all rows.
-        advance: told of rows: ``advance(done, of how many)``.
+        track: shows progress.
 
     Raises:
         WTFlowError: the directory holds no run, a file of it cannot be read, a package is missing,
             or ``out`` is a file of another kind.
     """
-    _check_free(out)
-    results = _results(run)
-    jinja2, vl_convert = _packages()
+    if out.exists() and not _is_page(out):
+        raise WTFlowError(f"{out}: is there already, and is no page; give another --out")
+    source = run / RESULTS
+    if not source.is_file():
+        source = run / PREDICTIONS
+    if not source.is_file():
+        raise WTFlowError(
+            f"{run}: is no run, {RESULTS} is not there; give the --out of wtflow predict, wtflow "
+            "evaluate or an experiment"
+        )
     try:
-        page = _page(run, results, most, advance, jinja2, vl_convert)
-    # What else may be wrong with values of another type or range than an experiment's.
-    except (
-        *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
-        jinja2.TemplateError,
-    ) as error:
+        page = _page(run, source, most, track)
+    # What else a file may say than a run has written.
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise WTFlowError(f"{run / RESULTS}: is no results file ({what}); run it again") from error
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sweep(out.parent, f"{out.name}.")
+        raise WTFlowError(f"{source}: is no results file ({what}); run it again") from error
     with replacing(out) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def _check_free(out: Path) -> None:
-    """Raise WTFlowError where a file is there that is no page."""
-    if out.is_file():
-        with out.open("rb") as file:
-            if file.read(len(START)) == START:
-                return
-    if out.exists():
-        raise WTFlowError(f"{out}: is there already, and is no page; give another --out")
+def _is_page(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(START)) == START
 
 
-def _page(
-    run: Path,
-    results: Mapping[str, Any],
-    most: int,
-    advance: Callable[[int, int], object],
-    jinja2: Any,
-    vl_convert: Any,
-) -> str:
-    rows = results["rows"]
-    share = max(1, most // max(1, sum("scores" in row for row in rows)))
-    sections = []
-    for row in rows:
-        sections.append(of_predictions(run, most) if row is PREDICTED else section(run, row, share))
-        advance(1, len(rows))
-    files = resources.files("wtflow_jax.app.report")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    return environment.from_string((files / "page.html").read_text()).render(
-        title=shown(f"{results['experiment']}: {run.resolve().name}"),
-        tables=[Table(**table) for table in results.get("tables", [])],
-        sections=[entry._asdict() for entry in sections],
-        config=results["config"],
-        environment=next((row["environment"] for row in rows if "environment" in row), {}),
-        style=(files / "page.css").read_text(),
-        script=(files / "page.js").read_text(),
-        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-    )
-
-
-def _packages() -> tuple[Any, Any]:
+def _page(run: Path, source: Path, most: int, track: Track) -> str:
     try:
         import jinja2
         import vl_convert
@@ -130,29 +100,33 @@ def _packages() -> tuple[Any, Any]:
         raise WTFlowError(
             f"{error.name} is not installed; pip install 'wtflow-jax[report]'"
         ) from error
-    return jinja2, vl_convert
+    if source.name == RESULTS:
+        results = json.loads(source.read_bytes())
+        rows = results["rows"]
+        share = max(1, most // max(1, sum("scores" in row for row in rows)))
+        advance, sections = track("rows", len(rows)), []
+        for row in rows:
+            sections.append(of_row(run, row, share))
+            advance()
+    else:
+        results, rows = {"experiment": "predict", "config": {}}, []
+        sections = [of_predictions(run, most)]
+    files = resources.files("wtflow_jax.app.report")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    return environment.from_string((files / "page.html").read_text()).render(
+        title=shown(f"{results['experiment']}: {run.resolve().name}"),
+        tables=[Table(**table) for table in results.get("tables", [])],
+        sections=sections,
+        config=dict(results["config"]),
+        environment=next((dict(row["environment"]) for row in rows if "environment" in row), {}),
+        style=(files / "page.css").read_text(),
+        script=(files / "page.js").read_text(),
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+    )
 
 
-def _results(run: Path) -> dict[str, Any]:
-    path = run / RESULTS
-    if (run / PREDICTIONS).is_file() and not path.exists():
-        return {"experiment": "predict", "config": {}, "rows": [PREDICTED]}
-    if not path.is_file():
-        raise WTFlowError(
-            f"{run}: is no run, {RESULTS} is not there; give the --out of wtflow predict, wtflow "
-            "evaluate or an experiment"
-        )
-    try:
-        results = untrusted.parse(path.read_bytes())
-        missing = {"experiment", "config", "rows"} - set(results)
-        if missing or not all("category" in row for row in results["rows"]):
-            raise KeyError(*sorted(missing) or ["category"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise WTFlowError(f"{path}: is no results file; give another run") from error
-    return results
-
-
-def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
+def of_row(run: Path, row: Mapping[str, Any], most: int) -> Section:
     """Return what is shown of a row.
 
     Args:
@@ -162,32 +136,20 @@ def section(run: Path, row: Mapping[str, Any], most: int) -> Section:
     """
     parts = [row["category"], row.get("variant"), f"seed {row['seed']}" if "seed" in row else None]
     title = ", ".join(filter(None, parts))
-    drawn: dict[str, charts.Chart] = {}
     notes = list(row.get("undefined", []))
+    drawn: dict[str, charts.Chart] = {}
     images: list[gallery.Entry] = []
     threshold, source = None, ""
-    tested = figures.load(untrusted.inside(run, row["scores"])) if "scores" in row else None
-    if tested is not None:
-        finite = np.isfinite(tested.scores) & np.isfinite(tested.maps).all(axis=(1, 2))
-        if not finite.all():
-            first = tested.paths[int(np.argmin(finite))]
-            count = (~finite).sum()
-            notes.append(f"Images whose scores are no numbers: {count}, the first is {first}.")
-            tested = figures.some(tested, finite) if finite.any() else None
+    tested = _finite(scored.load(run / row["scores"]), notes) if "scores" in row else None
     if tested is not None:
         threshold, source = _threshold(row, tested)
         drawn |= _of_scores(tested, threshold)
-        images, told = gallery.of_tested(tested, _colours(row), most)
-        notes += told
-    history = row.get("history") or []
-    if any(entry.get("loss") is not None for entry in history):
-        drawn["Loss"] = charts.by_epoch(history, {"loss": "loss"}, "loss")
-        areas = {"image_auroc": charts.IMAGES, "pixel_auroc": charts.PIXELS}
-        if any(entry.get(name) is not None for entry in history for name in areas):
-            drawn["AUROC by epoch"] = charts.by_epoch(history, areas, "AUROC in %")
-    elif "scores" in row:
+        images, more = gallery.of_scored(tested, row.get("colours"), most)
+        notes += more
+    history = _of_history(row.get("history") or [])
+    if "scores" in row and not history:
         notes.append("Nothing was trained: there is no loss by epoch.")
-    return Section(title, drawn, images, True, _layers(images), threshold, source, notes)
+    return Section(title, drawn | history, images, True, threshold, source, notes)
 
 
 def of_predictions(run: Path, most: int) -> Section:
@@ -197,25 +159,20 @@ def of_predictions(run: Path, most: int) -> Section:
     if threshold is not None:
         scores = np.array([image["score"] for image in images])
         drawn["Scores"] = charts.histogram({charts.IMAGES: scores}, threshold)
-    source = "the model's threshold"
-    return Section("Predictions", drawn, images, False, _layers(images), threshold, source, notes)
+    return Section("Predictions", drawn, images, False, threshold, "the model's threshold", notes)
 
 
-def _layers(images: list[gallery.Entry]) -> list[str]:
-    shown = {name for image in images for name in image.get("pictures", {})}
-    return [name for name in LAYERS if name in shown]
+def _finite(tested: Scored, notes: list[str]) -> Scored | None:
+    """Return the images whose scores are numbers, and add a note on the others."""
+    finite = np.isfinite(tested.scores) & np.isfinite(tested.maps).all(axis=(1, 2))
+    if finite.all():
+        return tested
+    first = tested.paths[int(np.argmin(finite))]
+    notes.append(f"Images whose scores are no numbers: {(~finite).sum()}, the first is {first}.")
+    return scored.some(tested, finite) if finite.any() else None
 
 
-def _colours(row: Mapping[str, Any]) -> tuple[float, float] | None:
-    if row.get("colours") is None:
-        return None
-    low, high = row["colours"]
-    if not -HIGHEST < low < high < HIGHEST:
-        raise ValueError(f"colours from {low} to {high}")
-    return low, high
-
-
-def _threshold(row: Mapping[str, Any], tested: Tested) -> tuple[float, str]:
+def _threshold(row: Mapping[str, Any], tested: Scored) -> tuple[float, str]:
     decision = row.get("decision") or {}
     if decision.get("threshold") is not None:
         return decision["threshold"], (
@@ -226,13 +183,13 @@ def _threshold(row: Mapping[str, Any], tested: Tested) -> tuple[float, str]:
     return middle, "no threshold was set: it starts in the middle, which means nothing"
 
 
-def _of_scores(tested: Tested, threshold: float) -> dict[str, charts.Chart]:
+def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
     """Return the charts that scores and maps give."""
     labels, known = tested.labels, tested.known
     parts = {charts.GOOD: tested.scores[~labels], charts.DEFECTIVE: tested.scores[labels]}
     drawn = {"Scores": charts.histogram(parts, threshold)}
     curves: dict[str, metrics.Curves] = {}
-    with figures.reasons():
+    with summary.reasons():
         if found := metrics.curves(tested.scores, labels):
             curves[charts.IMAGES] = found
         if tested.masks is not None:
@@ -248,4 +205,19 @@ def _of_scores(tested: Tested, threshold: float) -> dict[str, charts.Chart]:
         drawn["Per-region overlap (PRO)"] = charts.overlap(line)
     if tested.radii is not None:
         drawn["Radius on the way"] = charts.radial(tested.radii, labels)
+    return drawn
+
+
+def _of_history(history: Sequence[Mapping[str, Any]]) -> dict[str, charts.Chart]:
+    """Return the charts of a training."""
+
+    def there(*names: str) -> bool:
+        return any(entry.get(name) is not None for entry in history for name in names)
+
+    if not there("loss"):
+        return {}
+    drawn = {"Loss": charts.by_epoch(history, {"loss": "loss"}, "loss")}
+    areas = {"image_auroc": charts.IMAGES, "pixel_auroc": charts.PIXELS}
+    if there(*areas):
+        drawn["AUROC by epoch"] = charts.by_epoch(history, areas, "AUROC in %")
     return drawn

@@ -6,7 +6,7 @@ from functools import cache
 
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 
 COLOURS = "inferno"
@@ -25,12 +25,8 @@ def scaled(
     return np.clip((values - low) / (high - low), 0, 1)
 
 
-def coloured(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def coloured(values: Float[np.ndarray, "h w"]) -> Image.Image:
     """Return the colours of values of ``scaled``."""
-    return np.asarray(_coloured(values))
-
-
-def _coloured(values: Float[np.ndarray, "h w"]) -> Image.Image:
     # A palette takes a tenth of the time of matplotlib's own way.
     image = Image.fromarray(np.round(255 * values).astype(np.uint8))
     image.putpalette(_palette())
@@ -44,23 +40,16 @@ def _palette() -> bytes:
     return np.round(255 * colours[:, :3]).astype(np.uint8).tobytes()
 
 
-def overlay(
-    pixels: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Lay colours over an image, the stronger the higher.
-
-    Args:
-        pixels: the image.
-        values: of ``scaled``.
-    """
+def overlay(image: Image.Image, values: Float[np.ndarray, "h w"]) -> Image.Image:
+    """Return an RGB image under the colours of values of ``scaled``, the stronger the higher."""
     strength = Image.fromarray(np.round(255 * STRENGTH * values).astype(np.uint8))
-    return np.asarray(Image.composite(_coloured(values), Image.fromarray(pixels), strength))
+    return Image.composite(coloured(values), image, strength)
 
 
-def embedded(picture: UInt8[np.ndarray, "h w 3"] | Bool[np.ndarray, "h w"]) -> str:
-    """Return a picture as a data URI, ``SIDE`` pixels at most; masks without loss."""
-    is_mask = picture.dtype == bool
-    image = Image.fromarray(picture.astype(np.uint8) * 255 if is_mask else picture)
+def embedded(picture: Image.Image) -> str:
+    """Return an RGB picture, or a mask (mode 1), as a data URI of ``SIDE`` pixels at most."""
+    is_mask = picture.mode == "1"
+    image = picture.convert("L") if is_mask else picture.copy()
     image.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST if is_mask else Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "WEBP", lossless=is_mask, quality=QUALITY)

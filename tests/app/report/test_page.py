@@ -1,21 +1,37 @@
 """The page of a run, and in a real browser what it does."""
 
+import contextlib
+import functools
 import json
 import re
 import shutil
 
 import numpy as np
 import pytest
+import rubbish
 import trees
-from running import wtflow
+import vl_convert
+from raising import fails
 
 from report import start
+from wtflow_jax.app.report import page
 from wtflow_jax.geometry.radial import Radii
-from wtflow_jax.metrics import figures
+from wtflow_jax.lab import scored
+from wtflow_jax.lab.scored import Scored
+from wtflow_jax.support.errors import WTFlowError
 
 SCORES = [0.1, 0.3, 0.55, 0.4, 0.7, 0.9]
 DEFECTIVE = [False, False, False, True, True, True]
 HOSTILE = "</script><img src=x onerror=fail()>&'\n\x1b\udce9.png"
+
+
+LIBRARY = functools.cache(vl_convert.javascript_bundle)
+
+
+@pytest.fixture(autouse=True)
+def library_once(monkeypatch):
+    """It is large, and the same for all."""
+    monkeypatch.setattr(vl_convert, "javascript_bundle", LIBRARY)
 
 
 @pytest.fixture
@@ -30,7 +46,7 @@ def run(tmp_path):
     maps[3:, 10:20, 30:50] += 1
     radii = Radii(np.arange(6), np.linspace(8, 5, 6 * 21).reshape(6, 21), 0.0, 8.0)
     labels = np.array(DEFECTIVE)
-    tested = figures.Tested(
+    tested = Scored(
         [str(path) for path in paths],
         ["good"] * 3 + ["</script><b>dent"] * 3,
         labels,
@@ -41,7 +57,7 @@ def run(tmp_path):
         radii,
     )
     directory = tmp_path / "run"
-    figures.save(directory / "part" / "scores.npz", tested)
+    scored.save(directory / "part" / "scores.npz", tested)
     history = [
         {"epoch": i, "loss": 1 / i, "image_auroc": 90 + i, "pixel_auroc": 80 + i}
         for i in range(1, 5)
@@ -59,50 +75,104 @@ def run(tmp_path):
     return directory
 
 
+def written(run, most=200):
+    """Write a run's page and return its text."""
+    page.write(run, run / "report.html", most)
+    return (run / "report.html").read_text()
+
+
+def data(text):
+    """Return what the scripts of a page's first row are given."""
+    return json.loads(re.search(r'class="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
 def test_a_page_fetches_nothing_and_escapes_names(run):
-    assert wtflow("report", run) == 0
-    page = (run / "report.html").read_text()
-    assert "<b>dent" not in page
-    assert HOSTILE not in page
-    assert "<root>" not in page
-    assert "&lt;reason&gt;" in page
+    text = written(run)
+    assert "<b>dent" not in text
+    assert HOSTILE not in text
+    assert "<root>" not in text
+    assert "&lt;reason&gt;" in text
     # No tag loads anything but what is within the page.
-    tags = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    tags = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert not re.findall(r"(?:src|href)=[\"']?(?!#|data:)", tags)
-    assert "Only the map is shown of images: 1;" in page
-    assert "0.png: no such file" in page
+    assert "Only the map is shown of images: 1;" in text
+    assert "0.png: no such file" in text
 
 
-def test_fewer_pictures_are_said(run, tmp_path):
-    out = tmp_path / "few.html"
-    assert wtflow("report", run, "--out", out, "--pictures", 2) == 0
-    data = json.loads(re.search(r'class="data">(.*?)</script>', out.read_text(), re.DOTALL)[1])
-    assert [i for i, image in enumerate(data["images"]) if "pictures" in image] == [0, 5]
-    assert "2 of 6 images have pictures" in out.read_text()
+def test_fewer_pictures_are_said(run):
+    text = written(run, most=2)
+    assert [i for i, image in enumerate(data(text)["images"]) if "pictures" in image] == [0, 5]
+    assert "2 of 6 images have pictures" in text
 
 
-def test_what_is_no_run_is_one_line(run, tmp_path, capsys):
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "results.json").write_text('{"rows": 3}')
-    for directory, words in ((tmp_path, "is no run"), (tmp_path / "bad", "is no results file")):
-        assert wtflow("report", directory) == 1
-        assert words in capsys.readouterr().err
+def test_charts_are_those_of_what_is_known(run):
+    found = data(written(run))
+    assert list(found["charts"]) == [
+        *("Scores", "ROC", "Precision and recall", "Per-region overlap (PRO)"),
+        *("Radius on the way", "Loss", "AUROC by epoch"),
+    ]
+    assert found["layers"] == ["overlay", "image", "map", "mask"]
+    assert found["threshold"] == 0.5
+    bars = found["charts"]["Scores"]["layer"][0]["data"]["values"]
+    assert sum(bar["count"] for bar in bars if bar["of"] == "good") == 3
+
+
+def test_what_is_no_run_is_one_line(run, tmp_path):
+    with fails("is no run"):
+        written(tmp_path)
+    bad = tmp_path / "bad" / "results.json"
+    bad.parent.mkdir()
+    texts = ("", "{", '{"rows": 3}', "[]", '{"experiment": "a", "config": {}, "rows": [{}]}')
+    for text in (*texts, '{"experiment": "a", "config": 3, "rows": []}'):
+        bad.write_text(text)
+        with fails("bad/results.json: is no results file"):
+            written(bad.parent)
     (run / "part" / "scores.npz").write_bytes(b"PK")
-    assert wtflow("report", run) == 1
-    assert "scores.npz: cannot be read" in capsys.readouterr().err
+    with fails("scores.npz: cannot be read"):
+        written(run)
     assert not (run / "report.html").exists()
 
 
+def test_altered_results_have_a_page_or_are_one_line(run):
+    results = json.loads((run / "results.json").read_text())
+    results["rows"][0]["history"] = results["rows"][0]["history"][:1]
+    for other in [*rubbish.altered(results)][::7]:
+        (run / "results.json").write_text(json.dumps(other))
+        (run / "report.html").unlink(missing_ok=True)
+        with contextlib.suppress(WTFlowError):
+            written(run, most=1)
+
+
+def test_a_page_replaces_pages_alone(run, tmp_path):
+    for _ in range(2):
+        written(run)
+    mine = tmp_path / "mine.html"
+    mine.write_text("mine")
+    for out in (mine, tmp_path):
+        with fails("is there already, and is no page"):
+            page.write(run, out, 1)
+    assert mine.read_text() == "mine"
+
+
+def test_progress_is_of_rows(run):
+    done = []
+
+    def track(what, total):
+        done.append((what, total))
+        return lambda count=1, note=None: done.append(count)
+
+    page.write(run, run / "report.html", 1, track)
+    assert done == [("rows", 1), 1]
+
+
 def test_scores_that_are_no_numbers_are_left_out_and_said(run):
-    tested = figures.load(run / "part" / "scores.npz")
+    tested = scored.load(run / "part" / "scores.npz")
     scores = tested.scores.copy()
     scores[1] = np.nan
-    figures.save(run / "part" / "scores.npz", tested._replace(scores=scores))
-    assert wtflow("report", run) == 0
-    page = (run / "report.html").read_text()
-    assert "Images whose scores are no numbers: 1," in page
-    data = json.loads(re.search(r'class="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert len(data["images"]) == 5
+    scored.save(run / "part" / "scores.npz", tested._replace(scores=scores))
+    text = written(run)
+    assert "Images whose scores are no numbers: 1," in text
+    assert len(data(text)["images"]) == 5
 
 
 @pytest.fixture
@@ -121,10 +191,34 @@ def predicted(tmp_path):
     return directory
 
 
-def test_predictions_have_a_page(predicted, browser):
+def test_predictions_have_a_page(predicted):
+    text = written(predicted)
+    found = data(text)
+    assert [image["score"] for image in found["images"]] == [0.2, 0.8]
+    assert {image["defective"] for image in found["images"]} == {None}
+    assert (found["layers"], found["threshold"]) == (["overlay", "image"], 0.5)
+    assert list(found["charts"]) == ["Scores"]
+    assert "Images that could not be scored: 1;" in text
+
+
+def test_what_are_no_predictions_is_one_line(predicted):
+    rows = (predicted / "predictions.jsonl").read_text()
+    for text in ("nothing\n", "{}\n", rows.replace("0.2", "null")):
+        (predicted / "predictions.jsonl").write_text(text)
+        with fails("predictions.jsonl: is no results file"):
+            written(predicted)
+    # Maps are images, and no program is started for one.
+    (predicted / "predictions.jsonl").write_text(rows)
+    (predicted / "maps" / "0.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    with fails("0.png", "none of the formats"):
+        written(predicted)
+
+
+@pytest.mark.slow
+def test_predictions_in_a_browser(predicted, browser):
     from selenium.webdriver.common.keys import Keys
 
-    assert wtflow("report", predicted) == 0
+    written(predicted)
     browser.get((predicted / "report.html").as_uri())
 
     def text(selector):
@@ -143,16 +237,15 @@ def test_predictions_have_a_page(predicted, browser):
 def test_images_of_one_kind_and_one_score(run):
     """No curve is drawn, and nothing fails."""
     results = json.loads((run / "results.json").read_text())
-    tested = figures.load(run / "part" / "scores.npz")
+    tested = scored.load(run / "part" / "scores.npz")
     one = tested._replace(
         labels=np.zeros(6, bool), scores=np.full(6, 0.5, np.float32), masks=None, radii=None
     )
-    figures.save(run / "part" / "scores.npz", one)
+    scored.save(run / "part" / "scores.npz", one)
     results["rows"][0] |= {"history": [], "decision": {}}
     (run / "results.json").write_text(json.dumps(results))
-    assert wtflow("report", run) == 0
-    page = (run / "report.html").read_text()
-    assert re.findall(r'class="chart" data-chart="(.*?)"', page) == ["Scores"]
+    text = written(run)
+    assert re.findall(r'class="chart" data-chart="(.*?)"', text) == ["Scores"]
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +279,7 @@ def shown(browser):
     return [float(e.text) for e in browser.find_elements("css selector", ".card strong")]
 
 
+@pytest.mark.slow
 def test_in_a_browser(run, browser):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
@@ -194,7 +288,7 @@ def test_in_a_browser(run, browser):
     def find(selector):
         return browser.find_element("css selector", selector)
 
-    assert wtflow("report", run) == 0
+    written(run)
     browser.get((run / "report.html").as_uri())
     charts = len(browser.find_elements("css selector", ".chart"))
     assert charts == 7
@@ -262,5 +356,4 @@ def test_in_a_browser(run, browser):
 def test_a_run_that_ended_before_its_first_row(run):
     results = json.loads((run / "results.json").read_text()) | {"rows": []}
     (run / "results.json").write_text(json.dumps(results))
-    assert wtflow("report", run) == 0
-    assert 'class="row"' not in (run / "report.html").read_text()
+    assert 'class="row"' not in written(run)

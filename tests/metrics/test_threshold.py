@@ -1,5 +1,8 @@
+"""The threshold is an order statistic, and keeps what it promises."""
+
 import numpy as np
 import pytest
+from raising import fails
 
 from wtflow_jax.metrics import threshold as decision
 
@@ -31,3 +34,15 @@ def test_false_alarms_are_as_rare_as_promised():
     ]
     # k = 28 of 30: 1 − 28/31.
     assert np.mean(alarms) == pytest.approx(3 / 31, abs=0.005)
+
+
+def test_one_score_and_equal_ones():
+    assert decision.threshold(np.array([2.5]), 0.05) == (2.5, 0.5)
+    assert decision.threshold(np.full(9, 2.5), 0.1) == (2.5, pytest.approx(0.1))
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf])
+def test_none_is_set_by_what_is_no_number(score):
+    """No score is above NaN: all images would be called good."""
+    with fails("held-out score is NaN or infinite"):
+        decision.threshold(np.array([1.0, score, 2.0]), 0.05)
