@@ -63,7 +63,6 @@ ELSEWHERE = {
     "pytest": "is what this is run by",
     ".onnx": "is run by test_export.py, which installs jax2onnx",
     "kills.py": "takes minutes; its harness is run by test_killed.py",
-    "soak.py": "takes minutes; is run by test_soak.py",
     "--atheris": "needs atheris",
     "jupytext": "is run by test_notebooks.py",
 }
