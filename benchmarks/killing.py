@@ -103,34 +103,25 @@ def arrays(path):
 
 def left(place):
     """Return what a run has left that it should not have: parts of files, locks."""
-    bad = ("*.part", "*.old", ".lock", "*orbax-checkpoint-tmp*")
+    bad = ("*.part", ".lock", "*orbax-checkpoint-tmp*")
     return [str(path.relative_to(place)) for end in bad for path in place.rglob(end)]
 
 
 def trained(place):
-    """Return all numbers that an experiment has left: rows, maps, cells, histories, weights."""
-    import orbax.checkpoint as ocp
+    """Return all numbers that an experiment has left: rows, maps, and of models everything."""
+    from wtflow_jax.support import tensors
 
     out, models = place / "out", place / "models"
     found = {"rows": numbers((out / "results.json").read_text())["rows"]}
-    for path in sorted([*out.rglob("scores.npz"), *models.rglob("cells/*.npz")]):
+    for path in sorted(out.rglob("scores.npz")):
         found[str(path.relative_to(place))] = arrays(path)
-    for path in sorted(models.glob("*/model.json")):
-        found[path.parent.name] = numbers(path.read_text())["history"]
-        steps = [int(p.name) for p in (path.parent / "checkpoint").iterdir() if p.name.isdigit()]
-        state = path.parent / "checkpoint" / str(max(steps)) / "state"
-        with ocp.StandardCheckpointer() as checkpointer:
-            leaves = flat(checkpointer.restore(state.absolute()))
-        found[f"{path.parent.name} weights"] = leaves
+    for path in sorted(models.glob("*/trained.safetensors")):
+        kept, about = tensors.load(path)
+        found[path.parent.name] = (
+            numbers(json.dumps(about)),
+            {name: array.tobytes() for name, array in kept.items()},
+        )
     return found
-
-
-def flat(tree, path=""):
-    """Return the arrays of nested dicts and lists as bytes, by their paths."""
-    if isinstance(tree, dict | list | tuple):
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return {k: v for name, part in items for k, v in flat(part, f"{path}/{name}").items()}
-    return {path: np.asarray(tree).tobytes()}
 
 
 def files(directory):

@@ -68,7 +68,7 @@ def works(place: Path) -> list[Work]:
                 Moment("checkpoint", "models/*/checkpoint/*tmp*", 0.01),
                 Moment("scores", "models/*/cells/*.part"),
                 Moment("between epochs", "models/*/cells/*.npz"),
-                Moment("model done", "models/*/model.json"),
+                Moment("model done", "models/*/trained.safetensors"),
                 Moment("results", "out/texture*/*"),
                 Moment("results", "out/results.json.*.part"),
             ),

@@ -8,6 +8,8 @@ import trees
 import killing
 from killing import ROOT, Moment
 
+pytestmark = pytest.mark.slow
+
 MVTEC = (ROOT / "experiments" / "mvtec.py", "--smoke", "--epochs", 5, "--validation", 0.25)
 MVTEC = *MVTEC, "--out", "out", "--models", "models", "--cache", "cache", "--resume"
 MOMENTS = {
@@ -34,7 +36,6 @@ def test_an_experiment_killed_again_and_again(uninterrupted, tmp_path):
         assert death.hit, f"{name}: {death.stderr}"
         assert "Traceback" not in death.stderr, f"{name}: {death.stderr}"
         if number != signal.SIGKILL:
-            # Not the eight seconds after which it is stopped while it is busy.
             assert death.stderr.endswith("stopped; --resume goes on where it stopped\n"), name
     killing.finish(MVTEC, tmp_path, whole / "compiled")
     assert killing.trained(tmp_path) == expected
