@@ -1,7 +1,6 @@
 """A fitted model and its one file: the same scores when it is loaded, and what is no model."""
 
 import json
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,6 @@ from wtflow_jax.detector.model import FILE, Model
 from wtflow_jax.flow.maps import MAPS
 from wtflow_jax.metrics.threshold import Threshold
 from wtflow_jax.support import tensors
-from wtflow_jax.support.errors import WTFlowError
 
 
 @pytest.fixture(scope="module")
@@ -85,23 +83,17 @@ def test_one_or_several_images(place, lite0, windows):
     assert [result.score for result in lazy] == [result.score for result in several]
 
 
-def test_an_image_without_a_score_is_not_called_good(place, lite0, windows):
-    """NaN is above no threshold."""
+def test_a_bad_image_among_good_ones(place, lite0, windows):
     whole = made(lite0, windows)
-    params = jax.tree.map(lambda leaf: leaf * jnp.nan, whole.detector.params)
-    broken = replace(whole, detector=whole.detector._replace(params=params))
     (place / "bad.png").write_bytes(b"none")
-    paths = [*sorted((place / "in").iterdir())[:2], place / "bad.png"]
-    results = list(broken.results(paths))
-    assert [result.path for result in results] == paths
-    for result in results[:2]:
-        assert (result.score, result.defective, result.map) == (None, None, None)
-        assert "its scores are NaN or infinite" in result.error
-    assert "cannot be decoded" in results[2].error
+    good = sorted((place / "in").iterdir())[:2]
+    results = list(whole.results([good[0], place / "bad.png", good[1]]))
+    assert [result.error is None for result in results] == [True, False, True]
+    assert (results[1].score, results[1].defective, results[1].map) == (None, None, None)
+    alone = [result.score for result in whole.predict(good)]
+    assert [results[0].score, results[2].score] == alone
     with fails("bad.png: cannot be decoded"):
         whole.predict(place / "bad.png")
-    with pytest.raises(WTFlowError, match="NaN or infinite"):
-        broken.predict(paths)
 
 
 def test_saving_replaces_a_model_and_nothing_else(lite0, windows, tmp_path):

@@ -261,15 +261,6 @@ def test_a_cell_is_its_own_pixel_of_the_map():
     assert (found.scores >= cells[0].mean((1, 2))).all()
 
 
-def test_scores_that_are_no_numbers_are_told_in_one_line():
-    config = configure(velocity="exact", wt="none")
-    x = np.random.default_rng(0).normal(1e25, 1e25, (5, 4, 4, 3)).astype(np.float32)
-    fitted = detector.fit(config, jnp.asarray(x))
-    where = scores.upsampling((8, 8), (4, 4), 2)
-    with pytest.raises(WTFlowError, match=r"scores are NaN or infinite: .* --scale"):
-        route.predict(fitted, 2 * x, where)
-
-
 def test_images_of_another_size(place):
     config = configure(width=8)
     backbone = loaded("efficientnet_lite0", place)

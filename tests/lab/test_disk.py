@@ -8,7 +8,7 @@ import pytest
 import trees
 from running import one_line
 
-from killing import ROOT, finish, left, start, trained
+from kills import ROOT, finish, left, start, trained
 
 pytestmark = pytest.mark.slow
 
