@@ -25,6 +25,11 @@ def linear_velocity(params, t, x):
     return params["a"] * x + params["b"] * t
 
 
+def inwards(params, t, x):
+    """v = −x: towards the origin."""
+    return -x
+
+
 def pendulum(params, t, x):
     """Nonlinear, and depends on time: no solver is better on it than its order."""
     return jnp.sin(2 * x + t) - t * x

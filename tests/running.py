@@ -1,21 +1,28 @@
 """Experiments and ``wtflow`` run in this process, and what they print and write."""
 
 import csv
-import importlib
 import json
+from pathlib import Path
 
-from wtflow_jax.app import cli
-from wtflow_jax.lab import common
+from wtflow_jax.app import commands
+from wtflow_jax.lab import experiment
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+def load(name):
+    """Return the experiment of a file."""
+    return experiment.load(EXPERIMENTS, name)
 
 
 def run(name, *flags):
     """Run an experiment and return its exit status."""
-    return common.main(importlib.import_module(name).EXPERIMENT, [*map(str, flags)])
+    return experiment.main(load(name), [*map(str, flags)])
 
 
 def wtflow(*arguments):
     """Run a command of wtflow and return its exit status."""
-    return cli.main([*map(str, arguments)])
+    return commands.main([*map(str, arguments)])
 
 
 def table(directory):

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trees
 
-
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 FILES = {

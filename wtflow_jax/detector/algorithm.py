@@ -35,8 +35,8 @@ class Start(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="start")
-def to_x0(start: Start, stats: Stats, features: Features) -> Features:
-    """Return x0 of features (n, h, w, c): the WT map, before coupling (Algorithm 1, line 2)."""
+def to_x0(start: Start, stats: Stats, features: Samples) -> Samples:
+    """Return x0 of features (n, *event): the WT map, before coupling (Algorithm 1, line 2)."""
     x0 = start.wt.apply(stats, power(features, start.power))
     return x0 if start.scale == 1 else start.scale * x0
 
@@ -50,7 +50,7 @@ def train(
     state: TrainState,
     start: Start,
     stats: Stats,
-    features: Features | Stored,
+    features: Samples | Stored,
     *,
     seed: int,
     epochs: int,
@@ -67,7 +67,7 @@ def train(
         state: before the next step; donated.
         start: the WT map.
         stats: of the map.
-        features: of good images, f (n, h, w, c).
+        features: of good images, f (n, h, w, c); any samples (n, *event) will do.
         seed: decides order and noise.
         epochs: length of the whole run.
         batch_size: images a step, at most.

@@ -277,17 +277,25 @@ def check_ranges(part: Any) -> None:
     for name, (low, high) in getattr(part, "RANGES", {}).items():
         value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name, 1)
         values = value if isinstance(value, tuple) else () if value is None else (value,)
-        beyond = [
-            x for x in values if (low is not None and x < low) or (high is not None and x > high)
+        # Written so that NaN is outside of every range.
+        within = [
+            (low is None or x >= low)
+            and (high is None or x <= high)
+            and (multiple == 1 or x % multiple == 0)
+            for x in values
         ]
-        if not beyond and all(x % multiple == 0 for x in values if multiple != 1):
+        if all(within):
             continue
-        wanted = [f"at least {low:g}"] * (low is not None)
-        wanted += [f"at most {high:g}"] * (high is not None)
+        wanted = [f"at least {_text(low)}"] * (low is not None)
+        wanted += [f"at most {_text(high)}"] * (high is not None)
         wanted += [f"a multiple of {multiple}"] * (multiple != 1)
-        shown = " ".join(f"{x:g}" if isinstance(x, float) else str(x) for x in values)
+        shown = " ".join(map(_text, values))
         flag = "--" + name.replace("_", "-")
         raise WTFlowError(f"{flag} {shown}: give {' and '.join(wanted)}")
+
+
+def _text(value: float | None) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:
@@ -341,6 +349,8 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
     values = _preset(preset, asked.get("backbone", Features.backbone), wt) | velocity.usual(wt)
     if smoke:
         values |= _smoke(values.get("steps_det", Inference.steps_det))
+    if isinstance(side := asked.get("image_size"), int):
+        asked["image_size"] = str(side)
     # JSON has lists for tuples.
     asked = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}
     values |= {k: v for k, v in asked.items() if k != "preset"}

@@ -3,13 +3,14 @@
 Each is a ``velocity_fn(params, t, x) -> v`` of one map (h, w, c), and its first parameters.
 """
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from wtflow_jax.flow.maps import WTMap
 from wtflow_jax.flow.types import Params, PRNGKey, VelocityFn
 from wtflow_jax.support.parts import Parts
 
 
+@runtime_checkable
 class Shaped(Protocol):
     """Training maps x0, or something else of their shape (n, h, w, c)."""
 

@@ -1,0 +1,191 @@
+"""Solvers: their order, what they cost, their derivatives, and likelihoods along the flow."""
+
+import fields
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wtflow_jax.flow import ode
+
+X0 = jnp.array([[0.3, -1.2, 2.0], [1.5, -2.5, 0.0]])
+
+
+@pytest.mark.parametrize("name", ode.SOLVERS)
+def test_reaches_the_analytic_endpoint(name):
+    solver = ode.SOLVERS[name]
+    x1 = ode.push_forward(fields.gaussian_velocity, fields.PARAMS, X0, steps=400, solver=solver)
+    expected = fields.gaussian_endpoint(fields.PARAMS, X0)
+    np.testing.assert_allclose(x1, expected, atol=0.02 if name == "euler" else 1e-4)
+
+
+@pytest.mark.parametrize(("solver", "order"), [(ode.EULER, 1), (ode.HEUN, 2), (ode.MIDPOINT, 2)])
+def test_order_of_convergence(solver, order):
+    def end(steps, solver):
+        return ode.push_forward(fields.pendulum, None, X0, steps=steps, solver=solver)
+
+    expected = end(200, ode.DOPRI5)
+
+    def error(steps):
+        return float(jnp.abs(end(steps, solver) - expected).max())
+
+    measured = np.log2(error(8) / error(16))
+    assert abs(measured - order) < 0.25
+
+
+def test_one_euler_step_is_x_plus_v_at_zero():
+    x1 = ode.push_forward(fields.gaussian_velocity, fields.PARAMS, X0)
+    v = jax.vmap(lambda x: fields.gaussian_velocity(fields.PARAMS, 0.0, x))(X0)
+    np.testing.assert_allclose(x1, X0 + v, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ode.SOLVERS)
+@pytest.mark.parametrize("steps", [1, 20])
+def test_network_evaluations(name, steps):
+    solver, calls = ode.SOLVERS[name], []
+
+    def counted(params, t, x):
+        jax.debug.callback(lambda: calls.append(1))
+        return params * x
+
+    ode.push_forward(counted, jnp.float32(0.1), X0[:1], steps=steps, solver=solver)
+    jax.effects_barrier()
+    assert len(calls) == solver.first + solver.each * steps
+
+
+@pytest.mark.parametrize("solver", [ode.HEUN, ode.DOPRI5, ode.TSIT5])
+def test_adaptive_steps_reach_the_endpoint_and_count_their_evaluations(solver):
+    calls = []
+
+    def counted(params, t, x):
+        jax.debug.callback(lambda: calls.append(1))
+        return fields.gaussian_velocity(params, t, x)
+
+    found = {}
+    for tolerance in (1e-2, 1e-5):
+        calls.clear()
+        x1, evaluations = ode.push_forward_adaptive(
+            counted, fields.PARAMS, X0[:1], tolerance=tolerance, solver=solver
+        )
+        jax.block_until_ready(x1)
+        jax.effects_barrier()
+        assert len(calls) == int(evaluations[0])
+        expected = fields.gaussian_endpoint(fields.PARAMS, X0[:1])
+        found[tolerance] = float(jnp.abs(x1 - expected).max()), int(evaluations[0])
+    assert found[1e-5][0] < 1e-4
+    assert found[1e-5][1] > found[1e-2][1]
+
+
+def test_adaptive_steps_that_do_not_arrive_give_nan():
+    def wild(params, t, x):
+        return 1e4 * jnp.sin(1e6 * t + x)
+
+    x1, _ = ode.push_forward_adaptive(wild, None, X0, tolerance=1e-7)
+    assert np.isnan(x1).all()
+
+
+def test_one_trace_for_all_parameters():
+    traces = []
+
+    def counted(params, t, x):
+        traces.append(1)
+        return params * x
+
+    ode.push_forward(counted, jnp.float32(0.1), X0, steps=3)
+    before = len(traces)
+    ode.push_forward(counted, jnp.float32(0.7), 2 * X0, steps=3)
+    assert len(traces) == before
+
+
+def test_trajectory_holds_every_step():
+    path = ode.trajectory(fields.gaussian_velocity, fields.PARAMS, X0, steps=7)
+    assert path.shape == (2, 8, 3)
+    np.testing.assert_array_equal(path[:, 0], X0)
+    end = ode.push_forward(fields.gaussian_velocity, fields.PARAMS, X0, steps=7)
+    np.testing.assert_allclose(path[:, -1], end, rtol=1e-6)
+    first = X0 + jax.vmap(lambda x: fields.gaussian_velocity(fields.PARAMS, 0.0, x))(X0) / 7
+    np.testing.assert_allclose(path[:, 1], first, rtol=1e-5)
+
+
+def test_running_backwards_returns():
+    params = {"a": jnp.array([0.5, -1.0, 0.2]), "b": jnp.array([1.0, 0.0, -2.0])}
+
+    def backwards(params, t, x):
+        return -fields.linear_velocity(params, 1 - t, x)
+
+    there = ode.push_forward(fields.linear_velocity, params, X0, steps=50, solver=ode.DOPRI5)
+    back = ode.push_forward(backwards, params, there, steps=50, solver=ode.DOPRI5)
+    assert float(jnp.abs(there - X0).max()) > 0.3
+    np.testing.assert_allclose(back, X0, atol=1e-5)
+
+
+def test_differentiable_in_the_parameters():
+    def endpoint(a):
+        params = {"a": a, "b": jnp.float32(0)}
+        return ode.push_forward(
+            fields.linear_velocity, params, X0[:1], steps=20, solver=ode.TSIT5
+        ).sum()
+
+    gradient = jax.grad(endpoint)(jnp.float32(0.3))
+    np.testing.assert_allclose(gradient, np.exp(0.3) * X0[0].sum(), rtol=1e-4)
+
+
+def test_a_later_start_carries_the_shrunk_sample():
+    """One Euler step from T ends at (1 − T)·(x0 + v((1 − T)·x0, T))."""
+    x0 = jnp.array([[1.0, -2.0], [0.5, 3.0]])
+    start = 0.3
+    end = ode.push_forward(fields.pendulum, None, x0, t_start=start)
+    v = fields.pendulum(None, start, (1 - start) * x0)
+    np.testing.assert_allclose(end, (1 - start) * (x0 + v), rtol=1e-6)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.999999, 1 - 2**-24])
+@pytest.mark.parametrize("steps", [1, 20])
+def test_solves_that_begin_at_the_end(start, steps):
+    """φ = x̂1/(1 − T) of a linear velocity, of Euler steps in float64."""
+    params = {"a": jnp.float32(0.7), "b": jnp.float32(-0.3)}
+    x0 = np.array([[1e-6, 1.0, -1e6]], np.float32)
+    start = np.float32(start)
+    end = ode.push_forward(
+        fields.linear_velocity, params, jnp.asarray(x0), steps=steps, t_start=start
+    )
+    x, left = (1 - float(start)) * x0.astype(np.float64), 1 - float(start)
+    for i in range(steps):
+        t = float(start) + left * i / steps
+        x = x + left / steps * (0.7 * x - 0.3 * t)
+    np.testing.assert_allclose(np.asarray(end) / (1 - start), x / left, rtol=2e-6)
+    options = {"steps": steps, "solver": ode.EULER, "t_start": start}
+    nats = ode.log_likelihood(fields.linear_velocity, params, jnp.asarray(x0), **options)
+    assert bool(jnp.isfinite(nats).all())
+
+
+def log_normal(x):
+    mean, scale = fields.PARAMS["mean"], fields.PARAMS["scale"]
+    z = (x - mean) / scale
+    return -0.5 * jnp.sum(z**2, axis=1) - 3 * jnp.log(scale) - 1.5 * jnp.log(2 * jnp.pi)
+
+
+def test_log_likelihood_of_a_gaussian():
+    x = fields.PARAMS["mean"] + jax.random.normal(jax.random.key(0), (6, 3))
+    exact = ode.log_likelihood(fields.gaussian_velocity, fields.PARAMS, x, steps=100)
+    np.testing.assert_allclose(exact, log_normal(x), rtol=1e-3)
+    # The Jacobian is a multiple of the identity: Rademacher probes make no error.
+    estimate = ode.log_likelihood(
+        fields.gaussian_velocity, fields.PARAMS, x, jax.random.key(0), steps=100
+    )
+    np.testing.assert_allclose(estimate, exact, rtol=1e-5)
+
+
+def test_hutchinsons_estimate_is_unbiased():
+    a = jnp.asarray(np.random.default_rng(1).normal(size=(4, 4)), jnp.float32)
+
+    def linear(a, t, x):
+        return a @ x
+
+    x = jnp.ones((1, 4))
+    exact = ode.log_likelihood(linear, a, x, steps=20)
+    few = ode.log_likelihood(linear, a, jnp.ones((500, 4)), jax.random.key(0), steps=20, probes=2)
+    off_diagonal = np.sum((a + a.T) ** 2) / 2 - 2 * np.sum(jnp.diag(a) ** 2)
+    error = np.sqrt(off_diagonal / (2 * 500))
+    assert abs(float(few.mean()) - float(exact[0])) < 4 * error
+    assert float(few.std()) > 0

@@ -1,0 +1,24 @@
+"""The centripetal potential, by its closed form and by Monte Carlo."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wtflow_jax.flow import targets
+from wtflow_jax.geometry import centripetal_potential, mean_velocity
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize("radius", [0.5, 3.0])
+def test_the_potential_is_minus_the_distance(radius):
+    d = jnp.array([0.0, 0.4, 2.0])
+    np.testing.assert_allclose(centripetal_potential(d, radius), -d, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_the_mean_velocity_is_centripetal_for_every_target(name):
+    x = jnp.array([0.6, -0.3, 0.2])
+    mean = mean_velocity(KEY, x, targets.TARGETS[name], draws=20_000)
+    np.testing.assert_allclose(mean, -x, atol=5 / np.sqrt(20_000))
