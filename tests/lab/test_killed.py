@@ -9,6 +9,7 @@ import kills
 from kills import ROOT, Moment
 
 pytestmark = pytest.mark.slow
+
 MVTEC = (ROOT / "experiments" / "mvtec.py", "--smoke", "--epochs", 5, "--validation", 0.25)
 MVTEC = *MVTEC, "--out", "out", "--models", "models", "--cache", "cache", "--resume"
 MOMENTS = {
