@@ -56,7 +56,7 @@ def begin(name: str, setup: Setup) -> Results:
     found = {file.relative_to(out).parts[0] for file in written(out)}
     if not found:
         return fresh
-    if not setup.run.resume and found != {path.name}:
+    if not setup.run.resume and not found <= {FILE, TABLE}:
         raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
     if not path.exists():
         raise WTFlowError(f"{out}: has no {FILE}, so its flags are not known; give another --out")
