@@ -66,6 +66,7 @@ ELSEWHERE = {
     "kills.py": "takes minutes; its harness is run by test_killed.py",
     "--atheris": "needs atheris",
     "jupytext": "is run by test_notebooks.py",
+    "WTFLOW_PARTS=": "is run by test_extending.py",
 }
 """Why a command is not run here, by a part of it."""
 if not (shutil.which("chromium") and shutil.which("chromedriver")):

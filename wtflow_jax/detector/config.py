@@ -7,7 +7,6 @@ takes the defaults of its own parts.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
@@ -20,7 +19,7 @@ from wtflow_jax.flow.paths import TIME_LAWS, TimeLaw
 from wtflow_jax.flow.scores import SCORES, Score
 from wtflow_jax.flow.targets import TARGETS, Target
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.parts import Parts
+from wtflow_jax.support.parts import Parts, check_ranges
 from wtflow_jax.velocities import VELOCITIES, Velocity
 
 Preset = Literal["small", "paper", "fine"]
@@ -243,7 +242,6 @@ class Config:
             )
 
 
-@lru_cache
 def _made(parts: Parts[Any], name: str, options: tuple[tuple[str, Any], ...]) -> Any:
     return parts.make(name, dict(options))
 
@@ -266,36 +264,6 @@ def _options(config: Config) -> Iterator[tuple[str, Any]]:
     for parts, name in _chosen(config):
         made = _made(parts, name, config.options)
         yield from ((option, getattr(made, option)) for option in parts.options(name))
-
-
-def check_ranges(part: Any) -> None:
-    """Raise WTFlowError where a field is outside of the RANGES of its class, or no multiple.
-
-    RANGES holds a lowest and a highest value by field, None where there is none, and MULTIPLES
-    what a field must be a multiple of; each element of a tuple is looked at.
-    """
-    for name, (low, high) in getattr(part, "RANGES", {}).items():
-        value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name, 1)
-        values = value if isinstance(value, tuple) else () if value is None else (value,)
-        # Written so that NaN is outside of every range.
-        within = [
-            (low is None or x >= low)
-            and (high is None or x <= high)
-            and (multiple == 1 or x % multiple == 0)
-            for x in values
-        ]
-        if all(within):
-            continue
-        wanted = [f"at least {_text(low)}"] * (low is not None)
-        wanted += [f"at most {_text(high)}"] * (high is not None)
-        wanted += [f"a multiple of {multiple}"] * (multiple != 1)
-        shown = " ".join(map(_text, values))
-        flag = "--" + name.replace("_", "-")
-        raise WTFlowError(f"{flag} {shown}: give {' and '.join(wanted)}")
-
-
-def _text(value: float | None) -> str:
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:

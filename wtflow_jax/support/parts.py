@@ -118,6 +118,36 @@ class Parts(Mapping[str, Any], Generic[Part]):
         _import_named(os.environ.get(VARIABLE, ""))
 
 
+def check_ranges(part: Any) -> None:
+    """Raise WTFlowError where a field is outside of the RANGES of its class, or no multiple.
+
+    RANGES holds a lowest and a highest value by field, None where there is none, and MULTIPLES
+    what a field must be a multiple of; each element of a tuple is looked at.
+    """
+    for name, (low, high) in getattr(part, "RANGES", {}).items():
+        value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name, 1)
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        # Written so that NaN is outside of every range.
+        within = [
+            (low is None or x >= low)
+            and (high is None or x <= high)
+            and (multiple == 1 or x % multiple == 0)
+            for x in values
+        ]
+        if all(within):
+            continue
+        wanted = [f"at least {_text(low)}"] * (low is not None)
+        wanted += [f"at most {_text(high)}"] * (high is not None)
+        wanted += [f"a multiple of {multiple}"] * (multiple != 1)
+        shown = " ".join(map(_text, values))
+        flag = "--" + name.replace("_", "-")
+        raise WTFlowError(f"{flag} {shown}: give {' and '.join(wanted)}")
+
+
+def _text(value: float | None) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
 _looked: set[str] = set()
 """Folders and values of ``VARIABLE`` that were imported, or are just being."""
 
