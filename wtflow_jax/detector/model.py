@@ -263,6 +263,7 @@ def load(directory: str | Path) -> Model:
             raise ValueError(f"has format {about['format']}, this is {FORMAT}")
         tree = jax.tree.map(jnp.asarray, nested(arrays))
         named, config = about["backbone"], configure(**about["config"])
+        config.check()
         layers = backbones.parse_layers(named["name"], named["layers"])
         backbone = backbones.assemble(
             named["name"], layers, tree["backbone"], named["digest"], dict(config.backbone_options)
