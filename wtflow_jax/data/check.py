@@ -76,12 +76,15 @@ def check(
 def _splits(
     category: Category, published: Counts | None, extra: str, advance: Advance
 ) -> Iterator[Row]:
-    good, bad = ([sample for sample in category.test if sample.label == label] for label in (0, 1))
-    parts = {"train": category.train, "test_good": good, "test_defective": bad}
-    for field in ("train", "validation", "test_good", "test_defective"):
-        samples = parts.get(field, category.validation)
-        count = getattr(published, field, None)
-        if field == "validation" and not samples and not count:
+    parts = {
+        "train": category.train,
+        "validation": category.validation,
+        "test_good": [sample for sample in category.test if not sample.label],
+        "test_defective": [sample for sample in category.test if sample.label],
+    }
+    for split, samples in parts.items():
+        count = getattr(published, split) if published else None
+        if split == "validation" and not samples and not count:
             continue
         found = []
         for one in ahead(_looked, samples, alone=lambda sample: is_large(sample.path)):
@@ -96,9 +99,9 @@ def _splits(
             verdict = f"{more} too many" if more > 0 else f"{-more} missing"
         else:
             verdict = extra if count is None else "complete"
-        problems = (*broken, *([note] if note else []))
-        split, complete = field.replace("_", " "), not broken and not more
-        yield Row(category.name, split, len(samples), count, verdict, complete, problems)
+        problems = (*broken, note) if note else tuple(broken)
+        name, complete = split.replace("_", " "), not broken and not more
+        yield Row(category.name, name, len(samples), count, verdict, complete, problems)
 
 
 def _looked(sample: Sample) -> str | Marked | None:

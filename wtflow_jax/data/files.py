@@ -104,6 +104,11 @@ def without_mask(path: Path, mask: Path) -> WTFlowError:
     return WTFlowError(f"{path}: a defective image without mask: add {mask} or remove the image")
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says, or its type, as one line."""
+    return " ".join((str(error) or type(error).__name__).split())
+
+
 def damage(error: Exception) -> object:
     """Return what is wrong with a published table, of what reading it has raised."""
     found = f"no {error}" if isinstance(error, KeyError) else error

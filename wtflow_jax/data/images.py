@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from wtflow_jax.data.files import one_line
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError
 
@@ -162,7 +163,7 @@ def _reason(path: str, error: Exception) -> str:
         reason = f"none of the formats {', '.join(FORMATS)}"
     else:
         # The operating system's messages end with the path: once is enough.
-        reason = " ".join((str(error) or type(error).__name__).split()).replace(f": {path!r}", "")
+        reason = one_line(error).replace(f": {path!r}", "")
     return f"cannot be decoded ({reason}): replace the file or remove it"
 
 
