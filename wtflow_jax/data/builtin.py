@@ -100,16 +100,10 @@ def _photographs() -> tuple[Grey, ...]:
 
 
 def make_image(photographs: tuple[Grey, ...], split: str, kind: str, index: int) -> Damaged:
-    """Return one image, with the crop it was made from.
+    """Return an image of a split and a kind (``good``, or a key of ``DEFECTS``), and its crop.
 
-    Args:
-        photographs: brick, grass and gravel, each uint8 [512, 512].
-        split: ``train`` or ``test``, which are cut from different columns.
-        kind: ``good`` or a key of ``DEFECTS``.
-        index: which one; the photographs take turns.
-
-    Returns:
-        The crop, the image, and a mask that is true exactly where they differ.
+    The photographs, each uint8 [512, 512], take turns. The mask is true exactly where the image
+    and the crop differ.
     """
     rng = Random(f"{split}/{kind}/{index}")
     which = index % len(photographs)

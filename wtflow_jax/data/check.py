@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from wtflow_jax.data.images import is_large
-from wtflow_jax.data.layouts import LAYOUTS, Counts
-from wtflow_jax.data.masks import Marked, check_sample, doubt
+import numpy as np
+
+from wtflow_jax.data.images import decode, is_large
+from wtflow_jax.data.layouts import LAYOUTS, Counts, open_category
+from wtflow_jax.data.masks import Marked, doubt, masks_of
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.console import Advance, Track, untracked
 from wtflow_jax.support.errors import WTFlowError
@@ -63,7 +65,7 @@ def check(
             rows.append(Row(name, "", 0, total, "missing", False))
             continue
         try:
-            category = known.open_category(root, name)
+            category = open_category(root, name, layout)
         except WTFlowError as error:
             rows.append(Row(name, "", None, total, "cannot be read", False, (str(error),)))
             continue
@@ -107,7 +109,10 @@ def _splits(
 def _looked(sample: Sample) -> str | Marked | None:
     """Return why a sample cannot be used, else how much of it its masks mark."""
     try:
-        share = check_sample(sample)
+        if not sample.masks:
+            decode(sample.path)
+            return None
+        marked = np.logical_or.reduce([values > 0 for _, values in masks_of(sample)])
     except WTFlowError as error:
         return str(error)
-    return None if share is None else Marked(str(sample.path), share)
+    return Marked(str(sample.path), float(marked.mean()))

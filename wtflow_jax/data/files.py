@@ -116,11 +116,7 @@ def damage(error: Exception) -> object:
 
 
 def by_name(paths: Iterable[Path], directory: Path | None = None) -> dict[str, Path]:
-    """Return files by their names without extension; below a directory, by their paths in it.
-
-    Raises:
-        WTFlowError: two have the same, so that it is not known which mask is whose.
-    """
+    """Return files by their names without extension; below a directory, by their paths in it."""
     found: dict[str, Path] = {}
     for path in paths:
         name = path.relative_to(directory).with_suffix("").as_posix() if directory else path.stem
@@ -153,12 +149,10 @@ def extensions(endings: frozenset[str] = EXTENSIONS) -> str:
 
 
 def is_image(path: Path, endings: frozenset[str] = EXTENSIONS) -> bool:
-    """Return whether a file is one, by the end of its name.
-
-    A link to nothing is one: to be told of when it is decoded.
-    """
+    """Return whether a file is one, by the end of its name."""
     if path.suffix.lower() not in endings:
         return False
+    # A link to nothing is one: to be told of when it is decoded.
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.isdir(path))
 
 
@@ -185,11 +179,7 @@ def directories(directory: Path) -> tuple[Path, ...]:
 
 
 def visible(directory: Path) -> list[Path]:
-    """Return what is in a directory by name, hidden files left out; nothing where there is none.
-
-    Raises:
-        WTFlowError: it cannot be listed.
-    """
+    """Return what is in a directory by name, hidden files left out; nothing where there is none."""
     if not directory.is_dir():
         return []
     try:

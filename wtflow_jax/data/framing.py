@@ -94,12 +94,9 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
     height, width = framing.size
     if framing.overlap is None:
         factor = min(height / image.height, width / image.width)
-        size = (
-            min(height, max(1, round(factor * image.height))),
-            min(width, max(1, round(factor * image.width))),
-        )
+        h, w = (max(1, round(factor * side)) for side in (image.height, image.width))
+        size, rows, columns = (min(height, h), min(width, w)), [0], [0]
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-        rows, columns = [0], [0]
     else:
         size = image.height, image.width
         rows = starts(size[0], height, framing.overlap)

@@ -169,7 +169,14 @@ def _reason(path: str, error: Exception) -> str:
 
 def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _grey16(path, image).convert("RGB")
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise WTFlowError(
+                f"{path}: 32-bit integer pixels from {values.min()} to {values.max()}: "
+                "convert it to 8 or 16 bits"
+            )
+        # Row by row: a copy of what are indices would be eight bytes a pixel.
+        return Image.fromarray(np.stack([EIGHT_BITS[row] for row in values])).convert("RGB")
     if image.mode == "F":
         raise WTFlowError(
             f"{path}: 32-bit float pixels, which have no agreed range: convert it to 8 or 16 bits"
@@ -183,17 +190,6 @@ def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
         raise WTFlowError(
             f"{path}: no way from pixel mode {image.mode} to RGB: convert it to an 8-bit image"
         ) from error
-
-
-def _grey16(path: File | str, image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise WTFlowError(
-            f"{path}: 32-bit integer pixels from {values.min()} to {values.max()}: "
-            "convert it to 8 or 16 bits"
-        )
-    # Row by row: a copy of what are indices would be eight bytes a pixel.
-    return Image.fromarray(np.stack([EIGHT_BITS[row] for row in values]))
 
 
 def over_black(image: Image.Image) -> Image.Image:

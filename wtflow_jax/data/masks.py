@@ -77,14 +77,6 @@ def resize_mask(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np
     return np.asarray(image.resize(size[::-1], Image.Resampling.NEAREST)) > 0
 
 
-def check_sample(sample: Sample) -> float | None:
-    """Decode an image and its masks; return the share of pixels they mark, None without masks."""
-    if not sample.masks:
-        decode(sample.path)
-        return None
-    return float(np.logical_or.reduce([values > 0 for _, values in masks_of(sample)]).mean())
-
-
 class Marked(NamedTuple):
     """A defective image with a mask: its path, and the share of its pixels that is marked."""
 
@@ -95,11 +87,8 @@ class Marked(NamedTuple):
 def doubt(marked: Sequence[Marked]) -> str | None:
     """Return a line that asks whether masks are inverted; None where there is no reason to.
 
-    There is where the median defective image has more than half of its pixels marked. A single
-    large defect is none: of a logical anomaly much of the image may be marked.
-
-    Args:
-        marked: all defective images with masks of a category.
+    ``marked`` are all defective images of a category that have masks. There is reason where the
+    median one has more than half of its pixels marked; one large defect alone is no reason.
     """
     if not marked or np.median([one.share for one in marked]) <= 0.5:
         return None

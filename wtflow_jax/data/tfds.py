@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wtflow_jax.data.files import one_line
-from wtflow_jax.data.layouts import LAYOUTS, Layout
+from wtflow_jax.data.layouts import LAYOUTS, Layout, open_category
 from wtflow_jax.data.sample import Category, Sample, Saturation
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
@@ -73,7 +73,7 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
             is preparing it.
     """
     builders = _builders()
-    category = LAYOUTS.find(layout).open_category(root, name)
+    category = open_category(root, name, layout)
     directory = data_dir / layout / name
     if (directory / VERSION).is_dir():
         if _metadata(directory) != builders.metadata(category, root):

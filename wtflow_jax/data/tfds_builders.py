@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from absl import logging
 
-from wtflow_jax.data.layouts import LAYOUTS
+from wtflow_jax.data.layouts import LAYOUTS, open_category
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.data.tfds import VERSION
 from wtflow_jax.support.console import Advance, Track, untracked
@@ -65,7 +65,7 @@ class LayoutBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         root = Path(os.fspath(dl_manager.manual_dir))
         config: Any = self.builder_config
         described: Any = self.info.metadata
-        described.update(metadata(LAYOUTS[self.name].open_category(root, config.name), root))
+        described.update(metadata(open_category(root, config.name, self.name), root))
         splits = described["splits"]
         advance = self.track(config.name, sum(map(len, splits.values())))
         return {name: [partial(_examples, part, root, advance)] for name, part in splits.items()}
@@ -83,16 +83,10 @@ def _examples(
 
 
 def metadata(category: Category, root: Path) -> dict[str, Any]:
-    """Return what is known of a category without its pixels; equal for the same files only.
+    """Return what JSON says of a category without its pixels; equal for the same files only.
 
-    Args:
-        category: as its reader gives it.
-        root: the directory that its paths are relative to.
-
-    Returns:
-        ``splits``: by name, of each sample in order its ``path``, ``label``, ``kind``, ``masks``
-        (paths) and ``bytes`` (sizes of image and masks); ``saturations``: by the value of a
-        mask, as text, threshold and whether it is relative. As JSON gives it back.
+    Paths are relative to the root, ``bytes`` are the sizes of image and masks. Of saturations the
+    keys are values in a mask, as text.
     """
 
     def entry(sample: Sample) -> dict[str, Any]:

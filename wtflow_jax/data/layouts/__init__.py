@@ -43,15 +43,6 @@ class Layout(NamedTuple):
     read: Callable[[Path, str], Category]
     published: Mapping[str, Counts] = {}
 
-    def open_category(self, root: Path, name: str) -> Category:
-        """Return the images of a category; as ``read``, and WTFlowError where there is none."""
-        known = self.categories(root)
-        if name not in known:
-            path = root / name
-            found = "not laid out as a category" if path.is_dir() else "no such category"
-            raise WTFlowError(f"{path}: {found}: choose one of {', '.join(known)}")
-        return self.read(root, name)
-
 
 LAYOUTS: Parts[Layout] = Parts("data", __name__)
 """By the name that a user gives."""
@@ -87,4 +78,9 @@ def categories(root: Path, layout: str = "mvtec_ad") -> tuple[str, ...]:
 
 def open_category(root: Path, name: str, layout: str = "mvtec_ad") -> Category:
     """Return the images of a category, see ``Layout``; arguments and errors as ``categories``."""
-    return _find(layout).open_category(root, name)
+    known = categories(root, layout)
+    if name not in known:
+        path = root / name
+        found = "not laid out as a category" if path.is_dir() else "no such category"
+        raise WTFlowError(f"{path}: {found}: choose one of {', '.join(known)}")
+    return _find(layout).read(root, name)
