@@ -3,30 +3,32 @@
 import contextlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
 
 from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import category, flags, measuring, results, store, views
+from wtflow_jax.lab import category, flags, measuring, paper, results, store, views
 from wtflow_jax.lab.category import Loader
 from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.job import Job
 from wtflow_jax.lab.results import Row, Rows
 from wtflow_jax.support import compilation
-from wtflow_jax.support.console import Table, show, status
+from wtflow_jax.support.console import Table, bars, show, status
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone
 from wtflow_jax.training import sharding
 
 Changes = Mapping[str, Any]
 """Flags of a variant, by name."""
+Variants = Mapping[str, Changes]
+"""What each category is run with, by what a row is called."""
 
 
 class Experiment(NamedTuple):
@@ -36,23 +38,34 @@ class Experiment(NamedTuple):
         name: results go to ``runs/NAME`` unless ``--out`` says otherwise.
         description: what ``--help`` says.
         show: the closing tables, of the run's setup and the rows of ``results.json``.
-        variants: of the run's setup, changes of its flags by what a row is called; each category is
-            run with each of them.
+        variants: of the run's setup.
         measure: what is done for a row, and its entries.
         given: the experiment's own defaults, by flag.
     """
 
     name: str
-    description: str
+    description: str | None
     show: Callable[[Setup, Rows], Sequence[Table]]
-    variants: Callable[[Setup], Mapping[str, Changes]] = lambda setup: {"": {}}
+    variants: Callable[[Setup], Variants] = lambda setup: {"": {}}
     measure: Callable[[Job], Row] = measuring.measure
     given: Mapping[str, Any] = {}
 
     def parse(self, arguments: Sequence[str]) -> Setup:
         """Read flags."""
         given = {"out": Path("runs") / self.name, **self.given}
-        return flags.parse(arguments, given, self.description)
+        return flags.parse(arguments, given, self.description or "")
+
+    def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
+        """Return the tables of rows that were found.
+
+        Raises:
+            WTFlowError: they have not the figures of the tables.
+        """
+        try:
+            return self.show(setup, rows) if rows else []
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            path = setup.run.out / results.FILE
+            raise WTFlowError(f"{path}: is no results file; give another --out") from error
 
 
 def data_set(
@@ -73,23 +86,42 @@ def data_set(
         pixel: of its table of pixel AUROC by category.
         given: the experiment's own defaults, by flag.
     """
-    show = partial(views.data_set, views.InPaper(means, image, pixel))
-    return Experiment(
-        name, description or "", show, measure=measuring.measure_and_draw, given=given
-    )
+    show = partial(views.data_set, means, image, pixel)
+    return Experiment(name, description, show, measure=measuring.measure_and_draw, given=given)
+
+
+def comparison(
+    name: str,
+    description: str | None,
+    variants: Callable[[Setup], Variants],
+    titles: tuple[str, str],
+    table: str | None = None,
+    extra: Sequence[str] = (),
+    **given: Any,
+) -> Experiment:
+    """Return the experiment that compares variants by image and pixel AUROC.
+
+    Args:
+        name: of its file.
+        description: what ``--help`` says.
+        variants: of the run's setup.
+        titles: of the table, with flags in braces, ``{backbone}`` for instance, and of its first
+            column.
+        table: number of the paper's, where there is one.
+        extra: further metrics to show.
+        given: the experiment's own defaults, by flag.
+    """
+
+    def show(setup: Setup, rows: Rows) -> list[Table]:
+        theirs = paper.auroc(table) if table else {}
+        title, heading = titles[0].format(**setup.flags()), titles[1]
+        return [views.by_variant(rows, title, heading, theirs, extra)]
+
+    return Experiment(name, description, show, variants, given=given)
 
 
 def load(directory: Path, name: str) -> Experiment:
     """Return the experiment of a file.
-
-    Raises:
-        WTFlowError: there is none of that name.
-    """
-    return module(directory, name).EXPERIMENT
-
-
-def module(directory: Path, name: str) -> ModuleType:
-    """Return an experiment's file as a module.
 
     Raises:
         WTFlowError: there is none of that name.
@@ -102,7 +134,7 @@ def module(directory: Path, name: str) -> ModuleType:
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    return sys.modules[name].EXPERIMENT
 
 
 def names(directory: Path) -> list[str]:
@@ -182,7 +214,7 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
         return row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
 
     found["rows"] = rows = [row for row in found["rows"] if current(row)]
-    tables = results.shown(lambda rows: experiment.show(setup, rows), out / results.FILE, rows)
+    tables = experiment.tables(setup, rows)
     with sharding.turns("categories"):
         opened = category.opened(setup)
     first = config.training.seed
@@ -197,7 +229,10 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
     if not todo:
         return found
     # Before minutes of work: can all of it be written?
-    flags.writable(out, setup.run.models, setup.run.cache / "features")
+    for directory in (out, setup.run.models, setup.run.cache / "features"):
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(13, os.strerror(13), str(directory))
     loader, previous = Loader(setup), todo[0][0].name
     for one, label, seed in todo:
         if sharding.first():
@@ -209,10 +244,12 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
             previous = one.name
         parts = [one.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
         own, differ = settings(label, one.name, seed)
-        job = Job(own, setup, one, loader, out / "-".join(parts).replace(" ", "_"), layout)
         row = {"category": one.name, "variant": label, "seed": seed, "settings": differ}
         row |= {"code": code, "environment": store.environment()}
-        rows.append(row | experiment.measure(job))
+        to = out / "-".join(parts).replace(" ", "_")
+        with bars() as track:
+            row |= experiment.measure(Job(own, setup, one, loader, to, layout, track))
+        rows.append(row)
         tables = experiment.show(setup, rows)
     if sharding.first():
         results.write(out, found, tables)
