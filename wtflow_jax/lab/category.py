@@ -26,11 +26,7 @@ from wtflow_jax.training import sharding
 
 
 def opened(setup: Setup) -> list[Category]:
-    """Return the categories of a run, those of the built-in data where there is no root.
-
-    Raises:
-        WTFlowError: the data cannot be used, or one is not there.
-    """
+    """Return the categories of a run, those of the built-in data where there is no root."""
     asked = setup.data
     root = asked.root or data.generate(setup.run.cache / "builtin")
     layout = asked.data if asked.root else "mvtec_ad"
@@ -104,15 +100,12 @@ def with_settings(config: Config, asked: Data, name: str) -> Config:
 
 
 class Ready(NamedTuple):
-    """A category, ready for a model; what is known of its test images.
+    """A category, ready for a model; of its test images ``labels`` to ``masks`` as in ``Scored``.
 
     Attributes:
         splits: features.
         samples: the test images.
-        labels: whether each is defective, (n,) bool.
-        known: whether the defective pixels of an image are, (n,) bool.
-        masks: their defective pixels; None where no defect has a mask.
-        regions: of the masks of ``known`` images, as the metrics take them; None likewise.
+        regions: of the masks of ``known`` images, as the metrics take them; None without masks.
         saturated: MVTec LOCO's regions with their saturation; None elsewhere.
         where: cells sit in the image, by the convention of cell centres.
     """
@@ -141,8 +134,7 @@ class Loader:
             self._kept[what] = key, make()
         return self._kept[what][1]
 
-    def backbone(self, config: Config) -> backbones.Backbone:
-        """Return a config's backbone."""
+    def _backbone(self, config: Config) -> backbones.Backbone:
         asked, options = config.features, config.backbone_options
 
         def load() -> backbones.Backbone:
@@ -157,11 +149,7 @@ class Loader:
         return self._keep("backbone", (asked.backbone, asked.layer, options), load)
 
     def ready(self, config: Config, category: Category, track: Track) -> Ready:
-        """Return a category's features and masks.
-
-        Raises:
-            WTFlowError: an image, a mask, the weights or the cache cannot be used.
-        """
+        """Return a category's features and masks."""
         key = config.features, config.backbone_options, category
         return self._keep("ready", key, lambda: self._load(config, category, track))
 
@@ -173,8 +161,13 @@ class Loader:
             count = min(max(1, round(share * len(train))), len(train) - 1)
             train, validation = hold_out(train, count)
         # Masks first: they are quick, and a bad one is told of before minutes of work.
-        masks, saturated = _masks(category, size), _saturated(category, size)
-        backbone = self.backbone(config)
+        masks = _masks(category, size)
+        saturated = [
+            metrics.Region(i, region.mask, region.saturation)
+            for i, sample in enumerate(category.test if category.saturations else ())
+            for region in data.regions(sample, size, category.saturations)
+        ]
+        backbone = self._backbone(config)
         what = f"{category.name}: features"
         advance = track(what, len(train) + len(category.test) + len(validation))
         # Training holds them before and after the WT map, 4 bytes a number.
@@ -201,7 +194,7 @@ class Loader:
             known=known,
             masks=masks,
             regions=None if masks is None else metrics.label_regions(masks[known]),
-            saturated=saturated,
+            saturated=saturated if category.saturations else None,
             where={"true": upsampling(grid.offset), "half_pixel": upsampling(None)},
         )
 
@@ -215,13 +208,3 @@ def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W
         first = next(sample.masks[0] for sample in defective if sample.masks)
         raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
     return masks
-
-
-def _saturated(category: Category, size: tuple[int, int]) -> list[metrics.Region] | None:
-    if not category.saturations:
-        return None
-    return [
-        metrics.Region(i, region.mask, region.saturation)
-        for i, sample in enumerate(category.test)
-        for region in data.regions(sample, size, category.saturations)
-    ]

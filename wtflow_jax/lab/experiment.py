@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ class Experiment(NamedTuple):
     """What one file of ``experiments/`` is.
 
     Attributes:
-        name: results go to ``runs/NAME`` unless ``--out`` says otherwise.
+        name: of the file.
         description: what ``--help`` says.
         show: the closing tables, of the run's setup and the rows of ``results.json``.
         variants: of the run's setup.
@@ -56,11 +57,7 @@ class Experiment(NamedTuple):
         return flags.parse(arguments, given, self.description or "")
 
     def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
-        """Return the tables of rows that were found.
-
-        Raises:
-            WTFlowError: they have not the figures of the tables.
-        """
+        """Return the tables of rows that were found, or raise WTFlowError for rows of others."""
         try:
             return self.show(setup, rows) if rows else []
         except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -78,13 +75,8 @@ def data_set(
 ) -> Experiment:
     """Return the experiment of a data set: a model a category, its metrics, maps and pictures.
 
-    Args:
-        name: of its file.
-        description: what ``--help`` says.
-        means: number of the paper's table of means over categories, where there is one.
-        image: of its table of image AUROC by category.
-        pixel: of its table of pixel AUROC by category.
-        given: the experiment's own defaults, by flag.
+    ``means``, ``image`` and ``pixel`` number the paper's tables of means over categories and of
+    AUROC by category, where it has them.
     """
     show = partial(views.data_set, means, image, pixel)
     return Experiment(name, description, show, measure=measuring.measure_and_draw, given=given)
@@ -105,27 +97,22 @@ def comparison(
         name: of its file.
         description: what ``--help`` says.
         variants: of the run's setup.
-        titles: of the table, with flags in braces, ``{backbone}`` for instance, and of its first
-            column.
+        titles: of the table, with flags in braces, ``{backbone}``, and of its first column.
         table: number of the paper's, where there is one.
         extra: further metrics to show.
         given: the experiment's own defaults, by flag.
     """
 
     def show(setup: Setup, rows: Rows) -> list[Table]:
-        theirs = paper.auroc(table) if table else {}
         title, heading = titles[0].format(**setup.flags()), titles[1]
+        theirs = paper.auroc(table) if table else {}
         return [views.by_variant(rows, title, heading, theirs, extra)]
 
     return Experiment(name, description, show, variants, given=given)
 
 
 def load(directory: Path, name: str) -> Experiment:
-    """Return the experiment of a file.
-
-    Raises:
-        WTFlowError: there is none of that name.
-    """
+    """Return the experiment of a file, or raise WTFlowError."""
     if name not in names(directory):
         raise WTFlowError(f"{name}: no experiment; choose from {', '.join(names(directory))}")
     if name not in sys.modules:
@@ -177,10 +164,7 @@ def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
 
 
 def run(experiment: Experiment, setup: Setup) -> results.Results:
-    """Go through the rows, writing ``results.json`` and ``table.md`` after each.
-
-    Returns:
-        The contents of ``results.json``.
+    """Go through the rows, writing ``results.json`` after each, and return its contents.
 
     Raises:
         WTFlowError: bad input, in one line.
@@ -198,50 +182,46 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
     # Before another process of the run writes there.
     sharding.meet("opened")
     code = store.code(Path(inspect.getfile(inspect.unwrap(experiment.measure))))
+    usual = config.flags()
 
     def settings(label: str, name: str, seed: int) -> tuple[Config, dict[str, str]]:
         """Return the config of a row and what is otherwise in it."""
         own = category.with_settings(setup.config(**variants[label], seed=seed), setup.data, name)
-        usual = config.flags()
         values = {k: str(v) for k, v in own.flags().items() if v != usual.get(k) and k != "seed"}
         return own, values
 
     def current(row: Mapping[str, Any]) -> bool:
-        if row.get("code") != code or row["variant"] not in variants:
-            return False
-        if "scores" in row and not (out / row["scores"]).is_file():
-            return False
-        return row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
+        return (
+            row.get("code") == code
+            and row["variant"] in variants
+            and ("scores" not in row or (out / row["scores"]).is_file())
+            and row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
+        )
 
     found["rows"] = rows = [row for row in found["rows"] if current(row)]
     tables = experiment.tables(setup, rows)
     with sharding.turns("categories"):
         opened = category.opened(setup)
-    first = config.training.seed
-    seeds = range(first, first + setup.run.seeds)
+    seeds = range(config.training.seed, config.training.seed + setup.run.seeds)
     todo = [
         (one, label, seed)
-        for one in opened
-        for label in variants
-        for seed in seeds
+        for one, label, seed in product(opened, variants, seeds)
         if not views.pick(rows, category=one.name, variant=label, seed=seed)
     ]
-    if not todo:
-        return found
     # Before minutes of work: can all of it be written?
-    for directory in (out, setup.run.models, setup.run.cache / "features"):
+    for directory in (out, setup.run.models, setup.run.cache / "features") if todo else ():
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
             raise PermissionError(13, os.strerror(13), str(directory))
-    loader, previous = Loader(setup), todo[0][0].name
+    loader, previous = Loader(setup), None
     for one, label, seed in todo:
         if sharding.first():
             # Before the first row too: --resume compares its flags with these.
             results.write(out, found, tables)
-        if one.name != previous:
+        if previous not in (None, one.name):
             # Programs have its numbers of images in their shapes, and each takes some MiB.
             jax.clear_caches()
-            previous = one.name
+        previous = one.name
         parts = [one.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
         own, differ = settings(label, one.name, seed)
         row = {"category": one.name, "variant": label, "seed": seed, "settings": differ}
@@ -251,6 +231,6 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
             row |= experiment.measure(Job(own, setup, one, loader, to, layout, track))
         rows.append(row)
         tables = experiment.show(setup, rows)
-    if sharding.first():
+    if todo and sharding.first():
         results.write(out, found, tables)
     return found

@@ -88,14 +88,7 @@ LAB = {"data": Data, "run": Run, "devices": Devices}
 
 
 class Setup(NamedTuple):
-    """What a command line asks for.
-
-    Attributes:
-        data: which images.
-        run: what is done.
-        devices: where training takes place.
-        asked: flags that decide a model and were given, by name.
-    """
+    """What a command line asks for; ``asked`` has the flags that decide a model and were given."""
 
     data: Data
     run: Run
@@ -132,24 +125,14 @@ def _made(group: type, given: Mapping[str, Any]) -> Any:
 
 
 def setup(given: Mapping[str, Any]) -> Setup:
-    """Return what is asked for by flags, by name.
-
-    Raises:
-        WTFlowError: a flag or a choice that does not exist.
-    """
+    """Return what is asked for by flags, by name."""
     own = {name for group in LAB.values() for name in group.__dataclass_fields__}
     asked = {name: value for name, value in given.items() if name not in own}
     return Setup(*(_made(group, given) for group in LAB.values()), asked)
 
 
 def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) -> Setup:
-    """Read a command line.
-
-    Args:
-        arguments: its words.
-        given: an experiment's own defaults, by flag.
-        description: of ``--help``.
-    """
+    """Read a command line; ``given`` are an experiment's own defaults, by flag."""
     parts = [
         (name, Annotated[group, tyro.conf.OmitArgPrefixes], field(default=_made(group, given)))
         for name, group in _groups().items()
@@ -163,11 +146,7 @@ def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) 
 
 
 def _option_groups() -> dict[str, type]:
-    """Return the classes that options of parts are fields of, each once, by a title of theirs.
-
-    Raises:
-        WTFlowError: an option has the name of another flag.
-    """
+    """Return the classes that options of parts are fields of, each once, by a title of theirs."""
     found: dict[str, type] = {}
     owners = {f.name: group for group in (LAB | GROUPS).values() for f in fields(group)}
     for parts in TABLES:

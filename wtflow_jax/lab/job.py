@@ -17,17 +17,7 @@ from wtflow_jax.training.sharding import Layout
 
 
 class Job(NamedTuple):
-    """A category under one config; its methods raise WTFlowError.
-
-    Attributes:
-        config: the row's.
-        setup: the run's.
-        category: its images.
-        loader: opens them.
-        out: directory of the category's files.
-        layout: the devices.
-        track: shows progress.
-    """
+    """A category under one config; ``out`` gets its files. Its methods raise WTFlowError."""
 
     config: Config
     setup: Setup
@@ -53,11 +43,7 @@ class Job(NamedTuple):
             raise WTFlowError(f"--start {start}: this experiment starts at t = 0; give --start 0")
 
     def ready(self, *, both_kinds: bool = False) -> Ready:
-        """Return the category as features and masks.
-
-        Args:
-            both_kinds: whether to refuse test images that are all good or all defective.
-        """
+        """Return the category as features and masks; ``both_kinds`` of test images if needed."""
         ready = self.loader.ready(self.config, self.category, self.track)
         for label, word in ((False, "good"), (True, "defective")) if both_kinds else ():
             if label not in ready.labels:

@@ -28,11 +28,7 @@ def write(out: Path, results: Mapping[str, Any], tables: Sequence[Table]) -> Non
 
 
 def read(path: Path) -> Results:
-    """Return the results of an experiment.
-
-    Raises:
-        WTFlowError: the file is missing, or something else.
-    """
+    """Return the results of an experiment, or raise WTFlowError for another file."""
     try:
         results = json.loads(path.read_bytes())
         if {"experiment", "config", "rows"} - set(results):
@@ -45,7 +41,7 @@ def read(path: Path) -> Results:
 
 
 def begin(name: str, setup: Setup) -> Results:
-    """Return the results so far: those of the run to resume, or empty ones.
+    """Return the results so far, those of the run to resume, or empty ones.
 
     Raises:
         WTFlowError: the directory holds something else, or results of other flags.

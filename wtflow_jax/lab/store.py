@@ -92,11 +92,7 @@ class Trained(NamedTuple):
 def obtain(
     config: Config, name: str, splits: Splits, models: Path, layout: Layout, track: Track
 ) -> Trained:
-    """Return a model of a category, trained and scored now unless ``models`` has it.
-
-    Raises:
-        WTFlowError: training diverges, or what is kept cannot be read.
-    """
+    """Return a model of a category, trained and scored now unless ``models`` has it."""
     flow = config.flow
     directory = models / f"{name}-{flow.wt}-{flow.velocity}-{key(config, splits)}"
     # One run at a time trains it; of several processes that train together the first has the lock.
@@ -118,10 +114,9 @@ def _train(
         features = layout.replicate(features)
     fitted, state = detector.init(config, features, layout)
     if state is None:
-        seconds = time.perf_counter() - began
-        evaluated = _evaluate(fitted, splits, directory, 0)
-        history = [{"epoch": 0, "loss": None, "seconds_train": seconds, **evaluated}]
-        _finish(fitted, splits, directory, history)
+        entry = {"epoch": 0, "loss": None, "seconds_train": time.perf_counter() - began}
+        entry |= _evaluate(fitted, splits, directory, 0)
+        _finish(fitted, splits, directory, [entry])
         return
 
     def local() -> Detector:

@@ -19,11 +19,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import tyro
 
+from wtflow_jax.detector.config import check_ranges
 from wtflow_jax.lab import category, experiment, flags, results
 from wtflow_jax.lab.all import read
 from wtflow_jax.support.console import Advance, bars, status
@@ -54,6 +55,8 @@ class Settings:
     experiments: tyro.conf.Suppress[Path] = Path("experiments")
     """Where the experiments' files are."""
 
+    RANGES: ClassVar = {"jobs": (1, None), "gpus": (0, None)}
+
     @property
     def jobs_at(self) -> Path:
         """Directory of the jobs."""
@@ -81,11 +84,7 @@ def main(experiments: Path, arguments: Sequence[str]) -> int:
 
 
 def sweep(settings: Settings, words: list[str]) -> int:
-    """Run the jobs with an experiment's flags, put their rows together and return the exit status.
-
-    Raises:
-        WTFlowError: bad flags, before a job is started.
-    """
+    """Run jobs with an experiment's words, put their rows together and return the exit status."""
     _check(settings)
     chosen = experiment.load(settings.experiments, settings.name)
     setup = chosen.parse(words)
@@ -125,10 +124,7 @@ def sweep(settings: Settings, words: list[str]) -> int:
 
 
 def _check(settings: Settings) -> None:
-    if settings.jobs < 1:
-        raise WTFlowError(f"--jobs {settings.jobs}: give at least 1")
-    if settings.gpus < 0:
-        raise WTFlowError(f"--gpus {settings.gpus}: give at least 0")
+    check_ranges(settings)
     if not MINUTE <= settings.hours < math.inf:
         raise WTFlowError(f"--hours {settings.hours:g}: give at least a minute, {MINUTE:.3f}")
     if settings.cluster == "local" and settings.gpus:
@@ -205,10 +201,8 @@ def devices(settings: Settings, slot: int) -> dict[str, str | None]:
     if settings.cluster == "slurm":
         # It says so itself.
         return {}
-    if not settings.gpus:
-        # submitit hides all GPUs of a local job.
-        return {VISIBLE: os.environ.get(VISIBLE)}
-    return {VISIBLE: _visible(settings)[slot]}
+    # submitit hides all GPUs of a local job.
+    return {VISIBLE: _visible(settings)[slot] if settings.gpus else os.environ.get(VISIBLE)}
 
 
 def _visible(settings: Settings) -> list[str]:
@@ -221,11 +215,7 @@ def _visible(settings: Settings) -> list[str]:
 def run_job(
     experiments: Path, name: str, words: list[str], environment: dict[str, str | None]
 ) -> None:
-    """Run an experiment in the process of a job; variables that are None are unset.
-
-    Raises:
-        RuntimeError: it failed, as its log says.
-    """
+    """Run an experiment in the process of a job; variables that are None are unset."""
     for variable, value in environment.items():
         os.environ.pop(variable, None)
         if value is not None:

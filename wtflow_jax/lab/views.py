@@ -64,12 +64,7 @@ def by_category(
 ) -> Table:
     """Return one metric, a row a category: ours, its last epoch, every system of the paper's.
 
-    Args:
-        rows: of an experiment's results, with one variant.
-        metric: which, ``image_auroc`` for instance.
-        title: of the table.
-        number_in_paper: the table that has the figures a category, or only means, or None.
-        ours: the paper's name for what was run; the difference is to it.
+    ``ours`` is the paper's name for what was run; the difference is to it.
     """
     categories = names(rows, "category")
     whole = paper.table(number_in_paper) if number_in_paper else {}
@@ -165,14 +160,8 @@ def by_variant(
     """Return image and pixel AUROC, a row a variant, with the paper's means beside.
 
     What the paper states is a mean over all the categories of MVTec AD; of a few, only the
-    differences between variants can be set beside it: they are to the first row.
-
-    Args:
-        rows: of an experiment's results.
-        title: of the table.
-        heading: of the first column.
-        theirs: the paper's image and pixel AUROC by variant.
-        extra: further metrics to show for each category, ``loss`` for instance.
+    differences between variants can be set beside it: they are to the first row. ``extra`` metrics
+    are shown for each category, ``loss`` for instance.
     """
     categories = names(rows, "category")
     columns = [heading]
@@ -205,12 +194,7 @@ def data_set(
 ) -> list[Table]:
     """Return the tables of a data set: AUROC of images and pixels, other metrics; the means of all.
 
-    Args:
-        means: number of the paper's table of means over categories; None where it has none.
-        image: of its table of image AUROC by category; likewise.
-        pixel: of its table of pixel AUROC by category; likewise.
-        setup: the run's.
-        rows: its results.
+    ``means``, ``image`` and ``pixel`` number the paper's tables, as in ``experiment.data_set``.
     """
     config, layout = setup.config(), setup.data.data
     flow = config.flow
