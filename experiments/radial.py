@@ -104,11 +104,10 @@ def draw_activations(cells: Mapping[str, np.ndarray], labels: Labels) -> Figure:
     figure = Figure(figsize=(1.4 * len(shown) + 1, 1.5 * len(cells)), layout="constrained")
     axes = figure.subplots(len(cells), len(shown), squeeze=False)
     for row, (wt, values) in zip(axes, cells.items(), strict=True):
-        picture = None
         for axis, i in zip(row, shown, strict=True):
-            picture = axis.imshow(values[i], cmap="inferno", vmin=values.min(), vmax=values.max())
+            axis.imshow(values[i], cmap="inferno", vmin=values.min(), vmax=values.max())
             axis.set(xticks=[], yticks=[])
-        figure.colorbar(picture, ax=row, shrink=0.9)
+        figure.colorbar(row[0].images[0], ax=row, shrink=0.9)
         row[0].set_ylabel(wt, fontsize=8)
     for axis, i in zip(axes[0], shown, strict=True):
         axis.set_title("defective" if labels[i] else "good", fontsize=8)

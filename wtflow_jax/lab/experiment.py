@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -208,11 +207,10 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
         for one, label, seed in product(opened, variants, seeds)
         if not views.pick(rows, category=one.name, variant=label, seed=seed)
     ]
+    if not todo:
+        return found
     # Before minutes of work: can all of it be written?
-    for directory in (out, setup.run.models, setup.run.cache / "features") if todo else ():
-        directory.mkdir(parents=True, exist_ok=True)
-        if not os.access(directory, os.W_OK):
-            raise PermissionError(13, os.strerror(13), str(directory))
+    flags.writable(out, setup.run.models, setup.run.cache / "features")
     loader, previous = Loader(setup), None
     for one, label, seed in todo:
         if sharding.first():
@@ -231,6 +229,6 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
             row |= experiment.measure(Job(own, setup, one, loader, to, layout, track))
         rows.append(row)
         tables = experiment.show(setup, rows)
-    if todo and sharding.first():
+    if sharding.first():
         results.write(out, found, tables)
     return found

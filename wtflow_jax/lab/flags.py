@@ -1,6 +1,7 @@
 """The flags of experiments: where data and results are, on top of those that decide a model."""
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
@@ -128,7 +129,8 @@ def setup(given: Mapping[str, Any]) -> Setup:
     """Return what is asked for by flags, by name."""
     own = {name for group in LAB.values() for name in group.__dataclass_fields__}
     asked = {name: value for name, value in given.items() if name not in own}
-    return Setup(*(_made(group, given) for group in LAB.values()), asked)
+    data, run, devices = (_made(group, given) for group in LAB.values())
+    return Setup(data, run, devices, asked)
 
 
 def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) -> Setup:
@@ -187,3 +189,11 @@ def check(found: Setup, variants: Mapping[str, Mapping[str, Any]]) -> None:
             f"--{flag.replace('_', '-')}: is an option of {', '.join(owners)}, which is not run; "
             "choose it, or leave the flag away"
         )
+
+
+def writable(*directories: Path) -> None:
+    """Make directories, and raise PermissionError where one cannot be written."""
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(13, os.strerror(13), str(directory))

@@ -33,7 +33,7 @@ def measure(job: Job, draw: bool = False) -> Row:
     ready = job.ready()
     model = job.obtain(ready)
     advance = job.track("metrics", len(model.cells))
-    figures: dict[int, Figures] = {}
+    figures: dict[int, Row] = {}
     last = None
     with summary.reasons() as undefined:
         for epoch, cells in model.cells.items():
@@ -115,7 +115,9 @@ def _metrics(job: Job, ready: Ready, cells: Cells, found: Scored) -> Figures:
         by_map = summary.percent(metrics.auroc(same.scores, ready.labels))
     figures["image_auroc_map"] = by_map
     known, masks = _known(found)
-    for name in ready.where if masks is not None else ():
+    for name in ready.where:
+        if masks is None:
+            break
         other = figures["pixel_auroc"]
         if name != job.config.decision.centres:
             maps = job.finish(ready, cells, name).maps

@@ -28,7 +28,7 @@ from wtflow_jax.detector import detector, model, route
 from wtflow_jax.detector.config import Config
 from wtflow_jax.detector.detector import Detector
 from wtflow_jax.detector.route import Cells
-from wtflow_jax.flow.types import Stored
+from wtflow_jax.flow.types import Params, Stored
 from wtflow_jax.geometry import Radii, radial_profile
 from wtflow_jax.lab.scored import evenly
 from wtflow_jax.support import environment as machine
@@ -119,9 +119,9 @@ def _train(
         _finish(fitted, splits, directory, [entry])
         return
 
-    def local() -> Detector:
+    def local(params: Params) -> Detector:
         """Return the detector whole on one device of this process; every process must call it."""
-        return Detector(config, layout.local(state.params), layout.local(fitted.stats))
+        return Detector(config, layout.local(params), layout.local(fitted.stats))
 
     asked = config.training
     epochs, steps = asked.epochs, -(-features.shape[0] // asked.batch_size)
@@ -150,7 +150,7 @@ def _train(
                     entry = {"epoch": epoch, "loss": past.loss, "seconds_train": past.seconds}
                     evaluate = epoch > first_evaluated and (epochs - epoch) % asked.eval_every == 0
                     if evaluate:
-                        entry |= _evaluate(local(), splits, directory, epoch)
+                        entry |= _evaluate(local(state.params), splits, directory, epoch)
                     history.append(entry)
                     past = past.over()
                 due = whole and (evaluate or time.monotonic() - saved_at > SAVE_SECONDS)
@@ -165,7 +165,7 @@ def _train(
                 f"{name}: {error}{kept if checkpoints.any() else ''}; give a lower "
                 "--learning-rate, or another --wt or --seed"
             ) from error
-    _finish(local(), splits, directory, history)
+    _finish(local(state.params), splits, directory, history)
 
 
 def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> dict[str, float]:
