@@ -45,6 +45,11 @@ def _batch(batch: int) -> None:
         raise WTFlowError(f"--batch {batch}: give at least 1")
 
 
+def _some(images: Sequence[str]) -> None:
+    if not images:
+        raise WTFlowError("no images: give directories, files, patterns, or -")
+
+
 @dataclass(frozen=True)
 class Fit:
     """Learn from good images alone; a threshold comes with the model."""
@@ -88,6 +93,7 @@ class Fit:
         from wtflow_jax.support.environment import CACHE
         from wtflow_jax.training.schedule import Diverged
 
+        _some(self.images)
         replaced = model.check_free(self.out)
         paths = list(find(self.images, stdin=True))
         choices = {} if self.image_size is None else {"image_size": self.image_size}
@@ -148,8 +154,7 @@ class Predict:
         from wtflow_jax.detector import model
 
         _batch(self.batch)
-        if not self.images:
-            raise WTFlowError("no images: give directories, files, patterns, or -")
+        _some(self.images)
         writing.check_free(self.out, self.resume)
         loaded = model.load(self.model)
         given = find(self.images, stdin=True)

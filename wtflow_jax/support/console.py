@@ -60,6 +60,8 @@ def bars() -> Iterator[Track]:
     )
 
     def track(what: str, total: int | None) -> Advance:
+        # Not before there is something to show: what nobody looks at would begin with an empty line.
+        progress.start()
         task = progress.add_task(shown(what), total=total, note="")
 
         def advance(done: int = 1, note: str | None = None) -> None:
@@ -69,8 +71,11 @@ def bars() -> Iterator[Track]:
 
         return advance
 
-    with progress:
+    try:
         yield track
+    finally:
+        if progress.tasks:
+            progress.stop()
 
 
 def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int:

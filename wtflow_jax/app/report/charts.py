@@ -155,7 +155,7 @@ def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
 
 def radial(radii: Radii, labels: Bool[np.ndarray, " n"]) -> Chart:
     """Return ‖x_t‖ over t: mean and band of good and defective images, and √D."""
-    t = np.linspace(radii.start, 1, radii.values.shape[1])
+    t = np.linspace(radii.t_start, 1, radii.values.shape[1])
     values, defective = [], labels[radii.of]
     for name, of in ((GOOD, ~defective), (DEFECTIVE, defective)):
         if of.any():
