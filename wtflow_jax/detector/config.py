@@ -295,7 +295,7 @@ def check_ranges(part: Any) -> None:
 
 
 def _text(value: float | None) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def _digest(about: str, arrays: Mapping[str, np.ndarray]) -> str:
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
     """Write arrays by name and a description, JSON; the file appears whole or not at all."""
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # ascontiguousarray would make vectors of scalars.
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(about)
     metadata = {ABOUT: text, DIGEST: _digest(text, whole)}
     # save_file would write what its owner alone can read.
