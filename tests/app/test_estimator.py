@@ -11,10 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from wtflow_jax import backbones
-from wtflow_jax.app import fitting, predicting
 from wtflow_jax.app.estimator import WTFlow
-from wtflow_jax.data.framing import Framing
+from wtflow_jax.app.fit import fit
 
 NOVELTY = (
     "it knows the samples it was fitted on, and its offset is from scores of samples left out: of "
@@ -81,16 +79,15 @@ def test_pipelines_and_model_selection():
     assert search.best_score_ == 1
 
 
-def test_images_are_scored_as_by_wtflow(tmp_path):
+def test_images_are_scored_as_by_wtflow():
     rng = np.random.default_rng(0)
     images = np.stack([trees.picture(0)] * 12).astype(int)
     images = np.clip(images + rng.integers(-12, 13, images.shape), 0, 255).astype(np.uint8)
-    paths = [trees.write(tmp_path / f"{i:02d}.png", image) for i, image in enumerate(images)]
     estimator = WTFlow(random_state=0).fit(images)
-    backbone = backbones.load("efficientnet_lite0", cache=tmp_path)
-    model = fitting.fit(paths, backbone, Framing((64, 64)), estimator.config_)
+    choices = estimator.config_.flags() | {"image_size": "64x64"}
+    model = fit(images, **choices)
     assert estimator.offset_ == -model.threshold.value
-    found = list(predicting.predict(model, paths))
+    found = model.predict(images)
     np.testing.assert_allclose(
         estimator.score_samples(images), [-one.score for one in found], atol=2e-6
     )

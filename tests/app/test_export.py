@@ -15,17 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import trees
+from raising import fails
 from running import one_line, table, wtflow
 
-from wtflow_jax.app import export, predicting
-from wtflow_jax.backbones import efficientnet_lite
+from wtflow_jax.app import export
 from wtflow_jax.data import framing, open_image
 from wtflow_jax.detector import model
 from wtflow_jax.flow import ode
-from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.velocities import exact
 
-DOCS = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+DOCS = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 LOADERS = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
 CONVERTER = re.search(r"jax2onnx==[0-9.]+", export.CONVERTER)[0]
 TOO_NEW = jax.__version_info__ >= export.CONVERTED_BEFORE
@@ -162,7 +160,7 @@ def test_stablehlo_in_a_process_with_jax_alone(kind, place, fitted, tmp_path):
     subprocess.run(command, cwd=tmp_path, check=True)
     found = np.load(tmp_path / "found.npz")
     for batch in BATCHES[kind]:
-        scores, maps = predicting.compile(loaded, batch)(windows[:batch])
+        scores, maps = loaded.scorer(batch)(windows[:batch])
         assert np.ptp(maps) > 1e-3
         # With the pipeline's compiler options to the last digits, else to what convolutions round.
         np.testing.assert_allclose(found[f"scores{batch}options"], scores, rtol=1e-6)
@@ -182,7 +180,7 @@ def test_onnx_against_the_pipeline(kind, place, fitted, converter, tmp_path):
     assert about == json.loads(json.dumps(export.description(loaded)))
     windows = windows_of(loaded, place)
     for batch in BATCHES[kind]:
-        scores, maps = predicting.compile(loaded, batch)(windows[:batch])
+        scores, maps = loaded.scorer(batch)(windows[:batch])
         found = session.run(["scores", "maps"], {"windows": windows[:batch]})
         np.testing.assert_allclose(found[0], scores, rtol=1e-4)
         np.testing.assert_allclose(found[1], maps, atol=2e-3 * np.ptp(maps))
@@ -200,15 +198,6 @@ def test_a_file_says_what_its_program_takes(fitted, tmp_path):
     assert about["versions"]["jax"] == jax.__version__
 
 
-def test_the_exact_field_in_other_words():
-    draw = np.random.default_rng(0)
-    bank = jnp.asarray(draw.normal(1, 1, (300, 24)), jnp.float32)
-    x = jnp.asarray(draw.normal(1, 1, (3, 5, 24)), jnp.float32)
-    for t in (0.05, 0.3, 1.0):
-        expected = exact.velocity()(bank, jnp.float32(t), x)
-        np.testing.assert_allclose(export.exact(bank, jnp.float32(t), x), expected, atol=2e-3)
-
-
 @pytest.mark.parametrize("steps", [1, 7])
 def test_euler_in_other_words(steps):
     def velocity(params, t, x):
@@ -216,21 +205,9 @@ def test_euler_in_other_words(steps):
 
     x0 = jnp.arange(6.0).reshape(2, 3)
     given = velocity, jnp.float32(-0.7), x0
-    how = {"steps": steps, "solver": "euler", "start": jnp.float32(0.2)}
+    how = {"steps": steps, "solver": ode.EULER, "t_start": jnp.float32(0.2)}
     expected = ode.push_forward(*given, **how)
     np.testing.assert_allclose(export.euler(*given, **how), expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 2), (3, 2)])
-def test_depthwise_convolutions_in_groups(kernel, stride):
-    draw = np.random.default_rng(0)
-    conv = {
-        "weight": jnp.asarray(draw.normal(size=(kernel, kernel, 1, 4)), jnp.float32),
-        "bias": jnp.asarray(draw.normal(size=4), jnp.float32),
-    }
-    x = jnp.asarray(draw.normal(size=(2, 8, 11, 4)), jnp.float32)
-    expected = efficientnet_lite._depthwise(conv, x, stride)
-    np.testing.assert_allclose(efficientnet_lite.grouped(conv, x, stride), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -286,14 +263,16 @@ def test_what_is_not_installed_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_solver_that_onnx_does_not_take(fitted, tmp_path):
+@pytest.mark.parametrize("changes", [{"solver": "heun"}, {"neighbourhood": 1}], ids=str)
+def test_what_onnx_does_not_take(changes, fitted, tmp_path):
     loaded = model.load(fitted("exact"))
-    other = loaded._replace(config=replace(loaded.config, solver="heun"))
-    with pytest.raises(WTFlowError, match=r"solver heun.*export to \.stablehlo"):
+    config = loaded.config.but(**changes)
+    other = replace(loaded, detector=loaded.detector._replace(config=config))
+    with fails("ONNX takes euler and no neighbourhood; export to .stablehlo"):
         export.onnx(other, tmp_path / "m.onnx")
 
 
 def test_a_jax_that_onnx_does_not_take(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "CONVERTED_BEFORE", (0, 9))
-    with pytest.raises(WTFlowError, match=r"^jax .*: ONNX takes one before 0\.9; .*\.stablehlo"):
+    with fails("^jax .*: ONNX takes one before 0.9; .*.stablehlo"):
         export.onnx(model.load(fitted("exact")), tmp_path / "m.onnx")

@@ -22,7 +22,7 @@ import pytest
 import trees
 from safetensors.numpy import save_file
 
-from wtflow_jax.app import cli
+from wtflow_jax.app import commands
 from wtflow_jax.backbones import resnet
 from wtflow_jax.lab import common
 

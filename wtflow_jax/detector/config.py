@@ -349,6 +349,8 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
     values = _preset(preset, asked.get("backbone", Features.backbone), wt) | velocity.usual(wt)
     if smoke:
         values |= _smoke(values.get("steps_det", Inference.steps_det))
+    if isinstance(side := asked.get("image_size"), int):
+        asked["image_size"] = str(side)
     # JSON has lists for tuples.
     asked = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}
     values |= {k: v for k, v in asked.items() if k != "preset"}

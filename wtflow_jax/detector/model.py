@@ -26,6 +26,7 @@ from wtflow_jax.detector.detector import Detector
 from wtflow_jax.metrics.threshold import Threshold
 from wtflow_jax.support import tensors
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import written
 
 FORMAT = 3
 """Raised whenever a model of before could not be read, or would give other scores."""
@@ -236,8 +237,9 @@ def check_free(directory: Path) -> bool:
     """
     if directory.exists() and not directory.is_dir():
         raise WTFlowError(f"{directory}: is a file; give a directory as --out")
-    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    # What begins with a dot is a lock, or of the file system.
+    # Without what a killed process has left half-written.
+    names = {path.name for path in written(directory)}
+    # What begins with a dot is of the file system.
     if any(name != FILE and not name.startswith(".") for name in names):
         raise WTFlowError(f"{directory}: holds other files; give another --out")
     return FILE in names
