@@ -8,7 +8,6 @@ takes the defaults of its own parts.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import tyro
@@ -230,7 +229,6 @@ class Config:
             )
 
 
-@lru_cache
 def _made(parts: Parts[Any], name: str, options: tuple[tuple[str, Any], ...]) -> Any:
     return parts.make(name, dict(options))
 

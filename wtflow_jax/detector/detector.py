@@ -1,6 +1,6 @@
 """What is fitted to one category: a WT map and a velocity (Algorithm 1)."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -54,9 +54,8 @@ def sampling(config: Config) -> Sampling:
     return Sampling(start(config), velocity_fn, solver, steps, *what)
 
 
-@lru_cache
 def objective(config: Config, samples: int, layout: sharding.Layout = sharding.LOCAL) -> Objective:
-    """Return what a config trains on so many samples; the same object at each call."""
+    """Return what a config trains on so many samples."""
     asked = config.training
     steps = -(-samples // min(asked.batch_size, samples))
     decay_at = decay_steps(asked.epochs, steps, asked.decay_at)
