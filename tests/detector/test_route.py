@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import trees
+from compiling import compilations
 from conftest import shared
-from running import rows, run, wtflow
+from running import rows, run, table, wtflow
 
 from wtflow_jax import backbones, data
 from wtflow_jax.app import evaluate, fit
@@ -21,9 +22,8 @@ from wtflow_jax.data.sample import Sample
 from wtflow_jax.detector import detector, model, route
 from wtflow_jax.detector.config import configure
 from wtflow_jax.detector.model import Model
-from wtflow_jax.flow import scores
-from wtflow_jax.lab import scored
-from wtflow_jax.lab.experiment import load
+from wtflow_jax.flow import ode, scores
+from wtflow_jax.lab import scored, store
 from wtflow_jax.lab.flags import setup
 from wtflow_jax.metrics.threshold import Threshold
 from wtflow_jax.support.errors import WTFlowError
@@ -117,29 +117,21 @@ def test_neither_order_nor_company_changes_a_score(kind, paths):
 
 def test_evaluating_gives_the_same(kind, paths):
     fitted, expected = kind
-    samples = [Sample(path, "good", label=False) for path in paths]
+    samples = [Sample(path, 0, "good") for path in paths]
     found = evaluate.score(fitted, samples)
     np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 def test_a_saved_model_gives_the_same_and_compiles_nothing(kind, paths, tmp_path):
     fitted, expected = kind
+    fitted.predict(paths)
     fitted.save(tmp_path / "model")
-    before = compiled()
     again = model.load(tmp_path / "model")
-    assert [result.score for result in again.predict(paths)] == expected.scores.tolist()
-    assert compiled() == before
-    assert [result.score for result in again.predict(paths[::-1])] == expected.scores[::-1].tolist()
-    assert compiled() == before
-
-
-def compiled():
-    """How many programs there are."""
-    return (
-        features.run._cache_size(),
-        route._sample._cache_size(),
-        route._finish._cache_size(),
-    )
+    with compilations() as found:
+        first, second = (again.predict(paths[::step]) for step in (1, -1))
+    assert [result.score for result in first] == expected.scores.tolist()
+    assert [result.score for result in second] == expected.scores[::-1].tolist()
+    assert found == []
 
 
 def test_one_image_alone_is_a_batch_of_its_own(kind, paths):
@@ -150,21 +142,30 @@ def test_one_image_alone_is_a_batch_of_its_own(kind, paths):
 
 
 def test_one_trace_a_function(place, paths):
-    jax.clear_caches()
     config = configure(velocity="exact", wt="layer_norm")
     backbone = loaded("efficientnet_lite0", place)
-    windows = fit.take(paths, backbone, Framing(SIZE), False)
-    fitted = detector.fit(config, jnp.asarray(windows.maps))
-    route.predict(fitted, windows.maps, route.upsampling(backbone, config, SIZE))
-    once = made(backbone, fitted)
-    assert compiled() == (1, 1, 1)
-    once.predict(paths)
-    once.predict(paths[:5])
-    # Arrays of the device or of the host are the same to jit; another batch is another program.
-    assert compiled() == (1, 1, 1)
-    once.predict(paths[0])
-    once.predict(paths[1])
-    assert compiled() == (2, 2, 2)
+    jax.clear_caches()
+    functions = {f"jit({name})" for name in ("pooled", "sample", "finished")}
+    with compilations() as found:
+        windows = fit.take(paths, backbone, Framing(SIZE), False)
+        fitted = detector.fit(config, jnp.asarray(windows.maps))
+        route.predict(fitted, windows.maps, route.upsampling(backbone, config, SIZE))
+        once = made(backbone, fitted)
+        once.predict(paths)
+    assert sorted(functions & set(found)) == sorted(name for name in found if name in functions)
+    # Of the three functions each has one program.
+    assert functions <= set(found)
+    assert (features.run._cache_size(), route._sample._cache_size()) == (1, 1)
+    with compilations() as found:
+        once.predict(paths)
+        once.predict(paths[:5])
+    assert found == []
+    with compilations() as found:
+        once.predict(paths[0])
+    assert functions == set(found)
+    with compilations() as found:
+        once.predict(paths[1])
+    assert found == []
 
 
 @pytest.mark.parametrize("velocity", ["exact", "patch"])
@@ -174,23 +175,19 @@ def test_an_experiments_row_is_what_a_model_says(velocity, tmp_path):
     flags = {"velocity": velocity, "wt": "batch_norm", "image_size": "64", "smoke": True}
     flags |= {"root": tmp_path / "data", "out": tmp_path / "out", "models": tmp_path / "models"}
     flags |= {"cache": tmp_path / "cache"}
-    words = [f"--{name}={value}" for name, value in flags.items() if name != "smoke"]
-    assert run("mpdd", *(word.replace("_", "-", 1) for word in words), "--smoke") == 0
+    words = [f"--{k.replace('_', '-')}={v}" for k, v in flags.items() if k != "smoke"]
+    assert run("mpdd", *words, "--smoke") == 0
     (row,) = rows(tmp_path / "out")
     found = scored.load(tmp_path / "out" / row["scores"])
     fitted = trained(tmp_path, flags)
-    whole = Model(
-        Framing((64, 64)), *fitted, Threshold(0.65, 0.1), (0.6, 0.7), {"seen": []}, {}
-    )
-    results = list(whole.results(map(tmp_path.__class__, found.paths)))
+    whole = Model(Framing((64, 64)), *fitted, Threshold(0.65, 0.1), (0.6, 0.7), {"seen": []}, {})
+    results = list(whole.results(map(Path, found.paths)))
     np.testing.assert_array_equal([result.score for result in results], found.scores)
     np.testing.assert_array_equal([result.map for result in results], found.maps)
 
 
 def trained(place, flags):
     """The backbone and the detector of an experiment's only model."""
-    from wtflow_jax.lab import store
-
     given = setup(flags)
     (directory,) = (place / "models").iterdir()
     backbone = backbones.load("efficientnet_lite0", cache=place / "cache")
@@ -205,12 +202,13 @@ def test_fit_predict_and_evaluate_agree_from_the_command_line(tmp_path):
     assert wtflow("fit", tmp_path / "good", "--out", tmp_path / "m", "--image-size", "64") == 0
     assert wtflow("predict", tmp_path / "m", tmp_path / "in", "--out", tmp_path / "p") == 0
     assert wtflow("evaluate", tmp_path / "m", tmp_path / "in", "--out", tmp_path / "e") == 0
-    from running import table
-
     found = scored.load(next((tmp_path / "e").glob("*/scores.npz")))
     # Nine digits tell every float32 from its neighbours.
     predicted = {row["path"]: np.float32(row["score"]) for row in table(tmp_path / "p")}
     assert predicted == dict(zip(found.paths, found.scores, strict=True))
+
+
+PATCH = {"velocity": "patch", "width": 8, "start": 0.0, "residual": False}
 
 
 @pytest.mark.parametrize(
@@ -225,14 +223,13 @@ def test_fit_predict_and_evaluate_agree_from_the_command_line(tmp_path):
 )
 def test_scores_are_those_of_the_parts(flags, place, paths):
     """Features, Algorithm 1, upsampling and the mean of the highest pixels, one by one."""
-    config = configure(width=8, **flags)
+    config = configure(**PATCH | flags)
     backbone = loaded("efficientnet_lite0", place)
     images = np.stack([data.read_image(path, SIZE) for path in paths[:3]])
     maps = features.compute(backbone, images, config.features.dense)
     fitted = noisy(config, maps)
     asked, how = config.inference, detector.sampling(config)
     x0 = fitted.x0(jnp.asarray(maps))
-    from wtflow_jax.flow import ode
 
     def cells(steps):
         x1 = ode.push_forward(
@@ -243,11 +240,10 @@ def test_scores_are_those_of_the_parts(flags, place, paths):
     where = route.upsampling(backbone, config, SIZE)
     big = scores.upsample(cells(asked.steps_det), where)
     expected = scores.image_scores(big, config.decision.top_fraction)
-    for batch in (2, 8):
-        found = route.scorer(backbone, fitted, SIZE, batch)(images)
-        np.testing.assert_allclose(found.scores, expected, rtol=2e-4)
-        loc = scores.upsample(cells(asked.steps_loc), where)
-        np.testing.assert_allclose(found.maps, loc, rtol=2e-4, atol=1e-5)
+    found = route.scorer(backbone, fitted, SIZE, 2)(images)
+    np.testing.assert_allclose(found.scores, expected, rtol=2e-4)
+    small = scores.upsample(cells(asked.steps_loc), where)
+    np.testing.assert_allclose(found.maps, small, rtol=2e-4, atol=1e-5)
     program = route.program(backbone, fitted, SIZE)
     for part, wanted in zip(jax.jit(program.run)(program.arrays, images), found, strict=True):
         np.testing.assert_allclose(part, wanted, rtol=2e-4, atol=1e-5)
@@ -263,15 +259,6 @@ def test_a_cell_is_its_own_pixel_of_the_map():
     np.testing.assert_allclose(found.maps[:, 64, 32], cells[1, :, 2, 1], rtol=1e-6)
     assert (found.scores <= cells[0].max((1, 2)) + 1e-6).all()
     assert (found.scores >= cells[0].mean((1, 2))).all()
-
-
-def test_scores_that_are_no_numbers_are_told_in_one_line():
-    config = configure(velocity="exact", wt="none")
-    x = np.random.default_rng(0).normal(1, 1, (5, 4, 4, 3)).astype(np.float32)
-    fitted = detector.fit(config, jnp.asarray(1e25 * x, jnp.float32))
-    where = scores.upsampling((8, 8), (4, 4), 2)
-    with pytest.raises(WTFlowError, match="scores are NaN or infinite: .* --scale"):
-        route.predict(fitted, 1e25 * x, where)
 
 
 def test_images_of_another_size(place):

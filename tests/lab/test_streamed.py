@@ -4,11 +4,11 @@ import json
 
 import jax
 import jax.numpy as jnp
+import mvtec
 import numpy as np
 import pytest
 import trees
 
-import mvtec
 from wtflow_jax.detector import detector
 from wtflow_jax.detector.config import Config
 from wtflow_jax.lab import common

@@ -1,14 +1,15 @@
-"""Every data set's experiment from files to tables, on tiny trees, with the exact field."""
+"""Categories of every data set from files to tables, on tiny trees, with the exact field."""
 
-import importlib
 import json
 import shutil
 
 import numpy as np
 import pytest
 import trees
+from running import load, rows
+from running import run as start
 
-from wtflow_jax.lab import categories, common
+from wtflow_jax.lab import category
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +22,8 @@ def run(name, root, tmp_path, cache, *flags):
     out = tmp_path / name
     where = ["--root", root, "--out", out, "--models", tmp_path / "models", "--cache", cache]
     quick = ["--velocity", "exact", "--image-size", "64", *flags]
-    experiment = importlib.import_module(name).EXPERIMENT
-    assert common.main(experiment, [*map(str, where), *quick]) == 0
-    return json.loads((out / "results.json").read_text())["rows"], (out / "table.md").read_text()
+    assert start(name, *where, *quick) == 0
+    return rows(out), (out / "table.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_rows_of_other_code_are_measured_anew(tmp_path, cache):
 def test_one_image_is_too_few(tmp_path, cache, capsys):
     trees.write(tmp_path / "data" / "0.png", trees.picture(0))
     where = "--root", tmp_path / "data", "--out", tmp_path / "out", "--cache", cache
-    assert common.main(importlib.import_module("folder").EXPERIMENT, [*map(str, where)]) == 1
+    assert start("folder", *where) == 1
     assert "has 1 images to train on and 0 to test" in capsys.readouterr().err
 
 
@@ -124,15 +124,22 @@ def test_half_a_data_set_is_told_of(tmp_path, cache, capsys):
     ) in capsys.readouterr().err
 
 
-def test_the_papers_settings_of_a_category(tmp_path):
-    mvtec, visa = (importlib.import_module(name).EXPERIMENT for name in ("mvtec", "visa"))
-    paper = common.parse(mvtec, ["--preset", "paper"])
-    assert categories.with_settings(paper, "transistor").image_size == "256"
-    assert categories.with_settings(paper, "bottle") == paper
-    asked = common.parse(mvtec, ["--preset", "paper", "--image-size", "320"])
-    assert categories.with_settings(asked, "transistor").image_size == "320"
-    fine = common.parse(mvtec, ["--preset", "fine"])
-    assert categories.with_settings(fine, "transistor") == fine
-    resnet = common.parse(visa, ["--backbone", "resnet18"])
-    assert categories.with_settings(resnet, "macaroni2").layer == ("layer2",)
-    assert categories.with_settings(common.parse(visa, []), "macaroni2").layer == ()
+def test_the_papers_settings_of_a_category():
+    def found(name, one, *flags):
+        setup = load(name).parse(flags)
+        return category.with_settings(setup.config(), setup.data, one), setup.config()
+
+    paper = "--preset", "paper"
+    assert found("mvtec", "transistor", *paper)[0].features.image_size == "256"
+    own, usual = found("mvtec", "bottle", *paper)
+    assert own == usual
+    asked, _ = found("mvtec", "transistor", *paper, "--image-size", "320")
+    assert asked.features.image_size == "320"
+    own, usual = found("mvtec", "transistor", "--preset", "fine")
+    assert own == usual
+    assert found("visa", "macaroni2", "--backbone", "resnet18")[0].features.layer == ("layer2",)
+    assert found("visa", "macaroni2")[0].features.layer == ()
+    assert (
+        found("mvtec", "transistor", *paper, "--data", "tfds:mvtec_ad")[0].features.image_size
+        == "256"
+    )

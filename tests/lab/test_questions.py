@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from running import one_line, places, rows, run
+from running import EXPERIMENTS, one_line, places, rows, run
 
-import pooling
+from wtflow_jax.lab import experiment
+from wtflow_jax.lab.store import FILE
+
+QUICK = "--smoke", "--image-size", 64
 
 
 @pytest.fixture(scope="module")
@@ -14,19 +17,19 @@ def cache(tmp_path_factory):
 
 def test_the_exact_field_trains_nothing(tmp_path, cache):
     out = tmp_path / "exact"
-    assert run("exact_field", "--smoke", *places(out), "--cache", cache) == 0
+    assert run("exact_field", *QUICK, *places(out), "--cache", cache) == 0
     (texture,) = rows(out)
     assert "-whiten-exact-" in texture["model"]
     assert texture["loss"] is None
     assert texture["image_auroc_std"] == texture["pixel_auroc_std"] == 0
     assert texture["image_auroc"] == texture["history"][-1]["image_auroc"]
-    assert not (tmp_path / "models" / texture["model"] / "checkpoint").exists()
+    assert [p.name for p in (tmp_path / "models" / texture["model"]).iterdir()] == [FILE]
     assert (out / "texture" / "maps.png").exists()
 
 
 def test_another_experiments_results_are_not_gone_on_with(tmp_path, cache, capsys):
     out = tmp_path / "held"
-    flags = "--smoke", *places(out), "--cache", cache
+    flags = *QUICK, *places(out), "--cache", cache
     assert run("held_out", *flags) == 0
     capsys.readouterr()
     assert run("exact_field", *flags, "--resume") == 1
@@ -36,7 +39,7 @@ def test_another_experiments_results_are_not_gone_on_with(tmp_path, cache, capsy
 
 def test_a_patch_velocity_trains(tmp_path, cache):
     out = tmp_path / "patch"
-    flags = "--velocity", "patch", "--wt", "whiten", "--smoke", *places(out), "--cache", cache
+    flags = "--velocity", "patch", "--wt", "whiten", *QUICK, *places(out), "--cache", cache
     assert run("mvtec", *flags) == 0
     (texture,) = rows(out)
     assert texture["history"][-1]["loss"] < texture["history"][0]["loss"]
@@ -45,7 +48,7 @@ def test_a_patch_velocity_trains(tmp_path, cache):
 
 def test_radii_of_every_map(tmp_path, cache):
     out = tmp_path / "radial"
-    assert run("radial", "--smoke", *places(out), "--cache", cache) == 0
+    assert run("radial", *QUICK, *places(out), "--cache", cache) == 0
     (texture,) = rows(out)
     for wt in ("none", "batch_norm", "layer_norm"):
         assert len(texture[wt]["good"]) == 11
@@ -61,7 +64,7 @@ def test_radii_of_every_map(tmp_path, cache):
 
 def test_geometry_of_a_field(tmp_path, cache):
     out = tmp_path / "geometry"
-    assert run("geometry", "--smoke", *places(out), "--cache", cache) == 0
+    assert run("geometry", *QUICK, *places(out), "--cache", cache) == 0
     (texture,) = rows(out)
     assert -1 <= texture["start"]["cosine of v and −x0"] <= 1
     times = texture["times"]
@@ -70,7 +73,7 @@ def test_geometry_of_a_field(tmp_path, cache):
 
 def test_what_training_images_decide(tmp_path, cache, capsys):
     out = tmp_path / "held_out"
-    flags = "--smoke", *places(out), "--cache", cache
+    flags = *QUICK, *places(out), "--cache", cache
     assert run("held_out", *flags) == 0
     (texture,) = rows(out)
     assert all(np.isfinite(value) for value in texture["alpha"].values())
@@ -85,7 +88,7 @@ def test_what_training_images_decide(tmp_path, cache, capsys):
 
 def test_what_training_images_say_of_pooling(tmp_path, cache):
     out = tmp_path / "pooling"
-    flags = "--velocity", "exact", "--wt", "whiten", "--smoke", *places(out), "--cache", cache
+    flags = "--velocity", "exact", "--wt", "whiten", *QUICK, *places(out), "--cache", cache
     assert run("pooling", *flags) == 0
     (texture,) = rows(out)
     assert list(texture["pooling"]) == ["0.1", "0.03", "0.01", "0.003", "0.001", "0.0"]
@@ -95,6 +98,7 @@ def test_what_training_images_say_of_pooling(tmp_path, cache):
 
 def test_pasting_moves_a_block_of_another_map():
     maps = np.arange(4 * 12 * 15).reshape(4, 12, 15, 1) + np.zeros((1, 1, 1, 2))
+    pooling = experiment.module(EXPERIMENTS, "pooling")
     pasted = pooling.paste(maps, np.random.default_rng(0))
     assert pasted.shape == maps.shape
     for i, (before, after) in enumerate(zip(maps, pasted, strict=True)):

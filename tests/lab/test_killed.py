@@ -5,8 +5,10 @@ import signal
 import pytest
 import trees
 
-import killing
-from killing import ROOT, Moment
+import kills
+from kills import ROOT, Moment
+
+pytestmark = pytest.mark.slow
 
 MVTEC = (ROOT / "experiments" / "mvtec.py", "--smoke", "--epochs", 5, "--validation", 0.25)
 MVTEC = *MVTEC, "--out", "out", "--models", "models", "--cache", "cache", "--resume"
@@ -23,22 +25,21 @@ MOMENTS = {
 def uninterrupted(tmp_path_factory):
     """An experiment that nothing happens to, and programs compiled by it."""
     place = tmp_path_factory.mktemp("whole")
-    killing.finish(MVTEC, place, place / "compiled")
-    return place, killing.trained(place)
+    kills.finish(MVTEC, place, place / "compiled")
+    return place, kills.trained(place)
 
 
 def test_an_experiment_killed_again_and_again(uninterrupted, tmp_path):
     whole, expected = uninterrupted
     for name, (moment, number) in MOMENTS.items():
-        death = killing.kill(MVTEC, tmp_path, moment, number, whole / "compiled")
+        death = kills.kill(MVTEC, tmp_path, moment, number, whole / "compiled")
         assert death.hit, f"{name}: {death.stderr}"
         assert "Traceback" not in death.stderr, f"{name}: {death.stderr}"
         if number != signal.SIGKILL:
-            # Not the eight seconds after which it is stopped while it is busy.
             assert death.stderr.endswith("stopped; --resume goes on where it stopped\n"), name
-    killing.finish(MVTEC, tmp_path, whole / "compiled")
-    assert killing.trained(tmp_path) == expected
-    assert killing.left(tmp_path) == []
+    kills.finish(MVTEC, tmp_path, whole / "compiled")
+    assert kills.trained(tmp_path) == expected
+    assert kills.left(tmp_path) == []
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def images(tmp_path_factory):
     for i in range(400):
         trees.write(place / "new" / f"{i:03d}.png", trees.noisy(i, defect=i % 3 == 0))
     fit = "-m", "wtflow_jax", "fit", place / "good", "--out", "model", "--image-size", 64
-    killing.finish(fit, place)
+    kills.finish(fit, place)
     return place
 
 
@@ -57,24 +58,24 @@ def images(tmp_path_factory):
 def test_predicting_killed(images, tmp_path, number):
     command = "-m", "wtflow_jax", "predict", images / "model", images / "new", "--out"
     if not (images / "whole").exists():
-        killing.finish((*command, images / "whole"), images)
+        kills.finish((*command, images / "whole"), images)
     moment = Moment("a map", "found/maps/**/*.png", 0.1)
-    death = killing.kill((*command, "found"), tmp_path, moment, number)
+    death = kills.kill((*command, "found"), tmp_path, moment, number)
     assert death.hit
     assert "Traceback" not in death.stderr
     if number == signal.SIGTERM:
         assert death.stderr.endswith("stopped; --resume goes on where it stopped\n")
-    killing.finish((*command, "found", "--resume"), tmp_path)
-    assert killing.files(tmp_path / "found") == killing.files(images / "whole")
+    kills.finish((*command, "found", "--resume"), tmp_path)
+    assert kills.files(tmp_path / "found") == kills.files(images / "whole")
 
 
 def test_a_model_whose_fitting_is_killed_stays_as_it_was(images, tmp_path):
     fit = "-m", "wtflow_jax", "fit", images / "good", "--image-size", 64, "--out", "model"
-    killing.finish(fit, tmp_path)
-    before = killing.files(tmp_path / "model")
+    kills.finish(fit, tmp_path)
+    before = kills.files(tmp_path / "model")
     other = *fit, "--seed", 1, "--velocity", "unet"
-    death = killing.kill(other, tmp_path, Moment("fit", "model/.lock", 3.0), signal.SIGTERM)
+    death = kills.kill(other, tmp_path, Moment("fit", "model/.lock", 3.0), signal.SIGTERM)
     assert death.hit
     assert death.stderr.endswith("stopped\n")
-    assert killing.files(tmp_path / "model") == before
-    assert killing.left(tmp_path) == []
+    assert kills.files(tmp_path / "model") == before
+    assert kills.left(tmp_path) == []

@@ -9,6 +9,8 @@ from conftest import shared
 from PIL import Image
 from running import one_line, places, run
 
+QUICK = "--smoke", "--velocity", "patch", "--image-size", 64
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
@@ -30,7 +32,7 @@ def refused(tmp_path, capsys):
         where = *places(tmp_path / "out"), "--cache", tmp_path / "cache"
         data = () if root is None else ("--root", root)
         capsys.readouterr()
-        assert run(name, "--smoke", *data, *where, *flags) == 1
+        assert run(name, *QUICK, *data, *where, *flags) == 1
         return one_line(capsys.readouterr().err)
 
     return told
@@ -99,10 +101,10 @@ def test_a_hostile_pickle(tree, tmp_path, refused):
     [
         (("--image-size", "100"), "multiple of 32"),
         (("--layer", "block99"), "block99"),
-        (("--width", "12"), "--width 12: give a positive multiple of 8"),
+        (("--width", "12"), "--width 12: give at least 8 and a multiple of 8"),
         (("--epochs", "0"), "--epochs 0"),
         (("--top-fraction", "1.5"), "--top-fraction 1.5"),
-        (("--decay-at", "0.5", "1.5"), "give fractions between 0 and 1"),
+        (("--decay-at", "0.5", "1.5"), "--decay-at 0.5 1.5: give at least 0 and at most 1"),
         (("--seed", "99999999999"), "--seed 99999999999"),
     ],
 )
@@ -129,11 +131,13 @@ def test_training_that_diverges(tree, tmp_path, refused):
     assert "lower --learning-rate" in message
     # As told, with the same flags else.
     where = *places(tmp_path / "out"), "--cache", tmp_path / "cache", "--root", tree
-    assert run("mvtec", "--smoke", *where, "--learning-rate", "1e-3", "--epochs", "1") == 0
+    assert run("mvtec", *QUICK, *where, "--learning-rate", "1e-3", "--epochs", "1") == 0
 
 
 def test_the_exact_field_wants_a_gaussian_target(refused, cache):
-    message = refused(None, "--target", "sphere", "--cache", cache, name="exact_field")
+    message = refused(
+        None, "--target", "sphere", "--velocity", "exact", "--cache", cache, name="exact_field"
+    )
     assert "--target sphere: its exact field has no closed form" in message
 
 
