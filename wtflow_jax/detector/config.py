@@ -165,7 +165,7 @@ class _Chosen(Generic[Part]):
         self.parts = parts
 
     def __get__(self, config: "Config", owner: Any = None) -> Part:
-        return _made(self.parts, _flat(config)[self.parts.flag], config.options)
+        return self.parts.make(_flat(config)[self.parts.flag], dict(config.options))
 
 
 @dataclass(frozen=True)
@@ -229,10 +229,6 @@ class Config:
             )
 
 
-def _made(parts: Parts[Any], name: str, options: tuple[tuple[str, Any], ...]) -> Any:
-    return parts.make(name, dict(options))
-
-
 def _flat(config: Config) -> dict[str, Any]:
     return {
         f.name: getattr(getattr(config, name), f.name)
@@ -243,10 +239,10 @@ def _flat(config: Config) -> dict[str, Any]:
 
 def _parts(config: Config) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the names of the options of each part that is chosen, and the part."""
-    values = _flat(config)
+    values, options = _flat(config), dict(config.options)
     for parts in TABLES:
         name = values[parts.flag]
-        yield parts.options(name), _made(parts, name, config.options)
+        yield parts.options(name), parts.make(name, options)
 
 
 def check_ranges(part: Any) -> None:
