@@ -15,9 +15,7 @@ class Shaped(Protocol):
     """Training maps x0, or something else of their shape (n, h, w, c)."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Return (n, h, w, c)."""
-        ...
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
 
 
 class Velocity:
@@ -42,9 +40,7 @@ class Velocity:
     def init(self, key: PRNGKey, x0: Shaped) -> Params:
         """Return the first parameters of a network, or the data of a field in closed form.
 
-        Args:
-            key: decides them.
-            x0: training maps (n, h, w, c), after the WT map; of a network their shape is enough.
+        ``key`` decides them; of a network the shape of training maps x0 (n, h, w, c) is enough.
         """
         raise NotImplementedError
 

@@ -105,15 +105,10 @@ class Exact(Velocity):
         return _at_once if self.neighbourhood is None else None
 
     def init(self, key: PRNGKey, x0: Features) -> Params:
-        """Return the patches that are kept.
+        """Return the patches that are kept, (min(patches, n·h·w), c).
 
-        Args:
-            key: decides which.
-            x0: training maps (n, h, w, c), after the WT map.
-
-        Returns:
-            (min(patches, n·h·w), c); with a neighbourhood all maps (n, h, w, c), or as many of
-            them, drawn at random, as a window of ``patches`` allows.
+        With a neighbourhood it is all maps (n, h, w, c), or as many of them, drawn at random, as a
+        window of ``patches`` allows.
         """
         n, h, w, c = x0.shape
         if self.neighbourhood is not None:
