@@ -24,7 +24,8 @@ def write(out: Path, results: Mapping[str, Any], tables: Sequence[Table]) -> Non
     found = {**results, "tables": [table._asdict() for table in tables]}
     write_json(out / FILE, found)
     with replacing(out / TABLE) as part:
-        part.write_text("\n".join(map(markdown, tables)))
+        text = "\n".join(map(markdown, tables))
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read(path: Path) -> Results:
