@@ -185,18 +185,13 @@ def test_a_process_that_dies_goes_on_bit_for_bit(finished, tmp_path):
     assert without_seconds(rows(tmp_path / "out")) == without_seconds(rows(out))
 
 
-ROW = {"category": "texture", "variant": "", "seed": 0, "settings": {}}
-WRONG = {"category": []}, {"scores": 7}, {"seed": [1]}, {"undefined": 5}, {"undefined": [5]}
-
-
-@pytest.mark.parametrize("row", [7, "texture", {}, *(ROW | wrong for wrong in WRONG)], ids=str)
+@pytest.mark.parametrize("row", [7, "texture", {}, {"category": "texture", "seed": 0}], ids=str)
 def test_rows_of_another_kind_are_not_gone_on_with(row, tmp_path, cache, capsys):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"experiment": "mvtec", "config": {}, "rows": [row]}))
     assert run("mvtec", "--smoke", "--cache", cache, "--out", tmp_path, "--resume") == 1
     told = one_line(capsys.readouterr().err)
-    assert told.startswith(f"error: {path}: ")
-    assert "give another --out" in told
+    assert told == f"error: {path}: is no results file; give another --out"
 
 
 def test_a_directory_that_is_not_the_runs(tmp_path, cache, capsys):

@@ -54,7 +54,7 @@ def begin(name: str, setup: Setup) -> Results:
         return fresh
     if not resume:
         # A run that ended before its first row, of a bad image for instance.
-        if found == {FILE} and not read(path)["rows"]:
+        if path.exists() and found <= {FILE, TABLE} and not read(path)["rows"]:
             return fresh
         raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
     if not path.exists():
