@@ -366,6 +366,7 @@ def test_damaged_records(ad, damage):
 @pytest.mark.slow
 def test_same_figures(tmp_path):
     import mvtec
+
     from wtflow_jax.lab import common
 
     root, out = tmp_path / "tree", tmp_path / "out"
