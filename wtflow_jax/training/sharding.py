@@ -175,7 +175,7 @@ def connect(coordinator: str, processes: int, process: int) -> None:
     """
     # It would keep a run from ending by SIGTERM.
     jax.config.update("jax_enable_preemption_service", False)
-    given = () if coordinator == "auto" else (coordinator, processes, process)
+    given: tuple[Any, ...] = () if coordinator == "auto" else (coordinator, processes, process)
     try:
         jax.distributed.initialize(*given, shutdown_timeout_seconds=LEAVE_SECONDS)
     except (ValueError, RuntimeError) as error:
