@@ -298,6 +298,4 @@ def test_a_report_of_both_kinds_of_runs(place, tmp_path):
     assert wtflow("predict", place / "model", root, "--out", tmp_path / "found") == 0
     for name, words in (("measured", "Radius on the way"), ("found", "Predictions")):
         assert wtflow("report", tmp_path / name) == 0
-        # A page is replaced.
-        assert wtflow("report", tmp_path / name) == 0
         assert words in (tmp_path / name / "report.html").read_text()
