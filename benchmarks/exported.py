@@ -4,7 +4,7 @@
     python benchmarks/exported.py model mvtec_ad/bottle/test
 
 The model is exported to a temporary directory in both formats; ONNX is left out where it is not
-installed. All score the same windows, the first of each image. Differences to the pipeline that
+installed. All score the same windows, the first of each image. Differences to the route that
 ``wtflow predict`` compiles are the largest over all windows: of a score, relative to the scores'
 range; of a map's pixel, relative to the range of all maps, beside the 99.9th percentile. Times are
 medians over rounds in turn.
@@ -26,15 +26,16 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from wtflow_jax.app import export, predicting
+from wtflow_jax.app import export
 from wtflow_jax.data import framing
 from wtflow_jax.data.framing import Framed
-from wtflow_jax.data.listing import find
+from wtflow_jax.data.sources import find
 from wtflow_jax.detector import model
 from wtflow_jax.support.compilation import XLA_OPTIONS
 from wtflow_jax.support.errors import WTFlowError
 
 Score = Callable[[np.ndarray], Any]
+ROUTE = "wtflow predict"
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,16 @@ class Settings:
 
 
 def scorers(loaded: model.Model, batch: int, directory: Path) -> dict[str, Score]:
-    """Return what scores a batch, by name; the pipeline first."""
-    pipeline = predicting.compile(loaded, batch)
+    """Return what scores a batch, by name; the route of ``wtflow predict`` first."""
     path = directory / "model.stablehlo"
     export.export(loaded, path)
     with zipfile.ZipFile(path) as file:
         program = jax.export.deserialize(bytearray(file.read(export.PROGRAM)))
     plain, options = jax.jit(program.call), jax.jit(program.call, compiler_options=XLA_OPTIONS)
     found: dict[str, Score] = {
-        "pipeline": pipeline,
+        ROUTE: loaded.scorer(batch),
         "StableHLO": lambda windows: jax.device_get(plain(windows)),
-        "StableHLO, options of the pipeline": lambda windows: jax.device_get(options(windows)),
+        "StableHLO, options of the route": lambda windows: jax.device_get(options(windows)),
     }
     try:
         path = directory / "model.onnx"
@@ -102,7 +102,7 @@ def main(settings: Settings) -> None:
                 seconds[name].append(time.perf_counter() - start)
     columns = "", "score", "map", "map, 99.9 %", f"ms, {settings.batch} windows"
     table = Table(*columns, title=f"{len(batches) * settings.batch} windows")
-    expected = results["pipeline"]
+    expected = results[ROUTE]
     for name, found in results.items():
         score, maps = (np.abs(a - b) / np.ptp(b) for a, b in zip(found, expected, strict=True))
         differences = score.max(), maps.max(), np.percentile(maps, 99.9)

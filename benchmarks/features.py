@@ -21,7 +21,7 @@ def ours(settings: peers.OnImages) -> peers.Figures:
     """Time this library."""
     from wtflow_jax import backbones
     from wtflow_jax.backbones import features
-    from wtflow_jax.detector.config import CACHE
+    from wtflow_jax.support.environment import CACHE
 
     backbone = backbones.load("resnet18", weights=settings.weights, cache=CACHE)
     figures = {}

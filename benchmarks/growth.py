@@ -1,4 +1,4 @@
-"""How do time and memory grow with the images, the channels, the width and the steps?
+"""How do time and memory grow with images, channels, width, steps, and categories in a row?
 
     python benchmarks/growth.py
 
@@ -7,9 +7,11 @@ peak of memory counts what is imported too. The exponent p is fitted as a + b·n
 a is what does not grow: 1 is proportional, 2 is quadratic.
 """
 
+import contextlib
 import json
 import resource
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import tyro
 from jaxtyping import Float
+from PIL import Image
 from rich.table import Table
 from scipy.optimize import curve_fit
 
@@ -36,6 +39,8 @@ class Point:
     """Of the network."""
     steps: int = 1
     """Euler steps of inference."""
+    categories: int = 0
+    """That experiments/mvtec.py goes through in this process, each of other numbers of images."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Settings:
     """Where the growth starts."""
 
     start: Point = Point()
-    """The first point of all four."""
+    """The first point of each; of categories 1."""
     doublings: int = 4
     """How often each is doubled."""
     repeats: int = 3
@@ -59,6 +64,7 @@ GROWS = {
     "channels": ("epoch", "inference", "memory"),
     "width": ("epoch", "inference", "memory"),
     "steps": ("inference", "memory"),
+    "categories": ("memory",),
 }
 """What is told of each quantity."""
 
@@ -68,11 +74,11 @@ def measure(settings: Settings) -> peers.Figures:
     import jax
     import jax.numpy as jnp
 
-    from wtflow_jax.detector import detector, inference
-    from wtflow_jax.detector.config import Config
+    from wtflow_jax.detector import detector, route
+    from wtflow_jax.detector.config import configure
 
     point = settings.start
-    config = Config(width=point.width, steps_det=point.steps, steps_loc=point.steps, epochs=1)
+    config = configure(width=point.width, steps_det=point.steps, steps_loc=point.steps, epochs=1)
     shape = point.images, 16, 16, point.channels
     features = np.random.default_rng(0).standard_normal(shape, np.float32)
     maps = jnp.asarray(features)
@@ -83,7 +89,8 @@ def measure(settings: Settings) -> peers.Figures:
         # Drawing the first weights does not count.
         jax.block_until_ready(state)
         start = time.perf_counter()
-        *_, (_, _) = detector.epochs(config, fitted, state, maps)
+        for _ in detector.training(fitted, state, maps):
+            pass
         seconds.append(time.perf_counter() - start)
 
     fitted, _ = detector.init(config, maps)
@@ -91,10 +98,38 @@ def measure(settings: Settings) -> peers.Figures:
     for _ in range(settings.repeats + 1):
         epoch()
     figures = {"epoch": float(np.median(seconds[1:]))}
-    call = lambda: inference.predict_cells(fitted, features[:16], config)  # noqa: E731
+    call = lambda: route.cells(fitted, features[:16])  # noqa: E731
     figures["inference"] = peers.median_seconds(call, settings.repeats, warm_up=1)
+    if point.categories:
+        with tempfile.TemporaryDirectory() as place:
+            go_through(point.categories, Path(place))
     figures["memory"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return figures
+
+
+def go_through(count: int, place: Path) -> None:
+    """Run the experiment on categories of noise, in MVTec AD's layout."""
+    from wtflow_jax.lab import experiment
+
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        train, good, bad = (int(n) for n in rng.integers((8, 4, 4), (40, 16, 16)))
+        kinds = {"train/good": train, "test/good": good, "test/dark": bad, "ground_truth/dark": bad}
+        for kind, images in kinds.items():
+            directory = place / "data" / f"noise{number:03d}" / kind
+            directory.mkdir(parents=True)
+            for i in range(images):
+                pixels = rng.integers(0, 60 if kind == "test/dark" else 256, (64, 64, 3), np.uint8)
+                if kind.startswith("ground"):
+                    Image.new("1", (64, 64), 1).save(directory / f"{i:03d}_mask.png")
+                else:
+                    Image.fromarray(pixels).save(directory / f"{i:03d}.png")
+    flags = "--image-size", "64", "--width", "8", "--epochs", "2", "--steps-det", "1"
+    names = {"root": "data", "out": "out", "models": "models", "cache": "cache"}
+    where = [part for flag, name in names.items() for part in (f"--{flag}", str(place / name))]
+    own = experiment.load(Path(__file__).parents[1] / "experiments", "mvtec")
+    with contextlib.redirect_stdout(sys.stderr):
+        assert experiment.main(own, [*where, *flags]) == 0
 
 
 def fitted(n: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> float:
@@ -111,12 +146,12 @@ def main(settings: Settings) -> None:
     if settings.worker:
         print(json.dumps(measure(settings)))
         return
-    table = Table(title="doubled four times: from, to, exponent")
+    table = Table(title=f"doubled {settings.doublings} times")
     for column in ("", "from", "to", "what", "first", "last", "exponent"):
         table.add_column(column, justify="right")
     data: dict[str, Any] = {}
     for name, told in GROWS.items():
-        first = getattr(settings.start, name)
+        first = getattr(settings.start, name) or 1
         values = [first * 2**i for i in range(settings.doublings + 1)]
         points = [replace(settings.start, **{name: value}) for value in values]
         found = [peers.run(_command(settings, point)) for point in points]

@@ -4,11 +4,11 @@
     python benchmarks/image_to_score.py --peer-python peer/bin/python --peers fastflow
 
 All take decoded RGB images of the same size, normalise them, run a ResNet-18 and give scores and
-maps. Ours is one compiled function (``wtflow_jax.detector.pipeline``) with one Euler step. Images
-and the peers' weights are random, which changes no time; PatchCore's memory bank is as large as that of
-``--images`` training images at a coreset of 0.1, PaDiM's statistics as for this size. At
-16 images PatchCore would need a distance matrix of 22 GB and is left out. anomalib 2.7 is asked for
-in an environment of its own, whose Python ``--peer-python`` names.
+maps. Ours is one compiled route (``wtflow_jax.detector.route``) with one Euler step. Images and the
+peers' weights are random, which changes no time; PatchCore's memory bank is as large as that of
+``--images`` training images at a coreset of 0.1, PaDiM's statistics as for this size. At 16 images
+PatchCore would need a distance matrix of 22 GB and is left out. anomalib 2.7 is asked for in an
+environment of its own, whose Python ``--peer-python`` names.
 """
 
 import json
@@ -44,9 +44,9 @@ class Settings(peers.OnImages):
 
 def config_of(settings: Settings) -> Any:
     """Return the config of what is timed."""
-    from wtflow_jax.detector.config import Config
+    from wtflow_jax.detector.config import configure
 
-    return Config(backbone="resnet18", width=settings.width, steps_det=1)
+    return configure(backbone="resnet18", width=settings.width, steps_det=1)
 
 
 def draw(settings: Settings) -> None:
@@ -66,21 +66,19 @@ def ours(settings: Settings) -> peers.Figures:
     from flax.traverse_util import unflatten_dict
 
     from wtflow_jax import backbones
-    from wtflow_jax.detector import detector, pipeline
-    from wtflow_jax.detector.config import CACHE
+    from wtflow_jax.detector import route
+    from wtflow_jax.detector.detector import Detector
     from wtflow_jax.support import compilation
+    from wtflow_jax.support.environment import CACHE
 
     compilation.keep(CACHE / "compiled")
-    config = config_of(settings)
     backbone = backbones.load("resnet18", weights=settings.weights, cache=CACHE)
     size = settings.size, settings.size
     with np.load(settings.model) as file:
-        params = unflatten_dict(dict(file), sep="/")
-    velocity_fn = detector.objective(config).velocity_fn
-    fitted = detector.Detector(velocity_fn, params, detector.Start(config.wt), ())
+        fitted = Detector(config_of(settings), unflatten_dict(dict(file), sep="/"), ())
     figures = {}
     for batch in settings.batches:
-        scorer = pipeline.compile(backbone, fitted, config, size, batch=batch)
+        scorer = route.scorer(backbone, fitted, size, batch)
         shape = batch, *size, 3
         images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         scorer(images)

@@ -2,21 +2,24 @@
 
     python benchmarks/kills.py --kills 60
 
-An experiment is killed while features are computed, while it trains, while a checkpoint or scores
-are written, between epochs and while results are written; ``wtflow predict`` while it draws maps.
-Each is killed a few times, by SIGKILL, SIGTERM or SIGINT, and goes on with ``--resume``; then its
-parameters, scores a cell, maps, metrics and tables are compared bit for bit.
+An experiment is killed while it takes features, trains, saves, scores and writes results; ``wtflow
+predict`` while it draws maps. Each is killed up to four times, by SIGKILL, SIGTERM or SIGINT, and
+goes on with ``--resume``. Then rows, maps, cells, losses and weights are compared bit for bit.
 """
 
+import contextlib
+import json
+import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
-from collections import Counter
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tyro
@@ -24,133 +27,178 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from killing import LEAVING, ROOT, SIGNALS, Death, Moment, files, finish, kill, left, trained
-from wtflow_jax.support.progress import bars
+from wtflow_jax.support import tensors
 
-IN_A_ROW = 4
-"""Kills of one run at most, before it may finish."""
+ROOT = Path(__file__).parents[1]
+SIGNALS = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
+LEAVING = 10.0
+"""Seconds that SIGTERM and SIGINT may take."""
 
 
-class Work(NamedTuple):
-    """A command that is killed: its arguments, its moments, and what it leaves that counts."""
+class Moment(NamedTuple):
+    """When a run is killed: as soon as there is a new file of a pattern, or some seconds later."""
 
     name: str
-    command: tuple[Any, ...]
-    moments: tuple[Moment, ...]
-    found: Callable[[Path], dict[str, Any]]
+    pattern: str | None = None
+    delay: float = 0.0
 
 
-def works(place: Path) -> list[Work]:
+class Death(NamedTuple):
+    """How a run ended that was killed; ``hit`` is False where it was over before."""
+
+    hit: bool
+    seconds: float
+    stderr: str
+
+
+def start(command, place, compiled=None):
+    """Start a command of this interpreter below ``place``, on the CPU."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+    if compiled:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    words = [sys.executable, *map(str, command)]
+    return subprocess.Popen(words, cwd=place, env=environment, **pipes)
+
+
+def kill(command, place, moment, number, compiled=None, most=300.0):
+    """Run a command and send it a signal at a moment."""
+    before = set(place.glob(moment.pattern)) if moment.pattern else set()
+    running, ending = start(command, place, compiled), time.monotonic() + most
+    while moment.pattern and running.poll() is None and time.monotonic() < ending:
+        if set(place.glob(moment.pattern)) - before:
+            break
+        time.sleep(0.001)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        running.wait(moment.delay)
+    hit, at = running.poll() is None, time.monotonic()
+    if hit:
+        running.send_signal(number)
+    _, stderr = running.communicate(timeout=most)
+    return Death(hit, time.monotonic() - at, stderr)
+
+
+def finish(command, place, compiled=None):
+    """Run a command to its end and return what it printed on standard error."""
+    running = start(command, place, compiled)
+    _, stderr = running.communicate()
+    assert running.returncode == 0, stderr
+    return stderr
+
+
+def left(place):
+    """Return what a run has left that it should not have: parts of files, locks."""
+    bad = ("*.part", ".lock", "*orbax-checkpoint-tmp*")
+    return [str(path.relative_to(place)) for end in bad for path in place.rglob(end)]
+
+
+def files(directory):
+    """Return the contents of all files below a directory, by their paths."""
+    found = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in found}
+
+
+def trained(place):
+    """Return all numbers that an experiment has left, without seconds and versions."""
+
+    def drop(pairs):
+        return {k: v for k, v in pairs if not k.startswith(("seconds", "environment"))}
+
+    results = json.loads((place / "out" / "results.json").read_text(), object_pairs_hook=drop)
+    found = {"rows": results["rows"]}
+    for path in sorted(place.glob("out/**/*.npz")):
+        with np.load(path) as file:
+            found[str(path)] = {name: file[name].tobytes() for name in file.files}
+    for path in sorted(place.glob("models/*/*.safetensors")):
+        arrays, about = tensors.load(path)
+        found[path.parent.name] = {name: array.tobytes() for name, array in arrays.items()}
+        found[path.parent.name] |= json.loads(json.dumps(about), object_pairs_hook=drop)
+    return {name.removeprefix(f"{place}/"): value for name, value in found.items()}
+
+
+Work: TypeAlias = tuple[tuple[Any, ...], tuple[Moment, ...], Callable[[Path], dict[str, Any]]]
+"""A command that is killed, its moments, and what it leaves that counts."""
+
+
+def works(place: Path, images: int) -> dict[str, Work]:
     """Prepare a model and images below a directory, and return what is killed."""
-    rng = np.random.default_rng(0)
-    grain = rng.integers(0, 60, (600, 96, 96, 3), np.uint8)
+    grain = np.random.default_rng(0).integers(0, 60, (images + 20, 96, 96, 3), np.uint8)
     for i, pixels in enumerate(grain):
         path = place / ("good" if i < 20 else "new") / f"{i:03d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels + np.uint8(90)).save(path)
-    model = place / "model"
-    fit = "-m", "wtflow_jax", "fit", place / "good", "--out", model, "--image-size", 96
-    finish(fit, place, place / "compiled")
-    mvtec = ROOT / "experiments" / "mvtec.py"
-    flags = "--image-size", 128, "--width", 8, "--epochs", 6, "--steps-det", 1, "--seeds", 2
+    model, wtflow = place / "model", ("-m", "wtflow_jax")
+    finish((*wtflow, "fit", place / "good", "--out", model, "--image-size", 96), place)
     where = "--out", "out", "--models", "models", "--cache", "cache", "--resume"
-    predict = "-m", "wtflow_jax", "predict", model, place / "new", "--out", "out", "--resume"
-    return [
-        Work(
-            "experiment",
-            (mvtec, *flags, *where, "--validation", 0.2),
-            (
-                Moment("features", "cache/features/*.part"),
-                Moment("features done", "cache/features/*.safetensors"),
-                Moment("training", "models/*/.lock", 2.0),
-                Moment("training", "models/*/.lock", 6.0),
-                Moment("checkpoint", "models/*/checkpoint/*tmp*"),
-                Moment("checkpoint", "models/*/checkpoint/*tmp*", 0.01),
-                Moment("scores", "models/*/cells/*.part"),
-                Moment("between epochs", "models/*/cells/*.npz"),
-                Moment("model done", "models/*/model.json"),
-                Moment("results", "out/texture*/*"),
-                Moment("results", "out/results.json.*.part"),
-            ),
-            trained,
-        ),
-        Work(
-            "predict",
-            predict,
-            (Moment("a map", "out/maps/**/*.png"), Moment("a map's part", "out/maps/**/*.part")),
-            lambda place: files(place / "out"),
-        ),
-    ]
+    flags = "--image-size", 128, "--width", 8, "--epochs", 6, "--steps-det", 1, "--seeds", 2
+    moments = (
+        Moment("features", "cache/features/*.part"),
+        Moment("features done", "cache/features/*.safetensors"),
+        Moment("training", "models/*/.lock", 4.0),
+        Moment("checkpoint", "models/*/checkpoint/*tmp*"),
+        Moment("scores", "models/*/cells/*.part"),
+        Moment("between epochs", "models/*/cells/*.npz"),
+        Moment("model", "models/*/*.safetensors*"),
+        Moment("results", "out/**/*.part"),
+    )
+    maps = Moment("a map", "out/maps/**/*.png"), Moment("a map's part", "out/maps/**/*.part")
+    experiment = ROOT / "experiments" / "mvtec.py", *flags, *where
+    predict = *wtflow, "predict", model, place / "new", "--out", "out", "--resume"
+    found = lambda place: files(place / "out")  # noqa: E731
+    return {"experiment": (experiment, moments, trained), "predict": (predict, maps, found)}
 
 
-def main(kills: int = 60, seed: int = 0, keep: Path | None = None) -> int:
+def main(kills: int = 60, images: int = 600, seed: int = 0, keep: Path | None = None) -> int:
     """Kill, compare and print a table.
 
     Args:
         kills: at least so many.
+        images: that are predicted.
         seed: of the moments.
         keep: directory for runs that differ; left out: they are deleted.
     """
     # A shell has its background jobs ignore it, and so would all that is started here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    rng, deaths, lost = random.Random(seed), [], []
-    seconds = {number: 0.0 for number in SIGNALS}
-    with tempfile.TemporaryDirectory() as directory, bars() as progress:
+    draw, console, done, lost = random.Random(seed), Console(), 0, []
+    table = Table("command", "killed at", "signal", "gone after, s")
+    slow = tracebacks = 0
+    with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        task = progress.add_task("kills", total=kills, note="uninterrupted runs first")
-        all_works = works(root)
-        expected = {}
-        for work in all_works:
-            place = root / work.name
+        all_works, expected = works(root, images), {}
+        for name, (command, _, found) in all_works.items():
+            (root / name).mkdir()
+            finish(command, root / name, root / "compiled")
+            expected[name] = found(root / name)
+        while done < kills:
+            name = draw.choice(["experiment", "experiment", "predict"])
+            (command, moments, found), place = all_works[name], root / f"trial-{done}"
             place.mkdir()
-            finish(work.command, place, root / "compiled")
-            expected[work.name] = work.found(place)
-        while len(deaths) < kills:
-            # Two experiments, then one of the other.
-            work = all_works[len(expected) % 3 == 2]
-            expected[f"trial {len(expected)}"] = {}
-            place = root / f"trial-{len(expected)}"
-            place.mkdir()
-            for _ in range(rng.randint(1, IN_A_ROW)):
-                moment = rng.choice(work.moments)
-                if rng.random() < 0.3:
-                    moment = Moment("any", None, rng.uniform(0.5, 25))
-                death = kill(work.command, place, moment, rng.choice(SIGNALS), root / "compiled")
+            for _ in range(draw.randint(1, 4)):
+                some = Moment("any", None, draw.uniform(0.5, 25))
+                moment = some if draw.random() < 0.3 else draw.choice(moments)
+                number = draw.choice(SIGNALS)
+                death = kill(command, place, moment, number, root / "compiled")
                 if not death.hit:
                     break
-                deaths.append((work.name, death))
-                seconds[death.number] = max(seconds[death.number], death.seconds)
-                progress.update(task, advance=1, note=f"{work.name}: {death.moment.name}")
+                done += 1
+                slow += number != signal.SIGKILL and death.seconds > LEAVING
+                tracebacks += "Traceback" in death.stderr
+                table.add_row(name, moment.name, number.name, f"{death.seconds:.1f}")
             try:
-                told = finish(work.command, place, root / "compiled")
-                same = work.found(place) == expected[work.name]
+                finish(command, place, root / "compiled")
+                same = found(place) == expected[name] and not left(place)
             except AssertionError as error:
-                told, same = str(error), False
-            if not same or left(place):
-                lost.append((work.name, place.name, left(place), told))
+                print(error, file=sys.stderr)
+                same = False
+            if not same:
+                lost.append(f"{name}, {place.name}: {left(place)}")
                 if keep:
                     shutil.copytree(place, keep / place.name)
             shutil.rmtree(place)
-    show(deaths, lost, seconds)
-    return int(bool(lost) or max(seconds[number] for number in SIGNALS[1:]) > LEAVING)
-
-
-def show(deaths: list[tuple[str, Death]], lost: list[Any], seconds: dict[Any, float]) -> None:
-    """Print how often what was killed, and what was lost."""
-    names = [signal.Signals(number).name for number in SIGNALS]
-    table = Table("command", "killed at", *names)
-    counts = Counter((work, death.moment.name, death.number.name) for work, death in deaths)
-    for work, moment in dict.fromkeys((work, death.moment.name) for work, death in deaths):
-        table.add_row(work, moment, *(str(counts[work, moment, name]) for name in names))
-    console = Console()
     console.print(table)
-    for number, most in seconds.items():
-        console.print(f"{signal.Signals(number).name}: gone after {most:.1f} s at most")
-    tracebacks = [death.stderr for _, death in deaths if "Traceback" in death.stderr]
-    console.print(f"{len(deaths)} kills, {len(lost)} runs lost or different")
-    console.print(f"{len(tracebacks)} tracebacks, the first: {tracebacks[:1]}", markup=False)
-    for work in lost:
-        console.print(*work, markup=False)
+    console.print(f"{done} kills: {len(lost)} runs lost or different, {tracebacks} tracebacks,")
+    console.print(f"{slow} gone after more than {LEAVING:.0f} s", *lost, markup=False)
+    return int(bool(lost or slow or tracebacks))
 
 
 if __name__ == "__main__":

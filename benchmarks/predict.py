@@ -21,14 +21,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from wtflow_jax.app import predicting, writing
+from wtflow_jax.app import writing
 from wtflow_jax.data import framing
 from wtflow_jax.data.framing import Framed
-from wtflow_jax.data.listing import find
+from wtflow_jax.data.sources import find
 from wtflow_jax.detector import model
-from wtflow_jax.detector.config import CACHE
-from wtflow_jax.detector.pipeline import Pipeline
+from wtflow_jax.detector.route import Scorer
 from wtflow_jax.support import compilation
+from wtflow_jax.support.environment import CACHE
 
 KINDS: tuple[writing.Kind, ...] = ("none", "overlay", "16bit")
 
@@ -49,19 +49,19 @@ class Settings:
     """Follow the memory over so many images instead."""
 
 
-def whole(settings: Settings, loaded: model.Model, scorer: Pipeline, kind: writing.Kind) -> float:
+def whole(settings: Settings, loaded: model.Model, kind: writing.Kind) -> float:
     """Return images a second from files to rows."""
-    paths = list(find([settings.directory]))
+    paths = list(find(settings.directory))
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         at = loaded.colours, loaded.threshold.value
         results = writing.Results(Path(out) / "found", kind, *at)
-        for _ in results.write(predicting.predict(loaded, paths, scorer)):
+        for _ in results.write(loaded.results(paths, settings.batch)):
             pass
         return len(paths) / (time.perf_counter() - start)
 
 
-def alone(settings: Settings, windows: np.ndarray, scorer: Pipeline) -> float:
+def alone(settings: Settings, windows: np.ndarray, scorer: Scorer) -> float:
     """Return images a second of the compiled function."""
     start = time.perf_counter()
     for first in range(0, len(windows), settings.batch):
@@ -75,15 +75,13 @@ def resident() -> float:
     return int(fields[1]) * 4096 / 2**20
 
 
-def follow(
-    settings: Settings, loaded: model.Model, scorer: Pipeline
-) -> Iterator[tuple[int, float]]:
+def follow(settings: Settings, loaded: model.Model) -> Iterator[tuple[int, float]]:
     """Yield numbers of images and the memory then."""
-    paths = itertools.islice(itertools.cycle(find([settings.directory])), settings.images)
+    paths = itertools.islice(itertools.cycle(find(settings.directory)), settings.images)
     at = loaded.colours, loaded.threshold.value
     with tempfile.TemporaryDirectory() as out:
         results = writing.Results(Path(out) / "found", "none", *at)
-        scored = predicting.predict(loaded, paths, scorer)
+        scored = loaded.results(paths, settings.batch)
         for i, _ in enumerate(results.write(scored), 1):
             if i in (100, 300, 1000, 3000, settings.images):
                 yield i, resident()
@@ -93,20 +91,20 @@ def main(settings: Settings) -> None:
     """Time, and print a table."""
     compilation.keep(CACHE / "compiled")
     loaded = model.load(settings.model)
-    scorer = predicting.compile(loaded, settings.batch)
+    scorer = loaded.scorer(settings.batch)
     console = Console()
     if settings.images:
-        for count, mib in follow(settings, loaded, scorer):
+        for count, mib in follow(settings, loaded):
             console.print(f"{count} images: {mib:.0f} MiB")
         return
-    framed = framing.framed(find([settings.directory]), loaded.framing)
+    framed = framing.framed(find(settings.directory), loaded.framing)
     windows = np.concatenate([one.windows for _, one in framed if isinstance(one, Framed)])
     alone(settings, windows, scorer)
     rates: dict[str, list[float]] = {name: [] for name in ("compiled alone", *KINDS)}
     for _ in range(settings.rounds):
         rates["compiled alone"].append(alone(settings, windows, scorer))
         for kind in KINDS:
-            rates[kind].append(whole(settings, loaded, scorer, kind))
+            rates[kind].append(whole(settings, loaded, kind))
     table = Table(title=f"{len(windows)} windows, batch {settings.batch}")
     for column in ("what", "images/s", "of the compiled function alone"):
         table.add_column(column, justify="right" if column != "what" else "left")

@@ -26,15 +26,15 @@ from rich.table import Table
 import peers
 from wtflow_jax.flow import targets
 from wtflow_jax.support.compilation import XLA_OPTIONS
-from wtflow_jax.training import train
-from wtflow_jax.velocities import unet
+from wtflow_jax.training import state as training
+from wtflow_jax.velocities import network, unet
 
 WITHOUT: dict[str, tuple[Any, str, Any]] = {
     "group norm": (unet, "_norm", lambda width, dtype: lambda x: x),
     "SiLU": (unet.nn, "silu", lambda x: x),
-    "time embedding": (unet.nn, "Dense", lambda n, dtype: lambda x: jnp.zeros(n)),
+    "time embedding": (network.nn, "Dense", lambda n, dtype: lambda x: jnp.zeros(n)),
     "noise": (targets, "gaussian", lambda key, shape: jnp.zeros(shape)),
-    "AdamW": (train.Objective, "optimizer", optax.sgd(1.0)),
+    "AdamW": (training.Objective, "optimizer", optax.sgd(1.0)),
 }
 """Where each part is looked up, and what stands in for it."""
 
@@ -68,16 +68,15 @@ def without(*parts: str) -> Iterator[None]:
 
 def calls(settings: Settings, *parts: str) -> dict[str, Callable[[], object]]:
     """Return a compiled training step and a forward pass, each as a call that waits."""
-    unet._velocity.cache_clear()
-    shape = (16, 16, settings.channels)
-    x0 = jax.random.normal(jax.random.key(1), (settings.batch, *shape))
-    rest: tuple[Any, ...] = x0, jnp.arange(settings.batch), jax.random.key(2), jnp.float32(1e-6)
+    network._velocity_fn.cache_clear()
+    x0 = jax.random.normal(jax.random.key(1), (settings.batch, 16, 16, settings.channels))
+    rest: tuple[Any, ...] = x0, jnp.arange(settings.batch), jax.random.key(2)
     with without(*parts):
-        velocity_fn = unet.velocity(settings.width)
-        objective = train.Objective(velocity_fn, targets.gaussian)
-        params = unet.init(jax.random.key(0), shape, settings.width)
-        state = train.init_state(objective, params)
-        step = train.step.lower(objective, state, *rest).compile()
+        own = unet.UNet(settings.width)
+        velocity_fn, params = own.velocity_fn(), own.init(jax.random.key(0), x0)
+        objective = training.Objective(velocity_fn, targets.gaussian, rate=1e-6)
+        state = training.init_state(objective, params)
+        step = training.step.lower(objective, state, *rest).compile()
         arguments = jax.tree.map(jnp.copy, params), jnp.float32(0), x0[0]
         forward = jax.jit(velocity_fn, compiler_options=XLA_OPTIONS).lower(*arguments).compile()
 

@@ -16,7 +16,7 @@ import tyro
 import peers
 from wtflow_jax.flow import ode
 from wtflow_jax.support.compilation import XLA_OPTIONS
-from wtflow_jax.velocities import unet
+from wtflow_jax.velocities.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Settings:
 
 def main(settings: Settings) -> None:
     shape = 16, 16, settings.channels
-    velocity_fn = unet.velocity(settings.width)
-    params = unet.init(jax.random.key(0), shape, settings.width)
     x = jax.random.normal(jax.random.key(1), (settings.batch, *shape))
+    network = UNet(settings.width)
+    velocity_fn, params = network.velocity_fn(), network.init(jax.random.key(0), x)
 
     def evaluate(params: dict, x: jax.Array) -> jax.Array:
         return jax.vmap(velocity_fn, (None, None, 0))(params, jnp.float32(0), x)

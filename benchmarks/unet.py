@@ -46,26 +46,24 @@ def ours(settings: Settings) -> peers.Figures:
     import jax.numpy as jnp
 
     from wtflow_jax.support.compilation import XLA_OPTIONS
-    from wtflow_jax.training import train
-    from wtflow_jax.velocities import unet
+    from wtflow_jax.training import state as training
+    from wtflow_jax.velocities.unet import UNet
 
-    shape = (16, 16, settings.channels)
-    velocity_fn = unet.velocity(settings.width)
-    objective = train.Objective(velocity_fn)
-    params = unet.init(jax.random.key(0), shape, settings.width)
-    state = train.init_state(objective, params)
-    x0 = jax.random.normal(jax.random.key(1), (settings.batch, *shape))
-    index, rate = jnp.arange(settings.batch), jnp.float32(2e-4)
+    x0 = jax.random.normal(jax.random.key(1), (settings.batch, 16, 16, settings.channels))
+    network, rest = UNet(settings.width), (x0, jnp.arange(settings.batch), jax.random.key(2))
+    velocity_fn = network.velocity_fn()
+    objective = training.Objective(velocity_fn, rate=2e-4)
+    state = training.init_state(objective, network.init(jax.random.key(0), x0))
 
     def step() -> None:
         nonlocal state
-        state, loss = train.step(objective, state, x0, index, jax.random.key(2), rate)
+        state, loss = training.step(objective, state, *rest)
         float(loss)
 
     arguments = state.params, jnp.float32(0), x0[0]
     forward = jax.jit(velocity_fn, compiler_options=XLA_OPTIONS)
     lowered = {
-        "step": train.step.lower(objective, state, x0, index, jax.random.key(2), rate),
+        "step": training.step.lower(objective, state, *rest),
         "forward": forward.lower(*arguments),
     }
     a, b = jnp.ones((2048, 2304)), jnp.ones((2304, 256))

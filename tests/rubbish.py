@@ -157,50 +157,26 @@ def safetensors(header: object, data: bytes = b"", length: int | None = None) ->
 
 def tensors() -> dict[str, bytes]:
     """Files that are safetensors by name."""
-
-    def one(dtype: object = "F32", shape: object = (2,), offsets: object = (0, 8)) -> dict:
-        return {"a": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
-
-    eight, deep = bytes(8), b"[" * 100_000
-    twice = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
-    twice += b'"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}'
+    one = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
     return {
         "empty": b"",
         "short": b"\x08\x00\x00",
-        "endless header": safetensors({}, length=2**63),
+        "text": b"<html>not found</html>",
         "longer header": safetensors({}, length=2**32),
-        "negative header": safetensors({}, length=2**64 - 1),
         "no JSON": safetensors(b"nothing"),
-        "no UTF-8": safetensors(b'{"\xff\xfe": 1}'),
-        "deep": safetensors(deep),
         "list": safetensors([]),
-        "overlap": safetensors(one() | {"b": one()["a"]}, eight),
-        "twice": safetensors(twice, eight),
-        "negative offsets": safetensors(one(offsets=(-8, 0)), eight),
-        "backwards": safetensors(one(offsets=(8, 0)), eight),
-        "beyond": safetensors(one(offsets=(0, 2**40)), eight),
-        "hole": safetensors(one(offsets=(4, 12)), bytes(12)),
-        "another dtype": safetensors(one(dtype="Q4"), eight),
-        "dtype of no text": safetensors(one(dtype=3), eight),
-        "another size": safetensors(one(shape=(3,)), eight),
-        "overflow": safetensors(one(shape=(2**62, 4)), eight),
-        "huge and empty": safetensors(one(shape=(2**62, 0), offsets=(0, 0))),
-        "negative shape": safetensors(one(shape=(-1, -2)), eight),
-        "many axes": safetensors(one(shape=(1,) * 100, offsets=(0, 4)), bytes(4)),
-        "bfloat16": safetensors(one(dtype="BF16", offsets=(0, 4)), bytes(4)),
-        "float8": safetensors(one(dtype="F8_E4M3", offsets=(0, 2)), bytes(2)),
-        "metadata of no text": safetensors({"__metadata__": {"a": 1}}),
-        "behind": safetensors(one(), bytes(64)),
-        "infinite": safetensors(one(), np.array([np.nan, np.inf], "<f4").tobytes()),
+        "cut": safetensors(one, bytes(4)),
+        "beyond": safetensors({"a": one["a"] | {"data_offsets": [0, 2**40]}}, bytes(8)),
+        "another dtype": safetensors({"a": one["a"] | {"dtype": "Q4"}}, bytes(8)),
+        "another size": safetensors({"a": one["a"] | {"shape": [3]}}, bytes(8)),
+        "others": safetensors(one, bytes(8)),
     }
 
 
 def texts() -> list[bytes]:
     """What is JSON by its file's name."""
-    deep = [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 9_000 + b"]" * 9_000]
-    numbers = [b"NaN", b"-Infinity", b"1e999", b"9" * 10_000, b"-0", b'"' + b"9" * 99 + b'"']
-    broken = [b"", b"{", b"\xff\xfe\x00", b"\xef\xbb\xbf{}", b'"\\ud800"', b"{}{}", b"\x00" * 64]
-    return deep + numbers + broken + [b"null", b"true", b"[]", b"{}", b"[[]]", b'[null, "a"]']
+    broken = [b"", b"{", b"\xff\xfe\x00", b"\xef\xbb\xbf{}", b"{}{}", b"\x00" * 64]
+    return [*broken, b"null", b"NaN", b"1e999", b"true", b"[]", b"{}", b'[null, "a"]']
 
 
 def altered(value: object) -> Iterator[object]:

@@ -1,5 +1,6 @@
-"""Rubbish in: one clear line or a right result, no traceback, no half-written file."""
+"""Rubbish at each entrance of ``wtflow``: a right result or one line, nothing half-written."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -12,14 +13,7 @@ import trees
 from running import one_line, table, wtflow
 
 from wtflow_jax.app.datasets import main as check
-from wtflow_jax.support.errors import WTFlowError, shown
-
-# Messages
-
-
-def test_what_is_shown_is_one_line_of_any_terminal():
-    assert shown("a\nb\x1b[0m\u202e\udcff é 猫") == "a\\nb\\x1b[0m\\u202e\\udcff é 猫"
-    assert str(WTFlowError("two\nlines")) == "two\\nlines"
+from wtflow_jax.detector import model
 
 
 def test_inverted_masks_are_noted(tmp_path, small_model, capsys):
@@ -40,9 +34,6 @@ def test_inverted_masks_are_noted(tmp_path, small_model, capsys):
     assert note in capsys.readouterr().out
     assert wtflow("evaluate", small_model, root, "--out", tmp_path / "out") == 0
     assert note in capsys.readouterr().out
-
-
-# Commands
 
 
 def test_all_rubbish_in_one_folder_is_a_row_each(small_model, tmp_path, capsys):
@@ -101,7 +92,7 @@ def test_a_directory_that_is_no_utf_8(small_model, tmp_path):
             trees.write(root / kind / f"{i}.png", trees.noisy(80 + i))
     code = """
 import sys
-from wtflow_jax.app.cli import main
+from wtflow_jax.app.commands import main
 model, root, found = sys.argv[1:]
 assert main(["evaluate", model, root, "--out", root + "/out"]) == 0
 assert main(["report", root + "/out"]) == 0
@@ -143,25 +134,29 @@ def test_fit_on_unusual_images(small_model, tmp_path, flags, capsys):
     assert not (tmp_path / "no").exists()
 
 
-def test_evaluate_says_what_is_bad(small_model, tmp_path, capsys):
-    def bad_image(root):
-        (root / "good" / "z.png").write_bytes(b"")
-
-    def bad_mask(root):
-        (root / "masks" / "dent" / "0.png").write_bytes(b"")
-
-    def other_size(root):
-        trees.write(root / "masks" / "dent" / "0.png", np.ones((5, 7), bool))
-
-    for i, (spoil, words) in enumerate(
-        ((bad_image, "z.png: cannot"), (bad_mask, "0.png: cannot"), (other_size, "5x7 pixels"))
+@pytest.mark.parametrize("name", rubbish.tensors())
+def test_files_that_are_tensors_by_name(name, small_model, tmp_path, capsys):
+    """As a model, and as weights of a backbone."""
+    path = tmp_path / "model" / model.FILE
+    path.parent.mkdir()
+    path.write_bytes(rubbish.tensors()[name])
+    weights = "--backbone", "resnet18", "--weights", path
+    good = small_model.parent / "good"
+    for command in (
+        ("info", path.parent),
+        ("predict", path.parent, good, "--out", tmp_path / "out"),
+        ("fit", good, "--out", tmp_path / "out", *weights),
     ):
-        root = tmp_path / str(i)
-        trees.write(root / "good" / "0.png", trees.noisy(60))
-        image, mask = trees.defect(0)
-        trees.write(root / "dent" / "0.png", image)
-        trees.write(root / "masks" / "dent" / "0.png", mask)
-        spoil(root)
-        assert wtflow("evaluate", small_model, root, "--out", tmp_path / "out") == 1
-        assert words in one_line(capsys.readouterr().err)
-        assert not (tmp_path / "out").exists()
+        assert wtflow(*command) == 1
+        assert str(path) in one_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_list_of_paths_of_which_some_are_gone(small_model, tmp_path, monkeypatch, capsys):
+    image = trees.write(tmp_path / "a.png", trees.noisy(50))
+    given = f"{image}\n\n{tmp_path}/gone.png\r\n{tmp_path}\n{image}".encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+    assert wtflow("predict", small_model, "-", "--out", tmp_path / "found") == 3
+    rows = table(tmp_path / "found")
+    assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+    assert "gone.png: no such file" in rows[1]["error"]

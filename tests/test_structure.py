@@ -1,4 +1,4 @@
-"""How the parts may depend on each other, and what importing them costs."""
+"""What may import what follows from where a file stands, and what importing costs."""
 
 import ast
 import json
@@ -9,97 +9,73 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wtflow_jax"
-LEVELS = [
-    {
-        "errors",
-        "untrusted",
-        "types",
-        "signals",
-        "command",
-        "checksum",
-        "compilation",
-        "atomic",
-        "progress",
-        "threads",
-        "tables",
-        "environment",
-        "memory",
-    },
-    {
-        "whitening",
-        "transport",
-        "targets",
-        "paths",
-        "loss",
-        "ode",
-        "scores",
-        "metrics",
-        "decision",
-        "geometry",
-        "schedule",
-    },
-    {"config", "unet", "exact", "datasets", "stream", "sharding", "plan"},
-    {"backbones"},
-    {"patch"},
-    {"train"},
-    {"checkpoint"},
-    {"detector"},
-    {"inference"},
-    {"pipeline", "report", "framing", "files", "figures"},
-    {"model"},
-    {"fitting", "predicting", "export"},
-    {"writing", "evaluating", "estimator"},
-    {"cli"},
-    {"__main__"},
+ROOMS = [
+    *("support", "flow", "geometry", "metrics", "velocities", "data", "backbones"),
+    *("training", "detector", "lab", "app"),
 ]
+"""From the ground up: a folder uses itself and those before it."""
+DOORS = {"__init__", "__main__", "datasets", "plan"}
+"""All that stands at the top: the package's names, and what ``python -m`` runs."""
+FILES = sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py"))
 
 
 def imported(path):
-    """Names of this package's top-level modules that a file imports."""
+    """The rooms of this package that a file imports from, wherever in it; "" is the top."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "wtflow_jax":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wtflow_jax."):
-            found.add(node.module.split(".")[1])
+        modules = []
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import does not say the room"
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("wtflow_jax.")}
+            modules = [alias.name for alias in node.names]
+        for module in modules:
+            package, _, below = module.partition(".")
+            if package == "wtflow_jax":
+                first = below.partition(".")[0]
+                found.add(first if first in ROOMS else "")
     return found
 
 
-def module_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def level(module):
-    (number,) = [i for i, modules in enumerate(LEVELS) if module in modules]
-    return number
-
-
-FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+def test_every_folder_is_a_room():
+    folders = {path.name for path in PACKAGE.iterdir() if list(path.glob("*.py"))}
+    assert folders == set(ROOMS)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == DOORS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path):
-    for name in imported(path) - {module_of(path)}:
-        assert level(name) <= level(module_of(path)), f"{module_of(path)} imports {name}"
+    room = path.relative_to(PACKAGE).parts[0]
+    # The top has the version, and nothing else that a room may use.
+    used = imported(path) - {""}
+    assert used <= set(ROOMS[: ROOMS.index(room) + 1]), f"{room} imports {used}"
 
 
-@pytest.mark.parametrize(
-    "code", ["import wtflow_jax", "from wtflow_jax import detector, ode, scores, loss, datasets"]
-)
-def test_importing_touches_no_device(code):
+def test_a_file_answers_one_question():
+    long = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: lines for name, lines in long.items() if lines > 400} == {}
+
+
+def after(code):
+    """The modules that are loaded after some code, and how many devices JAX has opened."""
     script = (
-        f"{code}\nimport json, sys\n"
-        "bridge = sys.modules.get('jax._src.xla_bridge')\n"
-        "print(json.dumps({'backends': len(bridge._backends) if bridge else 0,"
-        " 'modules': sorted(sys.modules)}))"
+        f"{code}\nimport json, sys\nbridge = sys.modules.get('jax._src.xla_bridge')\n"
+        "print(json.dumps([sorted(sys.modules), len(bridge._backends) if bridge else 0]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    found = json.loads(done.stdout)
-    assert found["backends"] == 0
-    assert not {"torch", "matplotlib", "sklearn", "tensorflow"} & set(found["modules"])
-    if code == "import wtflow_jax":
-        assert "jax" not in found["modules"]
+    modules, devices = json.loads(done.stdout)
+    return set(modules), devices
+
+
+def test_importing_the_package_loads_nothing_else():
+    modules, _ = after("import wtflow_jax, wtflow_jax.__main__")
+    assert not {"jax", "numpy", "tyro", "rich"} & modules
+
+
+def test_importing_its_parts_touches_no_device():
+    names = "fit, load, Model, Result, configure, WTFlowError"
+    modules, devices = after(f"from wtflow_jax import {names}")
+    assert devices == 0
+    assert not {"torch", "matplotlib", "sklearn", "tensorflow", "grain"} & modules

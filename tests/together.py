@@ -14,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from wtflow_jax.detector import detector
-from wtflow_jax.detector.config import Config
+from wtflow_jax.detector.config import configure
 from wtflow_jax.support import shards
 from wtflow_jax.training import schedule, sharding
 from wtflow_jax.training.checkpoint import Checkpoints
+
+CONFIG = configure(velocity="patch", width=16, epochs=4, batch_size=8, wt="batch_norm")
 
 
 def main(
@@ -31,33 +33,28 @@ def main(
 ) -> None:
     if processes > 1:
         sharding.connect(f"127.0.0.1:{port}", processes, process)
-    config = Config(
-        velocity="patch", width=16, epochs=4, batch_size=8, wt="batch_norm", mesh=tuple(mesh)
-    )
+    layout = sharding.layout(*mesh)
     x = np.random.default_rng(0).normal(1, 2, (24, 8, 8, 16)).astype(np.float32)
-    layout = detector.objective(config).layout
     features = layout.replicate(x)
     if streamed:
         with sharding.turns("written"):
-            parts = [[x[:10]], [x[10:]]]
-            features = shards.write(Path(directory) / "shards", x.shape[1:], parts)
-    fitted, state = detector.init(config, features)
-    history, past = [], schedule.BEGINNING
+            features = shards.write(Path(directory) / "shards", x.shape[1:], [[x[:10]], [x[10:]]])
+    fitted, state = detector.init(CONFIG, features, layout)
+    past = schedule.BEGINNING
     with Checkpoints(Path(directory) / "checkpoint") as checkpoints:
         if found := checkpoints.restore(state):
-            state, history, past = found
-        run = detector.epochs(config, fitted, state, features, past=past)
-        for _, epoch in run:
-            history.append({"loss": epoch.loss})
-            params = epoch.state.params
-            if len(history) == epochs:
-                checkpoints.save(epoch.state, history, epoch.past.over())
+            state, _, past = found
+        run = detector.training(fitted, state, features, layout, past=past)
+        for state, past, whole in run:
+            if whole and past.epoch == epochs:
+                past = past.over()
+                checkpoints.save(state, [{"loss": loss} for loss in past.losses], past)
                 break
-    leaves = jax.tree.leaves(params)
+    leaves = jax.tree.leaves(state.params)
     held = sum(leaf.addressable_data(0).nbytes for leaf in leaves)
-    whole = jax.tree.leaves(layout.local(params))
+    whole = jax.tree.leaves(layout.local(state.params))
     found = {
-        "losses": [entry["loss"] for entry in history],
+        "losses": past.losses,
         "share": held / sum(leaf.nbytes for leaf in leaves),
         "sum": float(sum(jnp.sum(jnp.abs(leaf)) for leaf in whole)),
         "devices": jax.device_count(),

@@ -16,12 +16,12 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import plane
-from wtflow_jax.flow import transport
+from wtflow_jax.flow.maps import MAPS
 
 RADIUS = 3.0
 POINT = (1.2, 0.6)
 DIMENSION = 256
-MAPS = ("none", "batch_norm", "layer_norm")
+NAMES = ("none", "batch_norm", "layer_norm")
 
 
 class Coupling(NamedTuple):
@@ -44,8 +44,8 @@ def compute(smoke: bool = False) -> Coupling:
     scale = 0.3 * jnp.exp(0.3 * jax.random.normal(keys[1], (500, 1)))
     data = scale * jax.nn.relu(jax.random.normal(keys[2], (500, DIMENSION)) - 0.5)
     norms = {}
-    for name in MAPS:
-        wt = transport.MAPS[name]
+    for name in NAMES:
+        wt = MAPS.make(name)
         x0 = wt.apply(wt.fit(data), data)
         norms[name] = np.asarray(jnp.linalg.norm(x0, axis=1)) / np.sqrt(DIMENSION)
     return Coupling(np.asarray(draws), norms)

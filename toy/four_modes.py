@@ -18,7 +18,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 import plane
-from wtflow_jax.flow import ode, transport
+from wtflow_jax.flow import ode
+from wtflow_jax.flow.maps import MAPS
 from wtflow_jax.flow.types import Samples
 
 RADIUS = 10.0
@@ -47,7 +48,7 @@ def mapped(name: str, data: Samples) -> Samples:
         return data
     if name == "on_sphere":
         return RADIUS * data / jnp.linalg.norm(data, axis=1, keepdims=True)
-    wt = transport.MAPS[name]
+    wt = MAPS.make(name)
     return RADIUS / np.sqrt(2) * wt.apply(wt.fit(data), data)
 
 

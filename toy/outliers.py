@@ -51,7 +51,7 @@ def compute(smoke: bool = False) -> list[Panel]:
         for kind, mean in OUTLIERS.items():
             abnormal = jnp.array(mean) + np.sqrt(0.3) * jax.random.normal(keys[2], (200, 2))
             ends = [
-                np.asarray(ode.trajectory(velocity_fn, params, x, steps=20, start=start))
+                np.asarray(ode.trajectory(velocity_fn, params, x, steps=20, t_start=start))
                 for x in (normal, abnormal)
             ]
             panels.append(Panel(name, kind, *ends))

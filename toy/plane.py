@@ -14,9 +14,13 @@ from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wtflow_jax.detector import algorithm
+from wtflow_jax.detector.algorithm import Start
+from wtflow_jax.flow.maps.norms import Identity
 from wtflow_jax.flow.targets import Target
 from wtflow_jax.flow.types import Params, Sample, Samples, Time
-from wtflow_jax.training import train
+from wtflow_jax.training.schedule import decay_steps
+from wtflow_jax.training.state import Objective, init_state
 
 BATCH = 256
 
@@ -49,25 +53,19 @@ def fit(data: Samples, target: Target, snapshots: Sequence[int], seed: int = 0) 
         snapshots: ascending numbers of optimizer steps, multiples of n / BATCH.
         seed: decides first weights, order and noise.
     """
-    objective = train.Objective(velocity_fn, target, weight_decay=0.0)
-    init_key, key = jax.random.split(jax.random.key(seed))
-    params = MLP().init(init_key, jnp.zeros(()), data[0])
     each = len(data) // BATCH
-    kept = []
-    for epoch in train.train(
-        objective,
-        train.init_state(objective, params),
-        data,
-        key=key,
-        seed=seed,
-        epochs=snapshots[-1] // each,
-        batch_size=BATCH,
-        initial_rate=3e-3,
-        decay_at=(0.6, 0.85),
-        on_device=True,
-    ):
-        if epoch.number * each in snapshots:
-            kept.append(jax.tree.map(jnp.copy, epoch.state.params))
+    epochs = snapshots[-1] // each
+    decays = decay_steps(epochs, each, (0.6, 0.85))
+    objective = Objective(velocity_fn, target, rate=3e-3, decay_at=decays, weight_decay=0.0)
+    params = MLP().init(jax.random.split(jax.random.key(seed))[0], jnp.zeros(()), data[0])
+    state, kept = init_state(objective, params), []
+    run = algorithm.train(
+        objective, state, Start(Identity()), (), data, seed=seed, epochs=epochs, batch_size=BATCH
+    )
+    for state, past, whole in run:
+        if whole and past.epoch * each in snapshots:
+            # The next step takes the memory of this one.
+            kept.append(jax.tree.map(jnp.copy, state.params))
     return kept
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import jupytext
 import pytest
 
-NOTEBOOKS = Path(__file__).parents[1] / "toy" / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "toy" / "notebooks"
 SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_it_runs(script, monkeypatch, capsys):
     # It finds toy/ by itself.

@@ -1,3 +1,5 @@
+"""The toy figures: fields against what is known of them, and what the figures claim."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np

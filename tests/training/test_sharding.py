@@ -16,9 +16,11 @@ import pytest
 import trees
 from jax.sharding import PartitionSpec
 
-from wtflow_jax.lab import common
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.training import sharding
+
+TESTS = Path(__file__).parents[1]
+MVTEC = TESTS.parent / "experiments" / "mvtec.py"
 
 
 def port():
@@ -41,7 +43,7 @@ def together(directory, mesh, epochs=4, streamed=False):
             "epochs": epochs,
             "streamed": streamed,
         }
-        command = [sys.executable, str(Path(__file__).with_name("together.py")), json.dumps(asked)]
+        command = [sys.executable, str(TESTS / "together.py"), json.dumps(asked)]
         # One thread each: two cores are shared by all.
         environment = os.environ | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -60,6 +62,7 @@ def alone(tmp_path_factory):
     return together(tmp_path_factory.mktemp("alone"), (1, 1))
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_one_process(alone, tmp_path):
     found = together(tmp_path, (2, 2))
     np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
@@ -67,11 +70,13 @@ def test_losses_are_those_of_one_process(alone, tmp_path):
     assert found["share"] == pytest.approx(1 / 2, rel=0.05)
 
 
+@pytest.mark.slow
 def test_each_process_reads_its_part_of_a_batch(alone, tmp_path):
     found = together(tmp_path, (2, 2), streamed=True)
     np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [((1, 2), (1, 1)), ((2, 1), (1, 2))])
 def test_a_checkpoint_goes_to_another_layout(before, after, alone, tmp_path):
     half = together(tmp_path, before, epochs=2)
@@ -81,10 +86,11 @@ def test_a_checkpoint_goes_to_another_layout(before, after, alone, tmp_path):
     np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_experiment_in_two_processes(tmp_path):
     """One table, written by the first; one process alone finds it finished."""
     trees.mvtec_ad(tmp_path / "data", train=8)
-    script = Path(common.__file__).with_name("mvtec.py")
+    script = MVTEC
     at = port()
 
     def start(out, *flags):
@@ -117,13 +123,14 @@ def test_an_experiment_in_two_processes(tmp_path):
     assert "written to" in end(start("two", "--resume"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flag", "value", "other"),
     # The last is out of its range, which the process by itself would not join with.
     [("--models", "a", "b"), ("--steps-det", "1", "2"), ("--width", "8", "9")],
 )
 def test_processes_that_were_given_different_flags(flag, value, other, tmp_path):
-    script, at = Path(common.__file__).with_name("mvtec.py"), f"127.0.0.1:{port()}"
+    script, at = MVTEC, f"127.0.0.1:{port()}"
     flags = ["--smoke", "--cache", "c", "--mesh", "1", "2", "--coordinator", at, "--processes", "2"]
     running = [
         subprocess.Popen(
@@ -141,10 +148,11 @@ def test_processes_that_were_given_different_flags(flag, value, other, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_experiment_on_several_devices_of_one_process(tmp_path):
     """Model parameters in two parts, batches in four: the losses of one device."""
     trees.mvtec_ad(tmp_path / "data", train=8)
-    script = Path(common.__file__).with_name("mvtec.py")
+    script = MVTEC
     losses = []
     for name, devices, mesh in (("one", "1", ["1", "1"]), ("four", "4", ["2", "2"])):
         flags = [
@@ -171,9 +179,10 @@ def test_an_experiment_on_several_devices_of_one_process(tmp_path):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_of_several_processes_ends_by_sigterm(tmp_path):
     trees.mvtec_ad(tmp_path / "data", train=8)
-    script, at = Path(common.__file__).with_name("mvtec.py"), f"127.0.0.1:{port()}"
+    script, at = MVTEC, f"127.0.0.1:{port()}"
     flags = ["--root", "data", "--cache", "c", "--smoke", "--velocity", "patch"]
     flags += ["--epochs", "100000", "--mesh", "1", "2", "--coordinator", at, "--processes", "2"]
     running = [
@@ -213,7 +222,7 @@ def test_devices_that_are_not_there():
 
 
 def test_processes_that_do_not_meet():
-    command = "from wtflow_jax import sharding\nsharding.connect('auto', 1, 0)"
+    command = "from wtflow_jax.training import sharding\nsharding.connect('auto', 1, 0)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
     assert "--coordinator auto: cannot be joined (coordinator_address should be defined.)" in (
         done.stderr

@@ -26,7 +26,8 @@ def _digest(about: str, arrays: Mapping[str, np.ndarray]) -> str:
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
     """Write arrays by name and a description, JSON; the file appears whole or not at all."""
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # ascontiguousarray would make vectors of scalars.
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(about)
     metadata = {ABOUT: text, DIGEST: _digest(text, whole)}
     # save_file would write what its owner alone can read.
@@ -35,11 +36,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any])
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the arrays of any safetensors file, and its metadata.
-
-    Raises:
-        ValueError: it cannot be read, or is none; in a few words.
-    """
+    """Return the arrays of any safetensors file, and its metadata; ValueError in a few words."""
     if not path.is_file():
         raise ValueError("no such file")
     try:
@@ -52,11 +49,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the arrays and the description that ``save`` has written.
-
-    Raises:
-        ValueError: it cannot be read, or is not what was written; in a few words.
-    """
+    """Return the arrays and the description that ``save`` has written; ValueError as ``read``."""
     arrays, metadata = read(path)
     about = metadata.get(ABOUT, "")
     if metadata.get(DIGEST) != _digest(about, arrays):

@@ -94,7 +94,10 @@ def test_works_on_plain_vectors():
 
 def test_batch_norm_of_batches_is_that_of_all(features):
     """Chan, Golub, LeVeque: the batches differ in size and in mean."""
-    whole, parts = BatchNorm().fit(features), BatchNorm().fit_batches([features[:1], features[1:]])
+    whole, parts = (
+        BatchNorm().fit(features),
+        BatchNorm().fit_batches(iter([features[:1], features[1:]])),
+    )
     for a, b in zip(parts, whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 

@@ -1,0 +1,313 @@
+"""Writes docs/results.md from results.json files; nothing is in it that was not run.
+
+    python docs/document.py                            # of docs/results/*.json
+    python docs/document.py --add runs/loss_vs_wt      # copies its results.json there first
+
+For every table of the paper it says whether it was reproduced, in part, or not run here and why;
+then come our tables. What is to be read from them stands in ``docs/results/NAME.md`` beside the
+results, and is copied in as it is.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import tyro
+
+from wtflow_jax.data import LAYOUTS, PREPARED
+from wtflow_jax.lab import experiment, flags, paper, results, views
+from wtflow_jax.lab.flags import Setup
+from wtflow_jax.support.console import NONE, markdown, status
+from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.files import replacing
+
+DOCS = Path(__file__).absolute().parent
+EXPERIMENTS = DOCS.parent / "experiments"
+CLOSE = 1.0
+"""Points of AUROC within which the paper's mean counts as reproduced."""
+
+NO_DATA = "not run: its images are not at hand"
+NO_GPU = "not run: needs a GPU, and none was at hand"
+GEOMETRY = "in [geometry.md](geometry.md)"
+
+
+System = Callable[[str, Setup], str]
+"""Of a variant and a run's setup, the name of the column in the paper's table."""
+
+
+def by_map(variant: str, setup: Setup) -> str:
+    """Return the paper's name of a flow with the run's WT map."""
+    return views.HEADLINE.get(setup.config().flow.wt, "")
+
+
+def by_variant(variant: str, setup: Setup) -> str:
+    """Return the variant, which bears the paper's name."""
+    return variant
+
+
+def by_width(variant: str, setup: Setup) -> str:
+    """Return the variant at the run's width, as Table X has it."""
+    return f"{variant} {dict(setup.config().options)['width']}"
+
+
+class Entry(NamedTuple):
+    """A table of the paper, or a question of our own.
+
+    Attributes:
+        numbers: of the paper's tables; empty where the paper has none.
+        title: what it is about.
+        experiment: the file that runs it; empty where there is none.
+        why: what is said where there is no results file.
+        system: what a run is compared with; None where not by means of AUROC.
+    """
+
+    numbers: str
+    title: str
+    experiment: str
+    why: str = ""
+    system: System | None = None
+
+
+ENTRIES = (
+    Entry("I, S-VIII, S-IX", "MVTec AD", "mvtec", system=by_map),
+    Entry("II, S-X, S-XI", "VisA", "visa", NO_DATA, by_map),
+    Entry("III", "MVTec LOCO AD", "loco", NO_DATA, by_map),
+    Entry("IV, S-XV, S-XVI", "width of the network", "ablation_width", system=by_variant),
+    Entry("V", "MPDD", "mpdd", NO_DATA, by_map),
+    Entry("VI", "MVTec 3D-AD", "mvtec3d", system=by_map),
+    Entry("VII", "solver steps", "solver_steps"),
+    Entry("VIII", "target distributions", "ablation_target", system=by_variant),
+    Entry("IX", "inference time", "", f"{NO_GPU}; on a CPU: [performance.md](performance.md)"),
+    Entry("X", "loss by WT map", "loss_vs_wt", system=by_width),
+    Entry("XI", "placement of the norm", "ablation_placement", system=by_variant),
+    Entry("S-VII", "backbones", "backbones", system=by_variant),
+    Entry("S-XII to S-XIV", "radii on the way", "radial", GEOMETRY),
+    Entry("", "time laws", "time_law"),
+    Entry("", "seeds", "seeds"),
+    Entry("", "start radius", "start_radius"),
+    Entry("", "improvements", "improvements"),
+    Entry("", "pooling", "pooling"),
+    Entry("", "BTAD", "btad", NO_DATA),
+    Entry("", "magnetic tiles", "mtd", NO_DATA),
+    Entry("", "KolektorSDD", "kolektor", NO_DATA),
+    Entry("", "images of your own", "folder", "not run: they are yours"),
+    Entry("", "the exact field", "exact_field", GEOMETRY),
+    Entry("", "WT maps and velocities", "velocities", GEOMETRY),
+    Entry("", "held-out choices", "held_out", GEOMETRY),
+    Entry("", "theorems on real features", "geometry", GEOMETRY),
+)
+
+
+class Run(NamedTuple):
+    """A results.json file.
+
+    Attributes:
+        name: of the file, without suffix.
+        setup: its flags.
+        rows: its results.
+    """
+
+    name: str
+    setup: Setup
+    rows: results.Rows
+
+
+PLACES = ("out", "models", "cache")
+LOCAL = ("root", *PLACES, "weights", "resume", "categories")
+"""Flags that say where files are, or are written by hand."""
+
+
+def read(path: Path) -> tuple[str, Run]:
+    """Return the experiment that wrote a results file, and its contents.
+
+    Raises:
+        WTFlowError: it is not one.
+    """
+    found = results.read(path)
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found["config"].items()
+        if name in flags.known() and name not in PLACES
+    }
+    if given.get("root") is not None:
+        given["root"] = Path(given["root"])
+    return found["experiment"], Run(path.stem, flags.setup(given), found["rows"])
+
+
+def portable(path: Path) -> str:
+    """Return a results file without the paths of the machine that wrote it."""
+    found = results.read(path)
+    config = found["config"]
+    for flag, name in (("root", "data"), ("weights", "weights")):
+        config[flag] = name if config[flag] is not None else None
+    for flag in PLACES:
+        config.pop(flag, None)
+    # They are made of the rows again.
+    found.pop("tables", None)
+    return json.dumps(found, indent=1)
+
+
+def command(chosen: experiment.Experiment, setup: Setup, name: str) -> str:
+    """Return the command line of a run, with the flags that differ from its defaults.
+
+    Args:
+        chosen: the experiment.
+        setup: of the run.
+        name: where its results go in ``runs``.
+    """
+    found = setup.flags()
+    # Others follow from these.
+    first = ("preset", "smoke", "backbone", "wt", "velocity")
+    given = {flag: found[flag] for flag in first} | dict(chosen.given)
+    usual = flags.setup(given | {flag: found[flag] for flag in first}).flags()
+    usual |= {flag: flags.setup(chosen.given).flags()[flag] for flag in first}
+    words = [f"python experiments/{chosen.name}.py"]
+    if setup.data.root is not None:
+        words.append("--root data")
+    order = {flag: i for i, flag in enumerate(flags.known())}
+    for flag in sorted(found, key=lambda flag: order[flag]):
+        value = found[flag]
+        if value == usual.get(flag) or (flag in LOCAL and flag != "categories"):
+            continue
+        word = "--" + flag.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(word if value else word.replace("--", "--no-", 1))
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words.append(" ".join([word, *map(str, values)]))
+    if setup.data.weights is not None:
+        words.append("--weights weights")
+    if name != chosen.name:
+        words.append(f"--out runs/{name}")
+    return " ".join(words)
+
+
+def verdict(entry: Entry, runs: list[Run]) -> str:
+    """Return whether a table was reproduced, in part, or not run."""
+    if not runs:
+        return entry.why or "not run yet"
+    if not entry.numbers:
+        return "run"
+    runs = [run for run in runs if run.setup.data.root is not None]
+    if not runs:
+        return "not run: the built-in category alone"
+    whole = [run for run in runs if _whole(run)]
+    if not whole:
+        found = {name: None for run in runs for name in views.names(run.rows, "category")}
+        presets = {f"preset {run.setup.run.preset}": None for run in runs}
+        return f"partly: {', '.join(found)} alone, {', '.join(presets)}"
+    pairs = [pair for run in whole for pair in _means(entry, run)]
+    if not pairs or None in pairs:
+        return "run in full; see below"
+    off = max(abs(ours - theirs) for ours, theirs in filter(None, pairs))
+    return "reproduced" if off <= CLOSE else f"run in full, up to {off:.1f} points off"
+
+
+def _whole(run: Run) -> bool:
+    """Return whether it is the paper's setting, over all the categories of its data set."""
+    setup, config = run.setup, run.setup.config()
+    if setup.run.preset != "paper" or setup.run.smoke:
+        return False
+    usual = setup._replace(asked={k: setup.flags()[k] for k in ("backbone", "wt", "seed")})
+    published = LAYOUTS.find(setup.data.data.removeprefix(PREPARED)).published
+    complete = set(published) <= set(views.names(run.rows, "category"))
+    return config.flags() == usual.config().flags() and complete
+
+
+def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
+    """Yield our mean and the paper's, for each variant and metric; None where one is missing."""
+    if entry.system is None:
+        return
+    theirs = paper.table(entry.numbers.partition(",")[0])
+    for variant in views.names(run.rows, "variant"):
+        system = entry.system(variant, run.setup)
+        for metric, row in views.ROW_IN_PAPER.items():
+            if row in theirs:
+                figure = theirs[row].get(system)
+                ours = views.mean(views.pick(run.rows, variant=variant), metric)
+                yield None if figure is None or ours is None else (ours, figure.value)
+
+
+def document() -> str:
+    """Return the document.
+
+    Raises:
+        WTFlowError: a file of results is none.
+    """
+    runs: dict[str, list[Run]] = {}
+    for path in sorted((DOCS / "results").glob("*.json")):
+        name, run = read(path)
+        runs.setdefault(name, []).append(run)
+    parts = [(DOCS / "results" / "head.md").read_text().rstrip()]
+    overview = []
+    for entry in ENTRIES:
+        name = f"[{entry.title}](#{_anchor(entry)})" if entry.experiment in runs else entry.title
+        file = f"`{entry.experiment}.py`" if entry.experiment else NONE
+        found = verdict(entry, runs.get(entry.experiment, []))
+        overview.append([entry.numbers or "ours", name, file, found])
+    columns = ("table", "about", "experiment", "here")
+    parts.append("## What was run\n\n" + _left(columns, overview))
+    for entry in ENTRIES:
+        if entry.experiment in runs:
+            chosen = experiment.load(EXPERIMENTS, entry.experiment)
+            parts += _section(entry, chosen, runs[entry.experiment], DOCS / "results")
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _heading(entry: Entry) -> str:
+    title = entry.title[0].upper() + entry.title[1:]
+    return f"{title} (Table {entry.numbers})" if entry.numbers else title
+
+
+def _anchor(entry: Entry) -> str:
+    kept = [c for c in _heading(entry).lower() if c.isalnum() or c in " -"]
+    return "".join(kept).replace(" ", "-")
+
+
+def _left(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _section(
+    entry: Entry, chosen: experiment.Experiment, runs: list[Run], notes: Path
+) -> Iterator[str]:
+    yield f"## {_heading(entry)}"
+    for run in runs:
+        yield f"```bash\n{command(chosen, run.setup, run.name)}\n```"
+        yield from map(markdown, chosen.show(run.setup, run.rows))
+        note = notes / f"{run.name}.md"
+        if note.exists():
+            yield note.read_text()
+
+
+def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
+    """Write docs/results.md.
+
+    Args:
+        add: directories of runs whose results.json is first copied to docs/results.
+        check: write nothing; exit status 1 where the document is not up to date.
+
+    Raises:
+        WTFlowError: a file is no results file, or of a smoke run.
+    """
+    for run in add:
+        name, found = read(run / results.FILE)
+        if found.setup.run.smoke:
+            raise WTFlowError(f"{run}: a smoke run; its figures mean nothing")
+        with replacing(DOCS / "results" / f"{run.name}.json") as part:
+            part.write_text(portable(run / results.FILE))
+        print(f"{run}: {name}, copied to {DOCS / 'results' / run.name}.json")
+    text, target = document(), DOCS / "results.md"
+    if check:
+        same = target.exists() and target.read_text() == text
+        print(f"{target}: {'up to date' if same else 'differs from docs/results; write it anew'}")
+        return int(not same)
+    target.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(status(lambda: tyro.cli(main, description=__doc__)))

@@ -1,0 +1,144 @@
+"""From good images to a model: scores of images left out, the threshold, windows and memory."""
+
+from collections import Counter
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import trees
+from raising import fails
+
+from wtflow_jax.app import fit
+from wtflow_jax.data.images import read_image
+from wtflow_jax.detector import detector, route
+from wtflow_jax.detector.config import configure
+from wtflow_jax.flow import scores
+from wtflow_jax.metrics.threshold import threshold
+
+CONFIG = configure(velocity="exact", wt="layer_norm")
+WHERE = scores.Upsampling(np.eye(2, dtype=np.float32), np.eye(3, dtype=np.float32))
+
+
+def windows(owner, digests):
+    """Random features of the windows of some images; copies have the same."""
+    known = {
+        digest: np.random.default_rng(i).normal(size=(owner.count(digests.index(digest)), 2, 3, 4))
+        for i, digest in enumerate(dict.fromkeys(digests))
+    }
+    maps = np.concatenate([known[digest] for digest in digests]).astype(np.float32)
+    return fit.Windows(maps, np.array(owner), tuple(digests))
+
+
+def scored(good, maps):
+    """Score maps by a model of others."""
+    return route.predict(detector.fit(CONFIG, jnp.asarray(good)), maps, WHERE).scores
+
+
+@pytest.fixture
+def fitted_on(monkeypatch):
+    """Note the features of each model that is fitted."""
+    noted, original = [], detector.fit
+
+    def noting(config, features):
+        noted.append(np.asarray(features))
+        return original(config, features)
+
+    monkeypatch.setattr(detector, "fit", noting)
+    return noted
+
+
+def test_each_image_is_scored_by_a_model_of_the_others(fitted_on):
+    given = windows([*range(7)], [*"abcdefg"])
+    found = fit.cross_fit(given, CONFIG, WHERE)
+    models = [*fitted_on]
+    assert len(models) == fit.FOLDS
+    left_out = Counter()
+    for features in models:
+        held = [i for i in range(7) if not (given.maps[i] == features).all(axis=(1, 2, 3)).any()]
+        left_out.update(held)
+        wanted = scored(features, given.maps[held])
+        np.testing.assert_allclose(found.scores[held], wanted, rtol=1e-6)
+    assert left_out == dict.fromkeys(range(7), 1)
+    assert found.of.tolist() == [*range(7)]
+
+
+def test_copies_are_left_out_together_and_count_once(fitted_on):
+    given = windows([*range(6)], [*"abacab"])
+    found = fit.cross_fit(given, CONFIG, WHERE)
+    # Three different ones: as many parts.
+    assert sorted(len(features) for features in fitted_on) == [3, 4, 5]
+    assert len(found.scores) == len(found.of) == 3
+    assert sorted(given.digests[i] for i in found.of) == [*"abc"]
+    with fails("3 images are 2 and copies of them; give at least 3 different ones"):
+        fit.cross_fit(windows([0, 1, 2], [*"aba"]), CONFIG, WHERE)
+
+
+def test_of_several_windows_the_highest_is_the_images():
+    given = windows([0, 0, 1, 2, 2, 2, 3], [*"abcd"])
+    found = fit.cross_fit(given, CONFIG, WHERE)
+    for image in range(4):
+        own = given.owner == image
+        wanted = scored(given.maps[~own], given.maps[own]).max()
+        assert found.scores[image] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_threshold_is_that_of_the_images_left_out(tmp_path):
+    good = [trees.write(tmp_path / f"{i}.png", trees.noisy(i)) for i in range(4)]
+    model = fit.fit(good, image_size="64", false_alarms=0.3)
+    held_out = np.array(model.training["held_out"])
+    assert model.threshold == threshold(held_out, 0.3)
+    assert model.threshold.rate == pytest.approx(0.2)
+    assert model.training["images"] == len(set(model.training["seen"])) == 4
+    # The threshold is the middle of the colours.
+    assert np.mean(model.colours) == pytest.approx(model.threshold.value)
+    # And of these images themselves, which it has seen, all are below.
+    assert not any(result.defective for result in model.predict(good))
+
+
+def test_the_seed_decides_what_is_left_out_together(tmp_path):
+    images = [trees.noisy(i) for i in range(7)]
+    one, same, other = (fit.fit(images, image_size="32", seed=seed) for seed in (0, 0, 1))
+    assert one.training == same.training
+    assert one.training["held_out"] != other.training["held_out"]
+    assert one.training["fingerprint"] == other.training["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "overlap", "size"),
+    [
+        ("64", None, (96, 32)),
+        ("64x128", None, (64, 128)),
+        ("64", 16, (64, 64)),
+        ("32x64", 16, (32, 64)),
+    ],
+)
+def test_windows_have_the_median_aspect_or_what_is_asked_for(asked, overlap, size, tmp_path):
+    shapes = [(90, 30), (96, 32), (30, 300), (90, 30)]
+    files = [trees.write(tmp_path / f"{i}.png", trees.picture(i, *s)) for i, s in enumerate(shapes)]
+    config = configure(velocity="exact", image_size=asked)
+    framing = fit._framing(config, files, overlap)
+    assert (framing.size, framing.overlap) == (size, overlap)
+    with fails("--overlap 64: give at least 0 and less than"):
+        fit._framing(config, files, 64)
+
+
+def test_features_are_those_of_the_backbone_in_the_order_of_the_images(small_model, tmp_path):
+    from wtflow_jax.backbones import features
+    from wtflow_jax.detector.model import load
+
+    model = load(small_model)
+    paths = sorted((small_model.parent / "good").iterdir())
+    given = fit.take(paths, model.backbone, model.framing, dense=False)
+    images = np.stack([read_image(path, (64, 64)) for path in paths])
+    named = zip(paths, images, strict=True)
+    wanted = np.concatenate(list(features.batched(model.backbone, named, False)))
+    np.testing.assert_array_equal(given.maps, wanted)
+    assert given.owner.tolist() == [0, 1, 2, 3]
+    assert sorted(given.digests) == model.training["seen"]
+
+
+def test_more_features_than_memory_are_refused_at_the_first_batch(tmp_path, monkeypatch):
+    images = [trees.noisy(i) for i in range(3)]
+    monkeypatch.setattr(fit, "memory", lambda: 2**10)
+    with fails(r"3 images have about 0\.0 GiB of features", "give fewer images"):
+        fit.fit(images, image_size="32")

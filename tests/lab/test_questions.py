@@ -1,0 +1,112 @@
+"""The experiments beside the tables: the exact field, radii, geometry, held-out choices."""
+
+import numpy as np
+import pooling
+import pytest
+from running import one_line, places, rows, run
+
+from wtflow_jax.lab.store import FILE
+
+QUICK = "--smoke", "--image-size", 64
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def test_the_exact_field_trains_nothing(tmp_path, cache):
+    out = tmp_path / "exact"
+    assert run("exact_field", *QUICK, *places(out), "--cache", cache) == 0
+    (texture,) = rows(out)
+    assert "-whiten-exact-" in texture["model"]
+    assert texture["loss"] is None
+    assert texture["image_auroc_std"] == texture["pixel_auroc_std"] == 0
+    assert texture["image_auroc"] == texture["history"][-1]["image_auroc"]
+    assert [p.name for p in (tmp_path / "models" / texture["model"]).iterdir()] == [FILE]
+    assert (out / "texture" / "maps.png").exists()
+
+
+def test_another_experiments_results_are_not_gone_on_with(tmp_path, cache, capsys):
+    out = tmp_path / "held"
+    flags = *QUICK, *places(out), "--cache", cache
+    assert run("held_out", *flags) == 0
+    capsys.readouterr()
+    assert run("exact_field", *flags, "--resume") == 1
+    message = one_line(capsys.readouterr().err)
+    assert "was written by held_out.py, not exact_field.py; give another --out" in message
+
+
+def test_a_patch_velocity_trains(tmp_path, cache):
+    out = tmp_path / "patch"
+    flags = "--velocity", "patch", "--wt", "whiten", *QUICK, *places(out), "--cache", cache
+    assert run("mvtec", *flags) == 0
+    (texture,) = rows(out)
+    assert texture["history"][-1]["loss"] < texture["history"][0]["loss"]
+    assert 0 <= texture["pixel_auroc"] <= 100
+
+
+def test_radii_of_every_map(tmp_path, cache):
+    out = tmp_path / "radial"
+    assert run("radial", *QUICK, *places(out), "--cache", cache) == 0
+    (texture,) = rows(out)
+    for wt in ("none", "batch_norm", "layer_norm"):
+        assert len(texture[wt]["good"]) == 11
+        assert 0 <= texture[wt]["observation_2_share"] <= 1
+    # Lemma 5.
+    assert texture["layer_norm"]["good"][0] == pytest.approx(texture["sqrt_d"], rel=0.01)
+    assert {path.name for path in (out / "texture").iterdir()} == {
+        "radial.png",
+        "activations.png",
+        "histograms.png",
+    }
+
+
+def test_geometry_of_a_field(tmp_path, cache):
+    out = tmp_path / "geometry"
+    assert run("geometry", *QUICK, *places(out), "--cache", cache) == 0
+    (texture,) = rows(out)
+    assert -1 <= texture["start"]["cosine of v and −x0"] <= 1
+    times = texture["times"]
+    assert all(a <= 1.01 * b for a, b in zip(times["exact, space"], times["bound"], strict=True))
+
+
+def test_what_training_images_decide(tmp_path, cache, capsys):
+    out = tmp_path / "held_out"
+    flags = *QUICK, *places(out), "--cache", cache
+    assert run("held_out", *flags) == 0
+    (texture,) = rows(out)
+    assert all(np.isfinite(value) for value in texture["alpha"].values())
+    ratios = [part["square"] / part["unscaled"] for part in texture["moments"].values()]
+    # One scale for all.
+    assert ratios == pytest.approx([ratios[0]] * 3)
+    capsys.readouterr()
+    assert run("held_out", "--wt", "none", *places(tmp_path / "x"), "--cache", cache) == 1
+    message = one_line(capsys.readouterr().err)
+    assert "--wt none: held_out.py questions whiten" in message
+
+
+def test_what_training_images_say_of_pooling(tmp_path, cache):
+    out = tmp_path / "pooling"
+    flags = "--velocity", "exact", "--wt", "whiten", *QUICK, *places(out), "--cache", cache
+    assert run("pooling", *flags) == 0
+    (texture,) = rows(out)
+    assert list(texture["pooling"]) == ["0.1", "0.03", "0.01", "0.003", "0.001", "0.0"]
+    assert all(0 <= value <= 100 for value in texture["pooling"].values())
+    assert len(set(texture["pooling"].values())) > 2
+
+
+def test_pasting_moves_a_block_of_another_map():
+    maps = np.arange(4 * 12 * 15).reshape(4, 12, 15, 1) + np.zeros((1, 1, 1, 2))
+    pasted = pooling.paste(maps, np.random.default_rng(0))
+    assert pasted.shape == maps.shape
+    for i, (before, after) in enumerate(zip(maps, pasted, strict=True)):
+        changed = (before != after).all(-1)
+        y, x = np.nonzero(changed)
+        block = after[y.min() : y.max() + 1, x.min() : x.max() + 1, 0]
+        assert block.size == changed.sum() <= 1.5 * 0.05 * 180
+        # Neighbours stay neighbours, and all are of one other map.
+        assert (np.diff(block, axis=1) == 1).all()
+        owners = set((block // 180).ravel())
+        assert len(owners) == 1
+        assert owners != {i}

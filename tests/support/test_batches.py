@@ -1,0 +1,24 @@
+"""Arrays of any length through a function of one shape."""
+
+import jax
+import numpy as np
+import pytest
+
+from wtflow_jax.support.batches import in_batches
+
+
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_results_are_those_of_all_at_once_by_one_trace(n):
+    traces = []
+
+    @jax.jit
+    def function(batch):
+        traces.append(batch.shape)
+        return 2 * batch, batch.sum(1)
+
+    x = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
+    twice, sums = in_batches(function, 4, x)
+    np.testing.assert_array_equal(twice, 2 * x)
+    np.testing.assert_allclose(sums, x.sum(1), rtol=1e-6)
+    assert traces == [(4, 3)]
+    assert all(isinstance(part, np.ndarray) for part in (twice, sums))

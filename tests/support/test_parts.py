@@ -1,0 +1,106 @@
+"""Tables of parts: their options, files that add to them, and names that do not exist."""
+
+import os
+from dataclasses import dataclass
+
+import pytest
+from raising import fails
+
+from wtflow_jax.support import parts
+from wtflow_jax.support.parts import Parts
+
+DROPPED = '''
+"""A WT map that is kept in a file of its own."""
+
+from dataclasses import dataclass
+from wtflow_jax.flow.maps import MAPS, WTMap
+
+
+@MAPS.add("{name}")
+@dataclass(frozen=True)
+class Shift(WTMap):
+    """x0 = f + by."""
+
+    by: float = 2.0
+    """How far."""
+
+    def apply(self, stats, features):
+        return features + self.by
+'''
+
+
+@pytest.fixture
+def table():
+    found = Parts("wt_map")
+    found.add("function")(abs)
+
+    @found.add("options")
+    @dataclass(frozen=True)
+    class Options:
+        a: int = 1
+        b: str = "x"
+
+    found.add("made")(Options(3))
+    return found
+
+
+def test_a_part_takes_its_options_and_leaves_those_of_others(table):
+    made = table.make("options", {"a": 5, "c": 9})
+    assert (made.a, made.b) == (5, "x")
+    assert table.make("function", {"a": 5}) is abs
+    assert table.make("made", {"b": "y"}).a == 3
+    assert table.options("options") == ("a", "b")
+    assert table.options("function") == ()
+
+
+def test_a_table_is_a_mapping_in_the_order_of_its_entries(table):
+    assert list(table) == ["function", "options", "made"]
+    assert len(table) == 3
+    assert table["function"] is abs
+    assert "other" not in table
+    table.add("function")(len)
+    assert (next(iter(table)), table["function"]) == ("function", len)
+    # Each is itself, and a static argument of jitted functions may hold it.
+    assert table != Parts("wt_map")
+    assert hash(table) == hash(table)
+
+
+def test_a_name_that_does_not_exist(table):
+    with fails("--wt-map other: no such choice; take one of function, options, made"):
+        table.make("other")
+    with pytest.raises(KeyError):
+        table["other"]
+
+
+@pytest.fixture
+def maps(monkeypatch):
+    """The table of WT maps; what a test adds is taken away again."""
+    from wtflow_jax.flow.maps import MAPS
+
+    monkeypatch.setattr(MAPS, "_entries", MAPS._entries.copy() if len(MAPS) else {})
+    monkeypatch.setattr(parts, "_looked", parts._looked.copy())
+    return MAPS
+
+
+@pytest.mark.parametrize("in_directory", [False, True])
+def test_a_file_that_the_variable_names_adds_a_part(tmp_path, maps, monkeypatch, in_directory):
+    from wtflow_jax.detector.config import configure
+
+    for name in ("shift", "other"):
+        (tmp_path / f"{name}.py").write_text(DROPPED.format(name=name))
+    files = [tmp_path] if in_directory else [tmp_path / "shift.py", tmp_path / "other.py"]
+    monkeypatch.setenv(parts.VARIABLE, os.pathsep.join(map(str, files)))
+    assert {"layer_norm", "shift", "other"} <= set(maps)
+    assert maps.options("shift") == ("by",)
+    config = configure(wt="shift", by=3.0)
+    assert config.wt.apply((), 1.0) == 4.0
+    assert config.flags()["by"] == 3.0
+    assert configure(wt="shift").wt.by == 2.0
+    # Looked at once: a second look is the same class.
+    assert maps["shift"] is type(config.wt)
+
+
+def test_a_file_that_is_not_there(tmp_path, maps, monkeypatch):
+    monkeypatch.setenv(parts.VARIABLE, str(tmp_path / "gone.py"))
+    with fails("gone.py: no Python file; mend the variable WTFLOW_PARTS"):
+        list(maps)
