@@ -25,7 +25,6 @@ class Advance(Protocol):
 
     def __call__(self, done: int = 1, note: str | None = None) -> object:
         """Move a bar."""
-        ...
 
 
 Track: TypeAlias = Callable[[str, int | None], Advance]
@@ -74,10 +73,7 @@ def bars() -> Iterator[Track]:
 def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int:
     """Do a command's work and return its exit status, 1 where it ends in an error of one line.
 
-    Args:
-        work: returns the status.
-        again: how what was stopped goes on.
-        advice: what to do about files that cannot be written.
+    ``again`` says how what was stopped goes on, ``advice`` what to do about files.
     """
 
     def told(what: str, more: str, exit_status: int = 1) -> int:
