@@ -45,10 +45,9 @@ def fit(
 ) -> Model:
     """Fit a model on good images and set its threshold by scores of images left out.
 
-    The threshold is that of ``metrics.threshold`` on the scores of ``cross_fit``. These are scores
-    of models that saw fewer images than the one that is returned, so what is told of the rate is no
-    guarantee: of few images it was off both ways (docs/faq.md). The middle of the colour scale is
-    the threshold.
+    The threshold is that of ``metrics.threshold`` on the scores of ``cross_fit``. These models saw
+    fewer images than the one that is returned, so the rate is no guarantee (docs/faq.md). The
+    middle of the colour scale is the threshold.
 
     Args:
         source: of good images: a directory, a list of paths, arrays (H, W, 3) uint8, PIL images.
@@ -75,8 +74,10 @@ def fit(
         )
     framing = _framing(config, files, overlap)
     asked = config.features
-    files_of = {"weights": weights, "cache": cache, "options": dict(config.backbone_options)}
-    backbone = backbones.load(asked.backbone, layer=asked.layer, **files_of)
+    options = dict(config.backbone_options)
+    backbone = backbones.load(
+        asked.backbone, layer=asked.layer, weights=weights, cache=cache, options=options
+    )
     windows = take(files, backbone, framing, asked.dense, track)
     where = route.upsampling(backbone, config, framing.size)
     held_out = cross_fit(windows, config, where, track)

@@ -76,9 +76,10 @@ def from_state(name: str, state: State, path: Path) -> Params:
         for index in range(net.blocks[stage - 1]):
             prefix, block = f"layer{stage}.{index}", {}
             for conv, shape in _shapes(before, inner, after, index == 0).items():
-                shortcut = conv == "downsample"
-                names = ("downsample.0", "downsample.1") if shortcut else (conv, f"bn{conv[-1]}")
-                block[conv] = reader.conv(*(f"{prefix}.{name}" for name in names), shape)
+                own, norm = conv, f"bn{conv[-1]}"
+                if conv == "downsample":
+                    own, norm = "downsample.0", "downsample.1"
+                block[conv] = reader.conv(f"{prefix}.{own}", f"{prefix}.{norm}", shape)
             blocks.append(block)
             before = after
         stages.append(blocks)

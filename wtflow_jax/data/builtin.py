@@ -32,7 +32,7 @@ TRAIN, TEST_GOOD, TEST_EACH = 60, 20, 10
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Float = NDArray[np.float64]
+Float = NDArray[np.floating]
 
 
 class Damaged(NamedTuple):

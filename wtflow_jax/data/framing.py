@@ -96,7 +96,7 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
         factor = min(height / image.height, width / image.width)
         h, w = (max(1, round(factor * side)) for side in (image.height, image.width))
         size, rows, columns = (min(height, h), min(width, w)), [0], [0]
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     else:
         size = image.height, image.width
         rows = starts(size[0], height, framing.overlap)

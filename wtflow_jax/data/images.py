@@ -51,7 +51,8 @@ def read_image(path: File, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
         WTFlowError: the file cannot be decoded, has several frames, or holds values that have no
             8-bit reading.
     """
-    return np.array(open_image(path).resize(size[::-1], Image.Resampling.BILINEAR))
+    height, width = size
+    return np.array(open_image(path).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def open_image(path: File) -> Image.Image:

@@ -74,7 +74,7 @@ def read_labels(path: File) -> NDArray[Any]:
 def resize_mask(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     """Return a mask at another size, height and width, by nearest neighbour."""
     image = Image.fromarray(mask.astype(np.uint8))
-    return np.asarray(image.resize(size[::-1], Image.Resampling.NEAREST)) > 0
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.NEAREST)) > 0
 
 
 class Marked(NamedTuple):

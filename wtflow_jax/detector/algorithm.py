@@ -81,14 +81,13 @@ def train(
         Diverged: a loss is not finite, or was too high for too long.
     """
     key, layout = jax.random.split(jax.random.key(seed))[1], objective.layout
-    streamed = isinstance(features, Stored)
-    whole = None if streamed else to_x0(start, stats, features)  # line 2
+    whole = features if isinstance(features, Stored) else to_x0(start, stats, features)  # line 2
     for epoch in range(len(past.losses), epochs):
         order = schedule.epoch_order(seed, epoch, features.shape[0], batch_size)
         epoch_key = jax.random.fold_in(key, epoch)
-        if streamed:
+        if isinstance(whole, Stored):
             size, left = order.shape[1], order[past.steps :]
-            read = features.batches(left[:, layout.rows(size)])
+            read = whole.batches(left[:, layout.rows(size)])
             x0 = (to_x0(start, stats, layout.assemble(rows, size)) for rows in read)
             taken = steps_of_batches(objective, state, x0, left, epoch_key)
         else:

@@ -25,11 +25,9 @@ from wtflow_jax.velocities import VELOCITIES, Velocity
 Preset = Literal["small", "paper", "fine"]
 
 
+# In quotes below, so that parts that are kept elsewhere are looked for when flags are read.
 def choice(parts: Parts[Any]) -> Any:
-    """Return how a command line shows a flag that chooses a part.
-
-    In quotes, so that parts that are kept elsewhere are looked for when flags are read.
-    """
+    """Return how a command line shows a flag that chooses a part."""
     return tyro.conf.arg(metavar="{" + ",".join(parts) + "}")
 
 
@@ -214,13 +212,11 @@ class Config:
         """Raise WTFlowError where a value is out of its range, or two contradict one another."""
         for part in (*(getattr(self, group) for group in GROUPS), *(p for _, p in _parts(self))):
             check_ranges(part)
-        start = self.inference.start
+        start, later = self.inference.start, "give a later start or --no-residual"
         if 0 < start < 1e-4:
             raise WTFlowError(f"--start {start:g}: give 0, or at least 0.0001")
         if self.inference.residual and start == 0:
-            raise WTFlowError(
-                "--residual: is zero at --start 0; give a later start or --no-residual"
-            )
+            raise WTFlowError(f"--residual: is zero at --start 0; {later}")
         if self.flow.target != Flow.target and not self.velocity.any_target:
             raise WTFlowError(
                 f"--target {self.flow.target}: its exact field has no closed form; "

@@ -130,7 +130,7 @@ def training(
     Args:
         detector: of ``init``.
         state: of ``init`` or a checkpoint; donated.
-        features: of the training images, f (n, h, w, c).
+        features: as in ``init``.
         layout: the devices.
         past: what the state has behind it.
 

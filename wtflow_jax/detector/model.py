@@ -34,15 +34,15 @@ FILE = "model.safetensors"
 
 
 class Result(NamedTuple):
-    """What is found of an image.
+    """What is found of an image: an error, or all that follows it.
 
     Attributes:
         path: as it was given; of an image in memory its number.
-        error: why it could not be scored; None where it could.
-        score: of the image, higher is more anomalous; None with an error.
-        defective: whether that is above the model's threshold; None with an error.
-        map: of the anomaly, float32 (h, w); None with an error.
-        pixels: the image at the map's size, uint8 RGB (h, w, 3); None with an error.
+        error: why it could not be scored.
+        score: of the image, higher is more anomalous.
+        defective: whether that is above the model's threshold.
+        map: of the anomaly, float32 (h, w).
+        pixels: the image at the map's size, uint8 RGB (h, w, 3).
     """
 
     path: File

@@ -58,15 +58,12 @@ class Prediction(NamedTuple):
 def finished(
     cells: tuple[Array, Array], where: scores.Upsampling, top_fraction: float
 ) -> tuple[Array, Array]:
-    """Upsample the scores of cells to the image and take image scores (Sec. V-A); pure.
+    """Return image scores (n,) and maps (n, H, W) of cells (Sec. V-A); pure.
 
     Args:
         cells: for detection and for localization, (n, h, w) each.
         where: the cells sit in the image.
         top_fraction: the share of pixels whose mean is the image score.
-
-    Returns:
-        Image scores (n,) and maps (n, H, W).
     """
     # Upsampled twice in words; where both are the same, XLA finds that it is once.
     detection, localization = (scores.upsample(part, where) for part in cells)
@@ -147,12 +144,12 @@ def program(
     *,
     compiled: bool = False,
 ) -> Program:
-    """Return the route from decoded images to scores as one function.
+    """Return the route from decoded images of a size (H, W) to scores as one function.
 
     Args:
         backbone: a loaded one.
         detector: fitted on its features.
-        size: (H, W) of the images.
+        size: of the images.
         push_forward: solves the flow.
         velocity_fn: the detector's in other words.
         compiled: of the three compiled functions; else pure, for programs without this package.
@@ -180,19 +177,10 @@ Scorer: TypeAlias = Callable[[np.ndarray], Prediction]
 def scorer(
     backbone: Backbone, detector: Detector, size: tuple[int, int], batch: int = BATCH
 ) -> Scorer:
-    """Return the route for images of a size (H, W), its arrays on the device.
+    """Return the route for images of a size (H, W), ``batch`` a call, its arrays on the device.
 
-    It compiles when it is first called; with ``compilation.keep`` the next process loads what this
-    one compiled.
-
-    Args:
-        backbone: a loaded one.
-        detector: fitted on its features.
-        size: (H, W) of the images.
-        batch: images a call.
-
-    Returns:
-        A function that raises WTFlowError where images are of another shape or type.
+    It compiles when it is first called, or loads what was compiled (``compilation.keep``), and
+    raises WTFlowError where images are of another shape or type.
     """
     run, arrays = program(backbone, detector, size, compiled=True)
     call = partial(run, jax.device_put(arrays))

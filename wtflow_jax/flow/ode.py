@@ -92,7 +92,8 @@ def _solve(
     solver: Solver,
     t_start: float | Array,
     **options: Any,
-) -> diffrax.Solution:
+) -> Any:
+    """Return Diffrax's solution from (1 − T)·y0 on."""
     return diffrax.diffeqsolve(
         # Diffrax asks for it at several places; its own jit traces it once for all of them.
         diffrax.ODETerm(jax.jit(lambda t, y, params: field(params, jnp.asarray(t), y))),

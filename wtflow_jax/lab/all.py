@@ -42,22 +42,21 @@ def main(experiments: Path, arguments: Sequence[str]) -> int:
 
 
 def read(
-    arguments: Sequence[str], flags: type[Flags], command: str, description: str | None
+    arguments: Sequence[str], flags: type[Flags], description: str | None, refusal: str
 ) -> tuple[Flags, list[str]]:
-    """Return a command's own flags, and the words after ``--``."""
+    """Return a command's own flags, and the words after ``--``; another flag is refused."""
     at = list(arguments).index("--") if "--" in arguments else len(arguments)
     found, unknown = tyro.cli(
         flags, args=arguments[:at], description=description, return_unknown_args=True
     )
     if unknown:
-        raise WTFlowError(
-            f"{unknown[0]}: is no flag of {command}; the experiment's come after a --"
-        )
+        raise WTFlowError(f"{unknown[0]}: {refusal}")
     return found, list(arguments[at + 1 :])
 
 
 def _main(experiments: Path, arguments: Sequence[str]) -> int:
-    settings, words = read(arguments, Settings, "all.py", __doc__)
+    refusal = "is no flag of all.py; give those of the experiments after --"
+    settings, words = read(arguments, Settings, __doc__, refusal)
     names = settings.names or experiment.names(experiments)
     chosen = [experiment.load(experiments, name) for name in names]
     failed = []

@@ -74,7 +74,8 @@ def main(experiments: Path, arguments: Sequence[str]) -> int:
     """Sweep an experiment of a directory as the arguments say, and return the exit status."""
 
     def work() -> int:
-        settings, words = read(arguments, Settings, "a sweep", __doc__)
+        refusal = "is no flag of a sweep; the experiment's come after a --"
+        settings, words = read(arguments, Settings, __doc__, refusal)
         return sweep(replace(settings, experiments=experiments), words)
 
     # Jobs take the accelerators, and end with the sweep however it is stopped.

@@ -11,12 +11,8 @@ def in_batches(
 ) -> tuple[np.ndarray, ...]:
     """Return a function's results for all samples, (n, ...) each, on the host.
 
-    One shape, one trace: the last batch is filled up with copies of its first sample.
-
-    Args:
-        function: of ``size`` samples, (size, ...), to arrays with as many each.
-        size: of a batch.
-        array: (n, ...), n at least 1.
+    It takes ``size`` at a time of an array (n, ...), n at least 1. One shape, one trace: the last
+    batch is filled up with copies of its first sample.
     """
     found = []
     for first in range(0, len(array), size):

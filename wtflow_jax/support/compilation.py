@@ -33,9 +33,6 @@ ZSTANDARD = b"\x28\xb5\x2f\xfd"
 def keep(directory: Path) -> None:
     """Keep what this process compiles for the next one, unless JAX was told of another place.
 
-    Args:
-        directory: JAX's persistent compilation cache; made where it does not exist.
-
     Raises:
         WTFlowError: others may write there, and its files hold machine code.
     """

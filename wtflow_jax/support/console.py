@@ -25,7 +25,6 @@ class Advance(Protocol):
 
     def __call__(self, done: int = 1, note: str | None = None) -> object:
         """Move a bar."""
-        ...
 
 
 Track: TypeAlias = Callable[[str, int | None], Advance]
@@ -58,7 +57,9 @@ def bars() -> Iterator[Track]:
         task = progress.add_task(shown(what), total=total, note="")
 
         def advance(done: int = 1, note: str | None = None) -> None:
-            progress.update(task, advance=done, **({} if note is None else {"note": note}))
+            progress.advance(task, done)
+            if note is not None:
+                progress.update(task, note=note)
 
         return advance
 
@@ -72,10 +73,7 @@ def bars() -> Iterator[Track]:
 def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int:
     """Do a command's work and return its exit status, 1 where it ends in an error of one line.
 
-    Args:
-        work: returns the status.
-        again: how what was stopped goes on.
-        advice: what to do about files that cannot be written.
+    ``again`` says how what was stopped goes on, ``advice`` what to do about files.
     """
 
     def told(what: str, more: str, exit_status: int = 1) -> int:
@@ -127,11 +125,13 @@ def markdown(table: Table) -> str:
 
 def show(table: Table, console: Console) -> None:
     """Print a table; on a terminal that is too narrow, without the last columns."""
-    for left_out in range(len(table.columns)):
-        view, width = _view(table, len(table.columns) - left_out)
-        # Where nobody looks at it, as wide as it is.
-        if width <= console.width or not console.is_terminal:
-            break
+    count = len(table.columns)
+    view, width = _view(table, count)
+    # Where nobody looks at it, as wide as it is.
+    while console.is_terminal and width > console.width and count > 1:
+        count -= 1
+        view, width = _view(table, count)
+    left_out = len(table.columns) - count
     Console(file=console.file, width=max(width, console.width)).print(view)
     for note in [*table.notes, *[f"{left_out} more columns are in table.md."] * bool(left_out)]:
         console.print(shown(note), style="dim", markup=False)

@@ -61,7 +61,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
 
     # Each is itself, and a static argument of jitted functions may hold it.
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def options(self, name: str) -> tuple[str, ...]:
         """Return the names of an entry's options."""

@@ -70,7 +70,7 @@ def write(
         directory: where they go.
         shape: (h, w, c) of a map.
         shards: the maps of each; of a shard that is there they are not asked for.
-        advance: called with the number of maps done since the last call.
+        advance: counts maps.
 
     Raises:
         WTFlowError: a shard that is there is damaged.

@@ -22,13 +22,7 @@ History = list[dict[str, Any]]
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds.
-
-    Attributes:
-        state: of the run.
-        history: an entry an epoch that is over, with its ``loss``.
-        past: what the state has behind it.
-    """
+    """A checkpoint: a state, an entry an epoch with its ``loss``, and what the state has behind."""
 
     state: TrainState
     history: History
@@ -56,7 +50,7 @@ class Checkpoints:
     """A directory of checkpoints; a context manager that waits for what is being written."""
 
     def __init__(self, directory: Path) -> None:
-        """Open ``directory``, which is made where it does not exist."""
+        """Open a directory, which is made where it does not exist."""
         # Orbax and its event loop print the traceback of what is raised too.
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -81,10 +81,7 @@ BEGINNING = Past()
 def decay_steps(epochs: int, steps: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
     """Return the steps from which on the learning rate is divided by ten, ascending.
 
-    Args:
-        epochs: length of the run.
-        steps: of an epoch.
-        fractions: of the run; (0.25, 0.5, 0.75) is the paper's "every 25 of 100 epochs".
+    The fractions (0.25, 0.5, 0.75) of a run are the paper's "every 25 of 100 epochs".
     """
     # A hair less: 0.07 times 100 is 7, in float64 a bit more.
     return tuple(sorted(steps * math.ceil(part * epochs - 1e-9) for part in fractions))

@@ -128,11 +128,7 @@ def as_the_first(value: bool) -> bool:
 
 
 def agree(flags: Mapping[str, object]) -> None:
-    """Raise WTFlowError in all processes of a run where one was given something else.
-
-    Args:
-        flags: by name; the same names in all processes.
-    """
+    """Raise WTFlowError in all processes of a run where one was given other flags, by name."""
     digests = [zlib.crc32(repr(value).encode()) for value in flags.values()]
     found = multihost_utils.process_allgather(np.array(digests, np.uint32))
     names = [
@@ -145,11 +141,9 @@ def agree(flags: Mapping[str, object]) -> None:
 
 
 def layout(data: int, model: int) -> Layout:
-    """Return a mesh of all devices, or raise WTFlowError where there are more or fewer.
+    """Return a mesh of all devices; WTFlowError where there are more or fewer.
 
-    Args:
-        data: devices along which the state is copied.
-        model: devices over which it is split.
+    The state is copied along ``data`` devices and split over ``model``.
     """
     if data * model == 1 == jax.process_count():
         return LOCAL
@@ -162,20 +156,17 @@ def layout(data: int, model: int) -> Layout:
 
 
 def connect(coordinator: str, processes: int, process: int) -> None:
-    """Join the processes of a run; before JAX touches a device.
+    """Join the processes of a run, before JAX touches a device; WTFlowError if they do not meet.
 
     Args:
         coordinator: host:port of process 0, the same in all; "auto" asks SLURM, Open MPI or
             Kubernetes for all three.
         processes: how many there are.
         process: which one this is, from 0.
-
-    Raises:
-        WTFlowError: they do not meet.
     """
     # It would keep a run from ending by SIGTERM.
     jax.config.update("jax_enable_preemption_service", False)
-    given = () if coordinator == "auto" else (coordinator, processes, process)
+    given: tuple[Any, ...] = () if coordinator == "auto" else (coordinator, processes, process)
     try:
         jax.distributed.initialize(*given, shutdown_timeout_seconds=LEAVE_SECONDS)
     except (ValueError, RuntimeError) as error:

@@ -132,13 +132,7 @@ def steps(
     On accelerators several run as one compiled loop. On CPU the loop is Python's: XLA runs the
     gradients of convolutions inside a loop about twenty times slower.
 
-    Args:
-        objective: what is trained.
-        state: before them.
-        x0: all training samples (n, *event) on the device, after the WT map.
-        order: of the epoch.
-        key: of the epoch.
-        first: step to begin with.
+    x0 are all training samples (n, *event), after the WT map; order and key are the epoch's.
     """
     if jax.default_backend() == "cpu":
         batches = (_take(x0, index) for index in order[first:])

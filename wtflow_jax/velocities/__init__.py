@@ -3,19 +3,14 @@
 Each is a ``velocity_fn(params, t, x) -> v`` of one map (h, w, c), and its first parameters.
 """
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, TypeAlias
 
 from wtflow_jax.flow.maps import WTMap
 from wtflow_jax.flow.types import Params, PRNGKey, VelocityFn
 from wtflow_jax.support.parts import Parts
 
-
-@runtime_checkable
-class Shaped(Protocol):
-    """Training maps x0, or something else of their shape (n, h, w, c)."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+Shaped: TypeAlias = Any
+"""Training maps x0, or something else that has their ``shape`` (n, h, w, c)."""
 
 
 class Velocity:

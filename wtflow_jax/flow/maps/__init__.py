@@ -26,11 +26,13 @@ class WTMap:
             time already is far from the data.
         position: whether the paper's headline row has the position embedding (Table IV).
         streams: whether ``fit_batches`` takes features that are never in memory together.
+        kind: what ``fit`` returns, of arrays by name.
     """
 
     isotropic: ClassVar[bool] = False
     position: ClassVar[bool] = True
     streams: ClassVar[bool] = False
+    kind: ClassVar[Any] = dict
 
     def fit(self, features: Samples) -> Stats:
         """Return the statistics of training features (n, *event)."""
@@ -46,7 +48,7 @@ class WTMap:
 
     def restore(self, arrays: Mapping[str, Any]) -> Stats:
         """Return statistics of arrays by name, as ``fit`` returned them before they were saved."""
-        return arrays or ()
+        return self.kind(**arrays) if arrays else ()
 
 
 MAPS: Parts[WTMap] = Parts("wt", "wtflow_jax.flow.maps")

@@ -6,7 +6,7 @@ positions have in common. What is left of Σ_p in these coordinates has few larg
 kept to its ``rank`` first ones, so the memory is about c² + h·w·c·rank numbers instead of h·w·c².
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -219,6 +219,7 @@ class Whiten(WTMap):
     """Principal directions kept a position."""
 
     isotropic = True
+    kind = Whitening
     RANGES: ClassVar = {"alpha": (1e-6, 1), "rank": (1, None)}
 
     def fit(self, features: Samples) -> Whitening:
@@ -228,7 +229,3 @@ class Whiten(WTMap):
     def apply(self, stats: Stats, features: Samples) -> Samples:
         """Return ``apply``."""
         return apply(stats, features)
-
-    def restore(self, arrays: Mapping[str, Any]) -> Whitening:
-        """Return ``Whitening``."""
-        return Whitening(**arrays)
