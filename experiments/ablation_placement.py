@@ -12,27 +12,22 @@ models a category: four times the cost of mvtec.py.
 
 import sys
 
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
-from wtflow_jax.support.console import Table
+from wtflow_jax.lab import comparison, main
 
-
-def variants(setup: Setup) -> dict[str, Changes]:
-    """Return the four placements, by the paper's names."""
-    return {
-        "without": {"wt": "none", "input_norm": False},
-        "std": {"wt": "none", "input_norm": True},
-        "WT": {"wt": "layer_norm", "input_norm": False},
-        "WT and std": {"wt": "layer_norm", "input_norm": True},
-    }
-
-
-def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return image and pixel AUROC, and the loss, a placement."""
-    theirs, extra = paper.auroc("XI"), ("loss",)
-    return [views.by_variant(rows, "AUROC in % by placement", "placement", theirs, extra)]
-
-
-EXPERIMENT = Experiment("ablation_placement", __doc__ or "", show, variants)
+VARIANTS = {
+    "without": {"wt": "none", "input_norm": False},
+    "std": {"wt": "none", "input_norm": True},
+    "WT": {"wt": "layer_norm", "input_norm": False},
+    "WT and std": {"wt": "layer_norm", "input_norm": True},
+}
+EXPERIMENT = comparison(
+    "ablation_placement",
+    __doc__,
+    lambda setup: VARIANTS,
+    ("AUROC in % by placement", "placement"),
+    table="XI",
+    extra=("loss",),
+)
 
 
 if __name__ == "__main__":

@@ -14,23 +14,17 @@ import sys
 from itertools import product
 
 from wtflow_jax.flow.targets import TARGETS
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
-from wtflow_jax.support.console import Table
+from wtflow_jax.lab import Setup, Variants, comparison, main
 
 
-def variants(setup: Setup) -> dict[str, Changes]:
+def variants(setup: Setup) -> Variants:
     """Return every target with none and with layer_norm."""
     pairs = product(reversed(list(TARGETS)), ("none", "layer_norm"))
     return {f"{target} {wt}": {"target": target, "wt": wt} for target, wt in pairs}
 
 
-def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return image and pixel AUROC a target."""
-    theirs = paper.auroc("VIII")
-    return [views.by_variant(rows, "AUROC in % by target and WT map", "target, WT map", theirs)]
-
-
-EXPERIMENT = Experiment("ablation_target", __doc__ or "", show, variants)
+TITLES = "AUROC in % by target and WT map", "target, WT map"
+EXPERIMENT = comparison("ablation_target", __doc__, variants, TITLES, table="VIII")
 
 
 if __name__ == "__main__":

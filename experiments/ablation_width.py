@@ -15,42 +15,37 @@ category, that of width 128 some twelve times mvtec.py's.
 import sys
 from itertools import product
 
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
+from wtflow_jax.lab import Experiment, Rows, Setup, Variants, main, paper, views
 from wtflow_jax.support.console import Table
 
 
-def variants(setup: Setup) -> dict[str, Changes]:
+def variants(setup: Setup) -> Variants:
     """Return every map with every width, by the paper's names."""
+    widths = ("8", "16") if setup.run.smoke else ("32", "64", "128")
+    labels = [" ".join(pair) for pair in product(views.HEADLINE, widths)]
     if setup.run.preset == "paper":
         labels = list(paper.table("IV")["image"])
-    else:
-        widths = (8, 16) if setup.run.smoke else (32, 64, 128)
-        pairs = product(("none", "batch_norm", "layer_norm"), widths)
-        labels = [f"{wt} {width}" for wt, width in pairs]
-    return {label: _read(*label.split()) for label in labels}
-
-
-def _read(wt: str, width: str, *position: str) -> Changes:
-    return {"wt": wt, "width": int(width), "position": bool(position)}
+    words = {label: label.split() for label in labels}
+    return {
+        label: {"wt": wt, "width": int(width), "position": bool(position)}
+        for label, (wt, width, *position) in words.items()
+    }
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return image and pixel AUROC, and the loss, a width and map; each category's beside it."""
-    found = [
-        views.by_variant(
-            rows, "AUROC in % by WT map and width", "WT map, width", paper.auroc("IV"), ("loss",)
-        )
-    ]
-    for metric, number in (("image_auroc", "S-XV"), ("pixel_auroc", "S-XVI")):
+    title, theirs = "AUROC in % by WT map and width", paper.auroc("IV")
+    found = [views.by_variant(rows, title, "WT map, width", theirs, ("loss",))]
+    for (metric, word), number in zip(views.ROW_IN_PAPER.items(), ("S-XV", "S-XVI"), strict=True):
         theirs = paper.table(number)
-        known = [name for name in views.names(rows, "category") if name in theirs]
+        known = {name: theirs[name] for name in views.names(rows, "category") if name in theirs}
         if known:
-            title = f"Table {number}: {metric.split('_')[0]} AUROC in %, the paper's in brackets"
-            found.append(views.beside(rows, metric, title, {name: theirs[name] for name in known}))
+            title = f"Table {number}: {word} AUROC in %, the paper's in brackets"
+            found.append(views.beside(rows, metric, title, known))
     return found
 
 
-EXPERIMENT = Experiment("ablation_width", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("ablation_width", __doc__, show, variants)
 
 
 if __name__ == "__main__":

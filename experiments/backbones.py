@@ -16,11 +16,10 @@ import sys
 from itertools import product
 
 from wtflow_jax.backbones import BACKBONES
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
-from wtflow_jax.support.console import Table
+from wtflow_jax.lab import Setup, Variants, comparison, main
 
 
-def variants(setup: Setup) -> dict[str, Changes]:
+def variants(setup: Setup) -> Variants:
     """Return every backbone with batch_norm and layer_norm, by the paper's names."""
     at_hand = ("resnet18", "efficientnet_lite0")
     backbones = tuple(BACKBONES) if setup.run.preset == "paper" else at_hand
@@ -28,13 +27,8 @@ def variants(setup: Setup) -> dict[str, Changes]:
     return {f"{backbone} {wt}": {"backbone": backbone, "wt": wt} for backbone, wt in pairs}
 
 
-def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return image and pixel AUROC a backbone."""
-    theirs = paper.auroc("S-VII")
-    return [views.by_variant(rows, "AUROC in % by backbone", "backbone, WT map", theirs)]
-
-
-EXPERIMENT = Experiment("backbones", __doc__ or "", show, variants)
+TITLES = "AUROC in % by backbone", "backbone, WT map"
+EXPERIMENT = comparison("backbones", __doc__, variants, TITLES, table="S-VII")
 
 
 if __name__ == "__main__":

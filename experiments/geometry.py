@@ -18,20 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wtflow_jax import metrics
-from wtflow_jax.detector.detector import Detector
+from wtflow_jax import geometry, metrics
 from wtflow_jax.flow import ode, scores
 from wtflow_jax.flow.types import Features, Params, VelocityFn
-from wtflow_jax.geometry import (
-    empirical_velocity,
-    field_error,
-    lipschitz_bound,
-    lipschitz_profile,
-    ot_angle,
-)
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main
 from wtflow_jax.metrics.summary import percent
-from wtflow_jax.support.console import NONE, Table, bars
+from wtflow_jax.support.console import NONE, Table
 from wtflow_jax.support.errors import WTFlowError
 
 TIMES = (0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
@@ -39,25 +31,22 @@ SAMPLES = 8
 """Samples whose Lipschitz constants are taken."""
 STEPS = 20
 """Of the likelihood's solver."""
+Field = tuple[VelocityFn, Params]
 
 
-def by_time(
-    velocity_fn: VelocityFn, params: Params, x0: Features, test: Features, key: jax.Array
-) -> dict[str, list[float]]:
+def by_time(field: Field, x0: Features, test: Features, key: jax.Array) -> Row:
     """Compare network and exact field on x_t of training images, on a grid of times."""
-    times = jnp.asarray(TIMES)
-    x = x0[:SAMPLES]
-    network = lipschitz_profile(velocity_fn, params, x, times, key)
-    exact = lipschitz_profile(empirical_velocity, x0, x, times, key)
-    compare = partial(field_error, velocity_fn, params, empirical_velocity, x0)
-    error, unseen = compare(x, times, key), compare(test[:SAMPLES], times, key)
-    bound = lipschitz_bound(times, int(np.prod(x0.shape[1:])))
+    times, x, exact_field = jnp.asarray(TIMES), x0[:SAMPLES], (geometry.empirical_velocity, x0)
+    network = geometry.lipschitz_profile(*field, x, times, key)
+    exact = geometry.lipschitz_profile(*exact_field, x, times, key)
+    error = geometry.field_error(*field, *exact_field, x, times, key)
+    unseen = geometry.field_error(*field, *exact_field, test[:SAMPLES], times, key)
     columns = {
         "t": times,
         "network, space": network.space.mean(1),
         "exact, space": exact.space.mean(1),
         "1/t": 1 / times,
-        "bound": bound,
+        "bound": geometry.lipschitz_bound(times, x0[0].size),
         "network, time": network.time.mean(1),
         "exact, time": exact.time.mean(1),
         "error, training": error.error,
@@ -68,15 +57,12 @@ def by_time(
     return {name: np.asarray(column).tolist() for name, column in columns.items()}
 
 
-def at_the_start(
-    velocity_fn: VelocityFn, params: Params, x0: Features, key: jax.Array
-) -> dict[str, float | None]:
+def at_the_start(field: Field, x0: Features, key: jax.Array) -> Row:
     """Test Propositions 1 and 2 on one minibatch: all training images, as many Gaussian draws."""
-    v = jax.lax.map(partial(velocity_fn, params, jnp.zeros(())), x0)
+    v = jax.lax.map(partial(*field, jnp.zeros(())), x0)
     flat, speed = (np.asarray(part, np.float64).reshape(len(x0), -1) for part in (x0, v))
     norms, speeds = np.linalg.norm(flat, axis=1), np.linalg.norm(speed, axis=1)
-    x1 = jax.random.normal(key, x0.shape)
-    angles = ot_angle(velocity_fn, params, x0, x1)
+    angles = geometry.ot_angle(*field, x0, jax.random.normal(key, x0.shape))
     # LN gives all the same norm; what is left is rounding.
     varies = norms.std() > 1e-3 * norms.mean()
     return {
@@ -92,35 +78,24 @@ def at_the_start(
     }
 
 
-def likelihood(
-    fitted: Detector, x0: Features, labels: np.ndarray, key: jax.Array, steps: int
-) -> dict[str, float | None]:
+def likelihood(field: Field, x0: Features, bad: np.ndarray, key: jax.Array, steps: int) -> Row:
     """Return image AUROC in % of log-likelihood, density proxy and ‖x̂1‖, all of whole maps."""
-    field = fitted.config.velocity.velocity_fn(), fitted.params
-    solve = partial(ode.push_forward, *field, steps=steps)
-    ends = np.concatenate([solve(x0[i : i + 1]) for i in range(len(x0))])
-    log_p = np.concatenate(
-        [
-            ode.log_likelihood(
-                *field,
-                x0[i : i + 1],
-                jax.random.fold_in(key, i),
-                steps=steps,
-                solver=ode.EULER,
-            )
-            for i in range(len(x0))
-        ]
-    )
+    log_likelihood = partial(ode.log_likelihood, *field, steps=steps, solver=ode.EULER)
+    keys, singles = map(partial(jax.random.fold_in, key), range(len(x0))), x0[:, None]
+    ends = np.concatenate([ode.push_forward(*field, x, steps=steps) for x in singles])
+    log_p = np.concatenate([log_likelihood(x, k) for x, k in zip(singles, keys, strict=True)])
     proxy = np.asarray(scores.density_proxy(jnp.asarray(ends))).reshape(len(x0), -1).mean(1)
-    gaussian = np.linalg.norm(ends.reshape(len(x0), -1), axis=1)
-    return {
-        "negative log-likelihood": percent(metrics.auroc(-log_p, labels)),
-        "log-volume change alone": percent(metrics.auroc(-(log_p + gaussian**2 / 2), labels)),
-        "‖x̂1‖": percent(metrics.auroc(gaussian, labels)),
-        "mean density proxy": percent(metrics.auroc(proxy, labels)),
-        "bits per element, good": float(-log_p[~labels].mean() / np.log(2) / ends[0].size),
-        "bits per element, defective": float(-log_p[labels].mean() / np.log(2) / ends[0].size),
+    norms = np.linalg.norm(ends.reshape(len(x0), -1), axis=1)
+    found = {
+        "negative log-likelihood": -log_p,
+        "log-volume change alone": -(log_p + norms**2 / 2),
+        "‖x̂1‖": norms,
+        "mean density proxy": proxy,
     }
+    row: Row = {name: percent(metrics.auroc(values, bad)) for name, values in found.items()}
+    for name, of in (("good", ~bad), ("defective", bad)):
+        row[f"bits per element, {name}"] = float(-log_p[of].mean() / np.log(2) / ends[0].size)
+    return row
 
 
 def run(job: Job) -> Row:
@@ -132,26 +107,20 @@ def run(job: Job) -> Row:
         )
     if flow.target != "gaussian":
         raise WTFlowError(f"--target {flow.target}: the exact field has gaussian; give that")
+    ready = job.ready(both_kinds=True)
+    model = job.obtain(ready)
+    maps = job.training(ready), ready.splits.test
+    x0, test = (model.detector.x0(jnp.asarray(part)) for part in maps)
+    field = config.velocity.velocity_fn(), model.detector.params
     keys = jax.random.split(jax.random.key(config.training.seed), 3)
-    with bars() as track:
-        ready = job.ready(track, both_kinds=True)
-        labels = ready.labels
-        model = job.obtain(ready, track)
-        fitted, advance = model.detector, track(f"{job.name}: geometry", 3)
-        x0, test = (
-            fitted.x0(jnp.asarray(maps)) for maps in (ready.splits.in_memory(), ready.splits.test)
-        )
-        field = config.velocity.velocity_fn(), fitted.params
-        entry: Row = {
-            "loss": model.history[-1]["loss"],
-            "start": at_the_start(*field, x0, keys[0]),
-        }
-        advance(1, "times")
-        entry["times"] = by_time(*field, x0, test[~labels], keys[1])
-        advance(1, "likelihood")
-        steps = 2 if job.setup.run.smoke else STEPS
-        entry["likelihood"] = likelihood(fitted, test, labels, keys[2], steps)
-        advance(1, "done")
+    steps, bad = 2 if job.setup.run.smoke else STEPS, ready.labels
+    advance = job.track(f"{job.name}: geometry", 3)
+    entry: Row = {"loss": model.history[-1]["loss"], "start": at_the_start(field, x0, keys[0])}
+    advance(1, "times")
+    entry["times"] = by_time(field, x0, test[~bad], keys[1])
+    advance(1, "likelihood")
+    entry["likelihood"] = likelihood(field, test, bad, keys[2], steps)
+    advance(1, "done")
     return entry
 
 
@@ -159,11 +128,8 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return a table of single figures and one by time, for each category."""
     found = []
     for row in rows:
-        body = [
-            [quantity, NONE if value is None else f"{value:.4g}"]
-            for part in ("start", "likelihood")
-            for quantity, value in row[part].items()
-        ]
+        figures = {**row["start"], **row["likelihood"]}
+        body = [[name, NONE if v is None else f"{v:.4g}"] for name, v in figures.items()]
         title = f"{row['category']}, WT map {setup.config().flow.wt}"
         found.append(Table(title, ["quantity", "value"], body))
         times = [[name, *(f"{v:.3g}" for v in values)] for name, values in row["times"].items()]
@@ -172,7 +138,7 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
     return found
 
 
-EXPERIMENT = Experiment("geometry", __doc__ or "", show, measure=run)
+EXPERIMENT = Experiment("geometry", __doc__, show, measure=run)
 
 
 if __name__ == "__main__":

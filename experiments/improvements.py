@@ -16,55 +16,57 @@ more.
 import sys
 
 from wtflow_jax.backbones import BACKBONES
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
+from wtflow_jax.lab import Experiment, Rows, Setup, Variants, main, views
 from wtflow_jax.support.console import NONE, Table
 
+FIRST = "as published"
 
-def variants(setup: Setup) -> dict[str, Changes]:
+
+def variants(setup: Setup) -> Variants:
     """Return every change, and all of them together."""
-    changes: dict[str, Changes] = {
+    changes = {
         "position": {"position": True},
         "two stages": {"layer": BACKBONES.find(setup.config().features.backbone).several[1:]},
         "logit-normal times": {"time_law": "logit_normal"},
         "highest pixel": {"top_fraction": 0.0},
     }
     together = {flag: value for change in changes.values() for flag, value in change.items()}
-    return {"as published": {}, **changes, "together": together}
+    return {FIRST: {}, **changes, "together": together}
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC a change, and its gain over seeds."""
-    config = setup.config()
+    config, categories = setup.config(), views.names(rows, "category")
     title = f"AUROC in %: {config.features.backbone}, {config.flow.wt}"
-    columns = ["change"]
-    for name in views.names(rows, "category"):
-        columns += [f"{name}, image: gain", f"{name}, pixel: gain"]
-    body = []
-    for change in views.names(rows, "variant")[1:]:
-        cells = [change]
-        for name in views.names(rows, "category"):
-            cells += [_gain(rows, name, change, metric) for metric in views.ROW_IN_PAPER]
-        body.append(cells)
+    parts = [(name, metric) for name in categories for metric in views.ROW_IN_PAPER]
+    columns = [f"{name}, {views.ROW_IN_PAPER[metric]}: gain" for name, metric in parts]
+    body = [
+        [
+            change,
+            *(_gain(views.pick(rows, category=name), change, metric) for name, metric in parts),
+        ]
+        for change in views.names(rows, "variant")[1:]
+    ]
     return [
         views.by_variant(rows, title, "change", {}),
-        Table("Gain over the published setting, seed by seed", columns, body),
+        Table("Gain over the published setting, seed by seed", ["change", *columns], body),
     ]
 
 
-def _gain(rows: Rows, category: str, change: str, metric: str) -> str:
-    def by_seed(variant: str) -> dict[int, float | None]:
-        part = views.pick(rows, category=category, variant=variant)
-        return {row["seed"]: row[metric] for row in part}
-
-    before, after = by_seed("as published"), by_seed(change)
-    pairs = [(before[seed], after[seed]) for seed in after if seed in before]
+def _gain(rows: Rows, change: str, metric: str) -> str:
+    before, after = (
+        {row["seed"]: row[metric] for row in views.pick(rows, variant=name)}
+        for name in (FIRST, change)
+    )
+    pairs = [(before.get(seed), value) for seed, value in after.items()]
     gains = [b - a for a, b in pairs if a is not None and b is not None]
     if not gains:
         return NONE
     return f"{sum(gains) / len(gains):+.2f} ({min(gains):+.2f} to {max(gains):+.2f})"
 
 
-EXPERIMENT = Experiment("improvements", __doc__ or "", show, variants, given={"seeds": 3})
+EXPERIMENT = Experiment("improvements", __doc__, show, variants, given={"seeds": 3})
+
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

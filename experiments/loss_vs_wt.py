@@ -11,38 +11,35 @@ Cost: three models a category and seed, each that of mvtec.py.
 
 import sys
 
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, paper, views
+from wtflow_jax.lab import Experiment, Rows, Setup, Variants, main, paper, views
 from wtflow_jax.support.console import Table, number
 
 MAPS = ("none", "batch_norm", "layer_norm")
 
 
-def variants(setup: Setup) -> dict[str, Changes]:
+def variants(setup: Setup) -> Variants:
     """Return the paper's three maps, without the position embedding."""
     return {wt: {"wt": wt, "position": False} for wt in MAPS}
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC and loss a map, and the losses beside the paper's."""
-    theirs = paper.table("X")
+    theirs, categories = paper.table("X"), views.names(rows, "category")
     auroc = {wt: (theirs["image"][f"{wt} 768"].value, None) for wt in MAPS}
-    columns = ["WT map", *views.names(rows, "category"), "paper, width 512", "paper, width 768"]
     losses = []
     for wt in views.names(rows, "variant"):
-        cells = [wt]
-        for name in views.names(rows, "category"):
-            value, std = views.over_seeds(views.pick(rows, category=name, variant=wt), "loss")
-            cells.append(number(value, std, 3))
-        widths = (512, 768)
-        cells += [number(theirs["loss"][f"{wt} {width}"].value, None, 3) for width in widths]
-        losses.append(cells)
+        parts = [views.pick(rows, category=name, variant=wt) for name in categories]
+        ours = [number(*views.over_seeds(part, "loss"), 3) for part in parts]
+        figures = [theirs["loss"][f"{wt} {width}"].value for width in (512, 768)]
+        losses.append([wt, *ours, *(number(value, None, 3) for value in figures)])
+    columns = ["WT map", *categories, "paper, width 512", "paper, width 768"]
     return [
         Table("Training loss by WT map, mean over the last ten epochs", columns, losses),
         views.by_variant(rows, "AUROC in % by WT map", "WT map", auroc),
     ]
 
 
-EXPERIMENT = Experiment("loss_vs_wt", __doc__ or "", show, variants)
+EXPERIMENT = Experiment("loss_vs_wt", __doc__, show, variants)
 
 
 if __name__ == "__main__":

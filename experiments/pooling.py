@@ -21,12 +21,9 @@ from jaxtyping import Float
 
 from wtflow_jax import metrics
 from wtflow_jax.detector import detector, route
-from wtflow_jax.detector.config import Config
-from wtflow_jax.flow import scores
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, views
 from wtflow_jax.metrics.summary import percent
-from wtflow_jax.support.console import Table, Track, bars, number
-from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.console import Table, number
 
 FOLDS = 5
 FRACTIONS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0)
@@ -34,7 +31,6 @@ AREA = (0.003, 0.05)
 """Share of the map that a pasted block covers, from and to."""
 ROUNDS = 2
 """Times each left-out map is pasted into."""
-
 Maps = Float[np.ndarray, "n h w c"]
 
 
@@ -55,44 +51,29 @@ def paste(maps: Maps, rng: np.random.Generator) -> Maps:
     return pasted
 
 
-def pooling(
-    config: Config, train: Maps, where: scores.Upsampling, name: str, track: Track
-) -> dict[str, float | None]:
+def run(job: Job) -> Row:
     """Return AUROC in % of pasted against untouched left-out maps, by pooling fraction."""
+    config, ready = job.config, job.ready()
+    train, where = job.training(ready, FOLDS), ready.where[config.decision.centres]
     rng = np.random.default_rng(config.training.seed)
-    good: dict[float, list[np.ndarray]] = {fraction: [] for fraction in FRACTIONS}
-    bad: dict[float, list[np.ndarray]] = {fraction: [] for fraction in FRACTIONS}
-    advance = track(f"{name}: left out", FOLDS)
+    found: dict[float, list[np.ndarray]] = {fraction: [] for fraction in FRACTIONS}
+    labels = []
+    advance = job.track(f"{job.name}: left out", FOLDS)
     for fold in range(FOLDS):
         left_out = np.arange(len(train)) % FOLDS == fold
         fitted = detector.fit(config, jnp.asarray(train[~left_out]))
         held = train[left_out]
-        for found, maps in [(good, held)] + [(bad, paste(held, rng)) for _ in range(ROUNDS)]:
-            cells = route.cells(fitted, maps)
+        for pasted in (False, *[True] * ROUNDS):
+            cells = route.cells(fitted, paste(held, rng) if pasted else held)
+            labels += [pasted] * len(held)
             for fraction in FRACTIONS:
                 found[fraction].append(route.finish(cells, where, fraction).scores)
         advance()
-    areas = {}
-    for fraction in FRACTIONS:
-        values = [np.concatenate(found[fraction]) for found in (good, bad)]
-        labels = np.repeat([False, True], [len(part) for part in values])
-        areas[str(fraction)] = percent(metrics.auroc(np.concatenate(values), labels))
-    return areas
-
-
-def run(job: Job) -> Row:
-    """Leave out, paste and score; the row's entry."""
-    config, name = job.config, job.name
-    with bars() as track:
-        ready = job.ready(track)
-        train = ready.splits.in_memory()
-        if len(train) < 2 * FOLDS:
-            raise WTFlowError(
-                f"{name}: {len(train)} training images; "
-                f"give at least {2 * FOLDS} to leave a fifth of them out"
-            )
-        where = ready.where[config.decision.centres]
-        return {"pooling": pooling(config, train, where, name, track)}
+    areas = {
+        str(fraction): percent(metrics.auroc(np.concatenate(values), np.array(labels)))
+        for fraction, values in found.items()
+    }
+    return {"pooling": areas}
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
@@ -106,7 +87,8 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
     return [Table(title, ["category", *rows[0]["pooling"], "best"], body)]
 
 
-EXPERIMENT = Experiment("pooling", __doc__ or "", show, measure=run)
+EXPERIMENT = Experiment("pooling", __doc__, show, measure=run)
+
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

@@ -14,7 +14,6 @@ three models, each that of mvtec.py. What was found: docs/geometry.md.
 
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,93 +22,75 @@ from matplotlib.figure import Figure
 
 from wtflow_jax.geometry import radial_profile
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, paper
-from wtflow_jax.support.console import Table, bars
-from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.console import Table
 
-MAPS = ("none", "batch_norm", "layer_norm")
 IN_PAPER = {"none": "S-XII", "batch_norm": "S-XIII", "layer_norm": "S-XIV"}
+"""The table of each map's radii."""
 STEPS = 50
 EVERY = 5
 SHOWN = 4
-
 Radii = Float[np.ndarray, "n k"]
+Labels = Bool[np.ndarray, " n"]
 
 
-def observations(radii: Radii, root_d: float) -> dict[str, Any]:
-    """Test Observations 1 and 2 on the mean of some samples, and count the samples they hold for.
+def observations(radii: Radii, root_d: float) -> Row:
+    """Test Observations 1 and 2 on the mean of ‖x_t‖, and count the samples they hold for."""
+    mean = radii.mean(axis=0, keepdims=True)
 
-    Args:
-        radii: ‖x_t‖ (n, k).
-        root_d: radius of the Gaussian annulus.
-    """
+    def inside(paths: Radii) -> Labels:
+        return paths[:, -1] < root_d
 
-    def inside(path: np.ndarray) -> Bool[np.ndarray, "*n"]:
-        return path[..., -1] < root_d
-
-    def dips(path: np.ndarray) -> Bool[np.ndarray, "*n"]:
+    def dips(paths: Radii) -> Labels:
         # Falls below its start, and rises again from an inner minimum.
-        lowest = path.min(axis=-1)
-        return (lowest < path[..., 0]) & (lowest < path[..., -1])
+        return paths.min(axis=1) < np.minimum(paths[:, 0], paths[:, -1])
 
-    mean = radii.mean(axis=0)
     return {
-        "observation_1": bool(inside(mean)),
+        "observation_1": bool(inside(mean)[0]),
         "observation_1_share": float(inside(radii).mean()),
-        "observation_2": bool(dips(mean)),
+        "observation_2": bool(dips(mean)[0]),
         "observation_2_share": float(dips(radii).mean()),
     }
 
 
 def run(job: Job) -> Row:
     """Train with each map, follow the test images and write the pictures; the category's entry."""
-    config, out = job.config, job.out
-    if not config.velocity.trained:
-        raise WTFlowError(
-            f"--velocity {config.flow.velocity}: singular at t = 0, where radial.py starts; give "
-            "unet"
-        )
-    if start := config.inference.start:
-        raise WTFlowError(f"--start {start}: radial.py starts at t = 0; give --start 0")
-    with bars() as track:
-        ready = job.ready(track, both_kinds=True)
-        labels, test_features = ready.labels, ready.splits.test
-        root_d = float(np.sqrt(np.prod(test_features.shape[1:])))
-        entry: Row = {"sqrt_d": root_d}
-        radii, cells, starts = {}, {}, {}
-        for wt in MAPS:
-            model = job.obtain(ready, track, wt=wt)
-            x0 = model.detector.x0(jnp.asarray(test_features))
-            steps = 2 * EVERY if job.setup.run.smoke else STEPS
-            velocity_fn = model.detector.config.velocity.velocity_fn()
-            profile = radial_profile(velocity_fn, model.detector.params, x0, steps=steps)
-            radii[wt] = np.asarray(profile)
-            cells[wt] = [*model.cells.values()][-1]["test"].localization
-            starts[wt] = np.asarray(x0[~labels][:SHOWN]).ravel()
-            entry[wt] = {
-                "loss": model.history[-1]["loss"],
-                "good": radii[wt][~labels].mean(0).tolist(),
-                "defective": radii[wt][labels].mean(0).tolist(),
-                **observations(radii[wt][~labels], root_d),
-            }
-    out.mkdir(parents=True, exist_ok=True)
-    draw_radii(radii, labels, root_d).savefig(out / "radial.png", dpi=100)
-    draw_activations(cells, labels).savefig(out / "activations.png", dpi=100)
-    draw_histograms(starts).savefig(out / "histograms.png", dpi=100)
+    job.check_start()
+    ready = job.ready(both_kinds=True)
+    labels, test = ready.labels, ready.splits.test
+    root_d = float(np.sqrt(test[0].size))
+    entry: Row = {"sqrt_d": root_d}
+    radii, cells, starts = {}, {}, {}
+    for wt in IN_PAPER:
+        model = job.obtain(ready, wt=wt)
+        x0 = model.detector.x0(jnp.asarray(test))
+        field = model.detector.config.velocity.velocity_fn(), model.detector.params
+        steps = 2 * EVERY if job.setup.run.smoke else STEPS
+        radii[wt] = np.asarray(radial_profile(*field, x0, steps=steps))
+        cells[wt] = list(model.cells.values())[-1]["test"].localization
+        starts[wt] = np.asarray(x0[~labels][:SHOWN]).ravel()
+        entry[wt] = {
+            "loss": model.history[-1]["loss"],
+            "good": radii[wt][~labels].mean(0).tolist(),
+            "defective": radii[wt][labels].mean(0).tolist(),
+            **observations(radii[wt][~labels], root_d),
+        }
+    job.out.mkdir(parents=True, exist_ok=True)
+    draw_radii(radii, labels, root_d).savefig(job.out / "radial.png", dpi=100)
+    draw_activations(cells, labels).savefig(job.out / "activations.png", dpi=100)
+    draw_histograms(starts).savefig(job.out / "histograms.png", dpi=100)
     return entry
 
 
-def draw_radii(radii: Mapping[str, Radii], labels: Bool[np.ndarray, " n"], root_d: float) -> Figure:
+def draw_radii(radii: Mapping[str, Radii], labels: Labels, root_d: float) -> Figure:
     """Draw ‖x_t‖ over t: mean, and the band from the 5th to the 95th percentile (Fig. 4F)."""
     figure = Figure(figsize=(4 * len(radii), 3.2), layout="constrained")
     for axis, (wt, paths) in zip(figure.subplots(1, len(radii)), radii.items(), strict=True):
         t = np.linspace(0, 1, paths.shape[1])
-        for name, color, part in (
-            ("good", "tab:blue", paths[~labels]),
-            ("defective", "tab:red", paths[labels]),
-        ):
-            low, high = np.percentile(part, (5, 95), axis=0)
+        parts = {"good": (~labels, "tab:blue"), "defective": (labels, "tab:red")}
+        for name, (of, color) in parts.items():
+            low, high = np.percentile(paths[of], (5, 95), axis=0)
             axis.fill_between(t, low, high, color=color, alpha=0.2, lw=0)
-            axis.plot(t, part.mean(0), color=color, label=name)
+            axis.plot(t, paths[of].mean(0), color=color, label=name)
         axis.axhline(root_d, color="black", lw=0.8, ls="--", label="√D")
         axis.set(title=wt, xlabel="t", ylim=(0, None))
     figure.axes[0].set_ylabel("‖x_t‖")
@@ -117,19 +98,16 @@ def draw_radii(radii: Mapping[str, Radii], labels: Bool[np.ndarray, " n"], root_
     return figure
 
 
-def draw_activations(cells: Mapping[str, np.ndarray], labels: Bool[np.ndarray, " n"]) -> Figure:
+def draw_activations(cells: Mapping[str, np.ndarray], labels: Labels) -> Figure:
     """Draw cell scores of the first good and defective images, one colour scale a map (Fig. 6)."""
     shown = [*np.flatnonzero(~labels)[:SHOWN], *np.flatnonzero(labels)[:SHOWN]]
     figure = Figure(figsize=(1.4 * len(shown) + 1, 1.5 * len(cells)), layout="constrained")
     axes = figure.subplots(len(cells), len(shown), squeeze=False)
     for row, (wt, values) in zip(axes, cells.items(), strict=True):
-        pictures = [
+        for axis, i in zip(row, shown, strict=True):
             axis.imshow(values[i], cmap="inferno", vmin=values.min(), vmax=values.max())
-            for axis, i in zip(row, shown, strict=True)
-        ]
-        for axis in row:
             axis.set(xticks=[], yticks=[])
-        figure.colorbar(pictures[0], ax=row, shrink=0.9)
+        figure.colorbar(row[0].images[0], ax=row, shrink=0.9)
         row[0].set_ylabel(wt, fontsize=8)
     for axis, i in zip(axes[0], shown, strict=True):
         axis.set_title("defective" if labels[i] else "good", fontsize=8)
@@ -143,44 +121,35 @@ def draw_histograms(starts: Mapping[str, np.ndarray]) -> Figure:
         bins = np.linspace(values.min(), np.percentile(values, 99.9), 80)
         axis.hist(values, bins=bins, density=True, color="tab:blue", alpha=0.7)
         axis.plot(bins, np.exp(-(bins**2) / 2) / np.sqrt(2 * np.pi), color="black", lw=1)
-        axis.set(title=f"{wt}: mean {values.mean():.2f}, std {values.std():.2f}", yscale="log")
-        axis.set_xlabel("element of x0")
-        axis.set_ylim(1e-4, None)
+        title = f"{wt}: mean {values.mean():.2f}, std {values.std():.2f}"
+        axis.set(title=title, yscale="log", xlabel="element of x0", ylim=(1e-4, None))
     return figure
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return ‖x_t‖ at every fifth step, the paper's row below ours, and what was observed."""
-    count = len(rows[0][MAPS[0]]["good"])
-    columns = ["category, map", *map(str, range(0, count, EVERY)), "√D", "Obs. 1", "Obs. 2"]
 
-    def held(entry: dict[str, Any], which: int) -> str:
+    def held(entry: Row, which: str) -> str:
         word = "held" if entry[f"observation_{which}"] else "not"
         return f"{word} ({100 * entry[f'observation_{which}_share']:.0f} %)"
 
-    body = []
+    count, body = len(rows[0]["none"]["good"]), []
     for row in rows:
-        for wt in MAPS:
-            radii = row[wt]
-            cells = [f"{value:.1f}" for value in radii["good"][::EVERY]]
-            cells += [f"{row['sqrt_d']:.0f}", held(radii, 1), held(radii, 2)]
+        for wt, number in IN_PAPER.items():
+            cells = [f"{value:.1f}" for value in row[wt]["good"][::EVERY]]
+            cells += [f"{row['sqrt_d']:.0f}", held(row[wt], "1"), held(row[wt], "2")]
             body.append([f"{row['category']}, {wt}", *cells])
-            theirs = paper.table(IN_PAPER[wt]).get(row["category"])
+            theirs = paper.table(number).get(row["category"])
             if theirs and count == STEPS + 1:
                 cells = [f"{figure.value:.1f}" for figure in theirs.values()]
                 body.append(["paper", *cells, "", "", ""])
+    title = f"Mean ‖x_t‖ of good test images: {setup.config().features.backbone}"
+    columns = ["category, map", *map(str, range(0, count, EVERY)), "√D", "Obs. 1", "Obs. 2"]
     note = "Obs. 1: ends inside √D; Obs. 2: falls, then rises; of the mean, and of how many images."
-    return [
-        Table(
-            f"Mean ‖x_t‖ of good test images: {setup.config().features.backbone}",
-            columns,
-            body,
-            [note],
-        )
-    ]
+    return [Table(title, columns, body, [note])]
 
 
-EXPERIMENT = Experiment("radial", __doc__ or "", show, measure=run)
+EXPERIMENT = Experiment("radial", __doc__, show, measure=run)
 
 
 if __name__ == "__main__":

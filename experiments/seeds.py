@@ -15,49 +15,38 @@ import sys
 import numpy as np
 from scipy import stats
 
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
+from wtflow_jax.lab import Experiment, Rows, Setup, main, views
 from wtflow_jax.support.console import NONE, Table
 
-
-def variants(setup: Setup) -> dict[str, Changes]:
-    """Return none and layer_norm."""
-    return {wt: {"wt": wt} for wt in ("none", "layer_norm")}
+COLUMNS = ("category, WT map, AUROC", "each seed", "mean", "std", "95 % interval", "over epochs")
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return the figures of each seed, their spread, and the spread over epochs beside it."""
-    columns = [
-        "category, WT map, AUROC",
-        "each seed",
-        "mean",
-        "std",
-        "95 % interval",
-        "over epochs",
-    ]
     body = []
     for name in views.names(rows, "category"):
         for wt in views.names(rows, "variant"):
             part = views.pick(rows, category=name, variant=wt)
-            for metric in ("image", "pixel"):
-                values = [row[f"{metric}_auroc"] for row in part]
-                body.append([f"{name}, {wt}, {metric}", *_spread(values, part, metric)])
-    return [Table(f"AUROC in % over seeds: {setup.config().features.backbone}", columns, body)]
+            for metric, word in views.ROW_IN_PAPER.items():
+                body.append([f"{name}, {wt}, {word}", *_spread(part, metric)])
+    return [Table(f"AUROC in % over seeds: {setup.config().features.backbone}", COLUMNS, body)]
 
 
-def _spread(values: list[float | None], part: Rows, metric: str) -> list[str]:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
+def _spread(part: Rows, metric: str) -> list[str]:
+    values = [row[metric] for row in part]
+    if None in values:
         return [NONE] * 5
-    mean, interval, std = float(np.mean(known)), NONE, NONE
-    if len(known) > 1:
-        half = float(stats.t.ppf(0.975, len(known) - 1)) * float(stats.sem(known))
-        interval, std = f"{mean - half:.2f} to {mean + half:.2f}", f"{np.std(known):.2f}"
-    over_epochs = float(np.mean([row[f"{metric}_auroc_std"] for row in part]))
-    each = ", ".join(f"{value:.2f}" for value in known)
+    mean, interval, std = float(np.mean(values)), NONE, NONE
+    if len(values) > 1:
+        half = float(stats.t.ppf(0.975, len(values) - 1)) * float(stats.sem(values))
+        interval, std = f"{mean - half:.2f} to {mean + half:.2f}", f"{np.std(values):.2f}"
+    over_epochs = np.mean([row[f"{metric}_std"] for row in part])
+    each = ", ".join(f"{value:.2f}" for value in values)
     return [each, f"{mean:.2f}", std, interval, f"{over_epochs:.2f}"]
 
 
-EXPERIMENT = Experiment("seeds", __doc__ or "", show, variants, given={"seeds": 3})
+VARIANTS = {wt: {"wt": wt} for wt in ("none", "layer_norm")}
+EXPERIMENT = Experiment("seeds", __doc__, show, lambda setup: VARIANTS, given={"seeds": 3})
 
 
 if __name__ == "__main__":

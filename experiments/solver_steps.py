@@ -18,168 +18,115 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from wtflow_jax import metrics
-from wtflow_jax.detector import route
-from wtflow_jax.detector.detector import CHUNK, Detector
+from wtflow_jax.detector.detector import CHUNK
+from wtflow_jax.detector.route import Cells
 from wtflow_jax.flow import ode, scores
-from wtflow_jax.lab import Changes, Experiment, Job, Row, Rows, Setup, main, paper, views
-from wtflow_jax.lab.category import Ready
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, paper, views
 from wtflow_jax.metrics.summary import percent
-from wtflow_jax.support.console import NONE, Table, bars, number
-from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.batches import in_batches
+from wtflow_jax.support.console import Table, number
 
-STEPS = {
-    "euler": (1, 2, 5, 10, 20, 50, 100, 200, 400),
-    "heun": (1, 2, 5, 10, 20, 50, 100),
-    "midpoint": (1, 2, 5, 10, 20, 50, 100),
-    "tsit5": (1, 2, 5, 10, 20),
-    "dopri5": (1, 2, 5, 10, 20),
-}
+STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 400)
+MOST = {"euler": 400, "heun": 100, "midpoint": 100, "tsit5": 20, "dopri5": 20}
 TOLERANCES = (1e-1, 1e-2, 1e-3)
 REFERENCE = 1e-5
 """Tolerance of the solution that distances are to."""
-
-Ends = Float[np.ndarray, "n h w c"]
-Solve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Of a batch of x0, the endpoints and the network evaluations of each image."""
-
-
-def equal(fitted: Detector, name: str, steps: int) -> Solve:
-    """Return a solve in equal steps."""
-    solver: ode.Solver = ode.SOLVERS.make(name)
-
-    def solve(x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        push = partial(ode.push_forward, fitted.config.velocity.velocity_fn(), fitted.params)
-        evaluations = np.full(len(x0), solver.first + solver.each * steps)
-        return np.asarray(push(x0, steps=steps, solver=solver)), evaluations
-
-    return solve
-
-
-def adaptive(fitted: Detector, tolerance: float) -> Solve:
-    """Return a Dopri5 solve in steps as long as the tolerance allows."""
-
-    def solve(x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        field = fitted.config.velocity.velocity_fn(), fitted.params
-        found = ode.push_forward_adaptive(*field, x0, tolerance=jnp.float32(tolerance))
-        return np.asarray(found.x1), np.asarray(found.evaluations)
-
-    return solve
-
-
-def over_images(solve: Solve, x0: Ends) -> tuple[Ends, float, float]:
-    """Return endpoints, mean evaluations an image and seconds, of batches of one shape.
-
-    The last batch begins earlier where images are short of a multiple; its repeats cost time too.
-    """
-    size = min(CHUNK, len(x0))
-    solve(x0[:size])
-    start, ends, evaluations = time.perf_counter(), [], []
-    for first in range(0, len(x0), size):
-        at = min(first, len(x0) - size)
-        end, count = solve(x0[at : at + size])
-        ends.append(end[first - at :])
-        evaluations.append(count[first - at :])
-    seconds = time.perf_counter() - start
-    return np.concatenate(ends), float(np.concatenate(evaluations).mean()), seconds
+_cells = jax.jit(scores.cell_scores, static_argnames="score")
 
 
 def run(job: Job) -> Row:
     """Solve with every solver; the row's entries."""
-    config = job.config
-    if not config.velocity.trained:
-        raise WTFlowError(
-            f"--velocity {config.flow.velocity}: singular at t = 0, where solves start; give unet"
-        )
-    if start := config.inference.start:
-        raise WTFlowError(f"--start {start}: solves start at t = 0; give --start 0")
-    with bars() as track:
-        ready = job.ready(track)
-        model = job.obtain(ready, track)
-        fitted = model.detector
-        x0 = np.asarray(fitted.x0(jnp.asarray(ready.splits.test)))
-        most = 10 if job.setup.run.smoke else max(map(max, STEPS.values()))
-        solves: dict[tuple[str, str], Solve] = {
-            (solver, str(steps)): equal(fitted, solver, steps)
-            for solver, counts in STEPS.items()
-            for steps in counts
-            if steps <= most
-        }
-        solves |= {("dopri5", f"adaptive {tol:g}"): adaptive(fitted, tol) for tol in TOLERANCES}
-        advance = track(f"{job.name}, {config.flow.wt}: solvers", len(solves) + 1)
-        reference, evaluations, _ = over_images(adaptive(fitted, REFERENCE), x0)
-        advance()
-        found = []
-        for (solver, steps), solve in solves.items():
-            ends, count, seconds = over_images(solve, x0)
-            entry = {"solver": solver, "steps": steps, "evaluations": count, "seconds": seconds}
-            entry["distance"] = float(np.sqrt(np.mean(np.square(ends - reference))))
-            found.append(entry | _figures(job, ready, ends))
-            advance(1, f"{solver} {steps}")
-    return {"model": model.directory.name, "reference_evaluations": evaluations, "solves": found}
+    job.check_start()
+    ready = job.ready()
+    model = job.obtain(ready)
+    x0 = np.asarray(model.detector.x0(jnp.asarray(ready.splits.test)))
+    field = job.config.velocity.velocity_fn(), model.detector.params
 
+    limit = 10 if job.setup.run.smoke else max(STEPS)
 
-def _figures(job: Job, ready: Ready, ends: Ends) -> Row:
-    asked, cells = job.config.decision, np.asarray(_cells(ends, job.config.score))
-    where = ready.where[asked.centres]
-    found = route.finish(route.Cells(cells, cells), where, asked.top_fraction)
-    masks, known = ready.masks, ready.known
-    pixel = None if masks is None else metrics.auroc(found.maps[known], masks[known])
-    return {
-        "image_auroc": percent(metrics.auroc(found.scores, ready.labels)),
-        "pixel_auroc": percent(pixel),
+    # Endpoints of a batch of x0, and the network evaluations of each image.
+    def equal(name: str, steps: int, x0: np.ndarray) -> tuple[Any, Any]:
+        solver: ode.Solver = ode.SOLVERS.make(name)
+        evaluations = np.full(len(x0), solver.first + solver.each * steps)
+        return ode.push_forward(*field, x0, steps=steps, solver=solver), evaluations
+
+    def adaptive(tolerance: float, x0: np.ndarray) -> tuple[Any, Any]:
+        found = ode.push_forward_adaptive(*field, x0, tolerance=jnp.float32(tolerance))
+        return found.x1, found.evaluations
+
+    solves: dict[tuple[str, str], Callable[[np.ndarray], tuple[Any, Any]]] = {
+        (name, str(steps)): partial(equal, name, steps)
+        for name, most in MOST.items()
+        for steps in STEPS
+        if steps <= min(most, limit)
     }
-
-
-_cells = jax.jit(scores.cell_scores, static_argnames="score")
-
-
-def variants(setup: Setup) -> dict[str, Changes]:
-    """Return the paper's three maps."""
-    return {wt: {"wt": wt} for wt in views.HEADLINE}
+    solves |= {("dopri5", f"adaptive {tol:g}"): partial(adaptive, tol) for tol in TOLERANCES}
+    advance = job.track(f"{job.name}, {job.config.flow.wt}: solvers", len(solves))
+    size = min(CHUNK, len(x0))
+    reference, evaluations = in_batches(partial(adaptive, REFERENCE), size, x0)
+    entry: Row = {"model": model.directory.name, "solves": []}
+    entry["reference_evaluations"] = float(evaluations.mean())
+    for (solver, steps), solve in solves.items():
+        # Compiled before the clock starts.
+        in_batches(solve, size, x0[:size])
+        start = time.perf_counter()
+        ends, evaluations = in_batches(solve, size, x0)
+        seconds = time.perf_counter() - start
+        cells = np.asarray(_cells(ends, job.config.score))
+        found, known = job.finish(ready, Cells(cells, cells)), ready.known
+        masks = ready.masks
+        pixel = None if masks is None else metrics.auroc(found.maps[known], masks[known])
+        solved = {
+            "solver": solver,
+            "steps": steps,
+            "image_auroc": percent(metrics.auroc(found.scores, ready.labels)),
+            "pixel_auroc": percent(pixel),
+            "evaluations": float(evaluations.mean()),
+            "seconds": seconds,
+            "distance": float(np.sqrt(np.mean(np.square(ends - reference)))),
+        }
+        entry["solves"].append(solved)
+        advance(1, f"{solver} {steps}")
+    return entry
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return Table VII beside ours, and a table of all solvers a category and map."""
-    counts = list(map(str, STEPS["euler"]))
-    theirs = paper.table("VII")
-    euler = []
+    counts = list(map(str, STEPS))
+    digits = {"image_auroc": 2, "pixel_auroc": 2, "evaluations": 0, "seconds": 2}
+
+    def line(name: str, by_steps: dict[str, float | None]) -> list[str]:
+        return [name, *(number(by_steps.get(steps)) for steps in counts)]
+
+    euler, others = [], []
     for row in rows:
-        by_steps = {s["steps"]: s for s in row["solves"] if s["solver"] == "euler"}
-        cells = [number(by_steps.get(n, {}).get("pixel_auroc")) for n in counts]
-        euler.append([f"{row['category']}, {row['variant']}", *cells])
+        name, solves = f"{row['category']}, {row['variant']}", row["solves"]
+        ours = {s["steps"]: s["pixel_auroc"] for s in solves if s["solver"] == "euler"}
+        euler.append(line(name, ours))
+        body = []
+        for solve in solves:
+            figures = [number(solve[name], None, count) for name, count in digits.items()]
+            body.append([solve["solver"], solve["steps"], *figures, f"{solve['distance']:.2g}"])
+        columns = ["solver", "steps", "image", "pixel", "evaluations", "seconds", "distance"]
+        title = f"Solvers: {name}, {setup.config().features.backbone}"
+        others.append(Table(title, columns, body))
     for wt in views.names(rows, "variant"):
-        figures = theirs[views.HEADLINE[wt]]
-        cells = [number(figures[n].value) if n in figures else NONE for n in counts]
-        euler.append([f"paper, {wt}", *cells])
+        theirs = paper.table("VII")[views.HEADLINE[wt]]
+        euler.append(line(f"paper, {wt}", {steps: cell.value for steps, cell in theirs.items()}))
     title = "Pixel AUROC in % by Euler steps"
-    found = [Table(title, ["category, WT map", *counts], euler)]
-    columns = ["solver", "steps", "image", "pixel", "evaluations", "seconds", "distance"]
-    for row in rows:
-        body = [
-            [
-                solve["solver"],
-                solve["steps"],
-                number(solve["image_auroc"]),
-                number(solve["pixel_auroc"]),
-                f"{solve['evaluations']:.0f}",
-                f"{solve['seconds']:.2f}",
-                f"{solve['distance']:.2g}",
-            ]
-            for solve in row["solves"]
-        ]
-        title = f"Solvers: {row['category']}, {row['variant']}, {setup.config().features.backbone}"
-        found.append(Table(title, columns, body))
-    return found
+    return [Table(title, ["category, WT map", *counts], euler), *others]
 
 
-EXPERIMENT = Experiment("solver_steps", __doc__ or "", show, variants, run)
+VARIANTS = {wt: {"wt": wt} for wt in views.HEADLINE}
+EXPERIMENT = Experiment("solver_steps", __doc__, show, lambda setup: VARIANTS, run)
+
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

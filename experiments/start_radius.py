@@ -14,25 +14,19 @@ Table XIII). Cost: ten models a category and seed, each that of mvtec.py.
 import sys
 from itertools import product
 
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
-from wtflow_jax.support.console import Table
-
-FACTORS = (0.1, 0.22, 0.5, 1.0, 2.0)
+from wtflow_jax.lab import Setup, Variants, comparison, main
 
 
-def variants(setup: Setup) -> dict[str, Changes]:
+def variants(setup: Setup) -> Variants:
     """Return batch_norm and layer_norm with every factor."""
-    pairs = product(("batch_norm", "layer_norm"), FACTORS)
+    pairs = product(("batch_norm", "layer_norm"), (0.1, 0.22, 0.5, 1.0, 2.0))
     return {f"{wt} {factor:g}": {"wt": wt, "scale": factor} for wt, factor in pairs}
 
 
-def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return AUROC and loss a factor."""
-    title = f"AUROC in % by start radius: {setup.config().features.backbone}"
-    return [views.by_variant(rows, title, "WT map, ‖x0‖/√D", {}, ("image_auroc_map", "loss"))]
+TITLES = "AUROC in % by start radius: {backbone}", "WT map, ‖x0‖/√D"
+EXTRA = "image_auroc_map", "loss"
+EXPERIMENT = comparison("start_radius", __doc__, variants, TITLES, extra=EXTRA)
 
-
-EXPERIMENT = Experiment("start_radius", __doc__ or "", show, variants)
 
 if __name__ == "__main__":
     sys.exit(main(EXPERIMENT))

@@ -15,23 +15,15 @@ models a category and seed, each that of mvtec.py.
 import sys
 
 from wtflow_jax.flow.paths import TIME_LAWS
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
-from wtflow_jax.support.console import Table
+from wtflow_jax.lab import comparison, main
 
-
-def variants(setup: Setup) -> dict[str, Changes]:
-    """Return every law."""
-    return {law: {"time_law": law} for law in TIME_LAWS}
-
-
-def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return AUROC a law; one step for images too."""
-    config = setup.config()
-    title = f"AUROC in % by time law: {config.features.backbone}, {config.flow.wt}"
-    return [views.by_variant(rows, title, "time law", {}, ("image_auroc_map",))]
-
-
-EXPERIMENT = Experiment("time_law", __doc__ or "", show, variants)
+EXPERIMENT = comparison(
+    "time_law",
+    __doc__,
+    lambda setup: {law: {"time_law": law} for law in TIME_LAWS},
+    ("AUROC in % by time law: {backbone}, {wt}", "time law"),
+    extra=("image_auroc_map",),
+)
 
 
 if __name__ == "__main__":

@@ -17,24 +17,18 @@ import sys
 from itertools import product
 
 from wtflow_jax.flow.maps import MAPS
-from wtflow_jax.lab import Changes, Experiment, Rows, Setup, main, views
-from wtflow_jax.support.console import Table
+from wtflow_jax.lab import Setup, Variants, comparison, main
 from wtflow_jax.velocities import VELOCITIES
 
 
-def variants(setup: Setup) -> dict[str, Changes]:
+def variants(setup: Setup) -> Variants:
     """Return every map with every velocity."""
     pairs = product(MAPS, VELOCITIES)
     return {f"{wt} {velocity}": {"wt": wt, "velocity": velocity} for wt, velocity in pairs}
 
 
-def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return image and pixel AUROC, a row a map and velocity."""
-    title = f"AUROC in %, {setup.config().features.backbone}, mean ± std over seeds"
-    return [views.by_variant(rows, title, "WT map, velocity", {})]
-
-
-EXPERIMENT = Experiment("velocities", __doc__ or "", show, variants, given={"seeds": 3})
+TITLES = "AUROC in %, {backbone}, mean ± std over seeds", "WT map, velocity"
+EXPERIMENT = comparison("velocities", __doc__, variants, TITLES, seeds=3)
 
 
 if __name__ == "__main__":

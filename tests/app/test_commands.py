@@ -165,7 +165,6 @@ def test_a_model_of_another_kind_is_one_line(place, tmp_path, capsys):
         ({"format": 99}, "has format 99"),
         ({"config": about["config"] | {"wt": "nope"}}, "--wt nope: no such choice"),
         ({"config": about["config"] | {"steps_det": 10**9}}, "--steps-det 1000000000: give"),
-        ({"config": about["config"] | {"velocity": "unet"}}, "velocity"),
         ({"framing": {}}, "size"),
         ({"threshold": {"value": 1.0}}, "rate"),
     ):

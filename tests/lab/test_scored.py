@@ -84,7 +84,7 @@ def test_evenly():
 
 def warned(whole):
     with summary.reasons() as found:
-        scored.warn(whole.paths, whole.labels, whole.known, whole.masks)
+        scored.warn(whole)
     return found
 
 

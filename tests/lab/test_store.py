@@ -143,8 +143,6 @@ def test_features_on_disk_make_the_same_model(whole, tmp_path):
     layer_norm = CONFIG.but(wt="layer_norm")
     found = obtain(tmp_path / "streamed", layer_norm, streamed)
     assert numbers(found) == numbers(obtain(tmp_path / "memory", layer_norm))
-    with fails("10 training images: this experiment needs their features in memory"):
-        streamed.in_memory()
 
 
 def test_what_is_damaged_is_one_line(whole, tmp_path):

@@ -1,18 +1,19 @@
 """What experiments share: flags, rows, the store of trained models, tables, sweeps."""
 
-from wtflow_jax.lab.experiment import Changes, Experiment, data_set, main
+from wtflow_jax.lab.experiment import Experiment, Variants, comparison, data_set, main
 from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.job import Job
 from wtflow_jax.lab.measuring import measure, measure_and_draw
 from wtflow_jax.lab.results import Row, Rows
 
 __all__ = [
-    "Changes",
     "Experiment",
     "Job",
     "Row",
     "Rows",
     "Setup",
+    "Variants",
+    "comparison",
     "data_set",
     "main",
     "measure",

@@ -11,8 +11,9 @@ failed.
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 from rich.console import Console
@@ -22,54 +23,48 @@ from wtflow_jax.lab import experiment
 from wtflow_jax.support.console import status
 from wtflow_jax.support.errors import WTFlowError
 
-OWN = ("--out", "--help")
-"""Flags of this command; it resumes by itself."""
+Flags = TypeVar("Flags")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which experiments are run."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Experiments; left out: all."""
+    out: Path = Path("runs")
+    """Directory that gets a directory each."""
 
 
 def main(experiments: Path, arguments: Sequence[str]) -> int:
-    """Run what the arguments name and return the exit status.
-
-    Args:
-        experiments: directory of their files.
-        arguments: of the command line.
-    """
+    """Run those of a directory that the arguments name, and return the exit status."""
     return status(lambda: _main(experiments, arguments), again="the same command goes on")
 
 
-def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words before ``--`` and those after it."""
+def read(
+    arguments: Sequence[str], flags: type[Flags], description: str | None, refusal: str
+) -> tuple[Flags, list[str]]:
+    """Return a command's own flags, and the words after ``--``; another flag is refused."""
     at = list(arguments).index("--") if "--" in arguments else len(arguments)
-    return list(arguments[:at]), list(arguments[at + 1 :])
+    found, unknown = tyro.cli(
+        flags, args=arguments[:at], description=description, return_unknown_args=True
+    )
+    if unknown:
+        raise WTFlowError(f"{unknown[0]}: {refusal}")
+    return found, list(arguments[at + 1 :])
 
 
 def _main(experiments: Path, arguments: Sequence[str]) -> int:
-    ours, theirs = split(arguments)
-
-    def read(
-        names: Annotated[tuple[str, ...], tyro.conf.Positional] = (), out: Path = Path("runs")
-    ) -> tuple[tuple[str, ...], Path]:
-        """Read what is run.
-
-        Args:
-            names: experiments; left out: all.
-            out: directory that gets a directory each.
-        """
-        return names, out
-
-    named = [word.partition("=")[0] for word in ours if word.startswith("--")]
-    if flags := [name for name in named if name not in OWN]:
-        raise WTFlowError(
-            f"{flags[0]}: is no flag of all.py; give those of the experiments after --"
-        )
-    names, out = tyro.cli(read, args=ours, description=__doc__)
-    chosen = {
-        name: experiment.load(experiments, name) for name in names or experiment.names(experiments)
-    }
+    refusal = "is no flag of all.py; give those of the experiments after --"
+    settings, words = read(arguments, Settings, __doc__, refusal)
+    names = settings.names or experiment.names(experiments)
+    chosen = [experiment.load(experiments, name) for name in names]
     failed = []
-    for i, (name, value) in enumerate(chosen.items()):
-        Console(stderr=True).print(Rule(f"{name}, {i + 1} of {len(chosen)}"))
+    for i, (name, value) in enumerate(zip(names, chosen, strict=True), 1):
+        Console(stderr=True).print(Rule(f"{name}, {i} of {len(names)}"))
         try:
-            found = experiment.main(value, ["--out", str(out / name), "--resume", *theirs])
+            out = str(settings.out / name)
+            found = experiment.main(value, ["--out", out, "--resume", *words])
         # Out of memory for instance: the others may have room.
         except Exception:
             traceback.print_exc()

@@ -3,7 +3,6 @@
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,63 +26,57 @@ from wtflow_jax.training import sharding
 
 
 def opened(setup: Setup) -> list[Category]:
-    """Return the categories of a run, those of the built-in data where there is no root.
-
-    Raises:
-        WTFlowError: the data cannot be used, or one is not there.
-    """
+    """Return the categories of a run, those of the built-in data where there is no root."""
     asked = setup.data
-    if asked.root is None:
-        built_in = data.generate(setup.run.cache / "builtin")
-        known = data.categories(built_in)
-        if not set(asked.categories) <= set(known):
-            raise WTFlowError(
-                f"--categories {' '.join(asked.categories)}: without --root there is only "
-                f"{' '.join(known)}; give --root"
-            )
-        asked = replace(asked, root=built_in, data="mvtec_ad")
-    assert asked.root is not None
-    names = dict.fromkeys(asked.categories or data.categories(asked.root, asked.data))
-    return [_open(asked, asked.root, name, setup.run.smoke) for name in names]
-
-
-def _thin(samples: tuple[Sample, ...], count: int) -> tuple[Sample, ...]:
-    return samples[:: max(1, len(samples) // count)][:count]
-
-
-def _open(asked: Data, root: Path, name: str, smoke: bool) -> Category:
-    category = data.open_category(root, name, asked.data)
-    if not (category.train and category.test):
+    root = asked.root or data.generate(setup.run.cache / "builtin")
+    layout = asked.data if asked.root else "mvtec_ad"
+    names = asked.categories or data.categories(root, layout)
+    if asked.root is None and not set(names) <= set(known := data.categories(root, layout)):
         raise WTFlowError(
-            f"{root}: {name} has {len(category.train)} images to train on and {len(category.test)} "
-            "to test; give one of each at least"
+            f"--categories {' '.join(names)}: without --root there is only "
+            f"{' '.join(known)}; give --root"
         )
-    if not smoke:
-        _compare(asked, category)
-        return category
+    categories = []
+    for name in dict.fromkeys(names):
+        category = data.open_category(root, name, layout)
+        if not (category.train and category.test):
+            raise WTFlowError(
+                f"{root}: {name} has {len(category.train)} images to train on and "
+                f"{len(category.test)} to test; give one of each at least"
+            )
+        if not setup.run.smoke:
+            _compare(root, layout, category)
+        categories.append(_few(category) if setup.run.smoke else category)
+    return categories
+
+
+def _few(category: Category) -> Category:
+    def thin(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
+        return tuple(samples[:: max(1, len(samples) // count)][:count])
+
     kinds = dict.fromkeys(sample.kind for sample in category.test)
     each = max(2, 12 // len(kinds))
-    test = [_thin(tuple(s for s in category.test if s.kind == kind), each) for kind in kinds]
+    test = (thin([s for s in category.test if s.kind == kind], each) for kind in kinds)
     return category._replace(
-        train=_thin(category.train, 16),
+        train=thin(category.train, 16),
         test=sum(test, ()),
-        validation=_thin(category.validation, 6),
+        validation=thin(category.validation, 6),
     )
 
 
-def _compare(asked: Data, category: Category) -> None:
+def _compare(root: Path, layout: str, category: Category) -> None:
     """Tell of a category that has other images than were published."""
-    layout = asked.data.removeprefix(data.PREPARED)
-    published = data.LAYOUTS.find(layout).published.get(category.name)
+    name = layout.removeprefix(data.PREPARED)
+    published = data.LAYOUTS.find(name).published.get(category.name)
     defective = sum(sample.label for sample in category.test)
     counts = len(category.train), len(category.test) - defective, defective
     if published and counts != published[:3]:
         found, expected = (" + ".join(map(str, numbers)) for numbers in (counts, published[:3]))
         # A prepared set is checked where it was prepared from.
-        root = asked.root if layout == asked.data else "ROOT"
+        where = shown(root if name == layout else "ROOT")
         print(
             f"{shown(category.name)}: {found} images (train + good + defective), published are "
-            f"{expected}: see python -m wtflow_jax.datasets check {layout} {shown(root)}",
+            f"{expected}: see python -m wtflow_jax.datasets check {name} {where}",
             file=sys.stderr,
         )
 
@@ -107,15 +100,12 @@ def with_settings(config: Config, asked: Data, name: str) -> Config:
 
 
 class Ready(NamedTuple):
-    """A category, ready for a model; what is known of its test images.
+    """A category, ready for a model; of its test images ``labels`` to ``masks`` as in ``Scored``.
 
     Attributes:
         splits: features.
         samples: the test images.
-        labels: whether each is defective, (n,) bool.
-        known: whether the defective pixels of an image are, (n,) bool.
-        masks: their defective pixels; None where no defect has a mask.
-        regions: of the masks of ``known`` images, as the metrics take them; None likewise.
+        regions: of the masks of ``known`` images, as the metrics take them; None without masks.
         saturated: MVTec LOCO's regions with their saturation; None elsewhere.
         where: cells sit in the image, by the convention of cell centres.
     """
@@ -135,52 +125,51 @@ class Loader:
 
     def __init__(self, setup: Setup) -> None:
         """Start with nothing."""
-        self.setup = setup
-        self._backbone: tuple[Any, backbones.Backbone] | None = None
-        self._ready: tuple[Any, Ready] | None = None
+        self.setup, self._kept = setup, dict[str, tuple[Any, Any]]()
 
-    def backbone(self, config: Config) -> backbones.Backbone:
-        """Return a config's backbone."""
-        asked, weights = config.features, self.setup.data.weights
-        key = asked.backbone, asked.layer, config.backbone_options
-        if self._backbone is None or self._backbone[0] != key:
-            cache = self.setup.run.cache
-            loaded = backbones.load(
+    def _keep(self, what: str, key: Any, make: Callable[[], Any]) -> Any:
+        if self._kept.get(what, (None,))[0] != key:
+            # Before the next is made: there may be no memory for two.
+            self._kept.pop(what, None)
+            self._kept[what] = key, make()
+        return self._kept[what][1]
+
+    def _backbone(self, config: Config) -> backbones.Backbone:
+        asked, options = config.features, config.backbone_options
+
+        def load() -> backbones.Backbone:
+            return backbones.load(
                 asked.backbone,
                 layer=asked.layer,
-                weights=weights,
-                cache=cache,
-                options=dict(config.backbone_options),
+                weights=self.setup.data.weights,
+                cache=self.setup.run.cache,
+                options=dict(options),
             )
-            self._backbone = key, loaded
-        return self._backbone[1]
+
+        return self._keep("backbone", (asked.backbone, asked.layer, options), load)
 
     def ready(self, config: Config, category: Category, track: Track) -> Ready:
-        """Return a category's features and masks.
-
-        Raises:
-            WTFlowError: an image, a mask, the weights or the cache cannot be used.
-        """
+        """Return a category's features and masks."""
         key = config.features, config.backbone_options, category
-        if self._ready is None or self._ready[0] != key:
-            self._ready = None
-            self._ready = key, self._load(config, category, track)
-        return self._ready[1]
+        return self._keep("ready", key, lambda: self._load(config, category, track))
 
     def _load(self, config: Config, category: Category, track: Track) -> Ready:
         size, dense = data.parse_size(config.features.image_size), config.features.dense
         train, validation = list(category.train), list(category.validation)
         if not validation and (share := self.setup.data.validation):
             # One at least, as it was asked for, and one to train on.
-            train, validation = hold_out(
-                train, min(max(1, round(share * len(train))), len(train) - 1)
-            )
+            count = min(max(1, round(share * len(train))), len(train) - 1)
+            train, validation = hold_out(train, count)
         # Masks first: they are quick, and a bad one is told of before minutes of work.
-        masks, saturated = _masks(category, size), _saturated(category, size)
-        backbone = self.backbone(config)
-        advance = track(
-            f"{category.name}: features", len(train) + len(category.test) + len(validation)
-        )
+        masks = _masks(category, size)
+        saturated = [
+            metrics.Region(i, region.mask, region.saturation)
+            for i, sample in enumerate(category.test if category.saturations else ())
+            for region in data.regions(sample, size, category.saturations)
+        ]
+        backbone = self._backbone(config)
+        what = f"{category.name}: features"
+        advance = track(what, len(train) + len(category.test) + len(validation))
         # Training holds them before and after the WT map, 4 bytes a number.
         needed = 8 * len(train) * math.prod(features.shape(backbone, size, dense))
         fits = sharding.as_the_first(needed <= self.setup.devices.resident * memory())
@@ -188,18 +177,16 @@ class Loader:
             detector.refuse_stored(config)
             advance(0, "streamed from disk")
 
-        def extract(samples: Sequence[Sample], by: Callable[..., Any]) -> Any:
+        def extract(samples: Sequence[Sample], by: Callable[..., Any] = features.extract) -> Any:
             return by(backbone, samples, size, self.setup.run.cache, advance, dense=dense)
 
-        with sharding.turns(f"{category.name}: features"):
+        with sharding.turns(what):
             first = extract(train, features.extract if fits else features.extract_shards)
-            tested = extract(category.test, features.extract)
-            held = extract(validation, features.extract) if validation else tested[:0]
-        grid, known = (
-            features.grid(backbone, dense),
-            np.array([sample.known for sample in category.test], bool),
-        )
+            tested = extract(category.test)
+            held = extract(validation) if validation else tested[:0]
+        grid = features.grid(backbone, dense)
         upsampling = partial(scores.upsampling, size, tested.shape[1:3], grid.stride)
+        known = np.array([sample.known for sample in category.test], bool)
         return Ready(
             splits=Splits(first, tested, held),
             samples=category.test,
@@ -207,7 +194,7 @@ class Loader:
             known=known,
             masks=masks,
             regions=None if masks is None else metrics.label_regions(masks[known]),
-            saturated=saturated,
+            saturated=saturated if category.saturations else None,
             where={"true": upsampling(grid.offset), "half_pixel": upsampling(None)},
         )
 
@@ -221,13 +208,3 @@ def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W
         first = next(sample.masks[0] for sample in defective if sample.masks)
         raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
     return masks
-
-
-def _saturated(category: Category, size: tuple[int, int]) -> list[metrics.Region] | None:
-    if not category.saturations:
-        return None
-    return [
-        metrics.Region(i, region.mask, region.saturation)
-        for i, sample in enumerate(category.test)
-        for region in data.regions(sample, size, category.saturations)
-    ]

@@ -6,53 +6,62 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
 
 from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import category, flags, measuring, results, store, views
+from wtflow_jax.lab import category, flags, measuring, paper, results, store, views
 from wtflow_jax.lab.category import Loader
 from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.job import Job
 from wtflow_jax.lab.results import Row, Rows
 from wtflow_jax.support import compilation
-from wtflow_jax.support.console import Table, show, status
+from wtflow_jax.support.console import Table, bars, show, status
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone
 from wtflow_jax.training import sharding
 
 Changes = Mapping[str, Any]
 """Flags of a variant, by name."""
+Variants = Mapping[str, Changes]
+"""What each category is run with, by what a row is called."""
 
 
 class Experiment(NamedTuple):
     """What one file of ``experiments/`` is.
 
     Attributes:
-        name: results go to ``runs/NAME`` unless ``--out`` says otherwise.
+        name: of the file.
         description: what ``--help`` says.
         show: the closing tables, of the run's setup and the rows of ``results.json``.
-        variants: of the run's setup, changes of its flags by what a row is called; each category is
-            run with each of them.
+        variants: of the run's setup.
         measure: what is done for a row, and its entries.
         given: the experiment's own defaults, by flag.
     """
 
     name: str
-    description: str
+    description: str | None
     show: Callable[[Setup, Rows], Sequence[Table]]
-    variants: Callable[[Setup], Mapping[str, Changes]] = lambda setup: {"": {}}
+    variants: Callable[[Setup], Variants] = lambda setup: {"": {}}
     measure: Callable[[Job], Row] = measuring.measure
     given: Mapping[str, Any] = {}
 
     def parse(self, arguments: Sequence[str]) -> Setup:
         """Read flags."""
         given = {"out": Path("runs") / self.name, **self.given}
-        return flags.parse(arguments, given, self.description)
+        return flags.parse(arguments, given, self.description or "")
+
+    def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
+        """Return the tables of rows that were found, or raise WTFlowError for rows of others."""
+        try:
+            return self.show(setup, rows) if rows else []
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            path = setup.run.out / results.FILE
+            raise WTFlowError(f"{path}: is no results file; give another --out") from error
 
 
 def data_set(
@@ -65,35 +74,44 @@ def data_set(
 ) -> Experiment:
     """Return the experiment of a data set: a model a category, its metrics, maps and pictures.
 
+    ``means``, ``image`` and ``pixel`` number the paper's tables of means over categories and of
+    AUROC by category, where it has them.
+    """
+    show = partial(views.data_set, means, image, pixel)
+    return Experiment(name, description, show, measure=measuring.measure_and_draw, given=given)
+
+
+def comparison(
+    name: str,
+    description: str | None,
+    variants: Callable[[Setup], Variants],
+    titles: tuple[str, str],
+    table: str | None = None,
+    extra: Sequence[str] = (),
+    **given: Any,
+) -> Experiment:
+    """Return the experiment that compares variants by image and pixel AUROC.
+
     Args:
         name: of its file.
         description: what ``--help`` says.
-        means: number of the paper's table of means over categories, where there is one.
-        image: of its table of image AUROC by category.
-        pixel: of its table of pixel AUROC by category.
+        variants: of the run's setup.
+        titles: of the table, with flags in braces, ``{backbone}``, and of its first column.
+        table: number of the paper's, where there is one.
+        extra: further metrics to show.
         given: the experiment's own defaults, by flag.
     """
-    show = partial(views.data_set, views.InPaper(means, image, pixel))
-    return Experiment(
-        name, description or "", show, measure=measuring.measure_and_draw, given=given
-    )
+
+    def show(setup: Setup, rows: Rows) -> list[Table]:
+        title, heading = titles[0].format(**setup.flags()), titles[1]
+        theirs = paper.auroc(table) if table else {}
+        return [views.by_variant(rows, title, heading, theirs, extra)]
+
+    return Experiment(name, description, show, variants, given=given)
 
 
 def load(directory: Path, name: str) -> Experiment:
-    """Return the experiment of a file.
-
-    Raises:
-        WTFlowError: there is none of that name.
-    """
-    return module(directory, name).EXPERIMENT
-
-
-def module(directory: Path, name: str) -> ModuleType:
-    """Return an experiment's file as a module.
-
-    Raises:
-        WTFlowError: there is none of that name.
-    """
+    """Return the experiment of a file, or raise WTFlowError."""
     if name not in names(directory):
         raise WTFlowError(f"{name}: no experiment; choose from {', '.join(names(directory))}")
     if name not in sys.modules:
@@ -102,7 +120,7 @@ def module(directory: Path, name: str) -> ModuleType:
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    return sys.modules[name].EXPERIMENT
 
 
 def names(directory: Path) -> list[str]:
@@ -145,10 +163,7 @@ def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
 
 
 def run(experiment: Experiment, setup: Setup) -> results.Results:
-    """Go through the rows, writing ``results.json`` and ``table.md`` after each.
-
-    Returns:
-        The contents of ``results.json``.
+    """Go through the rows, writing ``results.json`` after each, and return its contents.
 
     Raises:
         WTFlowError: bad input, in one line.
@@ -166,53 +181,53 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
     # Before another process of the run writes there.
     sharding.meet("opened")
     code = store.code(Path(inspect.getfile(inspect.unwrap(experiment.measure))))
+    usual = config.flags()
 
     def settings(label: str, name: str, seed: int) -> tuple[Config, dict[str, str]]:
         """Return the config of a row and what is otherwise in it."""
         own = category.with_settings(setup.config(**variants[label], seed=seed), setup.data, name)
-        usual = config.flags()
         values = {k: str(v) for k, v in own.flags().items() if v != usual.get(k) and k != "seed"}
         return own, values
 
     def current(row: Mapping[str, Any]) -> bool:
-        if row.get("code") != code or row["variant"] not in variants:
-            return False
-        if "scores" in row and not (out / row["scores"]).is_file():
-            return False
-        return row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
+        return (
+            row.get("code") == code
+            and row["variant"] in variants
+            and ("scores" not in row or (out / row["scores"]).is_file())
+            and row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
+        )
 
     found["rows"] = rows = [row for row in found["rows"] if current(row)]
-    tables = results.shown(lambda rows: experiment.show(setup, rows), out / results.FILE, rows)
+    tables = experiment.tables(setup, rows)
     with sharding.turns("categories"):
         opened = category.opened(setup)
-    first = config.training.seed
-    seeds = range(first, first + setup.run.seeds)
+    seeds = range(config.training.seed, config.training.seed + setup.run.seeds)
     todo = [
         (one, label, seed)
-        for one in opened
-        for label in variants
-        for seed in seeds
+        for one, label, seed in product(opened, variants, seeds)
         if not views.pick(rows, category=one.name, variant=label, seed=seed)
     ]
     if not todo:
         return found
     # Before minutes of work: can all of it be written?
     flags.writable(out, setup.run.models, setup.run.cache / "features")
-    loader, previous = Loader(setup), todo[0][0].name
+    loader, previous = Loader(setup), None
     for one, label, seed in todo:
         if sharding.first():
             # Before the first row too: --resume compares its flags with these.
             results.write(out, found, tables)
-        if one.name != previous:
+        if previous not in (None, one.name):
             # Programs have its numbers of images in their shapes, and each takes some MiB.
             jax.clear_caches()
-            previous = one.name
+        previous = one.name
         parts = [one.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
         own, differ = settings(label, one.name, seed)
-        job = Job(own, setup, one, loader, out / "-".join(parts).replace(" ", "_"), layout)
         row = {"category": one.name, "variant": label, "seed": seed, "settings": differ}
         row |= {"code": code, "environment": store.environment()}
-        rows.append(row | experiment.measure(job))
+        to = out / "-".join(parts).replace(" ", "_")
+        with bars() as track:
+            row |= experiment.measure(Job(own, setup, one, loader, to, layout, track))
+        rows.append(row)
         tables = experiment.show(setup, rows)
     if sharding.first():
         results.write(out, found, tables)

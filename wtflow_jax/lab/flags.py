@@ -3,15 +3,16 @@
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import tyro
 
-from wtflow_jax.detector.config import GROUPS, TABLES, Config, check_ranges, configure
+from wtflow_jax.detector.config import GROUPS, TABLES, Config, configure
 from wtflow_jax.support.environment import CACHE
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.parts import check_ranges
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,7 @@ LAB = {"data": Data, "run": Run, "devices": Devices}
 
 
 class Setup(NamedTuple):
-    """What a command line asks for.
-
-    Attributes:
-        data: which images.
-        run: what is done.
-        devices: where training takes place.
-        asked: flags that decide a model and were given, by name.
-    """
+    """What a command line asks for; ``asked`` has the flags that decide a model and were given."""
 
     data: Data
     run: Run
@@ -105,9 +99,8 @@ class Setup(NamedTuple):
 
     def config(self, **changes: Any) -> Config:
         """Return the config of what is asked for, with other choices for instance."""
-        return configure(
-            **{"smoke": self.run.smoke, "preset": self.run.preset} | self.asked | changes
-        )
+        own = {"smoke": self.run.smoke, "preset": self.run.preset}
+        return configure(**{**own, **self.asked, **changes})
 
     def flags(self) -> dict[str, Any]:
         """Return the values of all flags by name."""
@@ -120,86 +113,59 @@ class Setup(NamedTuple):
         return {name: value for name, value in self.flags().items() if name not in elsewhere}
 
 
+def _groups() -> dict[str, type]:
+    return LAB | GROUPS | _option_groups()
+
+
 def known() -> list[str]:
     """Return the names of all flags."""
-    groups = (LAB | GROUPS | _option_groups()).values()
-    return [f.name for group in groups for f in fields(group)]
+    return [f.name for group in _groups().values() for f in fields(group)]
+
+
+def _made(group: type, given: Mapping[str, Any]) -> Any:
+    return group(**{k: v for k, v in given.items() if k in group.__dataclass_fields__})
 
 
 def setup(given: Mapping[str, Any]) -> Setup:
-    """Return what is asked for by flags, by name.
-
-    Raises:
-        WTFlowError: a flag or a choice that does not exist.
-    """
-    data, run, devices = (
-        group(**{k: v for k, v in given.items() if k in group.__dataclass_fields__})
-        for group in LAB.values()
-    )
+    """Return what is asked for by flags, by name."""
     own = {name for group in LAB.values() for name in group.__dataclass_fields__}
-    return Setup(data, run, devices, {k: v for k, v in given.items() if k not in own})
+    asked = {name: value for name, value in given.items() if name not in own}
+    data, run, devices = (_made(group, given) for group in LAB.values())
+    return Setup(data, run, devices, asked)
 
 
 def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) -> Setup:
-    """Read a command line.
-
-    Args:
-        arguments: its words.
-        given: an experiment's own defaults, by flag.
-        description: of ``--help``.
-    """
-    groups = LAB | GROUPS | _option_groups()
-    defaults = {
-        name: replace(
-            group(), **{k: v for k, v in given.items() if k in group.__dataclass_fields__}
-        )
-        for name, group in groups.items()
-    }
-    whole = make_dataclass(
-        "Flags",
-        [
-            (name, Annotated[group, tyro.conf.OmitArgPrefixes], field(default=defaults[name]))
-            for name, group in groups.items()
-        ],
-    )
-    read = tyro.cli(whole, args=list(arguments), description=description)
-    values = {
-        f.name: getattr(getattr(read, name), f.name)
-        for name, group in groups.items()
-        for f in fields(group)
-    }
-    named = {_name(word, values) for word in arguments if word.startswith("--")}
-    return setup(dict(given) | {name: values[name] for name in named if name in values})
-
-
-def _name(word: str, known: Mapping[str, Any]) -> str:
-    name = word[2:].partition("=")[0].replace("-", "_")
-    return name if name in known else name.removeprefix("no_")
+    """Read a command line; ``given`` are an experiment's own defaults, by flag."""
+    parts = [
+        (name, Annotated[group, tyro.conf.OmitArgPrefixes], field(default=_made(group, given)))
+        for name, group in _groups().items()
+    ]
+    read = tyro.cli(make_dataclass("Flags", parts), args=list(arguments), description=description)
+    values = {f.name: getattr(part, f.name) for part in vars(read).values() for f in fields(part)}
+    words = [word[2:].partition("=")[0] for word in arguments if word.startswith("--")]
+    names = [word.replace("-", "_") for word in words]
+    named = {name if name in values else name.removeprefix("no_") for name in names}
+    return setup({**given, **{name: values[name] for name in named if name in values}})
 
 
 def _option_groups() -> dict[str, type]:
-    """Return the classes that options of parts are fields of, each once, by a title of theirs.
-
-    Raises:
-        WTFlowError: an option has the name of another flag.
-    """
+    """Return the classes that options of parts are fields of, each once, by a title of theirs."""
     found: dict[str, type] = {}
     owners = {f.name: group for group in (LAB | GROUPS).values() for f in fields(group)}
     for parts in TABLES:
-        for entry in parts.values():
-            if not (isinstance(entry, type) and is_dataclass(entry)):
-                continue
+        options = [
+            (entry, option) for name, entry in parts.items() for option in parts.options(name)
+        ]
+        for entry, option in options:
             # Options that several parts inherit stand with the class that has them first.
-            for option in (f.name for f in fields(entry)):
-                owner = next(
-                    cls for cls in reversed(entry.__mro__) if option in inspect.get_annotations(cls)
+            bases = reversed(entry.__mro__)
+            owner = next(base for base in bases if option in inspect.get_annotations(base))
+            if owners.setdefault(option, owner) is not owner:
+                raise WTFlowError(
+                    f"{owner.__name__}: its option {option} is a flag of "
+                    f"{owners[option].__name__} already; give it another name"
                 )
-                if owners.setdefault(option, owner) is not owner:
-                    raise WTFlowError(
-                        f"{owner.__name__}: its option {option} is a flag of "
-                        f"{owners[option].__name__} already; give it another name"
-                    )
-                found[f"{parts.flag}_{owner.__name__}".lower()] = owner
+            found[f"{parts.flag}_{owner.__name__}".lower()] = owner
     return found
 
 

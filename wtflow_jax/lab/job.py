@@ -4,26 +4,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wtflow_jax.data import Category
+from wtflow_jax.detector import route
 from wtflow_jax.detector.config import Config
+from wtflow_jax.detector.route import Cells, Prediction
+from wtflow_jax.flow.types import Stored
 from wtflow_jax.lab.category import Loader, Ready
 from wtflow_jax.lab.flags import Setup
-from wtflow_jax.lab.store import Trained, obtain
-from wtflow_jax.support.console import Track
+from wtflow_jax.lab.store import FeatureMaps, Trained, obtain
+from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.training.sharding import Layout
 
 
 class Job(NamedTuple):
-    """A category under one config.
-
-    Attributes:
-        config: the row's.
-        setup: the run's.
-        category: its images.
-        loader: opens them.
-        out: directory of the category's files.
-        layout: the devices.
-    """
+    """A category under one config; ``out`` gets its files. Its methods raise WTFlowError."""
 
     config: Config
     setup: Setup
@@ -31,23 +25,26 @@ class Job(NamedTuple):
     loader: Loader
     out: Path
     layout: Layout
+    track: Track = untracked
 
     @property
     def name(self) -> str:
         """The category's."""
         return self.category.name
 
-    def ready(self, track: Track, *, both_kinds: bool = False) -> Ready:
-        """Return the category as features and masks.
+    def check_start(self) -> None:
+        """Refuse what has no velocity at t = 0, or starts later."""
+        if not self.config.velocity.trained:
+            raise WTFlowError(
+                f"--velocity {self.config.flow.velocity}: singular at t = 0, where this experiment "
+                "starts; give unet"
+            )
+        if start := self.config.inference.start:
+            raise WTFlowError(f"--start {start}: this experiment starts at t = 0; give --start 0")
 
-        Args:
-            track: shows progress.
-            both_kinds: whether to refuse test images that are all good or all defective.
-
-        Raises:
-            WTFlowError: an image, a mask, the weights or the cache cannot be used.
-        """
-        ready = self.loader.ready(self.config, self.category, track)
+    def ready(self, *, both_kinds: bool = False) -> Ready:
+        """Return the category as features and masks; ``both_kinds`` of test images if needed."""
+        ready = self.loader.ready(self.config, self.category, self.track)
         for label, word in ((False, "good"), (True, "defective")) if both_kinds else ():
             if label not in ready.labels:
                 raise WTFlowError(
@@ -55,7 +52,28 @@ class Job(NamedTuple):
                 )
         return ready
 
-    def obtain(self, ready: Ready, track: Track, **changes: str) -> Trained:
+    def training(self, ready: Ready, folds: int = 1) -> FeatureMaps:
+        """Return the training features as one array, of two images a fold at least."""
+        features = ready.splits.train
+        if isinstance(features, Stored):
+            raise WTFlowError(
+                f"{features.shape[0]} training images: this experiment needs their features in "
+                "memory; give a higher --resident or fewer images"
+            )
+        if folds > 1 and len(features) < 2 * folds:
+            raise WTFlowError(
+                f"{self.name}: {len(features)} training images; "
+                f"give at least {2 * folds} to leave a fifth of them out"
+            )
+        return features
+
+    def obtain(self, ready: Ready, **changes: str) -> Trained:
         """Return the row's model, or one of a variant of its config; trained unless it is there."""
         config = self.config.but(**changes) if changes else self.config
-        return obtain(config, self.name, ready.splits, self.setup.run.models, self.layout, track)
+        models = self.setup.run.models
+        return obtain(config, self.name, ready.splits, models, self.layout, self.track)
+
+    def finish(self, ready: Ready, cells: Cells, centres: str | None = None) -> Prediction:
+        """Return maps and image scores of cells; ``centres`` in place of the config's."""
+        asked = self.config.decision
+        return route.finish(cells, ready.where[centres or asked.centres], asked.top_fraction)

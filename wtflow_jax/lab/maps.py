@@ -25,13 +25,13 @@ def save_maps(path: Path, files: Sequence[File], scored: Scored) -> None:
         files: the test images, as they are decoded.
         scored: the same.
     """
-    kinds = sorted(set(scored.kinds), key=lambda kind: (kind != "good", kind))
-    of_kind = [[i for i, other in enumerate(scored.kinds) if other == kind] for kind in kinds]
-    shown = [i for indices in of_kind for i in indices[:PER_KIND]]
+    kinds = np.array(scored.kinds)
+    names = sorted(set(scored.kinds), key=lambda kind: (kind != "good", kind))
+    shown = [i for kind in names for i in np.flatnonzero(kinds == kind)[:PER_KIND].tolist()]
     size = height, width = scored.maps.shape[1:]
     rows = ("image", "map") if scored.masks is None else ("image", "mask", "map")
-    whole = 1.6 * len(shown) + 0.9, len(rows) * 1.6 * height / width + 0.7
-    figure = Figure(figsize=whole, layout="constrained")
+    inches = 1.6 * len(shown) + 0.9, len(rows) * 1.6 * height / width + 0.7
+    figure = Figure(figsize=inches, layout="constrained")
     axes = figure.subplots(len(rows), len(shown), squeeze=False)
     low, high = float(scored.maps.min()), float(np.quantile(scored.maps, 0.995))
     for column, i in zip(axes.T, shown, strict=True):
@@ -41,12 +41,12 @@ def save_maps(path: Path, files: Sequence[File], scored: Scored) -> None:
             mask = scored.masks[i] if scored.known[i] else np.ones(size)
             column[1].imshow(mask, cmap="gray", vmin=0, vmax=1)
             if not scored.known[i]:
-                at = width / 2, height / 2
-                column[1].text(*at, "not drawn", ha="center", va="center", fontsize=8)
+                column[1].text(
+                    width / 2, height / 2, "not drawn", ha="center", va="center", fontsize=8
+                )
         column[-1].imshow(scored.maps[i], cmap="inferno", vmin=low, vmax=high)
     for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
     for axis, name in zip(axes[:, 0], rows, strict=True):
         axis.set_ylabel(name, fontsize=9)
     heat = axes[-1, -1].get_images()[0]

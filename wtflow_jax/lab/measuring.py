@@ -1,90 +1,67 @@
 """What is measured of a model: every metric, what a threshold does, and pictures."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from wtflow_jax import metrics
-from wtflow_jax.detector import route
-from wtflow_jax.detector.config import Config
-from wtflow_jax.detector.route import Cells, Prediction
+from wtflow_jax.detector.route import Cells
 from wtflow_jax.lab import scored
 from wtflow_jax.lab.category import Ready
 from wtflow_jax.lab.job import Job
 from wtflow_jax.lab.maps import save_maps
 from wtflow_jax.lab.results import Row
 from wtflow_jax.lab.scored import Scored
-from wtflow_jax.lab.store import LAST, Trained
-from wtflow_jax.metrics import summary
+from wtflow_jax.lab.store import LAST
+from wtflow_jax.metrics import Regions, summary
+from wtflow_jax.metrics.summary import Figures
 from wtflow_jax.metrics.threshold import threshold
-from wtflow_jax.support.console import Track, bars
 from wtflow_jax.training import sharding
 
 
-def measure(job: Job, draw: bool = False) -> Row:
-    """Obtain a row's model and return its figures, the means over the last evaluated epochs.
-
-    Args:
-        job: the row.
-        draw: whether to write ``scores.npz`` and ``maps.png`` of the last epoch too.
-    """
-    with bars() as track:
-        ready = job.ready(track)
-        model = job.obtain(ready, track)
-        row, last = measured(job, ready, model, track)
-    if not (draw and sharding.first()):
-        return row
-    found = Scored(
-        [str(sample.path) for sample in ready.samples],
-        [sample.kind for sample in ready.samples],
-        ready.labels,
-        ready.known,
-        last.scores,
-        last.maps,
-        ready.masks,
-        model.radii,
-    )
-    job.out.mkdir(parents=True, exist_ok=True)
-    scored.save(job.out / scored.FILE, found)
-    save_maps(job.out / "maps.png", [sample.path for sample in ready.samples], found)
-    return row | {"scores": f"{job.out.name}/{scored.FILE}"}
-
-
 def measure_and_draw(job: Job) -> Row:
-    """As ``measure``, with ``scores.npz`` and ``maps.png``."""
+    """As ``measure``, with ``scores.npz`` and ``maps.png`` of the last epoch."""
     return measure(job, draw=True)
 
 
-def measured(job: Job, ready: Ready, model: Trained, track: Track) -> tuple[Row, Prediction]:
-    """Return every metric of a model in %: mean, std and last value over its last epochs.
+def measure(job: Job, draw: bool = False) -> Row:
+    """Obtain a row's model and return every metric in %: mean, std and last over its last epochs.
 
-    ``history`` has those of every epoch that was evaluated. The scores of the last one come too.
+    ``history`` has those of every epoch that was evaluated.
     """
-    config = job.config
-    advance, each, last = track("metrics", len(model.cells)), {}, None
+    ready = job.ready()
+    model = job.obtain(ready)
+    advance = job.track("metrics", len(model.cells))
+    figures: dict[int, Row] = {}
+    last = None
     with summary.reasons() as undefined:
         for epoch, cells in model.cells.items():
-            each[epoch], last = _metrics(config, ready, cells["test"])
+            last = _scored(job, ready, cells["test"])
+            figures[epoch] = _metrics(job, ready, cells["test"], last)
             advance()
-        paths = [str(sample.path) for sample in ready.samples]
-        scored.warn(paths, ready.labels, ready.known, ready.masks)
-    assert last is not None
+        assert last is not None
+        scored.warn(last)
+    if draw and sharding.first():
+        job.out.mkdir(parents=True, exist_ok=True)
+        scored.save(job.out / scored.FILE, last._replace(radii=model.radii))
+        save_maps(job.out / "maps.png", [sample.path for sample in ready.samples], last)
     row: Row = {"model": model.directory.name}
-    lately = min(LAST, config.training.epochs)
-    for name in next(iter(each.values())):
-        values = [one[name] for one in each.values()][-lately:]
+    lately = min(LAST, job.config.training.epochs)
+    for name in next(iter(figures.values())):
+        values = [of_epoch[name] for of_epoch in figures.values()][-lately:]
         if None in values:
             row[name] = None
         else:
             row |= {name: float(np.mean(values)), f"{name}_std": float(np.std(values))}
             row[f"{name}_final"] = values[-1]
-    history = [entry | each.get(entry["epoch"], {}) for entry in model.history]
+    history = [entry | figures.get(entry["epoch"], {}) for entry in model.history]
     losses = [entry["loss"] for entry in history[-lately:]]
     norms = {split: np.array(norms) for split, norms in model.norms.items()}
-    return row | {
+    held_out = list(model.cells.values())[-1]["validation"]
+    row |= {
         "undefined": undefined,
-        "decision": _decide(job, ready, [*model.cells.values()][-1]["validation"], last),
+        "decision": _decide(job, ready, held_out, last),
         "loss": None if None in losses else float(np.mean(losses)),
         "x0_norm": {
             "train": summary.mean(norms["train"]),
@@ -97,57 +74,75 @@ def measured(job: Job, ready: Ready, model: Trained, track: Track) -> tuple[Row,
         },
         "environment": model.environment,
         "history": history,
-    }, last
+    }
+    return row | ({"scores": f"{job.out.name}/{scored.FILE}"} if draw else {})
 
 
-def _metrics(
-    config: Config, ready: Ready, cells: Cells
-) -> tuple[dict[str, float | None], Prediction]:
-    """Return the metrics of one epoch in %, and its scores."""
-    asked, inference = config.decision, config.inference
-    finish = partial(route.finish, top_fraction=asked.top_fraction)
-    prediction = finish(cells, ready.where[asked.centres])
-    image, maps = prediction
-    found = summary.of_images(image, ready.labels, [sample.kind for sample in ready.samples])
+def _scored(job: Job, ready: Ready, cells: Cells) -> Scored:
+    prediction = job.finish(ready, cells)
+    return Scored(
+        [str(sample.path) for sample in ready.samples],
+        [sample.kind for sample in ready.samples],
+        ready.labels,
+        ready.known,
+        prediction.scores,
+        prediction.maps,
+        ready.masks,
+    )
+
+
+def _figures(found: Scored, regions: Regions | None = None) -> Figures:
+    """Return the metrics of images and of pixels in %."""
+    known, masks = _known(found)
+    images = summary.of_images(found.scores, found.labels, found.kinds)
+    return images | summary.of_pixels(found.maps[known], masks, regions)
+
+
+def _known(found: Scored) -> tuple[Any, Bool[np.ndarray, "m H W"] | None]:
+    """Return whose pixels are known, and their masks where a defect has one."""
+    known = slice(None) if found.known.all() else found.known
+    drawn = found.masks is not None and found.labels[known].any()
+    return known, found.masks[known] if found.masks is not None and drawn else None
+
+
+def _metrics(job: Job, ready: Ready, cells: Cells, found: Scored) -> Figures:
+    """Return the metrics of one epoch in %."""
+    figures, inference = _figures(found, ready.regions), job.config.inference
     # The score of the map that is shown, where images are scored after other steps.
-    by_map = found["image_auroc"]
+    by_map = figures["image_auroc"]
     if by_map is not None and inference.steps_det != inference.steps_loc:
-        same = finish(Cells(cells.localization, cells.localization), ready.where[asked.centres])
+        same = job.finish(ready, Cells(cells.localization, cells.localization))
         by_map = summary.percent(metrics.auroc(same.scores, ready.labels))
-    found["image_auroc_map"] = by_map
-    known = slice(None) if ready.known.all() else ready.known
-    drawn = ready.masks is not None and ready.labels[ready.known].any()
-    masks = ready.masks[known] if ready.masks is not None and drawn else None
-    found |= summary.of_pixels(maps[known], masks, ready.regions)
-    for name, where in ready.where.items() if drawn else ():
-        other = found["pixel_auroc"]
-        if masks is not None and name != asked.centres:
-            other = summary.percent(metrics.auroc(finish(cells, where).maps[known], masks))
-        found[f"pixel_auroc_{name}"] = other
+    figures["image_auroc_map"] = by_map
+    known, masks = _known(found)
+    for name in ready.where:
+        if masks is None:
+            break
+        other = figures["pixel_auroc"]
+        if name != job.config.decision.centres:
+            maps = job.finish(ready, cells, name).maps
+            other = summary.percent(metrics.auroc(maps[known], masks))
+        figures[f"pixel_auroc_{name}"] = other
     if ready.saturated is not None:
-        found["pixel_spro"] = summary.percent(metrics.spro(maps, ready.saturated))
-    return found, prediction
+        figures["pixel_spro"] = summary.percent(metrics.spro(found.maps, ready.saturated))
+    return figures
 
 
 def metrics_of(found: Scored) -> Row:
     """Return every metric of scored test images in %, and why some are undefined."""
     with summary.reasons() as undefined:
-        row: Row = summary.of_images(found.scores, found.labels, found.kinds)
-        known, masks = found.known, found.masks
-        row |= summary.of_pixels(found.maps[known], None if masks is None else masks[known])
-        scored.warn(found.paths, found.labels, found.known, found.masks)
+        row: Row = _figures(found)
+        scored.warn(found)
     return row | {"undefined": undefined}
 
 
-def _decide(job: Job, ready: Ready, held_out: Cells, last: Prediction) -> dict[str, Any]:
+def _decide(job: Job, ready: Ready, held_out: Cells, last: Scored) -> dict[str, Any]:
     """Return the threshold of held-out good images and what it does to the test images."""
-    asked = job.config.decision
     if not len(held_out.detection):
         why = "no held-out good images: give --validation 0.1"
         if job.setup.data.validation:
             why = "one training image, none to hold out"
         return {"threshold": None, "why": why}
-    scores = route.finish(held_out, ready.where[asked.centres], asked.top_fraction).scores
-    return summary.decided(
-        threshold(scores, asked.false_alarms), len(scores), last.scores, ready.labels
-    )
+    scores = job.finish(ready, held_out).scores
+    found = threshold(scores, job.config.decision.false_alarms)
+    return summary.decided(found, len(scores), last.scores, ready.labels)

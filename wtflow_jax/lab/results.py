@@ -1,7 +1,7 @@
 """The results of a run: ``results.json``, its rows, and ``table.md``."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,7 @@ def write(out: Path, results: Mapping[str, Any], tables: Sequence[Table]) -> Non
 
 
 def read(path: Path) -> Results:
-    """Return the results of an experiment.
-
-    Raises:
-        WTFlowError: the file is missing, or something else.
-    """
+    """Return the results of an experiment, or raise WTFlowError for another file."""
     try:
         results = json.loads(path.read_bytes())
         if {"experiment", "config", "rows"} - set(results):
@@ -45,27 +41,25 @@ def read(path: Path) -> Results:
 
 
 def begin(name: str, setup: Setup) -> Results:
-    """Return the results so far: those of the run to resume, or empty ones.
+    """Return the results so far, those of the run to resume, or empty ones.
 
     Raises:
         WTFlowError: the directory holds something else, or results of other flags.
     """
-    out = setup.run.out
+    out, resume = setup.run.out, setup.run.resume
     path, config = out / FILE, json.loads(json.dumps(setup.flags(), default=str))
     fresh = {"experiment": name, "config": config, "rows": []}
     found = {file.relative_to(out).parts[0] for file in written(out)}
     if not found:
         return fresh
-    if not setup.run.resume and not found <= {FILE, TABLE}:
+    if not resume:
+        # A run that ended before its first row, of a bad image for instance.
+        if found <= {FILE, TABLE} and path.exists() and not read(path)["rows"]:
+            return fresh
         raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
     if not path.exists():
         raise WTFlowError(f"{out}: has no {FILE}, so its flags are not known; give another --out")
     results = read(path)
-    if not setup.run.resume:
-        # A run that ended before its first row, of a bad image for instance.
-        if not results["rows"]:
-            return fresh
-        raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
     if results["experiment"] != name:
         raise WTFlowError(
             f"{path}: was written by {results['experiment']}.py, not {name}.py; give another --out"
@@ -78,15 +72,3 @@ def begin(name: str, setup: Setup) -> Results:
                 "give the same flags to --resume, or another --out"
             )
     return results | {"config": config}
-
-
-def shown(show: Callable[[Rows], Sequence[Table]], path: Path, rows: Rows) -> Sequence[Table]:
-    """Return the tables of rows that were found.
-
-    Raises:
-        WTFlowError: they have not the figures of the tables.
-    """
-    try:
-        return show(rows) if rows else []
-    except (LookupError, ValueError, TypeError, AttributeError) as error:
-        raise WTFlowError(f"{path}: is no results file; give another --out") from error

@@ -49,11 +49,7 @@ def some(scored: Scored, chosen: Bool[np.ndarray, " n"]) -> Scored:
     """Return some of the images, without their radii."""
     return Scored(
         *(np.asarray(names)[chosen].tolist() for names in (scored.paths, scored.kinds)),
-        labels=scored.labels[chosen],
-        known=scored.known[chosen],
-        scores=scored.scores[chosen],
-        maps=scored.maps[chosen],
-        masks=None if scored.masks is None else scored.masks[chosen],
+        *(None if part is None else part[chosen] for part in scored[2:7]),
     )
 
 
@@ -62,13 +58,9 @@ def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
-def warn(
-    paths: Sequence[str],
-    labels: Bool[np.ndarray, " n"],
-    known: Bool[np.ndarray, " n"],
-    masks: Bool[np.ndarray, "n H W"] | None,
-) -> None:
-    """Warn (UndefinedMetric) of what has no metric, or one in doubt; arguments as ``Scored``'s."""
+def warn(scored: Scored) -> None:
+    """Warn (UndefinedMetric) of what has no metric, or one in doubt."""
+    paths, labels, known, masks = scored.paths, scored.labels, scored.known, scored.masks
     messages = []
     if not 0 < labels.sum() < len(labels):
         # Pixels of defective images alone have metrics: most of them are good.

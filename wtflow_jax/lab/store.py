@@ -10,6 +10,7 @@ import ast
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -27,7 +28,7 @@ from wtflow_jax.detector import detector, model, route
 from wtflow_jax.detector.config import Config
 from wtflow_jax.detector.detector import Detector
 from wtflow_jax.detector.route import Cells
-from wtflow_jax.flow.types import Stored
+from wtflow_jax.flow.types import Params, Stored
 from wtflow_jax.geometry import Radii, radial_profile
 from wtflow_jax.lab.scored import evenly
 from wtflow_jax.support import environment as machine
@@ -53,39 +54,16 @@ SAVE_SECONDS = 60
 FILE = "trained.safetensors"
 DECIDES = ("flow", "velocities", "geometry/empirical.py", "training", "detector")
 """Code of the library that decides what a model's numbers are."""
-MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/measuring.py")
+MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/job.py", "lab/measuring.py")
 """Code that decides a row beside them."""
 
 
 class Splits(NamedTuple):
-    """Features of one category.
-
-    Attributes:
-        train: of the images that are trained on; not in memory where they are too many.
-        test: of the test images.
-        validation: of further good images, maybe none.
-    """
+    """Features of one category: of training, test and further good images, maybe none of those."""
 
     train: FeatureMaps | Stored
     test: FeatureMaps
     validation: FeatureMaps
-
-    def in_memory(self) -> FeatureMaps:
-        """Return the training features as one array.
-
-        Raises:
-            WTFlowError: they are streamed.
-        """
-        if isinstance(self.train, Stored):
-            raise WTFlowError(
-                f"{self.train.shape[0]} training images: this experiment needs their features in "
-                "memory; give a higher --resident or fewer images"
-            )
-        return self.train
-
-
-SCORED = ("test", "validation")
-"""Splits whose cells are scored."""
 
 
 class Trained(NamedTuple):
@@ -114,19 +92,7 @@ class Trained(NamedTuple):
 def obtain(
     config: Config, name: str, splits: Splits, models: Path, layout: Layout, track: Track
 ) -> Trained:
-    """Return a model, trained and scored now unless it is there.
-
-    Args:
-        config: of the model.
-        name: of the category.
-        splits: its features.
-        models: directory of all models.
-        layout: the devices.
-        track: shows progress.
-
-    Raises:
-        WTFlowError: training diverges, or what is kept cannot be read.
-    """
+    """Return a model of a category, trained and scored now unless ``models`` has it."""
     flow = config.flow
     directory = models / f"{name}-{flow.wt}-{flow.velocity}-{key(config, splits)}"
     # One run at a time trains it; of several processes that train together the first has the lock.
@@ -148,15 +114,24 @@ def _train(
         features = layout.replicate(features)
     fitted, state = detector.init(config, features, layout)
     if state is None:
-        seconds = time.perf_counter() - began
-        evaluated = _evaluate(fitted, splits, directory, 0)
-        history = [{"epoch": 0, "loss": None, "seconds_train": seconds, **evaluated}]
-        _finish(fitted, splits, directory, history)
+        entry = {"epoch": 0, "loss": None, "seconds_train": time.perf_counter() - began}
+        entry |= _evaluate(fitted, splits, directory, 0)
+        _finish(fitted, splits, directory, [entry])
         return
-    epochs, steps = config.training.epochs, -(-features.shape[0] // config.training.batch_size)
+
+    def local(params: Params) -> Detector:
+        """Return the detector whole on one device of this process; every process must call it."""
+        return Detector(config, layout.local(params), layout.local(fitted.stats))
+
+    asked = config.training
+    epochs, steps = asked.epochs, -(-features.shape[0] // asked.batch_size)
+    first_evaluated = min(asked.eval_from * epochs, epochs - LAST * asked.eval_every)
     saved_at = time.monotonic()
-    # Processes that train together would have to agree on the step at which they stop.
-    with Checkpoints(directory / "checkpoint") as checkpoints, _hearing():
+    with (
+        Checkpoints(directory / "checkpoint") as checkpoints,
+        # Processes that train together would have to agree on the step at which they stop.
+        signals.deferred(jax.process_count() == 1),
+    ):
         saved = checkpoints.restore(state) or Saved(state, [], BEGINNING)
         state, history, past = saved
         advance, began = track(f"{name}, {config.flow.wt}", steps * epochs), time.perf_counter()
@@ -171,10 +146,11 @@ def _train(
                 advance(done - taken, f"loss {past.loss:.3f}, {rate:.2f} epochs/s")
                 taken = done
                 if whole:
-                    entry = {"epoch": past.epoch, "loss": past.loss, "seconds_train": past.seconds}
-                    if evaluate := _is_evaluated(config, past.epoch):
-                        now = _local(layout, fitted._replace(params=state.params))
-                        entry |= _evaluate(now, splits, directory, past.epoch)
+                    epoch = past.epoch
+                    entry = {"epoch": epoch, "loss": past.loss, "seconds_train": past.seconds}
+                    evaluate = epoch > first_evaluated and (epochs - epoch) % asked.eval_every == 0
+                    if evaluate:
+                        entry |= _evaluate(local(state.params), splits, directory, epoch)
                     history.append(entry)
                     past = past.over()
                 due = whole and (evaluate or time.monotonic() - saved_at > SAVE_SECONDS)
@@ -189,22 +165,7 @@ def _train(
                 f"{name}: {error}{kept if checkpoints.any() else ''}; give a lower "
                 "--learning-rate, or another --wt or --seed"
             ) from error
-    _finish(_local(layout, fitted._replace(params=state.params)), splits, directory, history)
-
-
-def _local(layout: Layout, fitted: Detector) -> Detector:
-    """Return a detector whole on one device of this process; every process must call it."""
-    return Detector(fitted.config, layout.local(fitted.params), layout.local(fitted.stats))
-
-
-def _hearing() -> contextlib.AbstractContextManager[None]:
-    return signals.deferred(jax.process_count() == 1)
-
-
-def _is_evaluated(config: Config, epoch: int) -> bool:
-    asked = config.training
-    after = min(asked.eval_from * asked.epochs, asked.epochs - LAST * asked.eval_every)
-    return epoch > after and (asked.epochs - epoch) % asked.eval_every == 0
+    _finish(local(state.params), splits, directory, history)
 
 
 def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> dict[str, float]:
@@ -212,7 +173,7 @@ def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> 
     began = time.perf_counter()
     if sharding.first():
         arrays: dict[str, np.ndarray] = {}
-        for split in SCORED:
+        for split in ("test", "validation"):
             maps = getattr(splits, split)
             none = np.zeros((0, *maps.shape[1:3]), np.float32)
             found = route.cells(fitted, maps) if len(maps) else Cells(none, none)
@@ -255,10 +216,8 @@ def _load(directory: Path, config: Config) -> Trained:
         arrays, about = tensors.load(path)
         tree = model.nested(arrays)
         cells = {
-            int(epoch.removeprefix("epoch")): {
-                name: Cells(**kinds) for name, kinds in found.items()
-            }
-            for epoch, found in tree["cells"].items()
+            int(epoch.removeprefix("epoch")): {split: Cells(**kinds) for split, kinds in of.items()}
+            for epoch, of in tree["cells"].items()
         }
         params, stats = (jax.tree.map(jnp.asarray, tree.get(k, {})) for k in ("params", "stats"))
         return Trained(
@@ -275,13 +234,7 @@ def _load(directory: Path, config: Config) -> Trained:
 
 
 def radii(fitted: Detector, maps: FeatureMaps, of: np.ndarray) -> Radii:
-    """Follow some images from T to t = 1 in Euler steps (suppl. Tables XII to XIV).
-
-    Args:
-        fitted: a detector.
-        maps: f (m, h, w, c).
-        of: the images' indices (m,), which are kept beside their radii.
-    """
+    """Follow images of indices ``of`` from T to t = 1 in Euler steps (suppl. Tables XII to XIV)."""
     x0, t_start = fitted.x0(jnp.asarray(maps)), fitted.config.inference.start
     velocity_fn = fitted.config.velocity.velocity_fn()
     values = radial_profile(velocity_fn, fitted.params, x0, steps=RADII_STEPS, t_start=t_start)
@@ -300,35 +253,24 @@ def _norms(fitted: Detector, maps: FeatureMaps | Stored) -> list[float]:
 
 def key(config: Config, splits: Splits) -> str:
     """Return what a model is kept under: twelve hexadecimal digits."""
-    flags = config.flags()
-    for group in (config.features, config.decision):
-        flags = {k: v for k, v in flags.items() if k not in group.__dataclass_fields__}
-    del flags["preset"]
-    shapes = [part.shape for part in splits]
-    text = json.dumps(
-        [flags, shapes, digest_of(*DECIDES, *_elsewhere())], sort_keys=True, default=str
-    )
-    digest = hashlib.sha256(text.encode())
+    other = {"preset", *vars(config.features), *vars(config.decision)}
+    flags = {name: value for name, value in config.flags().items() if name not in other}
+    decides = digest_of(*DECIDES, *map(os.path.abspath, named_files()))
+    what = [flags, [part.shape for part in splits], decides]
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode())
     for part in splits:
-        digest.update(_digest(part).encode())
+        # The same for features in memory and on disk.
+        if isinstance(part, Stored):
+            digest.update(part.digest.encode())
+        else:
+            own = hashlib.sha256(np.ascontiguousarray(part, np.float32).data)
+            digest.update(own.hexdigest().encode())
     return digest.hexdigest()[:12]
-
-
-def _digest(maps: FeatureMaps | Stored) -> str:
-    """Return the same for features in memory and on disk."""
-    if isinstance(maps, Stored):
-        return maps.digest
-    return hashlib.sha256(np.ascontiguousarray(maps, np.float32).data).hexdigest()
 
 
 def code(own: Path) -> str:
     """Return a digest of the code that decides a row, an experiment's own file included."""
-    return digest_of(*DECIDES, *MEASURES, *_elsewhere(), str(own))[:12]
-
-
-def _elsewhere() -> list[str]:
-    """Return the files of parts that are kept outside of the package."""
-    return [str(file.absolute()) for file in named_files()]
+    return digest_of(*DECIDES, *MEASURES, *map(os.path.abspath, named_files()), str(own))[:12]
 
 
 @lru_cache
@@ -352,9 +294,8 @@ def _is_text(node: ast.AST) -> bool:
 def environment() -> dict[str, Any]:
     """Return versions, device and commit."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    commit = None
+    commit = ""
     with contextlib.suppress(OSError):
         here = Path(__file__).parent
-        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-        commit = done.stdout.strip() or None
-    return machine.environment() | {"git_commit": commit}
+        commit = subprocess.run(command, cwd=here, capture_output=True, text=True).stdout.strip()
+    return machine.environment() | {"git_commit": commit or None}

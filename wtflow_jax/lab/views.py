@@ -1,7 +1,7 @@
 """Rows of results as tables, with the paper's figures beside ours."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +11,12 @@ from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.results import Rows
 from wtflow_jax.metrics import summary
 from wtflow_jax.support.console import NONE, Table, difference, number
+
+HEADLINE = {"none": "rFM", "batch_norm": "WT-Flow (BN)", "layer_norm": "WT-Flow (LN)"}
+"""The paper's name of a flow with each of its WT maps."""
+ROW_IN_PAPER = {"image_auroc": "image", "pixel_auroc": "pixel"}
+Figures = Mapping[str, paper.Figure]
+"""By system or setting."""
 
 
 def best(values: Mapping[str, float | None]) -> str:
@@ -43,17 +49,14 @@ def over_seeds(rows: Rows, metric: str) -> tuple[float | None, float | None]:
 
 
 def mean(rows: Rows, metric: str) -> float | None:
-    """Return the mean over categories of the means over seeds."""
+    """Return the mean over categories of the means over seeds; None where one is missing."""
     each = [over_seeds(pick(rows, category=name), metric)[0] for name in names(rows, "category")]
-    known = [value for value in each if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(each) else None
+    return _mean(each)
 
 
-PaperTable = Mapping[str, Mapping[str, paper.Figure]]
-
-HEADLINE = {"none": "rFM", "batch_norm": "WT-Flow (BN)", "layer_norm": "WT-Flow (LN)"}
-"""The paper's name of a flow with each of its WT maps."""
-ROW_IN_PAPER = {"image_auroc": "image", "pixel_auroc": "pixel"}
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def by_category(
@@ -61,93 +64,90 @@ def by_category(
 ) -> Table:
     """Return one metric, a row a category: ours, its last epoch, every system of the paper's.
 
-    Args:
-        rows: of an experiment's results, with one variant.
-        metric: which, ``image_auroc`` for instance.
-        title: of the table.
-        number_in_paper: the table that has the figures a category, or only means, or None.
-        ours: the paper's name for what was run; the difference is to it.
+    ``ours`` is the paper's name for what was run; the difference is to it.
     """
-    theirs = paper.table(number_in_paper) if number_in_paper else {}
-    theirs = {name: theirs[name] for name in names(rows, "category") if name in theirs}
-    systems = list(next(iter(theirs.values()))) if theirs else []
+    categories = names(rows, "category")
+    whole = paper.table(number_in_paper) if number_in_paper else {}
+    theirs = {name: whole[name] for name in categories if name in whole}
+    systems = list(next(iter(theirs.values()), {}))
     first = [ours] if ours in systems else []
     others = [system for system in systems if system not in first]
+
+    def line(name: str, part: Rows, std: float | None, figures: Figures) -> list[str]:
+        value = mean(part, metric)
+        cells = [name, number(value, std), number(mean(part, f"{metric}_final"))]
+        for system in first:
+            figure = figures.get(system)
+            cells += [_figure(figure), difference(value, figure.value if figure else None)]
+        return cells + [_figure(figures.get(system)) for system in others]
+
+    parts = {name: pick(rows, category=name) for name in categories}
+    body = [
+        line(name, part, over_seeds(part, metric)[1], theirs.get(name, {}))
+        for name, part in parts.items()
+    ]
+    if len(categories) > 1:
+        # Of the same categories, which may be a few of theirs.
+        means = {}
+        for system in systems:
+            figures = [theirs.get(name, {}).get(system) for name in categories]
+            value = _mean([figure and figure.value for figure in figures])
+            means |= {} if value is None else {system: paper.Figure(value, None)}
+        body.append(line("mean", rows, None, means))
     columns = ["category", "ours", "last epoch"]
     columns += [f"paper, {name}" for name in first] + ["difference"] * bool(first) + others
-    body = []
-    categories = names(rows, "category")
-    for name in [*categories, *["mean"] * (len(categories) > 1)]:
-        of_name = pick(rows, category=name) if name != "mean" else rows
-        if name == "mean":
-            value, std = mean(rows, metric), None
-            final = mean(rows, f"{metric}_final")
-            # Of the same categories, which may be a few of theirs.
-            figures = {system: _mean(theirs, categories, system) for system in systems}
-        else:
-            value, std = over_seeds(of_name, metric)
-            final, _ = over_seeds(of_name, f"{metric}_final")
-            figures = theirs.get(name, {})
-        cells = [name, number(value, std), number(final)]
-        if first:
-            figure = figures.get(ours)
-            cells += [_figure(figure), difference(value, figure.value if figure else None)]
-        body.append(cells + [_figure(figures.get(system)) for system in others])
     return Table(title, columns, body, [_spread(rows)])
-
-
-def _mean(theirs: PaperTable, categories: Sequence[str], system: str) -> paper.Figure | None:
-    figures = [theirs.get(name, {}).get(system) for name in categories]
-    values = [figure.value for figure in figures if figure]
-    return paper.Figure(float(np.mean(values)), None) if len(values) == len(categories) else None
 
 
 def _figure(figure: paper.Figure | None) -> str:
     return NONE if figure is None else number(figure.value, figure.std)
 
 
+def _spread(rows: Rows) -> str:
+    seeds = len(names(rows, "seed"))
+    if seeds > 1:
+        return f"Mean ± std over {seeds} seeds, each the mean of its last epochs."
+    if all(row.get("loss") is None for row in rows):
+        return "Nothing is trained: one figure."
+    return "Mean ± std over the last evaluated epochs, ten at most."
+
+
 def titles() -> dict[str, str]:
     """Return what is called how in tables, beside image and pixel AUROC."""
     others = {k: title for k, title in summary.titles().items() if not k.endswith("auroc")}
-    return {"image_auroc_map": "image AUROC by the map", **others} | {
-        "pixel_spro": "sPRO",
-        "loss": "loss",
-    }
+    first, last = {"image_auroc_map": "image AUROC by the map"}, {"pixel_spro": "sPRO"}
+    return {**first, **others, **last, "loss": "loss"}
 
 
 def _known(rows: Rows, metric: str) -> bool:
     return any(row.get(metric) is not None for row in rows)
 
 
+DECIDED = {
+    "threshold": "threshold",
+    "promised": "false alarms: promised",
+    "false_alarms": "found",
+    "detected": "detected",
+}
+
+
 def others(rows: Rows, title: str) -> Table:
     """Return the remaining metrics, a row a category, and what the held-out threshold does."""
     metrics = {name: text for name, text in titles().items() if _known(rows, name)}
-    decided = {
-        "threshold": "threshold",
-        "promised": "false alarms: promised",
-        "false_alarms": "found",
-        "detected": "detected",
-    }
-    columns = ["category", *metrics.values(), *decided.values(), "seconds"]
     body = []
     for name in names(rows, "category"):
-        of_name = pick(rows, category=name)
-        decisions = [row["decision"] for row in of_name]
-        found = [
-            number(float(np.mean([d[k] for d in decisions])), None, 4 if k == "threshold" else 1)
-            if all(d.get(k) is not None for d in decisions)
-            else NONE
-            for k in decided
+        part = pick(rows, category=name)
+        means = [(over_seeds(part, metric)[0], 3 if metric == "loss" else 2) for metric in metrics]
+        means += [
+            (_mean([row["decision"].get(key) for row in part]), 4 if key == "threshold" else 1)
+            for key in DECIDED
         ]
-        seconds = np.mean([sum(row["seconds"].values()) for row in of_name])
-        cells = [
-            number(over_seeds(of_name, metric)[0], None, 3 if metric == "loss" else 2)
-            for metric in metrics
-        ]
-        body.append([name, *cells, *found, f"{seconds:.0f}"])
+        seconds = np.mean([sum(row["seconds"].values()) for row in part])
+        cells = [number(value, None, digits) for value, digits in means]
+        body.append([name, *cells, f"{seconds:.0f}"])
     why = {row["decision"]["why"]: None for row in rows if "why" in row["decision"]}
-    notes = [f"No threshold: {reason}." for reason in why]
-    return Table(title, columns, body, notes)
+    columns = ["category", *metrics.values(), *DECIDED.values(), "seconds"]
+    return Table(title, columns, body, [f"No threshold: {reason}." for reason in why])
 
 
 def by_variant(
@@ -160,14 +160,8 @@ def by_variant(
     """Return image and pixel AUROC, a row a variant, with the paper's means beside.
 
     What the paper states is a mean over all the categories of MVTec AD; of a few, only the
-    differences between variants can be set beside it: they are to the first row.
-
-    Args:
-        rows: of an experiment's results.
-        title: of the table.
-        heading: of the first column.
-        theirs: the paper's image and pixel AUROC by variant.
-        extra: further metrics to show for each category, ``loss`` for instance.
+    differences between variants can be set beside it: they are to the first row. ``extra`` metrics
+    are shown for each category, ``loss`` for instance.
     """
     categories = names(rows, "category")
     columns = [heading]
@@ -182,13 +176,11 @@ def by_variant(
         cells = [variant]
         for name in categories:
             part = pick(of_variant, category=name)
-            for metric in ("image_auroc", "pixel_auroc", *extra):
-                value, std = over_seeds(part, metric)
-                cells.append(number(value, std, 3 if metric == "loss" else 2))
-        values: list[float | None] = [None, None]
+            for metric in (*ROW_IN_PAPER, *extra):
+                cells.append(number(*over_seeds(part, metric), 3 if metric == "loss" else 2))
         # Means over other categories than the others' would be no comparison.
-        if set(names(of_variant, "category")) == set(categories):
-            values = [mean(of_variant, metric) for metric in ("image_auroc", "pixel_auroc")]
+        whole = set(names(of_variant, "category")) == set(categories)
+        values = [mean(of_variant, metric) if whole else None for metric in ROW_IN_PAPER]
         values += theirs.get(variant, (None, None)) if theirs else []
         first = first or values
         for value, start in zip(values, first, strict=True):
@@ -197,32 +189,20 @@ def by_variant(
     return Table(title, columns, body, [_spread(rows)])
 
 
-class InPaper(NamedTuple):
-    """Numbers of the tables a data set has in the paper; None where it has none."""
-
-    means: str | None = None
-    image: str | None = None
-    pixel: str | None = None
-
-
-def data_set(numbers: InPaper, setup: Setup, rows: Rows) -> list[Table]:
+def data_set(
+    means: str | None, image: str | None, pixel: str | None, setup: Setup, rows: Rows
+) -> list[Table]:
     """Return the tables of a data set: AUROC of images and pixels, other metrics; the means of all.
 
-    Args:
-        numbers: of the paper's tables.
-        setup: the run's.
-        rows: its results.
+    ``means``, ``image`` and ``pixel`` number the paper's tables, as in ``experiment.data_set``.
     """
     config, layout = setup.config(), setup.data.data
     flow = config.flow
     ours = HEADLINE.get(flow.wt, "")
     setting = f"{config.features.backbone}, {flow.wt}, {flow.velocity}"
     found = [
-        by_category(rows, metric, f"{what} AUROC in %: {setting}", theirs, ours)
-        for metric, what, theirs in (
-            ("image_auroc", "Image", numbers.image),
-            ("pixel_auroc", "Pixel", numbers.pixel),
-        )
+        by_category(rows, metric, f"{name.capitalize()} AUROC in %: {setting}", theirs, ours)
+        for (metric, name), theirs in zip(ROW_IN_PAPER.items(), (image, pixel), strict=True)
         if _known(rows, metric)
     ]
     found.append(others(rows, f"{'Other metrics' if found else 'Results'} in %: {setting}"))
@@ -230,54 +210,35 @@ def data_set(numbers: InPaper, setup: Setup, rows: Rows) -> list[Table]:
         found.append(by_kind(rows, f"Image AUROC in % by kind of defect: {setting}"))
     published = LAYOUTS.find(layout.removeprefix(PREPARED)).published
     # The paper's means are of all the categories.
-    if numbers.means and set(published) <= set(names(rows, "category")):
-        found.append(means(rows, f"Means beside those of Table {numbers.means}", numbers.means))
+    if means and set(published) <= set(names(rows, "category")):
+        found.append(beside_means(rows, means))
     return found
-
-
-def _spread(rows: Rows) -> str:
-    if all(row.get("loss") is None for row in rows) and len(names(rows, "seed")) == 1:
-        return "Nothing is trained: one figure."
-    if len(names(rows, "seed")) > 1:
-        return (
-            f"Mean ± std over {len(names(rows, 'seed'))} seeds, each the mean of its last epochs."
-        )
-    return "Mean ± std over the last evaluated epochs, ten at most."
 
 
 def by_kind(rows: Rows, title: str) -> Table:
     """Return image AUROC of each kind of defect against all good images, a row a category."""
     metrics = dict.fromkeys(name for row in rows for name in row if name.startswith("image_auroc "))
     kinds = [name for name in metrics if not name.endswith(("_std", "_final"))]
-    columns = ["category", *(kind.removeprefix("image_auroc ") for kind in kinds)]
-    body = []
-    for name in [*names(rows, "category"), "mean"]:
-        part = rows if name == "mean" else pick(rows, category=name)
-        body.append([name, *(number(mean(part, kind)) for kind in kinds)])
-    return Table(title, columns, body)
+    parts = {name: pick(rows, category=name) for name in names(rows, "category")} | {"mean": rows}
+    body = [[name, *(number(mean(part, kind)) for kind in kinds)] for name, part in parts.items()]
+    return Table(title, ["category", *(kind.removeprefix("image_auroc ") for kind in kinds)], body)
 
 
-def means(rows: Rows, title: str, number_in_paper: str) -> Table:
+def beside_means(rows: Rows, table: str) -> Table:
     """Return the mean over categories below those of every system in a table of the paper's."""
-    theirs = paper.table(number_in_paper)
-    metrics = [name for name, row in ROW_IN_PAPER.items() if row in theirs]
-    keys = [ROW_IN_PAPER[name] for name in metrics]
+    theirs = paper.table(table)
+    metrics = {name: key for name, key in ROW_IN_PAPER.items() if key in theirs}
+    keys = list(metrics.values())
     body = [
         [system, *(_figure(theirs[key].get(system)) for key in keys)] for system in theirs[keys[0]]
     ]
     body.append(["ours", *(number(mean(rows, metric)) for metric in metrics)])
-    return Table(title, ["system", *(f"{key} AUROC" for key in keys)], body)
+    columns = ["system", *(f"{key} AUROC" for key in keys)]
+    return Table(f"Means beside those of Table {table}", columns, body)
 
 
-def beside(rows: Rows, metric: str, title: str, theirs: PaperTable) -> Table:
-    """Return one metric, a row a category and a column a variant, with the paper's in brackets.
-
-    Args:
-        rows: of an experiment's results.
-        metric: which.
-        title: of the table.
-        theirs: the paper's figures by category and setting.
-    """
+def beside(rows: Rows, metric: str, title: str, theirs: Mapping[str, Figures]) -> Table:
+    """Return one metric, a row a category of theirs, a column a variant; theirs in brackets."""
     settings = list(dict.fromkeys([*names(rows, "variant"), *next(iter(theirs.values()))]))
     body = []
     for name, figures in theirs.items():

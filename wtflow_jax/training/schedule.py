@@ -46,16 +46,11 @@ class Past(NamedTuple):
         return len(self.losses) + 1
 
     def after(self, losses: list[float], seconds: float) -> "Past":
-        """Return the same with some more steps.
-
-        Raises:
-            Diverged: a loss is not finite.
-        """
+        """Return the same with some more steps, or raise Diverged where a loss is not finite."""
+        total, steps = self.total, self.steps + len(losses)
         # One by one: how many come at a time depends on the device.
-        total = self.total
         for value in losses:
             total += value
-        steps = self.steps + len(losses)
         if not math.isfinite(total):
             raise Diverged(f"the loss is {total} in step {steps} of epoch {self.epoch}")
         first = losses[0] if self.first == math.inf else self.first
@@ -71,11 +66,7 @@ class Past(NamedTuple):
         return not self.losses or self.losses[-1] <= MARGIN * self.first
 
     def check(self) -> None:
-        """Pass where a run leads somewhere.
-
-        Raises:
-            Diverged: the loss was above that of the first step for ``PATIENCE`` epochs.
-        """
+        """Raise Diverged where the loss was above its first value for ``PATIENCE`` epochs."""
         recent = self.losses[-PATIENCE:]
         if len(recent) == PATIENCE and min(recent) > MARGIN * self.first:
             raise Diverged(
@@ -102,19 +93,9 @@ def decay_steps(epochs: int, steps: int, fractions: tuple[float, ...]) -> tuple[
 def epoch_order(
     seed: int, epoch: int, samples: int, batch_size: int
 ) -> Int[np.ndarray, "steps batch"]:
-    """Return an epoch's sample indices, a row a step.
+    """Return an epoch's sample indices, a row a step, int32; ``batch_size`` or all in a row.
 
-    Every sample comes once; the last batch is filled up from the start of the same order. A batch
-    of more samples than there are is one of all.
-
-    Args:
-        seed: of the run.
-        epoch: counted from 0.
-        samples: size of the training set, at least 1.
-        batch_size: samples a step, at most.
-
-    Returns:
-        int32 (steps, batch).
+    Every sample comes once; the last row is filled up from the start of the same order.
     """
     batch_size = min(batch_size, samples)
     steps = -(-samples // batch_size)

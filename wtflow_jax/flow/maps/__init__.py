@@ -54,14 +54,10 @@ MAPS: Parts[WTMap] = Parts("wt", "wtflow_jax.flow.maps")
 
 
 def power(features: Samples, exponent: float) -> Samples:
-    """Return sign(f)·|f|^exponent of each element, to be applied before a map.
+    """Return sign(f)·|f|^exponent of each element of features (n, *event), exponent above 0.
 
-    Rectified features are sparse with a long tail, and no affine map shortens it; a square root
-    does (power normalization: Perronnin, Sánchez, Mensink, ECCV 2010). 1 changes nothing.
-
-    Args:
-        features: (n, *event).
-        exponent: above 0.
+    Applied before a map: rectified features are sparse with a long tail, and no affine map shortens
+    it; a square root does (power normalization: Perronnin, Sánchez, Mensink, ECCV 2010).
     """
     return features if exponent == 1 else jnp.sign(features) * jnp.abs(features) ** exponent
 

@@ -1,23 +1,4 @@
-"""The paper's tables and its settings a category (arXiv 2508.05461v2), to print beside ours.
-
-The folder has a CSV file a table; the supplement numbers its own again: S-VII to S-XVI. The first
-column is a category (named as its directory), ``mean`` over them, ``image`` or ``pixel`` (Det. and
-Loc., AUROC in %), a system (VII: pixel AUROC) or a quantity (IX, X). Every other column is a
-system or a setting. S-XII (none), S-XIII (batch_norm) and S-XIV (layer_norm) are the mean ‖x_t‖ of
-the good test images of MVTec AD at steps 0, 5, …, 50 of 50.
-
-The paper's cashhew, marcaron1, marcaron2 and pipefryum are cashew, macaroni1, macaroni2 and
-pipe_fryum here; its plain WT-Flow (I to III, V, VI) and the WT of VIII, IX and XI are layer_norm's.
-II, V and VI cite DeSTSeg's number 74 for RD; in II its figures are those of S-X, which cites 18.
-The daggers for multi- and single-scale runs were lost when the paper became text.
-
-So were the places of the four check marks "pos" in IV, S-XV and S-XVI. There are 14 columns under
-10 widths: four widths have two columns, which only a mark can tell apart, so each pair has one and
-no other column has any. Table X gives none 92.20, batch_norm 97.79 and layer_norm 99.05 at width
-768, layer_norm 98.36 at 512, so the order of the columns leaves only these four as the pairs.
-Table X compares them with widths that have no mark, and V-F counts 92.20 − 70.52 as the gain from
-width alone: the first of a pair is without, the second with.
-"""
+"""The paper's tables and its settings a category; README.md says how they were transcribed."""
 
 import csv
 from collections.abc import Mapping
@@ -52,10 +33,7 @@ class Figure(NamedTuple):
 
 @cache
 def table(number: str) -> dict[str, dict[str, Figure]]:
-    """Return a table: row, then system or setting, to its figure; empty cells are left out.
-
-    Args:
-        number: the paper's, ``"IV"``, or with ``S-`` the supplement's, ``"S-XII"``.
+    """Return a table, IV or S-XII of the supplement: row, then system or setting, to its figure.
 
     Raises:
         ValueError: the paper has no such table.
