@@ -122,6 +122,7 @@ def test_stablehlo_by_the_loader_of_the_docs(place, fitted, predicted, tmp_path)
     assert decision == predicted[1] == "defective"
 
 
+@pytest.mark.slow
 def test_onnx_by_the_loader_of_the_docs(place, fitted, predicted, converter, tmp_path):
     path = exported(fitted("exact"), tmp_path / "exact.onnx", converter)
     score, decision = loaded_by_docs(LOADERS[1], path, place / "bad.png", tmp_path)
@@ -147,10 +148,11 @@ for batch in map(int, sys.argv[1:]):
 np.savez("found.npz", **found)
 assert not any(name.startswith(("wtflow", "flax", "diffrax")) for name in sys.modules)
 """
+LONG = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("unet", "patch", "fine", "cut")]
 BATCHES = {"exact": (1, 3, 8)} | {kind: (3,) for kind in ("unet", "patch", "fine", "cut")}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["exact", *LONG])
 def test_stablehlo_in_a_process_with_jax_alone(kind, place, fitted, tmp_path):
     loaded = model.load(fitted(kind))
     export.export(loaded, tmp_path / "model.stablehlo")
@@ -169,6 +171,7 @@ def test_stablehlo_in_a_process_with_jax_alone(kind, place, fitted, tmp_path):
         np.testing.assert_allclose(found[f"maps{batch}"], maps, atol=2e-3 * np.ptp(maps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exact", "unet", "fine"])
 def test_onnx_against_the_pipeline(kind, place, fitted, converter, tmp_path):
     import onnxruntime
