@@ -123,9 +123,7 @@ def _train(
         """Return the detector whole on one device of this process; every process must call it."""
         return Detector(config, layout.local(params), layout.local(fitted.stats))
 
-    asked = config.training
-    epochs, steps = asked.epochs, -(-features.shape[0] // asked.batch_size)
-    first_evaluated = min(asked.eval_from * epochs, epochs - LAST * asked.eval_every)
+    epochs, steps = config.training.epochs, -(-features.shape[0] // config.training.batch_size)
     saved_at = time.monotonic()
     with (
         Checkpoints(directory / "checkpoint") as checkpoints,
@@ -148,8 +146,7 @@ def _train(
                 if whole:
                     epoch = past.epoch
                     entry = {"epoch": epoch, "loss": past.loss, "seconds_train": past.seconds}
-                    evaluate = epoch > first_evaluated and (epochs - epoch) % asked.eval_every == 0
-                    if evaluate:
+                    if evaluate := _is_evaluated(config, epoch):
                         entry |= _evaluate(local(state.params), splits, directory, epoch)
                     history.append(entry)
                     past = past.over()
@@ -166,6 +163,12 @@ def _train(
                 "--learning-rate, or another --wt or --seed"
             ) from error
     _finish(local(state.params), splits, directory, history)
+
+
+def _is_evaluated(config: Config, epoch: int) -> bool:
+    asked = config.training
+    after = min(asked.eval_from * asked.epochs, asked.epochs - LAST * asked.eval_every)
+    return epoch > after and (asked.epochs - epoch) % asked.eval_every == 0
 
 
 def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> dict[str, float]:
