@@ -114,12 +114,16 @@ def go_through(count: int, place: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(count):
         train, good, bad = (int(n) for n in rng.integers((8, 4, 4), (40, 16, 16)))
-        for kind, images in (("train/good", train), ("test/good", good), ("test/dark", bad)):
+        kinds = {"train/good": train, "test/good": good, "test/dark": bad, "ground_truth/dark": bad}
+        for kind, images in kinds.items():
             directory = place / "data" / f"noise{number:03d}" / kind
             directory.mkdir(parents=True)
             for i in range(images):
                 pixels = rng.integers(0, 60 if kind == "test/dark" else 256, (64, 64, 3), np.uint8)
-                Image.fromarray(pixels).save(directory / f"{i:03d}.png")
+                if kind.startswith("ground"):
+                    Image.new("1", (64, 64), 1).save(directory / f"{i:03d}_mask.png")
+                else:
+                    Image.fromarray(pixels).save(directory / f"{i:03d}.png")
     flags = "--image-size", "64", "--width", "8", "--epochs", "2", "--steps-det", "1"
     names = {"root": "data", "out": "out", "models": "models", "cache": "cache"}
     where = [part for flag, name in names.items() for part in (f"--{flag}", str(place / name))]

@@ -114,7 +114,8 @@ class Run(NamedTuple):
     rows: results.Rows
 
 
-LOCAL = ("root", "out", "models", "cache", "weights", "resume", "categories")
+PLACES = ("out", "models", "cache")
+LOCAL = ("root", *PLACES, "weights", "resume", "categories")
 """Flags that say where files are, or are written by hand."""
 
 
@@ -128,7 +129,7 @@ def read(path: Path) -> tuple[str, Run]:
     given = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in found["config"].items()
-        if name in flags.known()
+        if name in flags.known() and name not in PLACES
     }
     if given.get("root") is not None:
         given["root"] = Path(given["root"])
@@ -141,7 +142,7 @@ def portable(path: Path) -> str:
     config = found["config"]
     for flag, name in (("root", "data"), ("weights", "weights")):
         config[flag] = name if config[flag] is not None else None
-    for flag in ("out", "models", "cache"):
+    for flag in PLACES:
         config.pop(flag, None)
     # They are made of the rows again.
     found.pop("tables", None)

@@ -165,7 +165,6 @@ def test_a_model_of_another_kind_is_one_line(place, tmp_path, capsys):
         ({"format": 99}, "has format 99"),
         ({"config": about["config"] | {"wt": "nope"}}, "--wt nope: no such choice"),
         ({"config": about["config"] | {"steps_det": 10**9}}, "--steps-det 1000000000: give"),
-        ({"config": about["config"] | {"velocity": "unet"}}, "velocity"),
         ({"framing": {}}, "size"),
         ({"threshold": {"value": 1.0}}, "rate"),
     ):
@@ -298,7 +297,5 @@ def test_a_report_of_both_kinds_of_runs(place, tmp_path):
     assert wtflow("evaluate", place / "model", root, "--out", tmp_path / "measured") == 0
     assert wtflow("predict", place / "model", root, "--out", tmp_path / "found") == 0
     for name, words in (("measured", "Radius on the way"), ("found", "Predictions")):
-        assert wtflow("report", tmp_path / name) == 0
-        # A page is replaced.
         assert wtflow("report", tmp_path / name) == 0
         assert words in (tmp_path / name / "report.html").read_text()

@@ -20,6 +20,7 @@ NOVELTY = (
 )
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [WTFlow(random_state=0)],
     expected_failed_checks=lambda estimator: {

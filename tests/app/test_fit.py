@@ -139,6 +139,6 @@ def test_features_are_those_of_the_backbone_in_the_order_of_the_images(small_mod
 
 def test_more_features_than_memory_are_refused_at_the_first_batch(tmp_path, monkeypatch):
     images = [trees.noisy(i) for i in range(3)]
-    monkeypatch.setattr(fit, "memory", lambda: 2**12)
+    monkeypatch.setattr(fit, "memory", lambda: 2**10)
     with fails(r"3 images have about 0\.0 GiB of features", "give fewer images"):
         fit.fit(images, image_size="32")

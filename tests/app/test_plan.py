@@ -10,25 +10,26 @@ import jax.numpy as jnp
 import pytest
 
 from wtflow_jax.app import plan
-from wtflow_jax.training import train
-from wtflow_jax.velocities import unet
+from wtflow_jax.training import state as training
+from wtflow_jax.velocities.unet import UNet
 
 SHAPES = [(16, 24, (5, 6)), (64, 256, (16, 16)), (128, 1024, (16, 16)), (768, 1024, (16, 16))]
 BATCH = 8
+KEY = jax.random.key(0)
 
 
 def lowered(width, channels, cells):
     """A velocity and a training step, neither run nor compiled."""
-    velocity_fn = unet.velocity(width)
-    objective = train.Objective(velocity_fn)
+    network = UNet(width=width)
+    velocity_fn = network.velocity_fn()
+    objective = training.Objective(velocity_fn)
     x = jax.ShapeDtypeStruct((*cells, channels), jnp.float32)
-    params = jax.eval_shape(lambda key: unet.init(key, x.shape, width), jax.random.key(0))
-    state = jax.eval_shape(lambda params: train.init_state(objective, params), params)
+    params = jax.eval_shape(lambda key: network.init(key, jnp.zeros((1, *x.shape))), KEY)
+    state = jax.eval_shape(lambda params: training.init_state(objective, params), params)
     batch = jax.ShapeDtypeStruct((BATCH, *x.shape), jnp.float32)
     index = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    step = train.step.lower(objective, state, batch, index, key, scalar)
+    step = training.step.lower(objective, state, batch, index, KEY)
     return params, jax.jit(velocity_fn).lower(params, scalar, x), step
 
 
@@ -61,14 +62,15 @@ MESH = """
 import re, sys
 import jax, jax.numpy as jnp
 from wtflow_jax.app import plan
-from wtflow_jax.training import sharding, train
-from wtflow_jax.velocities import unet
+from wtflow_jax.training import sharding, state as training
+from wtflow_jax.velocities.unet import UNet
 data, model, width, channels, batch = map(int, sys.argv[1:])
-objective = train.Objective(unet.velocity(width), layout=sharding.layout(data, model))
-x = jnp.zeros((16, 16, channels))
-state = train.init_state(objective, unet.init(jax.random.key(0), x.shape, width))
-arguments = jnp.zeros((batch, *x.shape)), jnp.arange(batch), jax.random.key(0), jnp.float32(0)
-step = train.step.lower(objective, state, *arguments).compile()
+network = UNet(width=width)
+objective = training.Objective(network.velocity_fn(), layout=sharding.layout(data, model))
+x0 = jnp.zeros((batch, 16, 16, channels))
+state = training.init_state(objective, network.init(jax.random.key(0), x0))
+arguments = x0, jnp.arange(batch), jax.random.key(0)
+step = training.step.lower(objective, state, *arguments).compile()
 sizes = {}
 for shapes, kind in re.findall(r"= (.*?) (all-gather|all-reduce)\\(", step.as_text()):
     for dims in re.findall(r"f32\\[([\\d,]*)\\]", shapes):

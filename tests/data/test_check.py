@@ -1,7 +1,9 @@
 """A data set compared with what was published."""
 
 import pytest
+import rubbish
 import trees
+from PIL import Image
 from raising import fails
 
 from wtflow_jax.data import LAYOUTS, Counts
@@ -85,6 +87,10 @@ def test_files_that_do_not_open(tmp_path, published, name, split):
     (broken,) = [row for row in check("mvtec_ad", tmp_path) if not row.complete]
     assert broken.split == split
     assert broken.verdict == "cannot be used: 1"
+    assert broken.problems[0].startswith(f"{path}: cannot be decoded")
+    # Up to the last pixel.
+    path.write_bytes(rubbish.encoded(Image.fromarray(trees.picture(0)), "PNG")[:-40])
+    (broken,) = [row for row in check("mvtec_ad", tmp_path) if not row.complete]
     assert broken.problems[0].startswith(f"{path}: cannot be decoded")
     path.unlink()
     path.symlink_to("gone.png")

@@ -8,7 +8,7 @@ from PIL import Image
 from raising import fails
 
 from wtflow_jax.data import Sample, read_mask
-from wtflow_jax.data.masks import Marked, check_sample, doubt
+from wtflow_jax.data.masks import Marked, doubt
 
 
 def test_mask_of_a_good_image_is_empty_and_no_file_is_opened():
@@ -67,21 +67,6 @@ def test_mask_of_another_size(tmp_path):
     mask.write_bytes(b"")
     with fails("m.png", "cannot be decoded"):
         read_mask(Sample(image, 1, "dent", (mask,)), (32, 64))
-
-
-def test_a_sample_is_decoded_to_the_last_pixel(tmp_path):
-    path = trees.write(tmp_path / "a.png", trees.picture(1))
-    mask = trees.write(tmp_path / "mask.png", trees.defect(1)[1])
-    good, bad = Sample(path, 0, "good"), Sample(path, 1, "dent", (mask,))
-    check_sample(good)
-    check_sample(bad)
-    small = trees.write(tmp_path / "small.png", trees.defect(1)[1][:9])
-    with fails("small.png", "a mask of 9x", "give a mask of the image's size"):
-        check_sample(bad._replace(masks=(small,)))
-    path.write_bytes(path.read_bytes()[:60])
-    for sample in (good, bad):
-        with fails("a.png", "cannot be decoded"):
-            check_sample(sample)
 
 
 def test_lossy_masks_are_refused(tmp_path):

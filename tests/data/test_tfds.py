@@ -365,8 +365,7 @@ def test_damaged_records(ad, damage):
 
 @pytest.mark.slow
 def test_same_figures(tmp_path):
-    import mvtec
-    from wtflow_jax.lab import common
+    from running import run
 
     root, out = tmp_path / "tree", tmp_path / "out"
     trees.mvtec_ad(root)
@@ -376,7 +375,7 @@ def test_same_figures(tmp_path):
         runs = tmp_path / data.partition(":")[0]
         places = "--out", runs, "--models", runs / "models", "--cache", tmp_path / "cache"
         flags = "--velocity", "exact", "--image-size", 64, "--data", data, "--root", source
-        assert common.main(mvtec.EXPERIMENT, [*map(str, (*flags, *places))]) == 0
+        assert run("mvtec", *flags, *places) == 0
 
         def drop(pairs):
             return {k: v for k, v in pairs if not k.startswith(("seconds", "environment"))}

@@ -1,11 +1,10 @@
 """Every command of README.md, CONTRIBUTING.md and docs/, as it stands, on small data.
 
 What stands for a user's own files is there under the same names, made up; runs are made short by
-flags that are added. The commands of a page are run in one directory, in order. Made short, a
-script is the same run each time: after the first its flags alone are checked.
+flags that are added. The commands of a page are run in one directory, in order (slow); made short,
+a script is the same run each time, and runs once. That flags exist is looked at for all.
 """
 
-import importlib
 import importlib.util
 import re
 import runpy
@@ -20,14 +19,16 @@ import jax
 import numpy as np
 import pytest
 import trees
+from running import load, wtflow
 from safetensors.numpy import save_file
 
-from wtflow_jax.app import commands
+from wtflow_jax.app import commands as app
 from wtflow_jax.backbones import resnet
-from wtflow_jax.lab import common
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+# Its commands need its files: test_extending.py runs them.
+PAGES.remove(ROOT / "docs" / "extending.md")
 # What asks for no other network gets the one that is compiled in seconds.
 FLAGS = "--smoke --epochs 2 --seeds 1 --cache cache --models models --velocity patch"
 ONE = f"{FLAGS} --categories bottle"
@@ -63,9 +64,9 @@ ELSEWHERE = {
     "pytest": "is what this is run by",
     ".onnx": "is run by test_export.py, which installs jax2onnx",
     "kills.py": "takes minutes; its harness is run by test_killed.py",
-    "soak.py": "takes minutes; is run by test_soak.py",
     "--atheris": "needs atheris",
     "jupytext": "is run by test_notebooks.py",
+    "WTFLOW_PARTS=": "is run by test_extending.py",
 }
 """Why a command is not run here, by a part of it."""
 if not (shutil.which("chromium") and shutil.which("chromedriver")):
@@ -139,7 +140,7 @@ def model(tmp_path_factory):
     for i in range(6):
         trees.write(place / "good" / f"{i}.png", trees.picture(i))
     flags = "--out", str(place / "model"), *shlex.split(SHORT["wtflow fit"])
-    assert cli.main(["fit", str(place / "good"), *flags]) == 0
+    assert wtflow("fit", place / "good", *flags) == 0
     return place / "model"
 
 
@@ -202,7 +203,7 @@ def execute(words, monkeypatch):
         case ["pip", "install", *rest]:
             return install(rest)
         case ["wtflow", *rest]:
-            return cli.main(rest + shlex.split(SHORT.get(" ".join(words[:2]), "")))
+            return wtflow(*rest, *shlex.split(SHORT.get(" ".join(words[:2]), "")))
         case ["python", "-m", module, *rest]:
             run = lambda: runpy.run_module(module, run_name="__main__", alter_sys=True)  # noqa: E731
             return in_process(run, [module, *rest], monkeypatch)
@@ -220,16 +221,39 @@ def execute(words, monkeypatch):
     raise AssertionError(f"do not know how to run {words}")
 
 
-def check(script, flags):
-    """Check the flags of a script that is run elsewhere."""
-    if script.startswith("experiments/"):
-        experiment = importlib.import_module(Path(script).stem).EXPERIMENT
-        common.check(experiment, common.parse(experiment, flags))
-
-
 def reason(command):
     """Return why a command is not run here; None where it is."""
     return next((why for part, why in ELSEWHERE.items() if part in command), None)
+
+
+def expanded(page):
+    """Return the commands of a page, its variables in place."""
+    variables, found = {}, []
+    for command in COMMANDS[page]:
+        for name, value in variables.items():
+            command = command.replace(f"${name}", value)
+        if assigned := re.fullmatch(r'(\w+)="(.*)"', command):
+            variables[assigned[1]] = assigned[2]
+        else:
+            found.append(command)
+    return found
+
+
+SOME = [page for page in PAGES if COMMANDS[page]]
+
+
+@pytest.mark.parametrize("page", SOME, ids=lambda page: page.stem)
+def test_flags_exist(page, monkeypatch):
+    monkeypatch.setattr(app, "_execute", lambda asked: 0)
+    for command in expanded(page):
+        match shlex.split(command, comments=True):
+            case ["wtflow", *flags]:
+                assert wtflow(*flags) == 0
+            case ["python", script, *flags] if script.startswith("experiments/"):
+                if (name := Path(script).stem) not in ("all", "sweep", "document"):
+                    load(name).parse(flags)
+            case ["python", script, *_]:
+                assert script == "-m" or (ROOT / script).is_file(), command
 
 
 @pytest.fixture(scope="session")
@@ -238,25 +262,21 @@ def run():
     return {f"experiments/{name}.py" for name in TESTED}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if COMMANDS[page]], ids=lambda p: p.stem)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SOME, ids=lambda page: page.stem)
 def test_commands_run(page, place, run, monkeypatch):
-    variables: dict[str, str] = {}
-    for command in COMMANDS[page]:
-        for name, value in variables.items():
-            command = command.replace(f"${name}", value)
+    for command in expanded(page):
         words = shlex.split(command, comments=True)
-        if assigned := re.fullmatch(r'(\w+)="(.*)"', command):
-            variables[assigned[1]] = assigned[2]
-        elif not reason(command):
-            script = words[1] if words[0] == "python" and words[1] != "-m" else None
-            if script in run:
-                check(script, words[2:])
+        if reason(command):
+            continue
+        if words[0] == "python" and words[1] != "-m":
+            if words[1] in run:
                 continue
-            if script:
-                run.add(script)
-            assert execute(words, monkeypatch) == STATUS.get(" ".join(words[:4]), 0), command
+            run.add(words[1])
+        assert execute(words, monkeypatch) == STATUS.get(" ".join(words[:4]), 0), command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", dict.fromkeys(c for page in PAGES for c in COMMANDS[page] if reason(c))
 )

@@ -1,10 +1,10 @@
 """The experiments beside the tables: the exact field, radii, geometry, held-out choices."""
 
 import numpy as np
-import pooling
 import pytest
-from running import one_line, places, rows, run
+from running import EXPERIMENTS, one_line, places, rows, run
 
+from wtflow_jax.lab import experiment
 from wtflow_jax.lab.store import FILE
 
 QUICK = "--smoke", "--image-size", 64
@@ -27,16 +27,6 @@ def test_the_exact_field_trains_nothing(tmp_path, cache):
     assert (out / "texture" / "maps.png").exists()
 
 
-def test_another_experiments_results_are_not_gone_on_with(tmp_path, cache, capsys):
-    out = tmp_path / "held"
-    flags = *QUICK, *places(out), "--cache", cache
-    assert run("held_out", *flags) == 0
-    capsys.readouterr()
-    assert run("exact_field", *flags, "--resume") == 1
-    message = one_line(capsys.readouterr().err)
-    assert "was written by held_out.py, not exact_field.py; give another --out" in message
-
-
 def test_a_patch_velocity_trains(tmp_path, cache):
     out = tmp_path / "patch"
     flags = "--velocity", "patch", "--wt", "whiten", *QUICK, *places(out), "--cache", cache
@@ -46,6 +36,7 @@ def test_a_patch_velocity_trains(tmp_path, cache):
     assert 0 <= texture["pixel_auroc"] <= 100
 
 
+@pytest.mark.slow
 def test_radii_of_every_map(tmp_path, cache):
     out = tmp_path / "radial"
     assert run("radial", *QUICK, *places(out), "--cache", cache) == 0
@@ -62,6 +53,7 @@ def test_radii_of_every_map(tmp_path, cache):
     }
 
 
+@pytest.mark.slow
 def test_geometry_of_a_field(tmp_path, cache):
     out = tmp_path / "geometry"
     assert run("geometry", *QUICK, *places(out), "--cache", cache) == 0
@@ -71,6 +63,7 @@ def test_geometry_of_a_field(tmp_path, cache):
     assert all(a <= 1.01 * b for a, b in zip(times["exact, space"], times["bound"], strict=True))
 
 
+@pytest.mark.slow
 def test_what_training_images_decide(tmp_path, cache, capsys):
     out = tmp_path / "held_out"
     flags = *QUICK, *places(out), "--cache", cache
@@ -98,7 +91,7 @@ def test_what_training_images_say_of_pooling(tmp_path, cache):
 
 def test_pasting_moves_a_block_of_another_map():
     maps = np.arange(4 * 12 * 15).reshape(4, 12, 15, 1) + np.zeros((1, 1, 1, 2))
-    pasted = pooling.paste(maps, np.random.default_rng(0))
+    pasted = experiment.module(EXPERIMENTS, "pooling").paste(maps, np.random.default_rng(0))
     assert pasted.shape == maps.shape
     for i, (before, after) in enumerate(zip(maps, pasted, strict=True)):
         changed = (before != after).all(-1)

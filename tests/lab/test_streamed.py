@@ -4,14 +4,13 @@ import json
 
 import jax
 import jax.numpy as jnp
-import mvtec
 import numpy as np
 import pytest
 import trees
+from running import run
 
 from wtflow_jax.detector import detector
-from wtflow_jax.detector.config import Config
-from wtflow_jax.lab import common
+from wtflow_jax.detector.config import configure
 from wtflow_jax.support import shards
 from wtflow_jax.support.errors import WTFlowError
 
@@ -20,13 +19,13 @@ MAPS = np.random.default_rng(0).normal(1, 2, (11, 4, 4, 3)).astype(np.float32)
 
 @pytest.mark.parametrize("wt", ["none", "layer_norm", "batch_norm"])
 def test_training_is_that_of_features_in_memory(tmp_path, wt):
-    config = Config(width=8, epochs=2, batch_size=4, wt=wt)
+    config = configure(width=8, epochs=2, batch_size=4, wt=wt)
     stored = shards.write(tmp_path, MAPS.shape[1:], [[MAPS[:4]], [MAPS[4:]]])
     runs = []
     for features in (jnp.asarray(MAPS), stored):
         fitted, state = detector.init(config, features)
-        (*_, (_, epoch)) = detector.epochs(config, fitted, state, features)
-        runs.append((epoch.loss, fitted.stats, epoch.state.params))
+        (*_, (last, past, _)) = detector.training(fitted, state, features)
+        runs.append((past.loss, fitted.stats, last.params))
     # Bit for bit, but for statistics that are summed in another order.
     tolerance = 1e-4 if wt == "batch_norm" else 0
     for a, b in zip(*map(jax.tree.leaves, runs), strict=True):
@@ -36,9 +35,9 @@ def test_training_is_that_of_features_in_memory(tmp_path, wt):
 def test_what_needs_all_features_says_so(tmp_path):
     stored = shards.write(tmp_path, MAPS.shape[1:], [[MAPS[:4]], [MAPS[4:]]])
     with pytest.raises(WTFlowError, match="--wt whiten: needs all training features"):
-        detector.init(Config(wt="whiten"), stored)
+        detector.init(configure(wt="whiten"), stored)
     with pytest.raises(WTFlowError, match="--velocity exact: needs all training features"):
-        detector.init(Config(velocity="exact"), stored)
+        detector.init(configure(velocity="exact"), stored)
 
 
 def test_an_experiment_streams_what_does_not_fit(tmp_path, capsys):
@@ -48,7 +47,7 @@ def test_an_experiment_streams_what_does_not_fit(tmp_path, capsys):
         where = "--root", tmp_path / "data", "--cache", tmp_path / f"cache{resident}"
         where += "--out", tmp_path / resident, "--models", tmp_path / "models" / resident
         flags = "--smoke", "--velocity", "patch", "--resident", resident
-        assert common.main(mvtec.EXPERIMENT, [*map(str, where), *flags]) == 0
+        assert run("mvtec", *where, *flags) == 0
         (row,) = json.loads((tmp_path / resident / "results.json").read_text())["rows"]
         rows[resident] = {k: v for k, v in row.items() if k.startswith(("image", "pixel", "x0"))}
         told = capsys.readouterr().err
@@ -65,19 +64,17 @@ def test_what_cannot_be_streamed_is_told_before_features_are_taken(flags, tmp_pa
     trees.mvtec_ad(tmp_path / "data", train=8)
     where = "--root", tmp_path / "data", "--cache", tmp_path / "cache", "--out", tmp_path / "out"
     flags = *flags, "--smoke", "--resident", "0", "--models", tmp_path / "models"
-    assert common.main(mvtec.EXPERIMENT, [*map(str, (*where, *flags))]) == 1
+    assert run("mvtec", *where, *flags) == 1
     told = capsys.readouterr().err
     assert f"error: {flags[0]} {flags[1]}: needs all training features in memory" in told
     assert not list((tmp_path / "cache").rglob("*.array_record"))
 
 
 def test_an_experiment_that_needs_all_of_them_says_so(tmp_path, capsys):
-    import pooling
-
     trees.mvtec_ad(tmp_path / "data", train=8)
     where = "--root", tmp_path / "data", "--cache", tmp_path / "cache", "--out", tmp_path / "out"
     flags = "--smoke", "--resident", "0", "--models", tmp_path / "models"
-    assert common.main(pooling.EXPERIMENT, [*map(str, (*where, *flags))]) == 1
+    assert run("pooling", *where, *flags) == 1
     assert "8 training images: this experiment needs their features in memory" in (
         capsys.readouterr().err
     )

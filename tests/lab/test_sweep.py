@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+# Before a test captures what is printed: it sets up logging when it is imported.
+import submitit
 import trees
 from running import EXPERIMENTS, wtflow
 
@@ -103,8 +106,6 @@ def test_no_slurm_is_one_line(tmp_path, capsys):
 
 def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
     """There is no SLURM here; what it would be given is looked at."""
-    import submitit
-
     monkeypatch.setattr(submitit.slurm.slurm.shutil, "which", lambda name: f"/bin/{name}")
     settings = sweep.Settings(
         "mvtec", cluster="slurm", jobs=15, gpus=1, partition="gpu", out=tmp_path

@@ -1,5 +1,7 @@
 """AUROC, average precision and F1 max against scikit-learn and definitions; the table."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -82,11 +84,13 @@ def test_undefined_is_none_and_says_why(name, scores, labels, reason):
 
 
 def test_what_would_give_a_wrong_value_is_refused():
+    # Without the types, which are checked in tests alone.
     scores, masks = pixels(1, np.float32)
+    rank = inspect.unwrap(ranking.rank)
     with pytest.raises(ValueError, match="uint8"):
-        ranking.check(scores, masks.astype(np.uint8))
+        rank([], scores, masks.astype(np.uint8))
     with pytest.raises(ValueError, match=r"\(10, 170, 120\)"):
-        ranking.check(scores, masks.transpose(0, 2, 1))
+        rank([], scores, masks.transpose(0, 2, 1))
 
 
 def test_scores_at_the_ends():

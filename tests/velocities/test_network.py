@@ -34,7 +34,9 @@ def test_weights_rounded_once_are_those_rounded_at_each_call(name):
     part = VELOCITIES.make(name, {"width": 8, "precision": "bfloat16"})
     params = drawn(part)
     rounded = part.rounded(params)
-    assert {leaf.dtype for leaf in jax.tree.leaves(rounded) if leaf.ndim > 1} == {jnp.bfloat16}
+    assert {leaf.dtype for leaf in jax.tree.leaves(rounded) if leaf.ndim > 1} == {
+        jnp.dtype("bfloat16")
+    }
     each, once = (jax.jit(part.velocity_fn())(p, T, X0[0]) for p in (params, rounded))
     assert each.dtype == jnp.float32
     np.testing.assert_array_equal(each, once)

@@ -16,6 +16,7 @@ do not exist, 3 where some images could not be scored (their rows say why), 130 
 import math
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -34,10 +35,6 @@ STRANGEST = 3
 """Of the good images those with the highest scores are named: are they good?"""
 SOME_FAILED = 3
 """Exit status where some images could not be scored."""
-
-
-def _is_below(path: Path, directory: str) -> bool:
-    return Path(os.path.abspath(path)).is_relative_to(directory)
 
 
 def _batch(batch: int) -> None:
@@ -83,10 +80,6 @@ class Fit:
 
     def execute(self) -> int:
         """Fit a model and write it."""
-        with alone(self.out):
-            return self._fit()
-
-    def _fit(self) -> int:
         from wtflow_jax.app.fit import fit
         from wtflow_jax.data import find
         from wtflow_jax.detector import model
@@ -96,19 +89,12 @@ class Fit:
         _some(self.images)
         replaced = model.check_free(self.out)
         paths = list(find(self.images, stdin=True))
-        choices = {} if self.image_size is None else {"image_size": self.image_size}
-        for name in ("false_alarms", "preset", "velocity", "backbone", "seed"):
-            choices[name] = getattr(self, name)
+        named = ("false_alarms", "preset", "velocity", "backbone", "seed", "overlap", "weights")
+        asked = {name: getattr(self, name) for name in named}
+        asked |= {} if self.image_size is None else {"image_size": self.image_size}
         with bars() as track:
             try:
-                fitted = fit(
-                    paths,
-                    overlap=self.overlap,
-                    weights=self.weights,
-                    cache=self.cache or CACHE,
-                    track=track,
-                    **choices,
-                )
+                fitted = fit(paths, cache=self.cache or CACHE, track=track, **asked)
             except Diverged as error:
                 raise WTFlowError(
                     f"{error}; give --velocity exact, which trains nothing, or another --seed"
@@ -145,10 +131,6 @@ class Predict:
 
     def execute(self) -> int:
         """Score images and write what is found."""
-        with alone(self.out):
-            return self._predict()
-
-    def _predict(self) -> int:
         from wtflow_jax.app import writing
         from wtflow_jax.data import find
         from wtflow_jax.detector import model
@@ -160,23 +142,25 @@ class Predict:
         given = find(self.images, stdin=True)
         # Before a directory is made: is there anything?
         given = chain(list(islice(given, 1)), given)
-        colours, threshold = loaded.colours, loaded.threshold.value
-        results = writing.Results(self.out, self.maps, colours, threshold, self.resume)
+        shades = loaded.colours, loaded.threshold.value
+        results = writing.Results(self.out, self.maps, *shades, self.resume)
         # Pictures that this command has written may be below what it is given.
         own = os.path.abspath(self.out / writing.MAPS)
-        new = (path for path in map(Path, map(str, given)) if not _is_below(path, own))
-        paths = (path for path in new if not results.has(path))
+        paths = (
+            path
+            for path in map(Path, map(str, given))
+            if not (Path(os.path.abspath(path)).is_relative_to(own) or results.has(path))
+        )
         with bars() as track:
             advance = track("images", None)
             for _ in results.write(loaded.results(paths, self.batch)):
                 advance()
         images = "image" if results.rows == 1 else "images"
-        told = (
-            f"{results.rows} {images}, {results.defective} defective, {results.failed} not scored"
-        )
+        failed = f"{results.failed} not scored"
         if results.failed:
-            told += " (the column error says why; predict them into another --out)"
-        print(f"{told}; written to {shown(self.out)}")
+            failed += " (the column error says why; predict them into another --out)"
+        found = f"{results.rows} {images}, {results.defective} defective, {failed}"
+        print(f"{found}; written to {shown(self.out)}")
         return SOME_FAILED if results.failed else 0
 
 
@@ -200,10 +184,6 @@ class Evaluate:
 
     def execute(self) -> int:
         """Score labelled images and write what is measured."""
-        with alone(self.out):
-            return self._evaluate()
-
-    def _evaluate(self) -> int:
         from rich.console import Console
 
         from wtflow_jax.app import evaluate
@@ -329,12 +309,12 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def _execute(asked: Fit | Predict | Evaluate | Report | Export | Info) -> int:
-    import contextlib
-
     from wtflow_jax.support import compilation
     from wtflow_jax.support.environment import CACHE
 
     # What one command has compiled, the next one takes from there, if it can be kept.
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         compilation.keep(CACHE / "compiled")
-    return asked.execute()
+    # What writes a directory has it alone.
+    with alone(asked.out) if isinstance(asked, Fit | Predict | Evaluate) else nullcontext():
+        return asked.execute()

@@ -1,18 +1,18 @@
 """``python -m wtflow_jax.datasets``: check a data set, or prepare it for TensorFlow Datasets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from tyro.conf import Positional, arg
 
 from wtflow_jax.data import tfds
-from wtflow_jax.data.check import Row, check
-from wtflow_jax.data.layouts import LAYOUTS, PREPARED, Layout
+from wtflow_jax.data.check import check
+from wtflow_jax.data.layouts import LAYOUTS, PREPARED
 from wtflow_jax.support import console
 from wtflow_jax.support.errors import shown
 
@@ -31,11 +31,24 @@ def _check(layout: Name, root: Root, categories: Some = ()) -> int:
     known.categories(root)
     with console.bars() as track:
         rows = check(layout, root, categories, track)
-    out = Console(highlight=False)
-    out.print(_table(rows, known.title))
-    for line in (*(problem for row in rows for problem in row.problems), _closing(rows, known)):
-        out.print(shown(line), markup=False, soft_wrap=True)
-    return 0 if all(row.complete for row in rows) else 1
+    names = (Column(heading, no_wrap=True) for heading in ("category", "split"))
+    figures = (Column(heading, justify="right") for heading in ("found", "published"))
+    table = Table(*names, *figures, "verdict", title=known.title)
+    for row in rows:
+        counts = ["" if count is None else str(count) for count in (row.found, row.published)]
+        # Brackets in a path are no markup.
+        table.add_row(escape(shown(row.category)), row.split, *counts, escape(row.verdict))
+    amiss = dict.fromkeys(row.category for row in rows if not row.complete)
+    if amiss:
+        closing = f"not complete: see {', '.join(amiss)}"
+    elif known.published:
+        closing = f"complete, as published ({known.source})"
+    else:
+        found = ", ".join(f"{row.found} {row.split}" for row in rows)
+        closing = f"nothing is published to compare with; found {found}"
+    Console(highlight=False).print(table)
+    _print(*(problem for row in rows for problem in row.problems), f"{known.title}: {closing}")
+    return 1 if amiss else 0
 
 
 @app.command(name="prepare")
@@ -50,33 +63,13 @@ def _prepare(layout: Name, root: Root, data_dir: Place, categories: Some = ()) -
         for name in names:
             if not tfds.prepare(layout, root, data_dir, name, track):
                 track(f"{name}: was there", 1)()
-    line = f"{known.title}: {', '.join(names)}: take --data {PREPARED}{layout} --root {data_dir}"
-    Console(highlight=False).print(shown(line), markup=False, soft_wrap=True)
+    _print(f"{known.title}: {', '.join(names)}: take --data {PREPARED}{layout} --root {data_dir}")
     return 0
 
 
-def _table(rows: Iterable[Row], title: str) -> Table:
-    view = Table(title=title)
-    for heading in ("category", "split"):
-        view.add_column(heading, no_wrap=True)
-    for heading in ("found", "published"):
-        view.add_column(heading, justify="right")
-    view.add_column("verdict")
-    for row in rows:
-        counts = ["" if count is None else str(count) for count in (row.found, row.published)]
-        # Brackets in a path are no markup.
-        view.add_row(escape(shown(row.category)), row.split, *counts, escape(row.verdict))
-    return view
-
-
-def _closing(rows: list[Row], layout: Layout) -> str:
-    amiss = list(dict.fromkeys(row.category for row in rows if not row.complete))
-    if amiss:
-        return f"{layout.title}: not complete: see {', '.join(amiss)}"
-    if layout.published:
-        return f"{layout.title}: complete, as published ({layout.source})"
-    found = ", ".join(f"{row.found} {row.split}" for row in rows)
-    return f"{layout.title}: nothing is published to compare with; found {found}"
+def _print(*lines: str) -> None:
+    for line in lines:
+        Console(highlight=False).print(shown(line), markup=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,6 +1,7 @@
 """WT-Flow as a scikit-learn outlier detector: in pipelines, and in model selection."""
 
 import hashlib
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, no_type_check
@@ -17,18 +18,18 @@ from wtflow_jax.app import fit
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.data.images import MULTIPLE
 from wtflow_jax.detector import detector, route
-from wtflow_jax.detector.config import Config, configure
+from wtflow_jax.detector.config import configure
 from wtflow_jax.flow import scores
 from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.support.environment import CACHE
 
-ASKED = (
-    *("false_alarms", "wt", "velocity", "alpha", "rank", "patches", "width", "epochs"),
-    *("learning_rate", "backbone", "layer"),
-)
-"""Parameters that are flags of ``configure``."""
+OWN = ("weights", "random_state")
+"""Parameters that are no flags of ``configure``."""
 
 
+# Parameters of any value: scikit-learn's convention is that fit checks them.
+@no_type_check
+@dataclass(kw_only=True, eq=False, repr=False)
 class WTFlow(OutlierMixin, BaseEstimator):
     """Outliers by time-reversed flow matching from data to noise (arXiv 2508.05461v2).
 
@@ -40,23 +41,7 @@ class WTFlow(OutlierMixin, BaseEstimator):
       ``backbone``.
 
     ``fit`` takes normal samples alone, and scores each by models that were fitted without it: these
-    scores set ``offset_``.
-
-    Args:
-        false_alarms: share of normal samples that may be called outliers, in (0, 1); n samples
-            promise 1/(n + 1) at best.
-        wt: WT map.
-        velocity: the exact field of the samples, or a network that is trained on them.
-        alpha: of whiten; see ``configure``, as all that follow.
-        rank: of whiten.
-        patches: of the exact field.
-        width: of a network; None takes the default of ``velocity``.
-        epochs: of its training; None likewise.
-        learning_rate: of its training.
-        backbone: of images.
-        layer: of the backbone.
-        weights: of the backbone.
-        random_state: seed, or a generator that draws one.
+    scores set ``offset_``. Parameters that are not described here are flags of ``configure``.
 
     Attributes:
         offset_: ``score_samples`` of an outlier is less.
@@ -65,39 +50,23 @@ class WTFlow(OutlierMixin, BaseEstimator):
         n_features_in_: ``X.shape[1]``.
     """
 
-    # Of any value: scikit-learn's convention is that fit checks them.
-    @no_type_check
-    def __init__(
-        self,
-        *,
-        false_alarms: float = 0.01,
-        wt: str = "whiten",
-        velocity: str = "exact",
-        alpha: float = 0.1,
-        rank: int = 64,
-        patches: int = 12_000,
-        width: int | None = None,
-        epochs: int | None = None,
-        learning_rate: float = 3e-3,
-        backbone: str = "efficientnet_lite0",
-        layer: tuple[str, ...] = (),
-        weights: str | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        """Keep the choices; they are looked at by ``fit``."""
-        self.false_alarms = false_alarms
-        self.wt = wt
-        self.velocity = velocity
-        self.alpha = alpha
-        self.rank = rank
-        self.patches = patches
-        self.width = width
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.backbone = backbone
-        self.layer = layer
-        self.weights = weights
-        self.random_state = random_state
+    false_alarms: float = 0.01
+    """Share of normal samples that may be called outliers; n samples promise 1/(n + 1) at best."""
+    wt: str = "whiten"
+    velocity: str = "exact"
+    alpha: float = 0.1
+    rank: int = 64
+    patches: int = 12_000
+    width: int | None = None
+    """Of a network; None takes the default of ``velocity``, for ``epochs`` too."""
+    epochs: int | None = None
+    learning_rate: float = 3e-3
+    backbone: str = "efficientnet_lite0"
+    layer: tuple[str, ...] = ()
+    weights: str | None = None
+    """Of the backbone: a file; None takes those that are published."""
+    random_state: int | np.random.RandomState | None = None
+    """Seed, or a generator that draws one."""
 
     def fit(self, X: Any, y: Any = None) -> "WTFlow":
         """Fit on normal samples.
@@ -111,7 +80,10 @@ class WTFlow(OutlierMixin, BaseEstimator):
             WTFlowError: a choice is out of its range, or too few samples are different ones.
         """
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.config_ = self._config(seed)
+        flags = [field.name for field in fields(self) if field.name not in OWN]
+        asked = {name: value for name in flags if (value := getattr(self, name)) is not None}
+        self.config_ = configure(**asked, seed=seed)
+        self.config_.check()
         maps, where = self._maps(X, reset=True)
         self.shape_ = maps.shape[1:]
         digests = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in maps)
@@ -147,12 +119,6 @@ class WTFlow(OutlierMixin, BaseEstimator):
             raise ValueError(f"X has samples of shape {maps.shape[1:]}, fit saw {self.shape_}")
         fitted = detector.Detector(self.config_, self.params_, self.stats_)
         return route.predict(fitted, maps, where)
-
-    def _config(self, seed: int) -> Config:
-        asked = {name: value for name in ASKED if (value := getattr(self, name)) is not None}
-        config = configure(**asked, seed=seed)
-        config.check()
-        return config
 
     def _maps(self, X: Any, reset: bool) -> tuple[Float[np.ndarray, "n h w c"], scores.Upsampling]:
         """Return X as feature maps, and where their cells sit."""

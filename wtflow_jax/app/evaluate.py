@@ -27,14 +27,9 @@ FOLLOWED = 16
 
 
 def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[Sample]]:
-    """Return the name and the test images of a data set's category.
+    """Return the name and the test images of a category; None where there is one alone.
 
     In the layout ``folder`` all good images are taken: none is held out from another use.
-
-    Args:
-        root: as the layout asks.
-        category: which; None where there is one alone.
-        layout: a key of ``data.LAYOUTS``.
 
     Raises:
         WTFlowError: the directory is not laid out so, or has several categories.
@@ -55,16 +50,10 @@ def score(
     batch: int = route.BATCH,
     track: Track = untracked,
 ) -> Scored:
-    """Score labelled images, and follow the radius of some.
+    """Score labelled images, ``batch`` windows a call, and follow the radius of some.
 
     Those that the model was fitted on are left out: their scores tell nothing. All maps are held in
     memory. Where images have several sizes, maps and masks are scaled to the size of the first.
-
-    Args:
-        model: a fitted or loaded one.
-        samples: images, some of them defective.
-        batch: windows a call.
-        track: shows progress.
 
     Raises:
         WTFlowError: an image or a mask cannot be decoded, or all were fitted on.
@@ -101,16 +90,10 @@ def score(
     windows = fit.take([new[i].path for i in some], model.backbone, model.framing, dense)
     # Of several windows the first.
     _, first = np.unique(windows.owner, return_index=True)
-    return Scored(
-        [str(sample.path) for sample in new],
-        [sample.kind for sample in new],
-        labels,
-        known,
-        np.array(values, np.float32),
-        np.stack(maps),
-        np.stack(masks) if known[labels].any() else None,
-        store.radii(model.detector, windows.maps[first], some),
-    )
+    named = [str(sample.path) for sample in new], [sample.kind for sample in new]
+    pixels = np.stack(maps), np.stack(masks) if known[labels].any() else None
+    radii = store.radii(model.detector, windows.maps[first], some)
+    return Scored(*named, labels, known, np.array(values, np.float32), *pixels, radii)
 
 
 def _resized(values: Float[np.ndarray, "h w"], size: Size) -> np.ndarray:

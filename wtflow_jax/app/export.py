@@ -8,7 +8,6 @@ import importlib
 import json
 import logging
 import zipfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,8 @@ PROGRAM, DESCRIPTION = "program", "metadata.json"
 """Names in a StableHLO file, which is a zip."""
 PROPERTY = "wtflow"
 """Of an ONNX file's metadata: the same description."""
-INSTALL = "pip install 'wtflow-jax[export]'"
+# Without what it asks for: it pins an older Orbax, which it does not need for this.
 CONVERTER = "pip install --no-deps jax2onnx==0.17.1"
-"""Without what it asks for: it pins an older Orbax, which it does not need for this."""
 CONVERTED_BEFORE = (0, 11)
 """JAX from this version on has other programs than the converter reads."""
 
@@ -54,8 +52,8 @@ def description(model: Model) -> dict[str, Any]:
 
 
 def _windows(model: Model) -> jax.ShapeDtypeStruct:
-    (batch,) = jax.export.symbolic_shape("b")
-    return jax.ShapeDtypeStruct((batch, *model.framing.size, 3), jnp.uint8)
+    batch = jax.export.symbolic_shape("b")
+    return jax.ShapeDtypeStruct((*batch, *model.framing.size, 3), jnp.uint8)
 
 
 def stablehlo(model: Model, path: Path) -> None:
@@ -67,20 +65,16 @@ def stablehlo(model: Model, path: Path) -> None:
         return run(jax.tree.map(jax.lax.optimization_barrier, arrays), windows)
 
     exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(_windows(model))
-    serialized = exported.serialize()
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(DESCRIPTION, json.dumps(description(model), indent=1))
-        file.writestr(PROGRAM, serialized)
+        file.writestr(PROGRAM, exported.serialize())
 
 
 def onnx(model: Model, path: Path) -> None:
-    """Write an ONNX file, the description among its metadata.
+    """Write an ONNX file, the description among its metadata; WTFlowError where it cannot be.
 
     What does not convert, or only to many slow operations, is the same in other words here: the
     solver's loop, the exact field's blocks, and depthwise convolutions.
-
-    Raises:
-        WTFlowError: a solver or a field that has no other words; a JAX that is too new.
     """
     config, backbone = model.config, model.backbone
     velocity_fn = config.velocity.portable()
@@ -131,7 +125,7 @@ def euler(
     return step(0, x) if steps == 1 else jax.lax.fori_loop(0, steps, step, x)
 
 
-FORMATS: dict[str, Callable[[Model, Path], None]] = {".stablehlo": stablehlo, ".onnx": onnx}
+FORMATS = {".stablehlo": stablehlo, ".onnx": onnx}
 """By the ending of the file's name."""
 
 
@@ -153,7 +147,7 @@ def export(model: Model, path: Path) -> None:
         path: does not exist; its ending is the format.
 
     Raises:
-        WTFlowError: as ``check_free`` and ``onnx``; what the format needs is not installed.
+        WTFlowError: as ``check_free``; the format cannot hold the model, or is not installed.
     """
     check_free(path)
     try:
@@ -161,5 +155,7 @@ def export(model: Model, path: Path) -> None:
             FORMATS[path.suffix](model, part)
     except ImportError as error:
         missing = error.name or "flatbuffers"  # JAX does not name it.
-        how = f"{INSTALL} && {CONVERTER}" if path.suffix == ".onnx" else INSTALL
+        how = "pip install 'wtflow-jax[export]'"
+        if path.suffix == ".onnx":
+            how += f" && {CONVERTER}"
         raise WTFlowError(f"{path}: needs {missing}, which is not installed; {how}") from error

@@ -45,10 +45,9 @@ def fit(
 ) -> Model:
     """Fit a model on good images and set its threshold by scores of images left out.
 
-    The threshold is that of ``metrics.threshold`` on the scores of ``cross_fit``. These are scores
-    of models that saw fewer images than the one that is returned, so what is told of the rate is no
-    guarantee: of few images it was off both ways (docs/faq.md). The middle of the colour scale is
-    the threshold.
+    The threshold is that of ``metrics.threshold`` on the scores of ``cross_fit``. These models saw
+    fewer images than the one that is returned, so the rate is no guarantee (docs/faq.md). The
+    middle of the colour scale is the threshold.
 
     Args:
         source: of good images: a directory, a list of paths, arrays (H, W, 3) uint8, PIL images.
@@ -75,12 +74,9 @@ def fit(
         )
     framing = _framing(config, files, overlap)
     asked = config.features
+    options = dict(config.backbone_options)
     backbone = backbones.load(
-        asked.backbone,
-        layer=asked.layer,
-        weights=weights,
-        cache=cache,
-        options=dict(config.backbone_options),
+        asked.backbone, layer=asked.layer, weights=weights, cache=cache, options=options
     )
     windows = take(files, backbone, framing, asked.dense, track)
     where = route.upsampling(backbone, config, framing.size)
@@ -135,14 +131,7 @@ def take(
     dense: bool,
     track: Track = untracked,
 ) -> Windows:
-    """Return the features of all windows of some images.
-
-    Args:
-        files: of images.
-        backbone: a loaded one.
-        framing: how images are shown.
-        dense: whether the last pool moves by one cell instead of two.
-        track: shows progress.
+    """Return the features of all windows of some images; ``dense`` as in ``features.compute``.
 
     Raises:
         WTFlowError: an image cannot be decoded; the features would not fit into memory.
@@ -163,19 +152,15 @@ def take(
 
     for batch in features.batched(backbone, windows(), dense):
         parts.append(batch)
-        if len(parts) == 1:
-            # As many windows an image as the first ones have.
-            _check_memory(batch[0].nbytes * len(owner) / (owner[-1] + 1) * len(files), len(files))
+        # As many windows an image as the first ones have.
+        needed = batch[0].nbytes * len(owner) / (owner[-1] + 1) * len(files)
+        if len(parts) == 1 and needed > SHARE * (limit := memory()):
+            raise WTFlowError(
+                f"{len(files)} images have about {needed / 2**30:.1f} GiB of features, which may "
+                f"take {SHARE:.0%} of {limit / 2**30:.1f} GiB; give fewer images, or a smaller "
+                "--overlap"
+            )
     return Windows(np.concatenate(parts), np.array(owner), tuple(digests))
-
-
-def _check_memory(needed: float, images: int) -> None:
-    """Raise WTFlowError where features that need so many bytes would not fit."""
-    if needed > SHARE * (limit := memory()):
-        raise WTFlowError(
-            f"{images} images have about {needed / 2**30:.1f} GiB of features, which may take "
-            f"{SHARE:.0%} of {limit / 2**30:.1f} GiB; give fewer images, or a smaller --overlap"
-        )
 
 
 class HeldOut(NamedTuple):
@@ -199,14 +184,8 @@ def cross_fit(
 
     There are ``FOLDS`` parts, or as many as images; an image is in one of them with its copies.
 
-    Args:
-        windows: of all good images, ``LEAST`` different ones.
-        config: of the model.
-        where: cells sit in a window.
-        track: shows progress.
-
     Raises:
-        WTFlowError: too few of the images are different ones.
+        WTFlowError: fewer than ``LEAST`` of the images are different ones.
     """
     numbers: dict[str, int] = {}
     number = np.array([numbers.setdefault(digest, len(numbers)) for digest in windows.digests])

@@ -23,17 +23,13 @@ from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.training.state import Objective, init_state, step
 from wtflow_jax.velocities.unet import UNet
 
-FLOAT = 4
-"""Bytes of a float32: parameters, moments, gradients and features."""
+FLOAT = 4  # bytes of a float32: parameters, moments, gradients and features
+# What a step keeps for its gradients: results of convolutions, norms and activations. What is cheap
+# to get from them XLA computes again.
 KEPT = {"conv_general_dilated", "dot_general", "sub", "logistic"}
-"""Operations whose results a step keeps for its gradients: convolutions, norms, activations. Cheap
-products of them XLA computes again."""
-ENDS = 5
-"""Maps beside x_t that the loss holds: x0, x1, their difference, v and its error."""
-NODE = 8
-"""Devices that are linked to one another."""
-NETWORK = 50e9
-"""Bytes a second and device between nodes: 400 Gbit/s."""
+ENDS = 5  # maps beside x_t that the loss holds: x0, x1, their difference, v and its error
+NODE = 8  # devices that are linked to one another
+NETWORK = 50e9  # bytes a second and device between nodes: 400 Gbit/s
 
 
 class Device(NamedTuple):
@@ -130,42 +126,37 @@ def _flops(program: Any) -> float:
     return program.cost_analysis()["flops"]
 
 
+_floats = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+
+
 def _residuals(velocity_fn: VelocityFn, params: Params, x: jax.ShapeDtypeStruct) -> int:
     """Return the bytes that the gradient of one map keeps of its velocity, x among them."""
     one = jax.checkpoint(velocity_fn, policy=lambda op, *_, **__: op.name in KEPT)
-    kept = jax.vmap(one, (None, 0, 0))
 
     def gradient(params: Params, t: Any, x: Any) -> Any:
-        return jax.vjp(lambda params: kept(params, t, x), params)[1]
+        return jax.vjp(lambda params: jax.vmap(one, (None, 0, 0))(params, t, x), params)[1]
 
     def of(maps: int) -> int:
-        t, many = (jax.ShapeDtypeStruct((maps, *shape), jnp.float32) for shape in ((), x.shape))
-        return _bytes(jax.eval_shape(gradient, params, t, many))
+        return _bytes(jax.eval_shape(gradient, params, _floats((maps,)), _floats((maps, *x.shape))))
 
     # Without what all maps share: the parameters.
     return of(2) - of(1)
 
 
-def plan(settings: Settings) -> Plan:
-    """Return what a run takes.
-
-    Raises:
-        WTFlowError: a value is out of its range.
-    """
-    settings.check()
-    asked, device = settings, DEVICES[settings.device]
-    dtype = jnp.dtype(asked.precision)
-    x = jax.ShapeDtypeStruct((*asked.cells, asked.channels), jnp.float32)
-    batch = jax.ShapeDtypeStruct((asked.batch, *x.shape), jnp.float32)
+def plan(asked: Settings) -> Plan:
+    """Return what a run takes; WTFlowError where a value is out of its range."""
+    asked.check()
+    device, dtype = DEVICES[asked.device], jnp.dtype(asked.precision)
+    x = _floats((*asked.cells, asked.channels))
+    batch = _floats((asked.batch, *x.shape))
     index = jax.ShapeDtypeStruct((asked.batch,), jnp.int32)
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
     network = UNet(width=asked.width, precision=asked.precision)
     velocity_fn = network.velocity_fn()
     objective = Objective(velocity_fn)
     key = jax.eval_shape(lambda: jax.random.key(0))
     params = jax.eval_shape(partial(network.init, x0=batch), key)
     state = jax.eval_shape(partial(init_state, objective), params)
-    forward_flops = _flops(jax.jit(velocity_fn).lower(params, scalar, x))
+    forward_flops = _flops(jax.jit(velocity_fn).lower(params, _floats(()), x))
     step_flops = _flops(step.lower(objective, state, batch, index, key))
     whole = _bytes(params)
     cast = whole // FLOAT * dtype.itemsize
@@ -179,11 +170,6 @@ def plan(settings: Settings) -> Plan:
     moved = 7 * whole / asked.model + 2 * (whole + gathered + activations)
     sent = whole * (2 * (1 - 1 / asked.devices) + (1 - 1 / asked.model))
     peak = asked.efficiency * device.peak[asked.precision]
-    seconds = {
-        "computing": step_flops / asked.devices / peak,
-        "memory": moved / device.bandwidth,
-        "sending": sent / (device.link if asked.devices <= NODE else NETWORK),
-    }
     return Plan(
         parameters=whole // FLOAT,
         forward_flops=forward_flops,
@@ -194,18 +180,30 @@ def plan(settings: Settings) -> Plan:
         feature_bytes=asked.images * _bytes(x),
         moved_bytes=moved,
         sent_bytes=sent,
-        seconds=seconds,
+        seconds={
+            "computing": step_flops / asked.devices / peak,
+            "memory": moved / device.bandwidth,
+            "sending": sent / (device.link if asked.devices <= NODE else NETWORK),
+        },
         one_step_seconds=max(forward_flops / peak, cast / device.bandwidth),
     )
 
 
-def table(settings: Settings) -> Table:
-    """Return a plan as a table.
+SIZES = {1e15: " P", 1e12: " T", 1e9: " G", 1e6: " M", 1e3: " k", 1.0: " "}
+TIMES = {86_400.0: " days", 3_600.0: " h", 60.0: " min", 1.0: " s", 1e-3: " ms"}
 
-    Raises:
-        WTFlowError: a value is out of its range.
-    """
-    asked, found, device = settings, plan(settings), DEVICES[settings.device]
+
+def _units(value: float, unit: str, factors: dict[float, str] = SIZES) -> str:
+    factor = next((factor for factor in factors if value >= factor), min(factors))
+    return f"{value / factor:.3g}{factors[factor]}{unit}"
+
+
+_duration = partial(_units, unit="", factors=TIMES)
+
+
+def table(asked: Settings) -> Table:
+    """Return a plan as a table."""
+    found, device = plan(asked), DEVICES[asked.device]
     epoch = math.ceil(asked.images / asked.batch) * found.step_seconds
     total = found.state_bytes + found.gradient_bytes + found.activation_bytes
     if 2 * found.feature_bytes <= min(asked.resident * device.memory, device.memory - total):
@@ -216,6 +214,7 @@ def table(settings: Settings) -> Table:
         where = "too much on any number of devices: lower --width"
     else:
         where = "too much: lower --width or --batch, or raise --devices and --model"
+    bound = max(found.seconds, key=found.seconds.__getitem__)
     rows = {
         "parameters": f"{found.parameters / 1e6:,.1f} M",
         "one velocity": _units(found.forward_flops, "FLOP"),
@@ -227,32 +226,14 @@ def table(settings: Settings) -> Table:
         "memory": f"{_units(total, 'B')} without features, of {_units(device.memory, 'B')}",
         "moved, sent a step": f"{_units(found.moved_bytes, 'B')}, {_units(found.sent_bytes, 'B')}",
         "computing, moving, sending": ", ".join(map(_duration, found.seconds.values())),
-        "a training step takes": f"{_duration(found.step_seconds)}, bound by "
-        f"{max(found.seconds, key=found.seconds.__getitem__)}",
+        "a training step takes": f"{_duration(found.step_seconds)}, bound by {bound}",
         "an epoch": _duration(epoch),
         f"{asked.epochs} epochs": _duration(asked.epochs * epoch),
         "one map, one Euler step": _duration(found.one_step_seconds),
     }
     run = f"{asked.images:,} images, width {asked.width}, {asked.devices} × {asked.device}"
     roofline = f"a roofline at {asked.efficiency:.0%} of the peak; bytes and seconds of a device"
-    columns = "", asked.precision
-    return Table(run, columns, list(rows.items()), (where, roofline))
-
-
-SIZES = {1e15: " P", 1e12: " T", 1e9: " G", 1e6: " M", 1e3: " k", 1.0: " "}
-TIMES = {86_400.0: " days", 3_600.0: " h", 60.0: " min", 1.0: " s", 1e-3: " ms"}
-
-
-def _shown(value: float, units: dict[float, str]) -> str:
-    factor = next((factor for factor in units if value >= factor), min(units))
-    return f"{value / factor:.3g}{units[factor]}"
-
-
-_duration = partial(_shown, units=TIMES)
-
-
-def _units(value: float, unit: str) -> str:
-    return _shown(value, SIZES) + unit
+    return Table(run, ("", asked.precision), list(rows.items()), (where, roofline))
 
 
 def main() -> int:

@@ -24,8 +24,6 @@ from wtflow_jax.support.threads import ahead
 
 GOOD, DEFECTIVE = "good", "defective"
 TABLE, LINES, MAPS = "predictions.csv", PREDICTIONS, "maps"
-ROOT, UP = "_", "__"
-"""In a map's path, in place of ``/`` and ``..``."""
 ENDING = re.compile(r"\.png_*$")
 """In a map's path such a directory has one ``_`` more, as files have the name without."""
 LONGEST = 200
@@ -36,12 +34,7 @@ Row = dict[str, Any]
 
 
 def check_free(directory: Path, resume: bool) -> None:
-    """Raise WTFlowError where results cannot be written: something is there.
-
-    Args:
-        directory: where results go.
-        resume: whether to go on with those that are there.
-    """
+    """Raise WTFlowError where there is something, but for rows that are to be resumed."""
     if not (directory / LINES).is_file():
         check_empty(directory)
     elif not resume:
@@ -57,7 +50,7 @@ class Results:
     Attributes:
         rows: how many there are.
         defective: how many of them say so.
-        failed: how many of them could not be scored.
+        failed: how many could not be scored.
     """
 
     def __init__(
@@ -73,21 +66,19 @@ class Results:
         Args:
             directory: where results go.
             kind: of the maps that are written.
-            colours: the model's scale.
-            threshold: the model's.
+            colours: the model's, as its threshold.
+            threshold: no row has another.
             resume: whether to go on with rows that are there.
 
         Raises:
-            WTFlowError: it holds something else, rows that cannot be read, or those of another
-                model.
+            WTFlowError: it holds something else, or rows of another model.
         """
-        self._directory, self._kind, self._colours = directory, kind, colours
-        self._threshold = threshold
+        self._directory, self._kind = directory, kind
+        self._colours, self._threshold = colours, threshold
         self.rows = self.defective = self.failed = 0
         check_free(directory, resume)
         known = _read(directory / LINES) if resume else []
-        others = {row["threshold"] for row in known} - {threshold, None}
-        if others:
+        if others := {row["threshold"] for row in known} - {threshold, None}:
             raise WTFlowError(
                 f"{directory}: has rows of another model, whose threshold is {min(others):.5g} and "
                 f"not {threshold:.5g}; give another --out"
@@ -110,8 +101,7 @@ class Results:
     def write(self, results: Iterable[Result]) -> Iterator[Result]:
         """Write what is found of images, and yield it; maps are drawn in threads.
 
-        Args:
-            results: of any number of images; a few more are taken from it than are yielded.
+        A few more results are taken than are yielded.
         """
         for result, drawn in ahead(lambda result: (result, self._draw(result)), results):
             row: Row = dict.fromkeys(COLUMNS) | {"path": str(result.path), "error": result.error}
@@ -137,7 +127,8 @@ class Results:
             picture = Image.fromarray(np.round(65535 * values).astype(np.uint16))
         else:
             picture = overlay(Image.fromarray(result.pixels), values)
-        name = _map_of(str(result.path))
+        *above, last = map(_name, Path(str(result.path)).parts)
+        name = Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{last}.png")
         with replacing(self._directory / name) as part:
             picture.save(part, "PNG", compress_level=1)
         return name.as_posix()
@@ -162,30 +153,23 @@ def _append(path: Path, text: str) -> None:
 
 def _read(path: Path) -> list[Row]:
     """Return the rows of a file that may end within a line."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
     try:
+        whole, _, _ = path.read_bytes().rpartition(b"\n")
         return rows.parse(whole)
+    except FileNotFoundError:
+        return []
     except ValueError as error:
         raise WTFlowError(f"{path}: is not of wtflow predict; give another --out") from error
 
 
-def _map_of(path: str) -> Path:
-    """Return where an image's map goes: its path as given, but for what would lead out."""
-    *above, last = (_short(_name(part)) for part in Path(path).parts)
-    return Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{last}.png")
-
-
 def _name(part: str) -> str:
-    """Return a part of a path; ``ROOT`` and ``UP`` stand for nothing else."""
+    """Return a part of a map's path: that of an image, which leads nowhere else and is not long.
+
+    It is ``_`` for ``/`` and ``__`` for ``..``, which no other part is; a digest ends a long one.
+    """
     if part.startswith("/"):
-        return ROOT
-    return f"{part}{UP}" if set(part) == {"_"} else UP if part == ".." else part
-
-
-def _short(name: str) -> str:
-    """Return a file name, its end replaced by a digest where it is long."""
+        return "_"
+    name = f"{part}__" if set(part) == {"_"} else "__" if part == ".." else part
     whole = os.fsencode(name)
     if len(whole) <= LONGEST:
         return name

@@ -53,14 +53,15 @@ def grid(backbone: Backbone, dense: bool = False) -> Grid:
     """Return where the cells of the pooled map sit in the image: those of the coarsest layer.
 
     Finer layers of EfficientNet-Lite0 are pooled to cells that lie up to 12 pixels beside it, as
-    its padding is not symmetric; a ResNet's layers agree. ``dense`` as in ``compute``.
+    its padding is not symmetric; a ResNet's layers agree. ``dense`` here and below as in
+    ``compute``.
     """
     coarsest = max(backbone.grids, key=lambda g: g.stride)
     return Grid((1 if dense else 2) * coarsest.stride, coarsest.offset)
 
 
 def shape(backbone: Backbone, size: Size, dense: bool = False) -> tuple[int, int, int]:
-    """Return (h, w, c) of an image's pooled features; ``dense`` as in ``compute``."""
+    """Return (h, w, c) of an image's pooled features."""
     stride = grid(backbone, dense).stride
     return size[0] // stride, size[1] // stride, sum(backbone.channels)
 
@@ -68,14 +69,7 @@ def shape(backbone: Backbone, size: Size, dense: bool = False) -> tuple[int, int
 def pooled(
     apply: ApplyFn, params: Params, images: UInt8[Array, "n H W 3"], dense: bool = False
 ) -> Float[Array, "n h w c"]:
-    """Return the pooled features of decoded images; pure.
-
-    Args:
-        apply: the backbone's.
-        params: its weights.
-        images: uint8 RGB.
-        dense: as in ``compute``.
-    """
+    """Return the pooled features of decoded images, uint8 RGB; pure."""
     maps = list(apply(params, normalise(images)))
     cells = min(x.shape[1] * x.shape[2] for x in maps)
     for i, x in enumerate(maps):
@@ -109,11 +103,8 @@ def compute(
         float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 where dense;
         several layers are pooled to the coarsest one's cells and concatenated.
     """
-
-    def one(images: np.ndarray) -> tuple[Any]:
-        return (run(backbone.apply, backbone.params, images, dense),)
-
-    return in_batches(one, batch, images)[0]
+    apply, params = backbone.apply, backbone.params
+    return in_batches(lambda part: (run(apply, params, part, dense),), batch, images)[0]
 
 
 def batched(
@@ -123,13 +114,8 @@ def batched(
 ) -> Iterator[Maps]:
     """Yield the pooled features of decoded images of one size, ``BATCH`` at a time.
 
-    Args:
-        backbone: a loaded one.
-        images: where each is from, for messages, and uint8 RGB.
-        dense: as in ``compute``.
-
-    Raises:
-        WTFlowError: an image gives a feature that is not finite.
+    ``images`` are pairs: where each is from, and uint8 RGB. WTFlowError names the one that gives a
+    feature that is not finite.
     """
     waiting = iter(images)
     while batch := list(islice(waiting, BATCH)):
@@ -164,16 +150,22 @@ def extract(
         size: they are resized to it.
         cache: directory that holds ``features/`` and ``shards/``.
         advance: called with the number of images done since the last call.
-        dense: as in ``compute``.
 
     Raises:
         WTFlowError: an image cannot be read, or gives a feature that is not finite.
     """
     key = _key(backbone, samples, size, dense)
     path = cache / "features" / f"{_name(key)}.safetensors"
-    if (features := _load(path, key)) is not None:
-        advance(len(samples))
-        return features
+    if path.exists():
+        try:
+            arrays, about = tensors.load(path)
+            if about != key:
+                raise ValueError("holds the features of other images")
+        except ValueError as error:
+            print(shown(f"{path}: is damaged ({error}); computed anew"), file=sys.stderr)
+        else:
+            advance(len(samples))
+            return arrays["features"]
     parts = []
     for part in _computed(backbone, samples, size, dense):
         parts.append(part)
@@ -196,10 +188,8 @@ def extract_shards(
 ) -> Stored:
     """Return the pooled features of more images than fit into memory, kept as shards on disk.
 
-    As ``extract``; what was interrupted goes on with the shard it was at.
-
-    Raises:
-        WTFlowError: as ``extract``; the extra ``large`` is not installed.
+    As ``extract``; what was interrupted goes on with the shard it was at. WTFlowError also where
+    the extra ``large`` is not installed.
     """
     try:
         from wtflow_jax.support import shards
@@ -217,10 +207,8 @@ def extract_shards(
 def _computed(
     backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool
 ) -> Iterator[Maps]:
-    def read(sample: Sample) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
-        return sample.path, read_image(sample.path, size)
-
-    images = ahead(read, samples, alone=lambda sample: is_large(sample.path))
+    paths = (sample.path for sample in samples)
+    images = ahead(lambda path: (path, read_image(path, size)), paths, alone=is_large)
     return batched(backbone, images, dense)
 
 
@@ -247,17 +235,3 @@ def _key(backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool)
 
 def _name(key: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-
-
-def _load(path: Path, key: dict[str, Any]) -> Maps | None:
-    """Return cached features; None where there are none that can be used, and tell why."""
-    if not path.exists():
-        return None
-    try:
-        arrays, about = tensors.load(path)
-        if about != key:
-            raise ValueError("holds the features of other images")
-    except ValueError as error:
-        print(shown(f"{path}: is damaged ({error}); computed anew"), file=sys.stderr)
-        return None
-    return arrays["features"]

@@ -21,6 +21,8 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's standard deviation, RGB in [0, 1]."""
 
+Map = Float[Array, "n _ _ _"]
+"""(n, h, w, c), of several sizes in one function."""
 ApplyFn = Callable[[Params, Float[Array, "n h w 3"]], tuple[Features, ...]]
 
 
@@ -42,8 +44,12 @@ class Network(NamedTuple):
         default: the layer that is taken where none is named.
         several: the layers that the preset ``fine`` takes.
         rectified: whether its features end in a ReLU, and so have one sign.
-        features: ``features(params, images, layers=...) -> one map a layer``; pure.
-        from_state: ``from_state(state, path) -> params``, of the named arrays of a weights file.
+        features: ``features(params, images, layers=...)`` returns for each layer a map
+            (n, h / stride, w / stride, c); images as ``normalise`` returns them, layers ascending.
+            Pure, and nothing behind the deepest layer is computed.
+        from_state: ``from_state(state, path)`` returns params of a weights file: a whole state dict
+            (what is not used is ignored), or one whose batch norms are folded. A WTFlowError names
+            the first tensor that does not fit.
         channels: of a layer's map.
         grid: of a layer's map, for image sizes divisible by 32.
         official: where its ImageNet weights are; None where ``--weights`` must name a file.
@@ -95,6 +101,26 @@ def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
     """Return uint8 RGB images as the networks take them: float32, less ``MEAN``, over ``STD``."""
     scale, shift = 1 / (255 * np.array(STD)), np.array(MEAN) / np.array(STD)
     return images.astype(jnp.float32) * scale.astype(np.float32) - shift.astype(np.float32)
+
+
+def convolve(conv: Params, x: Map, stride: int = 1, *, groups: int = 1, same: bool = False) -> Map:
+    """Return a convolution, see ``weights.ConvReader``.
+
+    It is padded by half its kernel on each side (torch), or as "SAME" (TensorFlow): for a stride of
+    2 and an even size that is less on the left than on the right.
+    """
+    pad = conv["weight"].shape[0] // 2
+    y = jax.lax.conv_general_dilated(
+        x,
+        conv["weight"],
+        (stride, stride),
+        "SAME" if same else ((pad, pad), (pad, pad)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+        # Without it GPUs round to TF32, and features differ from device to device.
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return y + conv["bias"]
 
 
 def parse_layers(name: str, layer: Sequence[str | int] | str | int = ()) -> tuple[int, ...]:
@@ -165,15 +191,8 @@ def assemble(
 ) -> Backbone:
     """Return a backbone of parameters that are at hand.
 
-    Args:
-        name: in ``BACKBONES``.
-        layers: of ``parse_layers``.
-        params: as ``load`` finds them.
-        digest: of the file they were read from.
-        options: as in ``load``.
-
-    Raises:
-        WTFlowError: an unknown name.
+    ``layers`` are those of ``parse_layers``, ``digest`` is that of the weights file; the other
+    arguments as in ``load``.
     """
     network = BACKBONES.make(name, options)
     return Backbone(

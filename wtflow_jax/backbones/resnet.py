@@ -14,16 +14,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from wtflow_jax.backbones.network import BACKBONES, Grid, Network
+from wtflow_jax.backbones.network import BACKBONES, Grid, Map, Network, convolve
 from wtflow_jax.backbones.weights import ConvReader, Download, State
 from wtflow_jax.flow.types import Params
 
-Map = Float[Array, "n _ _ _"]
-
-STAGES = (1, 2, 3)
 STRIDES = {1: 4, 2: 8, 3: 16}
-
-_EPS = 1e-5
+"""Of each stage."""
 
 
 class Architecture(NamedTuple):
@@ -39,6 +35,13 @@ ARCHITECTURES = {
     "resnet34": Architecture((3, 4, 6), (64, 128, 256)),
     "wide_resnet50_2": Architecture((3, 4, 6), (256, 512, 1024), (128, 256, 512)),
 }
+DIGESTS = {
+    "resnet18": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+    "resnet34": "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
+    # Published are the first digits, in the file's name; the others as many projects record them.
+    "wide_resnet50_2": "95faca4d11227dddf8633dbb5ff6c8a9003c1aa5b8945c73834b8007b10950b8",
+}
+"""SHA-256 of torchvision's weights."""
 
 
 def _shapes(
@@ -47,11 +50,8 @@ def _shapes(
     if inner is None:
         shapes = {"conv1": (after, before, 3, 3), "conv2": (after, after, 3, 3)}
     else:
-        shapes = {
-            "conv1": (inner, before, 1, 1),
-            "conv2": (inner, inner, 3, 3),
-            "conv3": (after, inner, 1, 1),
-        }
+        shapes = {"conv1": (inner, before, 1, 1), "conv2": (inner, inner, 3, 3)}
+        shapes["conv3"] = after, inner, 1, 1
     # Where the shape changes the shortcut is a convolution; stage 1 of basic blocks keeps it.
     if first and before != after:
         shapes["downsample"] = (after, before, 1, 1)
@@ -59,57 +59,32 @@ def _shapes(
 
 
 def from_state(name: str, state: State, path: Path) -> Params:
-    """Build the parameters from torchvision's names.
-
-    Args:
-        name: a key of ``ARCHITECTURES``.
-        state: a whole state dict (layer4 and fc are ignored), or one whose batch norms are folded.
-        path: where it was read, for messages.
+    """Build the parameters from torchvision's names, as ``Network`` says; no layer4 and fc.
 
     Returns:
-        ``stem``: a convolution; ``stages``: for each stage its blocks, each convolutions by name. A
-        convolution is ``weight`` (kh, kw, i, o) and ``bias`` (o,), float32.
-
-    Raises:
-        WTFlowError: naming the first tensor that does not fit.
+        ``stem``: a convolution; ``stages``: for each stage its blocks, each convolutions by name,
+        see ``ConvReader``.
     """
     net = ARCHITECTURES[name]
-    reader = ConvReader(name, state, path, _EPS)
+    reader = ConvReader(name, state, path, eps=1e-5)
     stem = reader.conv("conv1", "bn1", (64, 3, 7, 7))
     stages, before = [], 64
-    for stage in STAGES:
+    for stage in STRIDES:
         after = net.channels[stage - 1]
         inner = net.inner[stage - 1] if net.inner else None
         blocks = []
         for index in range(net.blocks[stage - 1]):
             prefix, block = f"layer{stage}.{index}", {}
             for conv, shape in _shapes(before, inner, after, index == 0).items():
+                own, norm = conv, f"bn{conv[-1]}"
                 if conv == "downsample":
-                    names = f"{prefix}.downsample.0", f"{prefix}.downsample.1"
-                else:
-                    names = f"{prefix}.{conv}", f"{prefix}.bn{conv[-1]}"
-                block[conv] = reader.conv(*names, shape)
+                    own, norm = "downsample.0", "downsample.1"
+                block[conv] = reader.conv(f"{prefix}.{own}", f"{prefix}.{norm}", shape)
             blocks.append(block)
             before = after
         stages.append(blocks)
-    reader.finish(
-        lambda tensor: tensor.startswith(("conv1.", "bn1.", "layer1.", "layer2.", "layer3."))
-    )
+    reader.finish(("conv1.", "bn1.", "layer1.", "layer2.", "layer3."))
     return {"stem": stem, "stages": stages}
-
-
-def _conv(conv: Params, x: Map, stride: int = 1) -> Map:
-    pad = conv["weight"].shape[0] // 2
-    y = lax.conv_general_dilated(
-        x,
-        conv["weight"],
-        (stride, stride),
-        ((pad, pad), (pad, pad)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        # Without it GPUs round to TF32, and features differ from device to device.
-        precision=lax.Precision.HIGHEST,
-    )
-    return y + conv["bias"]
 
 
 def _halve(x: Map, axis: int) -> Map:
@@ -123,29 +98,20 @@ def _halve(x: Map, axis: int) -> Map:
 
 
 def _block(block: Params, x: Map, stride: int) -> Map:
-    shortcut = _conv(block["downsample"], x, stride) if "downsample" in block else x
+    shortcut = convolve(block["downsample"], x, stride) if "downsample" in block else x
     if "conv3" in block:
-        y = jax.nn.relu(_conv(block["conv1"], x))
-        y = _conv(block["conv3"], jax.nn.relu(_conv(block["conv2"], y, stride)))
+        y = jax.nn.relu(convolve(block["conv1"], x))
+        y = convolve(block["conv3"], jax.nn.relu(convolve(block["conv2"], y, stride)))
     else:
-        y = _conv(block["conv2"], jax.nn.relu(_conv(block["conv1"], x, stride)))
+        y = convolve(block["conv2"], jax.nn.relu(convolve(block["conv1"], x, stride)))
     return jax.nn.relu(y + shortcut)
 
 
 def features(
     params: Params, images: Float[Array, "n h w 3"], *, layers: tuple[int, ...]
 ) -> tuple[Map, ...]:
-    """Return the outputs of some stages; nothing behind the deepest is computed.
-
-    Args:
-        params: of ``from_state``.
-        images: (n, h, w, 3), RGB, normalised by ImageNet's mean and deviation.
-        layers: stages from 1 to 3, ascending.
-
-    Returns:
-        For each stage (n, h / stride, w / stride, c), strides 4, 8, 16.
-    """
-    x = jax.nn.relu(_conv(params["stem"], images, 2))
+    """Return the outputs of some stages, as ``Network`` says."""
+    x = jax.nn.relu(convolve(params["stem"], images, 2))
     x = _halve(_halve(x, 1), 2)
     maps = []
     for stage in range(1, max(layers) + 1):
@@ -156,21 +122,7 @@ def features(
     return tuple(maps)
 
 
-OFFICIAL = {
-    "resnet18": Download(
-        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
-    ),
-    "resnet34": Download(
-        "https://download.pytorch.org/models/resnet34-b627a593.pth",
-        "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
-    ),
-    # Published are the first digits, in the file's name; the others as many projects record them.
-    "wide_resnet50_2": Download(
-        "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
-        "95faca4d11227dddf8633dbb5ff6c8a9003c1aa5b8945c73834b8007b10950b8",
-    ),
-}
+_URL = "https://download.pytorch.org/models/{}-{}.pth"
 for _name, _net in ARCHITECTURES.items():
     BACKBONES.add(_name)(
         Network(
@@ -183,6 +135,6 @@ for _name, _net in ARCHITECTURES.items():
             from_state=partial(from_state, _name),
             channels=lambda stage, channels=_net.channels: channels[stage - 1],
             grid=lambda stage: Grid(STRIDES[stage], 0.0),
-            official=OFFICIAL[_name],
+            official=Download(_URL.format(_name, DIGESTS[_name][:8]), DIGESTS[_name]),
         )
     )

@@ -108,16 +108,10 @@ def _array(tensor: _Tensor, raw: dict[str, bytes]) -> np.ndarray:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a state dict that ``torch.save`` wrote, executing nothing.
+    """Return the tensors of a state dict that ``torch.save`` wrote, executing nothing.
 
-    Args:
-        path: a ``.pth`` or ``.pt`` file, zip format or the legacy one.
-
-    Returns:
-        The tensors by name, as read-only views of the file's bytes; bfloat16 becomes float32.
-
-    Raises:
-        WTFlowError: the file is damaged, or holds something else than a dict of tensors.
+    They are read-only views of the file's bytes; bfloat16 becomes float32. WTFlowError: the file is
+    damaged, or holds something else than a dict of tensors.
     """
     try:
         data = path.read_bytes()

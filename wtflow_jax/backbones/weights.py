@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -63,16 +62,9 @@ def file_digest(path: Path) -> str:
 
 
 def load_state(path: Path) -> State:
-    """Read named tensors.
+    """Return the tensors of a file by name, in its dtypes; WTFlowError where it cannot be read.
 
-    Args:
-        path: ``.safetensors``, or ``.pth`` / ``.pt`` as ``torch.save`` writes a state dict.
-
-    Returns:
-        The arrays by name, in the dtypes of the file.
-
-    Raises:
-        WTFlowError: no such file, an unknown suffix, or a file that cannot be read.
+    It is ``.safetensors``, or ``.pth`` / ``.pt`` as ``torch.save`` writes a state dict.
     """
     if path.suffix in (".pth", ".pt"):
         return torch_pickle.read(path)
@@ -100,7 +92,7 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
         WTFlowError: the file is not there, or cannot be downloaded intact.
     """
     given = None if weights is None else Path(weights)
-    if given is not None and given.is_dir():
+    if given and given.is_dir():
         fitting = sorted(file for file in given.iterdir() if file.name.startswith(name))
         if len(fitting) > 1:
             raise WTFlowError(
@@ -114,7 +106,7 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
                 f"{given}: no file in it begins with {name}; give --weights the path of one, "
                 "or leave it away to download it"
             )
-    elif given is not None:
+    elif given:
         if not given.is_file():
             raise WTFlowError(f"{given}: no such weights file; --weights takes a path to one")
         return given
@@ -132,17 +124,10 @@ def fold_batch_norm(
     var: np.ndarray,
     eps: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fold the batch norm that follows a convolution into it.
+    """Return weight (o, i, kh, kw) and bias (o,) of a convolution and the batch norm behind it.
 
-    Args:
-        weight: (o, i, kh, kw).
-        bias: (o,), or None for a convolution without.
-        scale, shift: (o,) learned by the norm.
-        mean, var: (o,) its running statistics.
-        eps: what it adds to the variance.
-
-    Returns:
-        Weight (o, i, kh, kw) and bias (o,), float32, computed in float64.
+    ``scale`` and ``shift`` are what the norm has learned, ``mean`` and ``var`` its running
+    statistics, all (o,). Computed in float64, returned in float32.
     """
     factor = scale.astype(np.float64) / np.sqrt(var.astype(np.float64) + eps)
     start = 0.0 if bias is None else bias.astype(np.float64)
@@ -151,17 +136,14 @@ def fold_batch_norm(
 
 
 class ConvReader:
-    """Takes convolutions out of a state by name, checking each against an architecture."""
+    """Takes convolutions out of a state by name, checking each against an architecture.
+
+    A convolution is a dict of ``weight`` (kh, kw, i, o) and ``bias`` (o,), float32. What does not
+    fit is a WTFlowError that names the tensor.
+    """
 
     def __init__(self, name: str, state: State, path: Path, eps: float) -> None:
-        """Start with nothing taken.
-
-        Args:
-            name: the architecture, for messages.
-            state: the tensors of the file.
-            path: the file, for messages.
-            eps: of its batch norms.
-        """
+        """Start with nothing taken; name and path are for messages, eps is that of the norms."""
         self._name, self._state, self._path, self._eps = name, state, path, eps
         self._taken: set[str] = set()
 
@@ -179,18 +161,9 @@ class ConvReader:
         return array
 
     def conv(self, conv: str, norm: str, shape: tuple[int, int, int, int]) -> dict[str, np.ndarray]:
-        """Return one convolution with its batch norm folded in.
+        """Return a convolution of shape (o, i, kh, kw) with its batch norm folded in.
 
-        Args:
-            conv: name of the convolution.
-            norm: name of its batch norm. A state without it must hold the bias of the folding.
-            shape: (o, i, kh, kw).
-
-        Returns:
-            ``weight`` (kh, kw, i, o) and ``bias`` (o,), float32.
-
-        Raises:
-            WTFlowError: a tensor is missing, has another shape, or is not finite.
+        A state without the norm must hold the bias of the folding.
         """
         out = (shape[0],)
         weight = self._take(f"{conv}.weight", shape)
@@ -205,15 +178,12 @@ class ConvReader:
         kernel = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), np.float32)
         return {"weight": kernel, "bias": np.asarray(bias, np.float32)}
 
-    def finish(self, is_part: Callable[[str], bool]) -> None:
-        """Refuse tensors that the architecture should have had a place for.
+    def finish(self, parts: tuple[str, ...]) -> None:
+        """Refuse a tensor left over whose name begins like one of the parts in use.
 
-        Args:
-            is_part: whether a tensor of this name would belong to the part that is used.
-
-        Raises:
-            WTFlowError: naming the first tensor left over; a deeper network often fits at first.
+        Without it the weights of a deeper network often fit.
         """
-        for tensor in filter(is_part, self._state):
-            if tensor not in self._taken and not tensor.endswith(".num_batches_tracked"):
+        for tensor in self._state:
+            known = tensor in self._taken or tensor.endswith(".num_batches_tracked")
+            if tensor.startswith(parts) and not known:
                 raise self._refuse(f"{tensor!r} has no place in {self._name}")

@@ -2,8 +2,8 @@
 
 Brick, grass and gravel are mixed, so a model must hold several kinds of good at once. Everything
 is built from operations that IEEE 754 rounds exactly (no exp, no cosine) and from the one stream
-that Python promises to keep (``random.Random.random`` and ``randbytes``): the pixels are the same
-on every machine.
+that Python promises to keep (``random.Random.random``, what ``uniform`` makes of it by its
+documented formula, and ``randbytes``): the pixels are the same on every machine.
 """
 
 import shutil
@@ -32,7 +32,7 @@ TRAIN, TEST_GOOD, TEST_EACH = 60, 20, 10
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Float = NDArray[np.float64]
+Float = NDArray[np.floating]
 
 
 class Damaged(NamedTuple):
@@ -83,14 +83,13 @@ def _write(category: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
 
-    for split, kind, count in (("train", GOOD, TRAIN), ("test", GOOD, TEST_GOOD)):
+    defects = (("test", kind, TEST_EACH) for kind in DEFECTS)
+    for split, kind, count in (("train", GOOD, TRAIN), ("test", GOOD, TEST_GOOD), *defects):
         for i in range(count):
-            save(make_image(photographs, split, kind, i).image, split, kind, f"{i:03d}.png")
-    for kind in DEFECTS:
-        for i in range(TEST_EACH):
-            damaged = make_image(photographs, "test", kind, i)
-            save(damaged.image, "test", kind, f"{i:03d}.png")
-            save(damaged.mask, "ground_truth", kind, f"{i:03d}_mask.png")
+            made = make_image(photographs, split, kind, i)
+            save(made.image, split, kind, f"{i:03d}.png")
+            if kind != GOOD:
+                save(made.mask, "ground_truth", kind, f"{i:03d}_mask.png")
 
 
 def _photographs() -> tuple[Grey, ...]:
@@ -101,16 +100,10 @@ def _photographs() -> tuple[Grey, ...]:
 
 
 def make_image(photographs: tuple[Grey, ...], split: str, kind: str, index: int) -> Damaged:
-    """Return one image, with the crop it was made from.
+    """Return an image of a split and a kind (``good``, or a key of ``DEFECTS``), and its crop.
 
-    Args:
-        photographs: brick, grass and gravel, each uint8 [512, 512].
-        split: ``train`` or ``test``, which are cut from different columns.
-        kind: ``good`` or a key of ``DEFECTS``.
-        index: which one; the photographs take turns.
-
-    Returns:
-        The crop, the image, and a mask that is true exactly where they differ.
+    The photographs, each uint8 [512, 512], take turns. The mask is true exactly where the image
+    and the crop differ.
     """
     rng = Random(f"{split}/{kind}/{index}")
     which = index % len(photographs)
@@ -143,14 +136,14 @@ def _crop(rng: Random, photograph: Grey, columns: tuple[int, int], upside_down: 
 
 
 def _cut_paste(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
-    region = _patch(rng, _between(rng, 32, 50))
-    return region, _mix(good, donor, 0.65 + 0.35 * strength)
+    share = 0.65 + 0.35 * strength
+    return _patch(rng, rng.uniform(32, 50)), good * (1 - share) + donor * share
 
 
 def _scratch(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
-    length = _between(rng, 34, 52)
+    length = rng.uniform(34, 52)
     along = _direction(rng)
-    bend = _between(rng, -0.25, 0.25) * length
+    bend = rng.uniform(-0.25, 0.25) * length
     middle = _centre(rng, length / 2)
     t = np.linspace(-1, 1, 97)[:, None]
     line = middle + t * along * length / 2 + (1 - t * t) * along[::-1] * (1, -1) * bend
@@ -159,18 +152,18 @@ def _scratch(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mas
     for (cy, cx), at in zip(line, t[:, 0], strict=True):
         width = 0.7 + (0.8 + strength) * (1 - at * at)
         nearest = np.minimum(nearest, (np.square(y - cy) + np.square(x - cx)) / (width * width))
-    ink = 235.0 if rng.random() < 0.5 else 25.0
-    return nearest < 1, _mix(good, ink, 0.5 + 0.5 * strength)
+    ink, share = 235.0 if rng.random() < 0.5 else 25.0, 0.5 + 0.5 * strength
+    return nearest < 1, good * (1 - share) + ink * share
 
 
 def _blob(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
-    region = _patch(rng, _between(rng, 22, 44))
-    ink = 20.0 if rng.random() < 0.6 else 225.0
-    return region, _mix(good, ink, 0.25 + 0.5 * strength)
+    region = _patch(rng, rng.uniform(22, 44))
+    ink, share = 20.0 if rng.random() < 0.6 else 225.0, 0.25 + 0.5 * strength
+    return region, good * (1 - share) + ink * share
 
 
 def _blur(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
-    diameter = _between(rng, 32, 50)
+    diameter = rng.uniform(32, 50)
     blurred = _smooth(good.astype(np.int64), 2 + int(3 * strength))
     # The face of a brick is smooth already: of a few places, take where blurring shows most.
     change = np.abs(blurred - good)
@@ -186,7 +179,7 @@ it damages, bool [192, 192], and what it paints there, float64 [192, 192]."""
 
 def _patch(rng: Random, diameter: float) -> Mask:
     """A ragged ellipse, true inside."""
-    stretch = _between(rng, 0.7, 1.0)
+    stretch = rng.uniform(0.7, 1.0)
     along = _direction(rng)
     centre = _centre(rng, 0.65 * diameter)
     noise = np.frombuffer(rng.randbytes(CROP * CROP), np.uint8).astype(np.int64)
@@ -210,21 +203,13 @@ def _smooth(field: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
     return field
 
 
-def _mix(good: Grey, other: Grey | float, share: float) -> Float:
-    return good * (1 - share) + np.asarray(other, np.float64) * share
-
-
 def _centre(rng: Random, margin: float) -> Float:
-    return np.array([_between(rng, margin, CROP - margin) for _ in range(2)])
+    return np.array([rng.uniform(margin, CROP - margin) for _ in range(2)])
 
 
 def _direction(rng: Random) -> Float:
-    dy, dx = _between(rng, -1, 1), _between(rng, 0.1, 1)
+    dy, dx = rng.uniform(-1, 1), rng.uniform(0.1, 1)
     return np.array([dy, dx]) / np.sqrt(dy * dy + dx * dx)
-
-
-def _between(rng: Random, low: float, high: float) -> float:
-    return low + (high - low) * rng.random()
 
 
 def _integer(rng: Random, low: int, high: int) -> int:

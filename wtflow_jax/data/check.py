@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from wtflow_jax.data.images import is_large
-from wtflow_jax.data.layouts import LAYOUTS, Counts
-from wtflow_jax.data.masks import Marked, check_sample, doubt
+import numpy as np
+
+from wtflow_jax.data.images import decode, is_large
+from wtflow_jax.data.layouts import LAYOUTS, Counts, open_category
+from wtflow_jax.data.masks import Marked, doubt, masks_of
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.console import Advance, Track, untracked
 from wtflow_jax.support.errors import WTFlowError
@@ -60,59 +62,57 @@ def check(
         published = known.published.get(name)
         total = sum(published) if published else None
         if name not in names:
-            rows.append(Row(name, "", 0, total, "missing", complete=False))
+            rows.append(Row(name, "", 0, total, "missing", False))
             continue
         try:
-            category = known.open_category(root, name)
+            category = open_category(root, name, layout)
         except WTFlowError as error:
             rows.append(Row(name, "", None, total, "cannot be read", False, (str(error),)))
             continue
-        extra = bool(known.published) and published is None
+        extra = "extra, not published" if known.published else "found"
         images = sum(map(len, (category.train, category.validation, category.test)))
         rows += _splits(category, published, extra, track(name, images))
     return rows
 
 
 def _splits(
-    category: Category, published: Counts | None, extra: bool, advance: Advance
+    category: Category, published: Counts | None, extra: str, advance: Advance
 ) -> Iterator[Row]:
-    good, bad = ([sample for sample in category.test if sample.label == label] for label in (0, 1))
     parts = {
-        "train": (category.train, published and published.train),
-        "validation": (category.validation, published and published.validation),
-        "test good": (good, published and published.test_good),
-        "test defective": (bad, published and published.test_defective),
+        "train": category.train,
+        "validation": category.validation,
+        "test_good": [sample for sample in category.test if not sample.label],
+        "test_defective": [sample for sample in category.test if sample.label],
     }
-    for split, (samples, count) in parts.items():
+    for split, samples in parts.items():
+        count = getattr(published, split) if published else None
         if split == "validation" and not samples and not count:
             continue
-        broken, notes = _broken(samples, advance)
-        more = len(samples) - count if count is not None else 0
+        found = []
+        for one in ahead(_looked, samples, alone=lambda sample: is_large(sample.path)):
+            advance()
+            found.append(one)
+        broken = [one for one in found if isinstance(one, str)]
+        note = doubt([one for one in found if isinstance(one, Marked)])
+        more = 0 if count is None else len(samples) - count
         if broken:
             verdict = f"cannot be used: {len(broken)}"
         elif more:
             verdict = f"{more} too many" if more > 0 else f"{-more} missing"
-        elif extra:
-            verdict = "extra, not published"
         else:
-            verdict = "found" if count is None else "complete"
-        complete = not broken and not more
-        yield Row(category.name, split, len(samples), count, verdict, complete, (*broken, *notes))
+            verdict = extra if count is None else "complete"
+        problems = (*broken, note) if note else tuple(broken)
+        name, complete = split.replace("_", " "), not broken and not more
+        yield Row(category.name, name, len(samples), count, verdict, complete, problems)
 
 
-def _broken(samples: Sequence[Sample], advance: Advance) -> tuple[list[str], list[str]]:
-    """Return what cannot be used, and whether masks may be inverted."""
-
-    def looked(sample: Sample) -> str | Marked | None:
-        try:
-            share = check_sample(sample)
-        except WTFlowError as error:
-            return str(error)
-        return None if share is None else Marked(str(sample.path), share)
-
-    found: list[str | Marked | None] = []
-    for one in ahead(looked, samples, alone=lambda sample: is_large(sample.path)):
-        advance()
-        found.append(one)
-    note = doubt([one for one in found if isinstance(one, Marked)])
-    return [one for one in found if isinstance(one, str)], [note] if note else []
+def _looked(sample: Sample) -> str | Marked | None:
+    """Return why a sample cannot be used, else how much of it its masks mark."""
+    try:
+        if not sample.masks:
+            decode(sample.path)
+            return None
+        marked = np.logical_or.reduce([values > 0 for _, values in masks_of(sample)])
+    except WTFlowError as error:
+        return str(error)
+    return Marked(str(sample.path), float(marked.mean()))

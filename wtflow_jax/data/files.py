@@ -16,7 +16,15 @@ GOOD = "good"
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
-def categories_in(root: Path, is_category: Callable[[Path], bool], looks: str) -> tuple[str, ...]:
+def has_split(directory: Path) -> bool:
+    """Return whether there is a directory ``train`` or ``test`` in it."""
+    # os.path says False where Path.is_dir raises: in the lost+found of a disk.
+    return any(os.path.isdir(directory / split) for split in ("train", "test"))
+
+
+def categories_in(
+    root: Path, is_category: Callable[[Path], bool] = has_split, looks: str = ""
+) -> tuple[str, ...]:
     """Return the names of the directories that are categories; others are left out.
 
     ``looks`` says what a category looks like, here and below for messages.
@@ -33,24 +41,15 @@ def categories_in(root: Path, is_category: Callable[[Path], bool], looks: str) -
         )
     names = tuple(directory.name for directory in directories(root) if is_category(directory))
     if not names:
-        raise WTFlowError(
-            f"{root}: no category in it, found {listing(root)}: give the directory that holds "
-            f"{looks}"
-        )
+        raise _without("category in it", root, looks)
     return names
 
 
 def only(root: Path, name: str, pattern: str, looks: str) -> tuple[str, ...]:
-    """Return the name of a data set's one category.
-
-    Raises:
-        WTFlowError: no such directory, or nothing in it matches ``pattern``.
-    """
+    """Return the name of a data set's one category; WTFlowError where nothing matches a pattern."""
     require_directory(root, looks)
     if not any(root.glob(pattern)):
-        raise WTFlowError(
-            f"{root}: no {pattern}, found {listing(root)}: give the directory that holds {looks}"
-        )
+        raise _without(pattern, root, looks)
     return (name,)
 
 
@@ -61,10 +60,9 @@ def require_directory(root: Path, looks: str) -> None:
         raise WTFlowError(f"{root}: {found} there: give the data set's directory ({looks})")
 
 
-def has_split(directory: Path) -> bool:
-    """Return whether there is a directory ``train`` or ``test`` in it."""
-    # os.path says False where Path.is_dir raises: in the lost+found of a disk.
-    return any(os.path.isdir(directory / split) for split in ("train", "test"))
+def _without(what: str, root: Path, looks: str) -> WTFlowError:
+    found = listing(root)
+    return WTFlowError(f"{root}: no {what}, found {found}: give the directory that holds {looks}")
 
 
 def good(paths: Iterable[Path]) -> tuple[Sample, ...]:
@@ -91,7 +89,7 @@ def defective(
     Raises:
         WTFlowError: an image without mask; two images or two masks of one name.
     """
-    known = by_name(files(masks, endings))
+    known = by_name(images(masks, endings=endings))
     samples: list[Sample] = []
     for stem, path in by_name(paths).items():
         mask = known.get(stem + suffix)
@@ -106,12 +104,19 @@ def without_mask(path: Path, mask: Path) -> WTFlowError:
     return WTFlowError(f"{path}: a defective image without mask: add {mask} or remove the image")
 
 
-def by_name(paths: Iterable[Path], directory: Path | None = None) -> dict[str, Path]:
-    """Return files by their names without extension; below a directory, by their paths in it.
+def one_line(error: BaseException) -> str:
+    """Return what an error says, or its type, as one line."""
+    return " ".join((str(error) or type(error).__name__).split())
 
-    Raises:
-        WTFlowError: two have the same, so that it is not known which mask is whose.
-    """
+
+def damage(error: Exception) -> object:
+    """Return what is wrong with a published table, of what reading it has raised."""
+    found = f"no {error}" if isinstance(error, KeyError) else error
+    return getattr(error, "strerror", None) or found
+
+
+def by_name(paths: Iterable[Path], directory: Path | None = None) -> dict[str, Path]:
+    """Return files by their names without extension; below a directory, by their paths in it."""
     found: dict[str, Path] = {}
     for path in paths:
         name = path.relative_to(directory).with_suffix("").as_posix() if directory else path.stem
@@ -123,14 +128,14 @@ def by_name(paths: Iterable[Path], directory: Path | None = None) -> dict[str, P
     return found
 
 
-def images(directory: Path, what: str, endings: frozenset[str] = EXTENSIONS) -> list[Path]:
-    """Return the image files of a directory.
+def images(directory: Path, what: str = "", endings: frozenset[str] = EXTENSIONS) -> list[Path]:
+    """Return the image files of a directory by name, hidden ones left out.
 
     Raises:
-        WTFlowError: there is none; ``what`` says of what kind.
+        WTFlowError: there are none, and ``what`` says which should be there.
     """
-    found = files(directory, endings)
-    if not found:
+    found = [path for path in visible(directory) if is_image(path, endings)]
+    if what and not found:
         there = listing(directory) if directory.is_dir() else "no such directory"
         raise WTFlowError(
             f"{directory}: no {what}, found {there}: put them there ({extensions(endings)})"
@@ -143,39 +148,29 @@ def extensions(endings: frozenset[str] = EXTENSIONS) -> str:
     return ", ".join(sorted(ending[1:] for ending in endings))
 
 
-def files(directory: Path, endings: frozenset[str] = EXTENSIONS) -> list[Path]:
-    """Return image files by name; others, hidden files and Thumbs.db included, are passed over."""
-    if not directory.is_dir():
-        return []
-    return [path for path in visible(directory) if is_image(path, endings)]
+def is_image(path: Path, endings: frozenset[str] = EXTENSIONS) -> bool:
+    """Return whether a file is one, by the end of its name."""
+    if path.suffix.lower() not in endings:
+        return False
+    # A link to nothing is one: to be told of when it is decoded.
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.isdir(path))
 
 
 def nested(directory: Path) -> Iterator[Path]:
     """Yield the images of a directory and then of those below, by name; hidden ones left out."""
     for inner in walk(directory):
-        yield from files(inner)
+        yield from images(inner)
 
 
-def walk(directory: Path, seen: set[str] | None = None) -> Iterator[Path]:
+def walk(directory: Path) -> Iterator[Path]:
     """Yield a directory and then those below it, by name; links in a circle are followed once."""
-    seen = set() if seen is None else seen
-    real = os.path.realpath(directory)
-    if real in seen:
-        return
-    seen.add(real)
-    yield directory
-    for inner in directories(directory):
-        yield from walk(inner, seen)
-
-
-def is_image(path: Path, endings: frozenset[str] = EXTENSIONS) -> bool:
-    """Return whether a file is one, by the end of its name.
-
-    A link to nothing is one: to be told of when it is decoded.
-    """
-    if path.suffix.lower() not in endings:
-        return False
-    return os.path.isfile(path) or (os.path.islink(path) and not os.path.isdir(path))
+    seen, waiting = set[str](), [directory]
+    while waiting:
+        inner = waiting.pop()
+        if (real := os.path.realpath(inner)) not in seen:
+            seen.add(real)
+            yield inner
+            waiting += reversed(directories(inner))
 
 
 def directories(directory: Path) -> tuple[Path, ...]:
@@ -184,25 +179,23 @@ def directories(directory: Path) -> tuple[Path, ...]:
 
 
 def visible(directory: Path) -> list[Path]:
-    """Return what is in a directory by name, hidden files left out.
-
-    Raises:
-        WTFlowError: it cannot be listed.
-    """
+    """Return what is in a directory by name, hidden files left out; nothing where there is none."""
+    if not directory.is_dir():
+        return []
     try:
-        paths = [path for path in directory.iterdir() if not path.name.startswith(".")]
+        paths = sorted(directory.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise WTFlowError(
             f"{directory}: cannot be listed ({error.strerror}): check its permissions"
         ) from error
-    return sorted(paths, key=lambda path: path.name)
+    return [path for path in paths if not path.name.startswith(".")]
 
 
-def listing(directory: Path, most: int = 5) -> str:
-    """Return the first names in a directory, for messages."""
+def listing(directory: Path) -> str:
+    """Return the first five names in a directory, for messages."""
     names = [path.name for path in visible(directory)]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) + more) if names else "nothing"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (", ".join(names[:5]) + more) if names else "nothing"
 
 
 def hold_out(items: Sequence[Item], count: int) -> tuple[list[Item], list[Item]]:
@@ -216,7 +209,5 @@ def hold_out(items: Sequence[Item], count: int) -> tuple[list[Item], list[Item]]
         The others and those set aside, both in the order given.
     """
     # The legacy generator on purpose: NumPy has frozen its stream.
-    order = np.random.RandomState(0).permutation(len(items))
-    aside = set(order[:count].tolist())
-    kept = [item for i, item in enumerate(items) if i not in aside]
-    return kept, [items[i] for i in sorted(aside)]
+    order = np.random.RandomState(0).permutation(len(items)).tolist()
+    return [items[i] for i in sorted(order[count:])], [items[i] for i in sorted(order[:count])]

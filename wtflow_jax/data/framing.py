@@ -75,13 +75,9 @@ def size_for(area: int, aspect: float) -> Size:
     return side(height), side(area / height)
 
 
-def _count(length: int, window: int, overlap: int) -> int:
-    return 1 if length <= window else math.ceil((length - overlap) / (window - overlap))
-
-
 def starts(length: int, window: int, overlap: int) -> list[int]:
     """Return where windows begin: evenly spaced, the first at 0, the last at the end."""
-    count = _count(length, window, overlap)
+    count = 1 if length <= window else math.ceil((length - overlap) / (window - overlap))
     return [round(i * (length - window) / max(1, count - 1)) for i in range(count)]
 
 
@@ -98,39 +94,30 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
     height, width = framing.size
     if framing.overlap is None:
         factor = min(height / image.height, width / image.width)
-        size = (
-            min(height, max(1, round(factor * image.height))),
-            min(width, max(1, round(factor * image.width))),
-        )
+        h, w = (max(1, round(factor * side)) for side in (image.height, image.width))
+        size, rows, columns = (min(height, h), min(width, w)), [0], [0]
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        corners = [(0, 0)]
     else:
         size = image.height, image.width
-        count = _count(size[0], height, framing.overlap) * _count(size[1], width, framing.overlap)
+        rows = starts(size[0], height, framing.overlap)
+        columns = starts(size[1], width, framing.overlap)
+        count = len(rows) * len(columns)
         if count * height * width > MOST:
             raise WTFlowError(
                 f"{image.height}x{image.width} pixels are {count} windows of {height}x{width} that "
                 f"overlap by {framing.overlap}: give a smaller --overlap, or cut the image"
             )
-        rows = starts(size[0], height, framing.overlap)
-        columns = starts(size[1], width, framing.overlap)
-        corners = [(top, left) for top in rows for left in columns]
-    pixels = np.asarray(image)
     below, beside = max(0, height - size[0]), max(0, width - size[1])
+    pixels = np.asarray(image)
     if below or beside:
         pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge")
+    corners = tuple((top, left) for top in rows for left in columns)
     windows = [pixels[top : top + height, left : left + width] for top, left in corners]
-    return Framed(np.stack(windows), tuple(corners), size)
-
-
-def _tent(length: int, overlap: int) -> Float[np.ndarray, " length"]:
-    """Return weights that rise from an end over the overlap, and never to zero."""
-    distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1.0
-    return np.minimum(distance / (overlap + 1), 1.0)
+    return Framed(np.stack(windows), corners, size)
 
 
 def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> np.ndarray:
-    """Return the map of an image, of its windows' maps.
+    """Return the map of an image, of its windows' maps; they are blended where windows overlap.
 
     Args:
         framed: what ``frame`` returned.
@@ -140,29 +127,37 @@ def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> 
     Returns:
         float32 (h, w): ``framed.size``.
     """
+    inside = np.s_[: framed.size[0], : framed.size[1]]
     if len(maps) == 1:
-        return maps[0, : framed.size[0], : framed.size[1]]
+        return maps[0][inside]
+
+    def tent(length: int) -> np.ndarray:
+        """Weights that rise from an end over the overlap, and never to zero."""
+        distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1.0
+        return np.minimum(distance / ((framing.overlap or 0) + 1), 1.0)
+
     height, width = framing.size
-    overlap = framing.overlap or 0
-    weight = _tent(height, overlap)[:, None] * _tent(width, overlap)
-    shape = max(framed.size[0], height), max(framed.size[1], width)
-    total, weights = np.zeros(shape), np.zeros(shape)
+    weight = tent(height)[:, None] * tent(width)
+    total, weights = np.zeros((2, *_filled(framed, framing)))
     for (top, left), one in zip(framed.corners, maps, strict=True):
         part = np.s_[top : top + height, left : left + width]
         total[part] += weight * one
         weights[part] += weight
-    joined = total[: framed.size[0], : framed.size[1]] / weights[: framed.size[0], : framed.size[1]]
-    return joined.astype(np.float32)
+    return (total[inside] / weights[inside]).astype(np.float32)
 
 
 def whole(framed: Framed, framing: Framing) -> UInt8[np.ndarray, "h w 3"]:
     """Return the image at the size of its map, put together again from its windows."""
     height, width = framing.size
-    shape = max(framed.size[0], height), max(framed.size[1], width), 3
-    image = np.empty(shape, np.uint8)
+    image = np.empty((*_filled(framed, framing), 3), np.uint8)
     for (top, left), window in zip(framed.corners, framed.windows, strict=True):
         image[top : top + height, left : left + width] = window
     return image[: framed.size[0], : framed.size[1]]
+
+
+def _filled(framed: Framed, framing: Framing) -> Size:
+    """Return the size of an image that is at least one window."""
+    return max(framed.size[0], framing.size[0]), max(framed.size[1], framing.size[1])
 
 
 def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Framed | WTFlowError]]:

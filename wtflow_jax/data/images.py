@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from wtflow_jax.data.files import one_line
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError
 
@@ -60,11 +61,7 @@ def open_image(path: File) -> Image.Image:
 
 
 def decode(path: File) -> Image.Image:
-    """Decode an image as it is stored, turned as its EXIF orientation says.
-
-    Raises:
-        WTFlowError: the file cannot be decoded, or has several frames.
-    """
+    """Decode an image as it is stored, turned as its EXIF orientation says; see ``read_image``."""
     with _one_line(path), _opened(path) as image:
         _load(path, image)
         ImageOps.exif_transpose(image, in_place=True)
@@ -72,14 +69,9 @@ def decode(path: File) -> Image.Image:
 
 
 def encode(name: str, image: Image.Image) -> bytes:
-    """Return an image of a user's as a file, without loss, of what ``open_image`` makes of it.
+    """Return a user's image, which stays as it is, as a file, of what ``open_image`` makes of it.
 
-    Args:
-        name: for messages.
-        image: stays as it is.
-
-    Raises:
-        WTFlowError: as ``read_image``.
+    It is kept without loss; ``name`` is for messages. Errors as ``read_image``.
     """
     file = io.BytesIO()
     with _one_line(name):
@@ -118,7 +110,7 @@ def parse_size(text: str) -> tuple[int, int]:
         )
     size = int(match[1]), int(match[2] or match[1])
     for side in size:
-        if side == 0 or side % MULTIPLE:
+        if not side or side % MULTIPLE:
             nearest = max(1, round(side / MULTIPLE)) * MULTIPLE
             raise WTFlowError(
                 f"image size {text!r}: {side} is not a positive multiple of {MULTIPLE}: "
@@ -156,29 +148,36 @@ def _one_line(path: File | str) -> Iterator[None]:
         yield
     except WTFlowError:
         raise
-    except FileNotFoundError as error:
-        raise WTFlowError(f"{path}: no such file: restore it or take it off the list") from error
-    except PermissionError as error:
-        raise WTFlowError(f"{path}: may not be read: check its permissions") from error
-    except Image.DecompressionBombError as error:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise WTFlowError(
-            f"{path}: has more than {most} million pixels: scale it down, or cut it into several"
-        ) from error
     except Exception as error:
-        reason = " ".join((str(error) or type(error).__name__).split())
-        if isinstance(error, UnidentifiedImageError):
-            reason = f"none of the formats {', '.join(FORMATS)}"
+        raise WTFlowError(f"{path}: {_reason(str(path), error)}") from error
+
+
+def _reason(path: str, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file: restore it or take it off the list"
+    if isinstance(error, PermissionError):
+        return "may not be read: check its permissions"
+    if isinstance(error, Image.DecompressionBombError):
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        return f"has more than {most} million pixels: scale it down, or cut it into several"
+    if isinstance(error, UnidentifiedImageError):
+        reason = f"none of the formats {', '.join(FORMATS)}"
+    else:
         # The operating system's messages end with the path: once is enough.
-        reason = reason.replace(f": {str(path)!r}", "")
-        raise WTFlowError(
-            f"{path}: cannot be decoded ({reason}): replace the file or remove it"
-        ) from error
+        reason = one_line(error).replace(f": {path!r}", "")
+    return f"cannot be decoded ({reason}): replace the file or remove it"
 
 
 def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _grey16(path, image).convert("RGB")
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise WTFlowError(
+                f"{path}: 32-bit integer pixels from {values.min()} to {values.max()}: "
+                "convert it to 8 or 16 bits"
+            )
+        # Row by row: a copy of what are indices would be eight bytes a pixel.
+        return Image.fromarray(np.stack([EIGHT_BITS[row] for row in values])).convert("RGB")
     if image.mode == "F":
         raise WTFlowError(
             f"{path}: 32-bit float pixels, which have no agreed range: convert it to 8 or 16 bits"
@@ -192,20 +191,6 @@ def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
         raise WTFlowError(
             f"{path}: no way from pixel mode {image.mode} to RGB: convert it to an 8-bit image"
         ) from error
-
-
-def _grey16(path: File | str, image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if values.size and (values.min() < 0 or values.max() > 65535):
-        raise WTFlowError(
-            f"{path}: 32-bit integer pixels from {values.min()} to {values.max()}: "
-            "convert it to 8 or 16 bits"
-        )
-    # Row by row: a copy of what are indices would be eight bytes a pixel.
-    eight = np.empty(values.shape, np.uint8)
-    for row, into in zip(values, eight, strict=True):
-        into[:] = EIGHT_BITS[row]
-    return Image.fromarray(eight)
 
 
 def over_black(image: Image.Image) -> Image.Image:

@@ -37,11 +37,7 @@ def read_mask(sample: Sample, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
 
 
 def masks_of(sample: Sample) -> Iterator[tuple[File, NDArray[Any]]]:
-    """Yield each mask's file and values (image height, image width); zero is not defective.
-
-    Raises:
-        WTFlowError: as ``read_mask``.
-    """
+    """Yield each mask's file and values (image height, image width); errors as ``read_mask``."""
     if not sample.masks:
         return
     # By decoding, not from the header: an EXIF orientation may stand behind the pixels.
@@ -59,10 +55,8 @@ def masks_of(sample: Sample) -> Iterator[tuple[File, NDArray[Any]]]:
 def read_labels(path: File) -> NDArray[Any]:
     """Return the values of a mask as stored, bool or integer (height, width).
 
-    Of colours the largest channel counts, and transparent is zero.
-
-    Raises:
-        WTFlowError: the file cannot be decoded, or is of a format that blurs edges.
+    Of colours the largest channel counts, and transparent is zero. WTFlowError where the file
+    cannot be decoded, or is of a format that blurs edges.
     """
     image = decode(path)
     if image.format not in LOSSLESS or image.info.get("compression") == "jpeg":
@@ -79,24 +73,8 @@ def read_labels(path: File) -> NDArray[Any]:
 
 def resize_mask(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     """Return a mask at another size, height and width, by nearest neighbour."""
-    height, width = size
     image = Image.fromarray(mask.astype(np.uint8))
-    return np.asarray(image.resize((width, height), Image.Resampling.NEAREST)) > 0
-
-
-def check_sample(sample: Sample) -> float | None:
-    """Decode an image and its masks.
-
-    Returns:
-        The share of pixels that one of its masks marks; None where it has none.
-
-    Raises:
-        WTFlowError: as ``read_mask``.
-    """
-    if not sample.masks:
-        decode(sample.path)
-        return None
-    return float(np.logical_or.reduce([values > 0 for _, values in masks_of(sample)]).mean())
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.NEAREST)) > 0
 
 
 class Marked(NamedTuple):
@@ -109,11 +87,8 @@ class Marked(NamedTuple):
 def doubt(marked: Sequence[Marked]) -> str | None:
     """Return a line that asks whether masks are inverted; None where there is no reason to.
 
-    There is where the median defective image has more than half of its pixels marked. A single
-    large defect is none: of a logical anomaly much of the image may be marked.
-
-    Args:
-        marked: all defective images with masks of a category.
+    ``marked`` are all defective images of a category that have masks. There is reason where the
+    median one has more than half of its pixels marked; one large defect alone is no reason.
     """
     if not marked or np.median([one.share for one in marked]) <= 0.5:
         return None

@@ -60,9 +60,7 @@ class Sample(NamedTuple):
 class Saturation(NamedTuple):
     """How much of a defect must be found before it counts as found whole (MVTec LOCO's sPRO).
 
-    Attributes:
-        threshold: pixels at the mask's own size, or a share of the defect's area.
-        relative: whether it is a share.
+    ``threshold`` is a share of the defect's area where ``relative``, else pixels of the mask.
     """
 
     threshold: float

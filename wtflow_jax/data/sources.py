@@ -16,8 +16,6 @@ from wtflow_jax.data.sample import File, Held
 from wtflow_jax.support.errors import WTFlowError
 
 STDIN = "-"
-LONGEST = 1000
-"""Characters of a path in a message."""
 WANTED = (
     "give paths, images in memory (bytes, a file opened with 'rb', PIL, uint8 arrays), or a list "
     "of these"
@@ -64,12 +62,8 @@ def _each(source: Any, stdin: bool) -> Iterator[Any]:
         array = np.asarray(source)
         yield from array if array.ndim == 4 and len(array) else [array]
     elif isinstance(source, Iterable):
-        found = False
-        for one in source:
-            found = True
-            yield from _each(one, stdin)
-        if not found:
-            raise WTFlowError(f"an empty {type(source).__name__}: give one image at least")
+        found = (image for one in source for image in _each(one, stdin))
+        yield from _some(found, f"an empty {type(source).__name__}: give one image at least")
     else:
         raise WTFlowError(f"a value of type {type(source).__name__}: no image; {WANTED}")
 
@@ -99,35 +93,32 @@ def _held(name: str, image: Any) -> Held:
 
 
 def _paths(given: str, stdin: bool) -> Iterator[Path]:
+    nothing = f"{given}: no image in it ({extensions()})"
     if not given:
         raise WTFlowError(f"an empty path; {WANTED}")
     if stdin and given == STDIN:
-        yield from _some(_listed(), "standard input: no path in it; give one a line")
-        return
+        # Bytes: names need not be UTF-8.
+        lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer if line.strip())
+        found = (Path(os.fsdecode(line)) for line in lines)
+        nothing = "standard input: no path in it; give one a line"
     # os.path says False of what is too long for a path: an image as text, for instance.
-    if os.path.isdir(given):
+    elif os.path.isdir(given):
         found = nested(Path(given))
     elif os.path.isfile(given):
         found = iter([Path(given)])
     elif glob.has_magic(given):
         found = (Path(name) for name in sorted(_matches(given)) if is_image(Path(name)))
     else:
-        raise WTFlowError(f"{given[:LONGEST]}: no such file or directory")
-    yield from _some(found, f"{given}: no image in it ({extensions()})")
+        raise WTFlowError(f"{given[:1000]}: no such file or directory")
+    yield from _some(found, nothing)
 
 
-def _some(found: Iterator[Path], otherwise: str) -> Iterator[Path]:
+def _some(found: Iterator[Any], otherwise: str) -> Iterator[Any]:
     first = next(found, None)
     if first is None:
         raise WTFlowError(otherwise)
     yield first
     yield from found
-
-
-def _listed() -> Iterator[Path]:
-    # Bytes: names need not be UTF-8.
-    lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer if line.strip())
-    return (Path(os.fsdecode(line)) for line in lines)
 
 
 def _matches(pattern: str) -> set[str]:

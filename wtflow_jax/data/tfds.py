@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wtflow_jax.data.layouts import LAYOUTS, Layout
+from wtflow_jax.data.files import one_line
+from wtflow_jax.data.layouts import LAYOUTS, Layout, open_category
 from wtflow_jax.data.sample import Category, Sample, Saturation
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
@@ -23,10 +24,6 @@ from wtflow_jax.support.files import alone
 
 VERSION = "1.0.0"
 """Directory of a prepared category: raise it when the same files would be stored otherwise."""
-INSTALL = (
-    "tensorflow-datasets is not installed, or not whole ({}): "
-    'pip install -e ".[tfds]" -c constraints.txt in a clone of this repository'
-)
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,13 @@ class StoredFile:
         return self.name
 
     def read_bytes(self) -> bytes:
-        """Return the file as it was published.
-
-        Raises:
-            OSError: its record cannot be read.
-        """
+        """Return the file as it was published; OSError where its record cannot be read."""
         try:
             return self.load()
         # array_record and protobuf raise what they like: RuntimeError, ValueError, DecodeError, ...
         except Exception as error:
-            reason = f"no record to be read: {_one_line(error)}"
-            raise OSError(errno.EIO, reason, str(self)) from error
+            reason = f"no record to be read: {one_line(error)}"
+            raise OSError(errno.EIO, reason, self.name) from error
 
 
 def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = untracked) -> bool:
@@ -80,7 +73,7 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
             is preparing it.
     """
     builders = _builders()
-    category = LAYOUTS.find(layout).open_category(root, name)
+    category = open_category(root, name, layout)
     directory = data_dir / layout / name
     if (directory / VERSION).is_dir():
         if _metadata(directory) != builders.metadata(category, root):
@@ -98,7 +91,7 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
         raise
     # What array_record, protobuf and TFDS raise has no type in common; TFDS raises one over it.
     except Exception as error:
-        reason = _one_line(error.__cause__ or error)
+        reason = one_line(error.__cause__ or error)
         raise WTFlowError(f"{directory}: cannot be prepared: {reason}") from error
     return True
 
@@ -106,10 +99,7 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
 def prepared(layout: str) -> Layout:
     """Return the layout of what ``prepare`` stores; its samples' files are ``StoredFile``.
 
-    To list categories, tensorflow-datasets is not needed.
-
-    Raises:
-        WTFlowError: no such layout.
+    To list categories, tensorflow-datasets is not needed. WTFlowError: no such layout.
     """
     read, names = partial(_read, layout), partial(_categories, layout)
     return LAYOUTS.find(layout)._replace(categories=names, read=read)
@@ -127,29 +117,46 @@ def _categories(layout: str, data_dir: Path) -> tuple[str, ...]:
 
 
 def _read(layout: str, data_dir: Path, name: str) -> Category:
-    builders = _builders()
-    directory = data_dir / layout / name
+    builders, directory = _builders(), data_dir / layout / name
     described = _metadata(directory)
     try:
-        splits = {
+        found = {
             split: _samples(directory, builders.records(layout, data_dir, name, split), entries)
             for split, entries in described["splits"].items()
         }
-        saturations = {
-            int(value): Saturation(float(threshold), bool(relative))
-            for value, (threshold, relative) in described["saturations"].items()
-        }
+        saturations = {int(value): Saturation(*s) for value, s in described["saturations"].items()}
     except Exception as error:
         raise _damaged(directory, error) from error
-    train, test = splits.get("train", ()), splits.get("test", ())
-    return Category(name, train, test, splits.get("validation", ()), saturations)
+    train, test, validation = (found.get(key, ()) for key in ("train", "test", "validation"))
+    return Category(name, train, test, validation, saturations)
+
+
+def _samples(directory: Path, records: Any, entries: list[dict[str, Any]]) -> tuple[Sample, ...]:
+    if len(records) != len(entries):
+        raise ValueError(f"{len(records)} records instead of {len(entries)}")
+
+    def read(i: int, mask: int | None) -> bytes:
+        return records[i]["image"] if mask is None else records[i]["masks"][mask]
+
+    def stored(path: str, i: int, mask: int | None = None) -> StoredFile:
+        name = f"{directory}#{path.removeprefix(f'{directory.name}/')}"
+        return StoredFile(name, partial(read, i, mask))
+
+    samples: list[Sample] = []
+    for i, entry in enumerate(entries):
+        masks = tuple(stored(path, i, mask) for mask, path in enumerate(entry["masks"]))
+        samples.append(Sample(stored(entry["path"], i), entry["label"], entry["kind"], masks))
+    return tuple(samples)
 
 
 def _builders() -> Any:
     try:
         from wtflow_jax.data import tfds_builders
     except ImportError as error:
-        raise WTFlowError(INSTALL.format(_one_line(error))) from error
+        raise WTFlowError(
+            f"tensorflow-datasets is not installed, or not whole ({one_line(error)}): "
+            'pip install -e ".[tfds]" -c constraints.txt in a clone of this repository'
+        ) from error
     return tfds_builders
 
 
@@ -160,34 +167,7 @@ def _metadata(directory: Path) -> Any:
         raise _damaged(directory, error) from error
 
 
-def _samples(directory: Path, records: Any, entries: list[dict[str, Any]]) -> tuple[Sample, ...]:
-    if len(records) != len(entries):
-        raise ValueError(f"{len(records)} records instead of {len(entries)}")
-
-    def read(record: int, mask: int | None) -> bytes:
-        example = records[record]
-        return example["image"] if mask is None else example["masks"][mask]
-
-    def stored(path: str, record: int, mask: int | None = None) -> StoredFile:
-        name = f"{directory}#{path.removeprefix(f'{directory.name}/')}"
-        return StoredFile(name, partial(read, record, mask))
-
-    return tuple(
-        Sample(
-            stored(entry["path"], i),
-            entry["label"],
-            entry["kind"],
-            tuple(stored(path, i, number) for number, path in enumerate(entry["masks"])),
-        )
-        for i, entry in enumerate(entries)
-    )
-
-
 def _damaged(directory: Path, error: Exception) -> WTFlowError:
     return WTFlowError(
-        f"{directory}: not as prepared ({_one_line(error)}): delete it and prepare it again"
+        f"{directory}: not as prepared ({one_line(error)}): delete it and prepare it again"
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split())

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from absl import logging
 
-from wtflow_jax.data.layouts import LAYOUTS
+from wtflow_jax.data.layouts import LAYOUTS, open_category
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.data.tfds import VERSION
 from wtflow_jax.support.console import Advance, Track, untracked
@@ -33,20 +33,15 @@ class LayoutBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Stores the files of one category as they are, in the order of its reader.
 
     The original data are in the manual directory; configs are categories. ``info.metadata``
-    describes a category without its pixels: see ``metadata``.
-
-    Attributes:
-        layout: the key of ``LAYOUTS``.
-        track: shows progress.
+    describes a category without its pixels: see ``metadata``. ``track`` shows progress.
     """
 
     VERSION = tfds.core.Version(VERSION)
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
-    layout: ClassVar[str]
     track: Track = staticmethod(untracked)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        layout = LAYOUTS[self.layout]
+        layout = LAYOUTS[self.name]
         features = {
             "image": tfds.features.Image(shape=(None, None, 3), doc="The file as published."),
             "masks": tfds.features.Sequence(
@@ -69,78 +64,54 @@ class LayoutBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _shard_iterators_per_split(self, dl_manager: Any) -> Mapping[str, Sequence[Any]]:
         root = Path(os.fspath(dl_manager.manual_dir))
         config: Any = self.builder_config
-        category = LAYOUTS[self.layout].open_category(root, config.name)
         described: Any = self.info.metadata
-        described.update(metadata(category, root))
-        splits = _splits(category)
+        described.update(metadata(open_category(root, config.name, self.name), root))
+        splits = described["splits"]
         advance = self.track(config.name, sum(map(len, splits.values())))
         return {name: [partial(_examples, part, root, advance)] for name, part in splits.items()}
 
 
 def _examples(
-    samples: Sequence[Sample], root: Path, advance: Advance
+    entries: list[dict[str, Any]], root: Path, advance: Advance
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    for i, sample in enumerate(samples):
+    for i, entry in enumerate(entries):
         # Paths, not bytes: TFDS keeps the examples, and reads a file as it writes.
-        image, *masks = map(str, (sample.path, *sample.masks))
-        about = {"label": sample.label, "kind": sample.kind, "path": _inside(root, image)}
+        image, *masks = (str(root / file) for file in (entry["path"], *entry["masks"]))
+        about = {key: entry[key] for key in ("label", "kind", "path")}
         yield i, {"image": image, "masks": masks, **about}
         advance()
 
 
-class _Skip(tfds.decode.SkipDecoding):
-    # TFDS has it for single features only, where it decodes without TensorFlow.
-    def decode_batch_example_np(self, serialized_example: Any) -> Any:
-        return serialized_example
-
-
-def _splits(category: Category) -> dict[str, tuple[Sample, ...]]:
-    parts = {"train": category.train, "validation": category.validation, "test": category.test}
-    # TFDS has no empty ones.
-    return {split: samples for split, samples in parts.items() if samples}
-
-
 def metadata(category: Category, root: Path) -> dict[str, Any]:
-    """Return what is known of a category without its pixels; equal for the same files only.
+    """Return what JSON says of a category without its pixels; equal for the same files only.
 
-    Args:
-        category: as its reader gives it.
-        root: the directory that its paths are relative to.
-
-    Returns:
-        ``splits``: by name, of each sample in order its ``path``, ``label``, ``kind``, ``masks``
-        (paths) and ``bytes`` (sizes of image and masks); ``saturations``: by the value of a
-        mask, as text, threshold and whether it is relative. As JSON gives it back.
+    Paths are relative to the root, ``bytes`` are the sizes of image and masks. Of saturations the
+    keys are values in a mask, as text.
     """
 
     def entry(sample: Sample) -> dict[str, Any]:
-        files = list(map(str, (sample.path, *sample.masks)))
-        image, *masks = (_inside(root, file) for file in files)
-        about = {"label": sample.label, "kind": sample.kind}
-        return {"path": image, "masks": masks, **about, "bytes": list(map(os.path.getsize, files))}
+        files = [Path(str(file)) for file in (sample.path, *sample.masks)]
+        image, *masks = (file.relative_to(root).as_posix() for file in files)
+        sizes = list(map(os.path.getsize, files))
+        about = {"label": sample.label, "kind": sample.kind, "bytes": sizes}
+        return {"path": image, "masks": masks, **about}
 
+    parts = {"train": category.train, "validation": category.validation, "test": category.test}
     return {
-        "splits": {name: list(map(entry, part)) for name, part in _splits(category).items()},
+        # TFDS has no empty ones.
+        "splits": {split: list(map(entry, part)) for split, part in parts.items() if part},
         "saturations": {str(value): list(one) for value, one in category.saturations.items()},
     }
 
 
-def _inside(root: Path, file: str) -> str:
-    return Path(file).relative_to(root).as_posix()
-
-
 def _class(layout: str) -> type[LayoutBuilder]:
-    title = LAYOUTS[layout].title
-    configs = [
-        tfds.core.BuilderConfig(name=name, description=f"{name} of {title}")
-        for name in LAYOUTS[layout].published
-    ]
+    title, categories = LAYOUTS[layout].title, LAYOUTS[layout].published
+    config = tfds.core.BuilderConfig
     fields = {
         "__doc__": f"{title}: see ``LayoutBuilder``.",
         "__module__": __name__,
         "name": layout,
-        "layout": layout,
-        "BUILDER_CONFIGS": configs,
+        "BUILDER_CONFIGS": [config(name=c, description=f"{c} of {title}") for c in categories],
         "MANUAL_DOWNLOAD_INSTRUCTIONS": f"{title}, unpacked as it was published.",
     }
     return type("".join(map(str.capitalize, layout.split("_"))), (LayoutBuilder,), fields)
@@ -187,6 +158,12 @@ def store(layout: str, root: Path, data_dir: Path, name: str, track: Track) -> N
             download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False),
             file_format="array_record",
         )
+
+
+class _Skip(tfds.decode.SkipDecoding):
+    # TFDS has it for single features only, where it decodes without TensorFlow.
+    def decode_batch_example_np(self, serialized_example: Any) -> Any:
+        return serialized_example
 
 
 # Any, for a sequence of examples: a type checker at run time would read one of them.

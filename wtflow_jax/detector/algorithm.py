@@ -74,21 +74,20 @@ def train(
         past: what ``state`` has behind it.
 
     Yields:
-        After one step, or several in one compiled loop: the state, what is behind it, and whether
-        the epoch is whole. The next step reuses the state's memory: be done with it before.
+        After one step, or several in one compiled loop, as ``Training`` says. The next step reuses
+        the state's memory: be done with it before.
 
     Raises:
         Diverged: a loss is not finite, or was too high for too long.
     """
     key, layout = jax.random.split(jax.random.key(seed))[1], objective.layout
-    streamed = isinstance(features, Stored)
-    whole = None if streamed else to_x0(start, stats, features)  # line 2
+    whole = features if isinstance(features, Stored) else to_x0(start, stats, features)  # line 2
     for epoch in range(len(past.losses), epochs):
         order = schedule.epoch_order(seed, epoch, features.shape[0], batch_size)
         epoch_key = jax.random.fold_in(key, epoch)
-        if streamed:
+        if isinstance(whole, Stored):
             size, left = order.shape[1], order[past.steps :]
-            read = features.batches(left[:, layout.rows(size)])
+            read = whole.batches(left[:, layout.rows(size)])
             x0 = (to_x0(start, stats, layout.assemble(rows, size)) for rows in read)
             taken = steps_of_batches(objective, state, x0, left, epoch_key)
         else:
@@ -116,6 +115,7 @@ class Sampling(NamedTuple):
         t_start: T in [0, 1), where transport starts.
         residual: whether the residual at T is scored.
         score: of an element of the endpoint.
+        push_forward: solves the flow.
     """
 
     start: Start
@@ -125,14 +125,11 @@ class Sampling(NamedTuple):
     t_start: float
     residual: bool
     score: scores.Score
+    push_forward: PushForward = ode.push_forward
 
 
 def sample(
-    how: Sampling,
-    params: Params,
-    stats: Stats,
-    features: Features,
-    push_forward: PushForward = ode.push_forward,
+    how: Sampling, params: Params, stats: Stats, features: Features
 ) -> tuple[scores.CellScores, scores.CellScores]:
     """Push features through the flow and score each cell (Algorithm 1, sampling; Eq. 2); pure.
 
@@ -141,7 +138,6 @@ def sample(
         params: of the velocity.
         stats: of the WT map.
         features: f (n, h, w, c).
-        push_forward: solves the flow.
 
     Returns:
         (n, h, w) for detection and for localization, the same where their steps are.
@@ -150,8 +146,9 @@ def sample(
     t_start = jnp.float32(how.t_start)
     # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
     scale = (t_start if how.residual else 1) / (1 - t_start)
-    carry = partial(push_forward, how.velocity_fn, params, x0, solver=how.solver, t_start=t_start)
+    field, options = (how.velocity_fn, params), {"solver": how.solver, "t_start": t_start}
     found = {
-        n: scores.cell_scores(scale * carry(steps=n), how.score) for n in sorted(set(how.steps))
+        n: scores.cell_scores(scale * how.push_forward(*field, x0, steps=n, **options), how.score)
+        for n in sorted(set(how.steps))
     }
     return found[how.steps[0]], found[how.steps[1]]

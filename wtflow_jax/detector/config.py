@@ -7,30 +7,27 @@ takes the defaults of its own parts.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import tyro
 
 from wtflow_jax.backbones import BACKBONES
-from wtflow_jax.flow.loss import LOSSES, Loss
+from wtflow_jax.flow.loss import LOSSES
 from wtflow_jax.flow.maps import MAPS, WTMap
-from wtflow_jax.flow.ode import SOLVERS, Solver
-from wtflow_jax.flow.paths import TIME_LAWS, TimeLaw
-from wtflow_jax.flow.scores import SCORES, Score
-from wtflow_jax.flow.targets import TARGETS, Target
+from wtflow_jax.flow.ode import SOLVERS
+from wtflow_jax.flow.paths import TIME_LAWS
+from wtflow_jax.flow.scores import SCORES
+from wtflow_jax.flow.targets import TARGETS
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.parts import Parts
+from wtflow_jax.support.parts import Parts, check_ranges
 from wtflow_jax.velocities import VELOCITIES, Velocity
 
 Preset = Literal["small", "paper", "fine"]
 
 
+# In quotes below, so that parts that are kept elsewhere are looked for when flags are read.
 def choice(parts: Parts[Any]) -> Any:
-    """Return how a command line shows a flag that chooses a part.
-
-    In quotes, so that parts that are kept elsewhere are looked for when flags are read.
-    """
+    """Return how a command line shows a flag that chooses a part."""
     return tyro.conf.arg(metavar="{" + ",".join(parts) + "}")
 
 
@@ -155,6 +152,19 @@ TABLES: tuple[Parts[Any], ...] = (
 """Of the parts that a config chooses, each by the flag of its name."""
 
 
+Part = TypeVar("Part")
+
+
+class _Chosen(Generic[Part]):
+    """An attribute of a config: the part of a table that it has chosen, with its options."""
+
+    def __init__(self, parts: Parts[Part]) -> None:
+        self.parts = parts
+
+    def __get__(self, config: "Config", owner: Any = None) -> Part:
+        return self.parts.make(_flat(config)[self.parts.flag], dict(config.options))
+
+
 @dataclass(frozen=True)
 class Config:
     """What decides a model. Hashable, and so is each group: static arguments of jitted functions.
@@ -163,6 +173,7 @@ class Config:
         preset: which defaults it has.
         options: of the parts, by the names of their flags.
         asked: flags that were asked for, by name, and their values.
+        wt: the WT map; so ``velocity``, ``target``, ``time_law``, ``loss``, ``solver``, ``score``.
     """
 
     preset: str = "small"
@@ -174,6 +185,14 @@ class Config:
     options: tuple[tuple[str, Any], ...] = ()
     asked: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
 
+    wt = _Chosen(MAPS)
+    velocity = _Chosen(VELOCITIES)
+    target = _Chosen(TARGETS)
+    time_law = _Chosen(TIME_LAWS)
+    loss = _Chosen(LOSSES)
+    solver = _Chosen(SOLVERS)
+    score = _Chosen(SCORES)
+
     def but(self, **changes: Any) -> "Config":
         """Return a config with other choices, and the defaults that follow from them."""
         return configure(**(dict(self.asked) | changes))
@@ -184,68 +203,25 @@ class Config:
         own = BACKBONES.options(self.features.backbone)
         return tuple((name, value) for name, value in self.options if name in own)
 
-    @property
-    def wt(self) -> WTMap:
-        """The WT map."""
-        return _made(MAPS, self.flow.wt, self.options)
-
-    @property
-    def velocity(self) -> Velocity:
-        """The velocity."""
-        return _made(VELOCITIES, self.flow.velocity, self.options)
-
-    @property
-    def target(self) -> Target:
-        """The law of x1."""
-        return _made(TARGETS, self.flow.target, self.options)
-
-    @property
-    def time_law(self) -> TimeLaw:
-        """The law of t."""
-        return _made(TIME_LAWS, self.flow.time_law, self.options)
-
-    @property
-    def loss(self) -> Loss:
-        """The loss of one sample."""
-        return _made(LOSSES, self.flow.loss, self.options)
-
-    @property
-    def solver(self) -> Solver:
-        """The solver."""
-        return _made(SOLVERS, self.inference.solver, self.options)
-
-    @property
-    def score(self) -> Score:
-        """The score of an element."""
-        return _made(SCORES, self.inference.score, self.options)
-
     def flags(self) -> dict[str, Any]:
         """Return the value of every flag that decides the model, options of its parts included."""
-        return {"preset": self.preset, **_flat(self), **dict(_options(self))}
+        options = {o: getattr(made, o) for own, made in _parts(self) for o in own}
+        return {"preset": self.preset, **_flat(self), **options}
 
     def check(self) -> None:
         """Raise WTFlowError where a value is out of its range, or two contradict one another."""
-        for group in GROUPS:
-            check_ranges(getattr(self, group))
-        for parts, name in _chosen(self):
-            check_ranges(_made(parts, name, self.options))
-        start = self.inference.start
+        for part in (*(getattr(self, group) for group in GROUPS), *(p for _, p in _parts(self))):
+            check_ranges(part)
+        start, later = self.inference.start, "give a later start or --no-residual"
         if 0 < start < 1e-4:
             raise WTFlowError(f"--start {start:g}: give 0, or at least 0.0001")
         if self.inference.residual and start == 0:
-            raise WTFlowError(
-                "--residual: is zero at --start 0; give a later start or --no-residual"
-            )
+            raise WTFlowError(f"--residual: is zero at --start 0; {later}")
         if self.flow.target != Flow.target and not self.velocity.any_target:
             raise WTFlowError(
                 f"--target {self.flow.target}: its exact field has no closed form; "
                 f"give --target {Flow.target}, or another --velocity"
             )
-
-
-@lru_cache
-def _made(parts: Parts[Any], name: str, options: tuple[tuple[str, Any], ...]) -> Any:
-    return parts.make(name, dict(options))
 
 
 def _flat(config: Config) -> dict[str, Any]:
@@ -256,76 +232,28 @@ def _flat(config: Config) -> dict[str, Any]:
     }
 
 
-def _chosen(config: Config) -> Iterator[tuple[Parts[Any], str]]:
-    values = _flat(config)
+def _parts(config: Config) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the names of the options of each part that is chosen, and the part."""
+    values, options = _flat(config), dict(config.options)
     for parts in TABLES:
-        yield parts, values[parts.flag]
-
-
-def _options(config: Config) -> Iterator[tuple[str, Any]]:
-    for parts, name in _chosen(config):
-        made = _made(parts, name, config.options)
-        yield from ((option, getattr(made, option)) for option in parts.options(name))
-
-
-def check_ranges(part: Any) -> None:
-    """Raise WTFlowError where a field is outside of the RANGES of its class, or no multiple.
-
-    RANGES holds a lowest and a highest value by field, None where there is none, and MULTIPLES
-    what a field must be a multiple of; each element of a tuple is looked at.
-    """
-    for name, (low, high) in getattr(part, "RANGES", {}).items():
-        value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name, 1)
-        values = value if isinstance(value, tuple) else () if value is None else (value,)
-        # Written so that NaN is outside of every range.
-        within = [
-            (low is None or x >= low)
-            and (high is None or x <= high)
-            and (multiple == 1 or x % multiple == 0)
-            for x in values
-        ]
-        if all(within):
-            continue
-        wanted = [f"at least {_text(low)}"] * (low is not None)
-        wanted += [f"at most {_text(high)}"] * (high is not None)
-        wanted += [f"a multiple of {multiple}"] * (multiple != 1)
-        shown = " ".join(map(_text, values))
-        flag = "--" + name.replace("_", "-")
-        raise WTFlowError(f"{flag} {shown}: give {' and '.join(wanted)}")
-
-
-def _text(value: float | None) -> str:
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
+        name = values[parts.flag]
+        yield parts.options(name), parts.make(name, options)
 
 
 def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:
     if preset == "fine":
         network = BACKBONES.make(backbone)
-        return {
-            "layer": network.several,
-            "image_size": "576",
-            "dense": True,
-            # Where features have both signs a root would part them.
-            "power": 0.5 if network.rectified else 1.0,
-            "score": "log_density",
-            "top_fraction": 0.0,
-        }
+        # Where features have both signs a root would part them.
+        own = {"layer": network.several, "power": 0.5 if network.rectified else 1.0}
+        looks = {"image_size": "576", "dense": True, "score": "log_density", "top_fraction": 0.0}
+        return own | looks
     if preset == "paper":
-        return {
-            "backbone": "wide_resnet50_2",
-            "width": 768,
-            "position": wt.position,
-            "epochs": 100,
-            "learning_rate": 2e-4,
-            "decay_at": (0.25, 0.5, 0.75),
-        }
+        network = {"backbone": "wide_resnet50_2", "width": 768, "position": wt.position}
+        rate = {"learning_rate": 2e-4, "decay_at": (0.25, 0.5, 0.75)}
+        return network | {"epochs": 100} | rate
     if preset != "small":
         raise WTFlowError(f"--preset {preset}: no such choice; take one of small, paper, fine")
     return {}
-
-
-def _smoke(steps: int) -> dict[str, Any]:
-    return {"image_size": "128", "width": 16, "epochs": 2, "steps_det": min(steps, 2)}
 
 
 def configure(*, smoke: bool = False, **asked: Any) -> Config:
@@ -348,7 +276,8 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
     velocity: Velocity = VELOCITIES.make(asked.get("velocity", Flow.velocity))
     values = _preset(preset, asked.get("backbone", Features.backbone), wt) | velocity.usual(wt)
     if smoke:
-        values |= _smoke(values.get("steps_det", Inference.steps_det))
+        steps = min(values.get("steps_det", Inference.steps_det), 2)
+        values |= {"image_size": "128", "width": 16, "epochs": 2, "steps_det": steps}
     if isinstance(side := asked.get("image_size"), int):
         asked["image_size"] = str(side)
     # JSON has lists for tuples.

@@ -1,6 +1,6 @@
 """What is fitted to one category: a WT map and a velocity (Algorithm 1)."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from wtflow_jax.flow.types import Features, Params, PRNGKey, Stored
 from wtflow_jax.support.compilation import RUN_ONCE
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.training import sharding
-from wtflow_jax.training.schedule import decay_steps
+from wtflow_jax.training.schedule import BEGINNING, Past, decay_steps
 from wtflow_jax.training.state import Objective, TrainState, init_state
 from wtflow_jax.velocities import Velocity
 
@@ -48,33 +48,20 @@ def start(config: Config) -> Start:
 
 def sampling(config: Config) -> Sampling:
     """Return what a config does at inference."""
-    asked = config.inference
-    return Sampling(
-        start(config),
-        config.velocity.velocity_fn(),
-        config.solver,
-        (asked.steps_det, asked.steps_loc),
-        asked.start,
-        asked.residual,
-        config.score,
-    )
+    asked, velocity_fn = config.inference, config.velocity.velocity_fn()
+    solver, steps = config.solver, (asked.steps_det, asked.steps_loc)
+    what = asked.start, asked.residual, config.score
+    return Sampling(start(config), velocity_fn, solver, steps, *what)
 
 
-@lru_cache
 def objective(config: Config, samples: int, layout: sharding.Layout = sharding.LOCAL) -> Objective:
-    """Return what a config trains on so many samples; the same object at each call."""
+    """Return what a config trains on so many samples."""
     asked = config.training
     steps = -(-samples // min(asked.batch_size, samples))
-    return Objective(
-        config.velocity.velocity_fn(),
-        config.target,
-        config.time_law,
-        config.loss,
-        asked.learning_rate,
-        decay_steps(asked.epochs, steps, asked.decay_at),
-        asked.weight_decay,
-        layout,
-    )
+    decay_at = decay_steps(asked.epochs, steps, asked.decay_at)
+    laws = config.target, config.time_law, config.loss
+    adam = asked.learning_rate, decay_at, asked.weight_decay
+    return Objective(config.velocity.velocity_fn(), *laws, *adam, layout)
 
 
 def refuse_stored(config: Config) -> None:
@@ -136,16 +123,16 @@ def training(
     state: TrainState,
     features: Features | Stored,
     layout: sharding.Layout = sharding.LOCAL,
-    **more: algorithm.Past,
+    past: Past = BEGINNING,
 ) -> algorithm.Training:
     """Train a detector of ``init``: ``algorithm.train`` with what its config asks for.
 
     Args:
         detector: of ``init``.
         state: of ``init`` or a checkpoint; donated.
-        features: of the training images, f (n, h, w, c).
+        features: as in ``init``.
         layout: the devices.
-        more: ``past`` of the state.
+        past: what the state has behind it.
 
     Raises:
         WTFlowError: a batch cannot be split over the devices; training diverges.
@@ -157,29 +144,16 @@ def training(
             f"{batch} images a step, {samples} to train on: no multiple of the {devices} devices "
             f"of --mesh; give fewer devices, or a --batch-size of {devices} or a multiple"
         )
-    return algorithm.train(
-        objective(detector.config, samples, layout),
-        state,
-        start(detector.config),
-        detector.stats,
-        features,
-        seed=asked.seed,
-        epochs=asked.epochs,
-        batch_size=asked.batch_size,
-        **more,
-    )
+    goal = objective(detector.config, samples, layout)
+    run = {"seed": asked.seed, "epochs": asked.epochs, "batch_size": asked.batch_size, "past": past}
+    return algorithm.train(goal, state, start(detector.config), detector.stats, features, **run)
 
 
 def fit(config: Config, features: Features) -> Detector:
-    """Fit the WT map and the velocity (Algorithm 1, training).
-
-    Args:
-        config: of the detector.
-        features: of good images, f (n, h, w, c).
-    """
+    """Fit the WT map and the velocity to features f (n, h, w, c) of good images (Algorithm 1)."""
     detector, state = init(config, features)
-    if state is not None:
-        run = training(detector, state, features)
-        for state, _, _ in run:
-            detector = detector._replace(params=state.params)
+    if state is None:
+        return detector
+    for trained, _, _ in training(detector, state, features):
+        detector = detector._replace(params=trained.params)
     return detector

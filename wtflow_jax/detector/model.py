@@ -34,15 +34,15 @@ FILE = "model.safetensors"
 
 
 class Result(NamedTuple):
-    """What is found of an image.
+    """What is found of an image: an error, or all that follows it.
 
     Attributes:
         path: as it was given; of an image in memory its number.
-        error: why it could not be scored; None where it could.
-        score: of the image, higher is more anomalous; None with an error.
-        defective: whether that is above the model's threshold; None with an error.
-        map: of the anomaly, float32 (h, w); None with an error.
-        pixels: the image at the map's size, uint8 RGB (h, w, 3); None with an error.
+        error: why it could not be scored.
+        score: of the image, higher is more anomalous.
+        defective: whether that is above the model's threshold.
+        map: of the anomaly, float32 (h, w).
+        pixels: the image at the map's size, uint8 RGB (h, w, 3).
     """
 
     path: File
@@ -88,8 +88,8 @@ class Model:
     def scorer(self, batch: int) -> route.Scorer:
         """Return the route for batches of the model's windows; compiled once."""
         if batch not in self._scorers:
-            made = route.scorer(self.backbone, self.detector, self.framing.size, batch)
-            self._scorers[batch] = made
+            whole = self.backbone, self.detector, self.framing.size
+            self._scorers[batch] = route.scorer(*whole, batch)
         return self._scorers[batch]
 
     def predict(self, source: Any) -> "Result | list[Result] | Iterator[Result]":
@@ -107,36 +107,29 @@ class Model:
         Raises:
             WTFlowError: an image that cannot be scored, in one line that names it.
         """
+
+        def sure(result: Result) -> Result:
+            if result.error is not None:
+                raise WTFlowError(result.error)
+            return result
+
         single = sources.is_one(source)
-        results = self._sure(sources.find(source), 1 if single else route.BATCH)
+        results = map(sure, self.results(sources.find(source), 1 if single else route.BATCH))
         if single:
             return next(results)
         return results if isinstance(source, Iterator) else list(results)
 
-    def _sure(self, files: Iterable[File], batch: int) -> Iterator[Result]:
-        for result in self.results(files, batch):
-            if result.error is not None:
-                raise WTFlowError(result.error)
-            yield result
-
     def results(self, files: Iterable[File], batch: int = route.BATCH) -> Iterator[Result]:
-        """Score image files one after another; one that cannot be scored has an ``error``.
+        """Score image files, ``batch`` windows a call; one that cannot be has an ``error``.
 
-        Args:
-            files: of images, any iterable; it is read as far ahead as images are decoded.
-            batch: windows a call.
+        Files are taken as far ahead as images are decoded.
         """
         return self.score(framing.framed(files, self.framing), batch)
 
     def score(
         self, images: Iterable[tuple[File, Framed | WTFlowError]], batch: int = route.BATCH
     ) -> Iterator[Result]:
-        """Score images that are decoded; one of several windows has the score of its highest.
-
-        Args:
-            images: of ``framing.framed``.
-            batch: windows a call.
-        """
+        """Score the images of ``framing.framed``; one of several windows has its highest score."""
         waiting: list[tuple[File, Framed | WTFlowError]] = []
         count = 0
         for path, found in images:
@@ -175,34 +168,25 @@ class Model:
             )
 
     def save(self, directory: str | Path) -> None:
-        """Write the model's file, whole or not at all; one that is there is replaced.
-
-        Args:
-            directory: that gets the file; made where it does not exist.
+        """Write the model's file into a directory, whole or not at all; an older one is replaced.
 
         Raises:
             WTFlowError: something else is there.
         """
         check_free(Path(directory))
+        backbone = {k: getattr(self.backbone, k) for k in ("name", "layers", "digest")}
         about = {
             "format": FORMAT,
             "config": self.config.flags(),
             "framing": self.framing._asdict(),
-            "backbone": {
-                "name": self.backbone.name,
-                "layers": self.backbone.layers,
-                "digest": self.backbone.digest,
-            },
+            "backbone": backbone,
             "threshold": self.threshold._asdict(),
             "colours": self.colours,
             "training": dict(self.training),
             "versions": dict(self.versions),
         }
-        tree = {
-            "backbone": self.backbone.params,
-            "params": self.detector.params,
-            "stats": self.detector.stats,
-        }
+        fitted = {"params": self.detector.params, "stats": self.detector.stats}
+        tree = {"backbone": self.backbone.params, **fitted}
         tensors.save(Path(directory) / FILE, flatten(tree), about)
 
 
@@ -230,11 +214,7 @@ def nested(arrays: Mapping[str, Any]) -> Any:
 
 
 def check_free(directory: Path) -> bool:
-    """Return whether a model is there, which would be replaced.
-
-    Raises:
-        WTFlowError: something else is there.
-    """
+    """Return whether a model is there, which would be replaced; WTFlowError for other files."""
     if directory.exists() and not directory.is_dir():
         raise WTFlowError(f"{directory}: is a file; give a directory as --out")
     # Without what a killed process has left half-written.
@@ -246,10 +226,7 @@ def check_free(directory: Path) -> bool:
 
 
 def load(directory: str | Path) -> Model:
-    """Read a model.
-
-    Args:
-        directory: that ``Model.save`` or ``wtflow fit`` has written.
+    """Read the model of a directory that ``Model.save`` or ``wtflow fit`` has written.
 
     Raises:
         WTFlowError: it is none, is damaged, or was written by another version of the format.
@@ -263,6 +240,7 @@ def load(directory: str | Path) -> Model:
             raise ValueError(f"has format {about['format']}, this is {FORMAT}")
         tree = jax.tree.map(jnp.asarray, nested(arrays))
         named, config = about["backbone"], configure(**about["config"])
+        config.check()
         layers = backbones.parse_layers(named["name"], named["layers"])
         backbone = backbones.assemble(
             named["name"], layers, tree["backbone"], named["digest"], dict(config.backbone_options)

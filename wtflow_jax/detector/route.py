@@ -1,13 +1,13 @@
 """The one route from images to scores: features, cells, then maps and image scores.
 
-Three compiled functions of a fixed batch, ``features.compute``, ``cells`` and ``finish``. ``fit``,
-``predict``, ``evaluate``, exported programs and experiments go through them, so the scores that set
-a threshold and the scores that are compared with it are the same numbers.
+Three compiled functions of a fixed batch, ``features.run``, ``algorithm.sample`` and ``finished``.
+``fit``, ``predict``, ``evaluate``, exported programs and experiments go through them, so the scores
+that set a threshold and the scores that are compared with it are the same numbers.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,9 @@ from wtflow_jax.support.errors import WTFlowError
 
 BATCH = features.BATCH
 """Samples a call of the compiled functions."""
+
+FeatureMaps = Float[np.ndarray, "n h w c"]
+"""f, n at least 1."""
 
 
 class Cells(NamedTuple):
@@ -55,15 +58,12 @@ class Prediction(NamedTuple):
 def finished(
     cells: tuple[Array, Array], where: scores.Upsampling, top_fraction: float
 ) -> tuple[Array, Array]:
-    """Upsample the scores of cells to the image and take image scores (Sec. V-A); pure.
+    """Return image scores (n,) and maps (n, H, W) of cells (Sec. V-A); pure.
 
     Args:
         cells: for detection and for localization, (n, h, w) each.
         where: the cells sit in the image.
         top_fraction: the share of pixels whose mean is the image score.
-
-    Returns:
-        Image scores (n,) and maps (n, H, W).
     """
     # Upsampled twice in words; where both are the same, XLA finds that it is once.
     detection, localization = (scores.upsample(part, where) for part in cells)
@@ -74,17 +74,14 @@ _sample = jax.jit(sample, static_argnames="how", compiler_options=XLA_OPTIONS)
 _finish = jax.jit(finished, static_argnames="top_fraction")
 
 
-def cells(detector: Detector, maps: Float[np.ndarray, "n h w c"], batch: int = BATCH) -> Cells:
-    """Return the scores a cell of feature maps.
+def cells(detector: Detector, maps: FeatureMaps, batch: int = BATCH) -> Cells:
+    """Return the scores a cell of feature maps, ``batch`` maps a call."""
+    return Cells(*in_batches(_cells(detector), batch, maps))
 
-    Args:
-        detector: a fitted one.
-        maps: f (n, h, w, c), n at least 1.
-        batch: maps a call.
-    """
+
+def _cells(detector: Detector) -> Callable[[np.ndarray], tuple[Array, Array]]:
     how, params = sampling(detector.config), detector.config.velocity.rounded(detector.params)
-    function = partial(_sample, how, params, detector.stats)
-    return Cells(*in_batches(lambda part: function(jnp.asarray(part)), batch, maps))
+    return lambda part: _sample(how, params, detector.stats, jnp.asarray(part))
 
 
 def finish(
@@ -98,20 +95,18 @@ def finish(
     return Prediction(*in_batches(one, batch, np.stack(found, axis=1)))
 
 
-def predict(
-    detector: Detector, maps: Float[np.ndarray, "n h w c"], where: scores.Upsampling
-) -> Prediction:
-    """Score images by their features.
-
-    Args:
-        detector: a fitted one.
-        maps: f (n, h, w, c), n at least 1.
-        where: the cells sit in the images.
+def predict(detector: Detector, maps: FeatureMaps, where: scores.Upsampling) -> Prediction:
+    """Score images by their features, whose cells sit ``where`` in the images.
 
     Raises:
         WTFlowError: a score is NaN or infinite, and would be above no threshold.
     """
-    found = finish(cells(detector, maps), where, detector.config.decision.top_fraction)
+    score, top_fraction = _cells(detector), detector.config.decision.top_fraction
+
+    def one(part: np.ndarray) -> tuple[Array, Array]:
+        return _finish(score(part), where, top_fraction)
+
+    found = Prediction(*in_batches(one, BATCH, maps))
     if not all(np.isfinite(part).all() for part in found):
         raise WTFlowError(
             "scores are NaN or infinite: the features leave the range of float32, or training "
@@ -129,10 +124,10 @@ def upsampling(backbone: Backbone, config: Config, size: tuple[int, int]) -> sco
 
 
 class Program(NamedTuple):
-    """The route as one function, for programs that do not have this package.
+    """The route as one function.
 
     Attributes:
-        run: ``run(arrays, images) -> (scores, maps)`` of uint8 images (b, H, W, 3); pure.
+        run: ``run(arrays, images) -> (scores, maps)`` of uint8 images (b, H, W, 3).
         arrays: weights, statistics and interpolation.
     """
 
@@ -146,84 +141,54 @@ def program(
     size: tuple[int, int],
     push_forward: PushForward = ode.push_forward,
     velocity_fn: VelocityFn | None = None,
+    *,
+    compiled: bool = False,
 ) -> Program:
-    """Return the route from decoded images to scores as one function.
+    """Return the route from decoded images of a size (H, W) to scores as one function.
 
     Args:
         backbone: a loaded one.
         detector: fitted on its features.
-        size: (H, W) of the images.
+        size: of the images.
         push_forward: solves the flow.
         velocity_fn: the detector's in other words.
+        compiled: of the three compiled functions; else pure, for programs without this package.
     """
     config = detector.config
-    how, dense = sampling(config), config.features.dense
+    dense, top_fraction = config.features.dense, config.decision.top_fraction
+    how = sampling(config)._replace(push_forward=push_forward)
     how = how._replace(velocity_fn=velocity_fn or how.velocity_fn)
+    pure = features.pooled, sample, finished
+    take, score, finish = (features.run, _sample, _finish) if compiled else pure
 
     def run(arrays: Any, images: Any) -> tuple[Array, Array]:
         weights, params, stats, where = arrays
-        maps = features.pooled(backbone.apply, weights, images, dense)
-        found = sample(how, params, stats, maps, push_forward)
-        return finished(found, where, config.decision.top_fraction)
+        maps = take(backbone.apply, weights, images, dense)
+        return finish(score(how, params, stats, maps), where, top_fraction)
 
-    params = config.velocity.rounded(detector.params)
-    where = upsampling(backbone, config, size)
+    params, where = config.velocity.rounded(detector.params), upsampling(backbone, config, size)
     return Program(run, (backbone.params, params, detector.stats, where))
 
 
-class Scorer(NamedTuple):
-    """The route for decoded images of one size, its arrays on the device.
-
-    Attributes:
-        shape: of a batch of images, (b, H, W, 3).
-        call: from a batch of them to scores and maps, on the device.
-    """
-
-    shape: tuple[int, int, int, int]
-    call: Callable[[Any], tuple[Array, Array]]
-
-    def __call__(self, images: np.ndarray) -> Prediction:
-        """Score images.
-
-        Args:
-            images: uint8 RGB (n, H, W, 3), n at least 1.
-
-        Raises:
-            WTFlowError: there is none, or they have another size or type.
-        """
-        size, *expected = self.shape
-        if not len(images) or (*images.shape[1:], images.dtype) != (*expected, np.uint8):
-            found = f"{images.shape} {images.dtype}"
-            raise WTFlowError(f"images {found}: give at least one of {tuple(expected)}, uint8")
-        return Prediction(*in_batches(self.call, size, images))
+Scorer: TypeAlias = Callable[[np.ndarray], Prediction]
+"""The route for uint8 RGB images (n, H, W, 3) of one size, n at least 1."""
 
 
 def scorer(
     backbone: Backbone, detector: Detector, size: tuple[int, int], batch: int = BATCH
 ) -> Scorer:
-    """Return the route for batches of one size; it compiles when it is first called.
+    """Return the route for images of a size (H, W), ``batch`` a call, its arrays on the device.
 
-    With ``compilation.keep`` the next process loads what this one compiled.
-
-    Args:
-        backbone: a loaded one.
-        detector: fitted on its features.
-        size: (H, W) of the images.
-        batch: images a call.
+    It compiles when it is first called, or loads what was compiled (``compilation.keep``), and
+    raises WTFlowError where images are of another shape or type.
     """
-    config = detector.config
-    how, dense = sampling(config), config.features.dense
-    params, stats, where = jax.device_put(
-        (
-            config.velocity.rounded(detector.params),
-            detector.stats,
-            upsampling(backbone, config, size),
-        )
-    )
+    run, arrays = program(backbone, detector, size, compiled=True)
+    call = partial(run, jax.device_put(arrays))
 
-    def call(images: np.ndarray) -> tuple[Array, Array]:
-        maps = features.run(backbone.apply, backbone.params, images, dense)
-        found = _sample(how, params, stats, maps)
-        return _finish(found, where, config.decision.top_fraction)
+    def score(images: np.ndarray) -> Prediction:
+        if not len(images) or images.shape[1:] != (*size, 3) or images.dtype != np.uint8:
+            found = f"{images.shape} {images.dtype}"
+            raise WTFlowError(f"images {found}: give at least one of {(*size, 3)}, uint8")
+        return Prediction(*in_batches(call, batch, images))
 
-    return Scorer((batch, *size, 3), call)
+    return score

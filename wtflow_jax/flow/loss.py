@@ -19,16 +19,9 @@ LOSSES: Parts[Loss] = Parts("loss", "wtflow_jax.flow")
 
 
 def sample_keys(key: PRNGKey, index: Int[Array, " n"]) -> Key[Array, " n"]:
-    """Derive one key a sample, by its index alone.
+    """Derive one key a sample (n,) from one for all, by the sample's index in the data set alone.
 
     A sample's noise then depends neither on the batch it is in nor on its place there.
-
-    Args:
-        key: one key, for instance ``fold_in(key(seed), epoch)``.
-        index: the samples' indices in the data set, (n,) int.
-
-    Returns:
-        Keys (n,).
     """
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
 

@@ -2,6 +2,8 @@
 
 Parameters travel through Diffrax's ``args``, so one compiled solve serves every set of parameters.
 A ``velocity_fn`` must be one object, not a fresh closure a call: it is the key of that compilation.
+
+What is said of the arguments of ``push_forward`` holds for those of the same names elsewhere.
 """
 
 import math
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, VelocityFn
+from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
 from wtflow_jax.support.parts import Parts
 
 
@@ -63,15 +65,6 @@ State: TypeAlias = Any
 """What is solved for: a sample, or a sample and the change of its log-density."""
 
 
-def _field(velocity_fn: VelocityFn) -> Callable[[Array, State, Params], State]:
-    return lambda t, x, params: velocity_fn(params, t, x)
-
-
-def _term(field: Callable[[Array, State, Params], State]) -> diffrax.ODETerm:
-    # Diffrax asks for it at several places; its own jit traces it once for all of them.
-    return diffrax.ODETerm(jax.jit(lambda t, x, params: field(jnp.asarray(t), x, params)))
-
-
 class _StepTo(diffrax.StepTo):
     """Steps that need no check: Diffrax's call back to the host, and such a program is not kept.
 
@@ -85,31 +78,34 @@ class _StepTo(diffrax.StepTo):
         return self.ts[1], 2
 
 
+def _equal(steps: int, t_start: float | Array) -> dict[str, Any]:
+    """Return Diffrax's options for equal steps."""
+    # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
+    controller = _StepTo(jnp.linspace(t_start, 1.0, steps + 1))
+    return {"dt0": None, "stepsize_controller": controller, "max_steps": steps}
+
+
 def _solve(
-    field: Callable[[Array, State, Params], State],
+    field: Callable[[Params, Time, State], State],
     params: Params,
     y0: State,
-    steps: int,
     solver: Solver,
-    save: diffrax.SaveAt,
-    t_start: float | Array = 0.0,
-) -> State:
-    solution = diffrax.diffeqsolve(
-        _term(field),
+    t_start: float | Array,
+    **options: Any,
+) -> Any:
+    """Return Diffrax's solution from (1 − T)·y0 on."""
+    return diffrax.diffeqsolve(
+        # Diffrax asks for it at several places; its own jit traces it once for all of them.
+        diffrax.ODETerm(jax.jit(lambda t, y, params: field(params, jnp.asarray(t), y))),
         solver.method,
         t0=t_start,
         t1=1.0,
-        dt0=None,
-        y0=y0,
+        y0=jax.tree.map(lambda y: (1 - jnp.asarray(t_start)) * y, y0),
         args=params,
-        saveat=save,
-        # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
-        stepsize_controller=_StepTo(jnp.linspace(t_start, 1.0, steps + 1)),
-        max_steps=steps,
         # Equal steps do not fail, and to be able to raise costs a call back to the host.
         throw=False,
+        **options,
     )
-    return solution.ys
 
 
 @partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver"))
@@ -138,11 +134,9 @@ def push_forward(
     Returns:
         The endpoints x̂1 (n, *event).
     """
-    save = diffrax.SaveAt(t1=True)
 
     def one(x: Sample) -> Sample:
-        shrunk = (1 - jnp.asarray(t_start)) * x
-        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, t_start)[0]
+        return _solve(velocity_fn, params, x, solver, t_start, **_equal(steps, t_start)).ys[0]
 
     return jax.vmap(one)(x0)
 
@@ -172,32 +166,18 @@ def push_forward_adaptive(
     """Carry samples from t = 0 to t = 1 in steps as long as a tolerance allows, each its own.
 
     Args:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
-        params: its parameters.
-        x0: samples (n, *event) after the WT map.
+        velocity_fn: as in ``push_forward``, and so ``params``, ``x0`` and ``t_start``.
         tolerance: of the error a step, relative and absolute, in the root mean square of elements.
         solver: one with an error estimate: all but ``EULER``.
-        t_start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
     """
-    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
+    options = {"dt0": FIRST_STEP, "max_steps": MAX_STEPS}
+    options["stepsize_controller"] = diffrax.PIDController(rtol=tolerance, atol=tolerance)
 
     def one(x: Sample) -> tuple[Sample, Array]:
-        solution = diffrax.diffeqsolve(
-            _term(_field(velocity_fn)),
-            solver.method,
-            t0=t_start,
-            t1=1.0,
-            dt0=FIRST_STEP,
-            y0=(1 - jnp.asarray(t_start)) * x,
-            args=params,
-            stepsize_controller=controller,
-            max_steps=MAX_STEPS,
-            throw=False,
-        )
+        solution = _solve(velocity_fn, params, x, solver, t_start, **options)
         reached = solution.result == diffrax.RESULTS.successful
         evaluations = solver.first + solver.each * solution.stats["num_steps"]
-        (end,) = solution.ys  # pyright: ignore[reportGeneralTypeIssues]
-        return jnp.where(reached, end, jnp.nan), evaluations
+        return jnp.where(reached, solution.ys[0], jnp.nan), evaluations
 
     return Adaptive(*jax.vmap(one)(x0))
 
@@ -216,12 +196,7 @@ def trajectory(
     """Return every position on the way in equal steps (suppl. Tables XII to XIV).
 
     Args:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
-        params: its parameters.
-        x0: samples (n, *event) after the WT map.
-        steps: number of equal steps.
-        solver: one of ``SOLVERS``.
-        t_start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
+        velocity_fn: as in ``push_forward``, and so all others but ``statistic``.
         statistic: what is kept of each position instead of the position itself.
 
     Returns:
@@ -231,8 +206,8 @@ def trajectory(
     save = diffrax.SaveAt(t0=True, steps=True, fn=lambda t, x, args: keep(x))
 
     def one(x: Sample) -> Float[Array, " k *kept"]:
-        shrunk = (1 - jnp.asarray(t_start)) * x
-        return _solve(_field(velocity_fn), params, shrunk, steps, solver, save, t_start)
+        options = _equal(steps, t_start)
+        return _solve(velocity_fn, params, x, solver, t_start, saveat=save, **options).ys
 
     return jax.vmap(one)(x0)
 
@@ -256,35 +231,25 @@ def log_likelihood(
     (a finite data set's is a sum of points): start later.
 
     Args:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
-        params: its parameters.
-        x0: samples (n, *event) after the WT map.
+        velocity_fn: as in ``push_forward``, and so all others but ``key`` and ``probes``.
         key: where given, the divergence is Hutchinson's estimate with Rademacher probes that stay
             the same along a trajectory; left out, it is exact, at D products with the Jacobian.
-        steps: number of equal steps.
-        solver: one of ``SOLVERS``.
         probes: per sample.
-        t_start: T in [0, 1).
 
     Returns:
         Nats (n,).
     """
-    save = diffrax.SaveAt(t1=True)
 
     def one(x: Sample, directions: Float[Array, " p *event"], weight: float) -> Float[Array, ""]:
-        def field(t: Array, y: State, params: Params) -> State:
-            def of_x(x: Sample) -> Sample:
-                return velocity_fn(params, t, x)
-
-            v, push = jax.linearize(of_x, y[0])
+        def field(params: Params, t: Time, y: State) -> State:
+            v, push = jax.linearize(lambda x: velocity_fn(params, t, x), y[0])
             products = jax.vmap(lambda e: jnp.sum(e * push(e)))(directions)
             return v, weight * jnp.sum(products)
 
-        y0 = (1 - jnp.asarray(t_start)) * x, jnp.zeros(())
-        end, change = _solve(field, params, y0, steps, solver, save, t_start)
-        x1 = end[0]
+        y0, options = (x, jnp.zeros(())), _equal(steps, t_start)
+        (x1,), (change,) = _solve(field, params, y0, solver, t_start, **options).ys
         gaussian = -0.5 * jnp.sum(jnp.square(x1)) - 0.5 * x1.size * jnp.log(2 * jnp.pi)
-        return gaussian + change[0]
+        return gaussian + change
 
     if key is None:
         d = math.prod(x0.shape[1:])

@@ -49,13 +49,9 @@ def log_density(x1: Samples) -> Samples:
 
 
 def cell_scores(x1: Features, score: Score = density_proxy) -> CellScores:
-    """Return the mean over channels of the elements' scores, (n, h, w, c) to (n, h, w).
+    """Return the mean over channels of the elements' scores, endpoints (n, h, w, c) to (n, h, w).
 
     It ends at ``HIGHEST``; NaN stays NaN.
-
-    Args:
-        x1: endpoints (n, h, w, c).
-        score: of an element.
     """
     return jnp.minimum(jnp.mean(score(x1), axis=-1), HIGHEST)
 
@@ -106,11 +102,8 @@ def image_scores(maps: Maps, top_fraction: float = 0.03) -> Float[Array, " n"]:
 
     Args:
         maps: (n, H, W).
-        top_fraction: the share of pixels averaged, in [0, 1]; at least one pixel, so that 0 is the
+        top_fraction: the share of pixels averaged, in [0, 1]; at least one, so that 0 is the
             maximum.
-
-    Returns:
-        Scores (n,).
     """
     pixels = maps.reshape(maps.shape[0], -1)
     k = max(1, int(top_fraction * pixels.shape[1]))

@@ -1,31 +1,21 @@
-"""Instruments for flow geometry, on any ``velocity_fn(params, t, x)`` and on closed forms."""
+"""Instruments for flow geometry, on any ``velocity_fn(params, t, x)`` and on closed forms.
 
-from wtflow_jax.geometry.centripetal import centripetal_potential, mean_velocity
-from wtflow_jax.geometry.empirical import empirical_velocity, posterior_mean
-from wtflow_jax.geometry.field_error import FieldError, field_error
-from wtflow_jax.geometry.lipschitz import (
-    LipschitzProfile,
-    largest_singular_value,
-    lipschitz_bound,
-    lipschitz_profile,
-)
-from wtflow_jax.geometry.ot_angle import OTAngle, optimal_displacement, ot_angle
-from wtflow_jax.geometry.radial import Radii, radial_profile
+Throughout, ``params`` are the velocity's, samples ``x0`` (n, *event) are after the WT map, and
+``key`` decides what is drawn.
+"""
 
-__all__ = [
-    "FieldError",
-    "LipschitzProfile",
-    "OTAngle",
-    "Radii",
-    "centripetal_potential",
-    "empirical_velocity",
-    "field_error",
-    "largest_singular_value",
-    "lipschitz_bound",
-    "lipschitz_profile",
-    "mean_velocity",
-    "optimal_displacement",
-    "ot_angle",
-    "posterior_mean",
-    "radial_profile",
-]
+from wtflow_jax.geometry.centripetal import centripetal_potential as centripetal_potential
+from wtflow_jax.geometry.centripetal import mean_velocity as mean_velocity
+from wtflow_jax.geometry.empirical import empirical_velocity as empirical_velocity
+from wtflow_jax.geometry.empirical import posterior_mean as posterior_mean
+from wtflow_jax.geometry.field_error import FieldError as FieldError
+from wtflow_jax.geometry.field_error import field_error as field_error
+from wtflow_jax.geometry.lipschitz import LipschitzProfile as LipschitzProfile
+from wtflow_jax.geometry.lipschitz import largest_singular_value as largest_singular_value
+from wtflow_jax.geometry.lipschitz import lipschitz_bound as lipschitz_bound
+from wtflow_jax.geometry.lipschitz import lipschitz_profile as lipschitz_profile
+from wtflow_jax.geometry.ot_angle import OTAngle as OTAngle
+from wtflow_jax.geometry.ot_angle import optimal_displacement as optimal_displacement
+from wtflow_jax.geometry.ot_angle import ot_angle as ot_angle
+from wtflow_jax.geometry.radial import Radii as Radii
+from wtflow_jax.geometry.radial import radial_profile as radial_profile

@@ -19,9 +19,6 @@ def centripetal_potential(
     Args:
         d: distances from the origin (*n).
         radius: R; taken to show that it does not matter.
-
-    Returns:
-        (*n), negative is inwards.
     """
     # The mean of cos θ over equally spaced angles is zero, as the integral is.
     angle = 2 * jnp.pi * jnp.arange(8) / 8
@@ -38,9 +35,6 @@ def mean_velocity(key: PRNGKey, x: Sample, target: Target, draws: int = 10_000) 
         x: one position (*event).
         target: where x1 comes from.
         draws: how many; the error of a component is its standard deviation / √draws.
-
-    Returns:
-        (*event).
     """
 
     def add(total: Sample, key: PRNGKey) -> tuple[Sample, None]:

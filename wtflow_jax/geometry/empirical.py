@@ -98,15 +98,7 @@ def _posterior(
 def posterior_mean(data: Samples, t: Time, x: Sample) -> Sample:
     """Return E[x0 | x_t = x] = Σ w_i x_i for data {x_i} and a Gaussian target.
 
-    w = softmax(−‖x − (1 − t)x_i‖²/(2t²)).
-
-    Args:
-        data: (n, *event).
-        t: a scalar in (0, 1]; below ``EARLIEST`` it is taken as that.
-        x: one position (*event).
-
-    Returns:
-        (*event), float32.
+    w = softmax(−‖x − (1 − t)x_i‖²/(2t²)). Arguments as in ``empirical_velocity``.
     """
     t = jnp.maximum(t, EARLIEST)
     nearest, rest = _posterior(data.reshape(data.shape[0], -1), t, x.reshape(-1))
@@ -127,10 +119,7 @@ def empirical_velocity(data: Samples, t: Time, x: Sample) -> Sample:
     Args:
         data: (n, *event), after the WT map.
         t: a scalar in [0, 1]; below ``EARLIEST`` it is taken as that.
-        x: one position (*event).
-
-    Returns:
-        The velocity (*event), float32.
+        x: one position (*event), as the velocity is.
     """
     t = jnp.maximum(t, EARLIEST)
     nearest, rest = _posterior(data.reshape(data.shape[0], -1), t, x.reshape(-1))

@@ -41,10 +41,8 @@ def field_error(
     parameters, a trained network's rising error towards t = 0 shows the initial singularity.
 
     Args:
-        velocity_fn: v, for one sample.
-        params: its parameters.
-        reference_fn: u, for one sample.
-        reference_params: its parameters.
+        velocity_fn: v, with ``params``.
+        reference_fn: u, with ``reference_params``.
         x0: samples (n, *event), after the WT map.
         times: in (0, 1], (k,).
         key: decides x1, the same at all times.

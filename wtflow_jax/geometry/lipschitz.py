@@ -40,15 +40,10 @@ def largest_singular_value(
     key: PRNGKey,
     iterations: int = 30,
 ) -> Float[Array, ""]:
-    """Return the largest singular value of ∂v/∂x by power iteration, from below.
+    """Return the largest singular value of ∂v/∂x at one position x (*event), from below.
 
-    Args:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
-        params: its parameters.
-        t: a scalar.
-        x: one position (*event).
-        key: decides the first direction.
-        iterations: products with J (jvp) and Jᵀ (vjp), one of each.
+    By power iteration from a random direction; each of the ``iterations`` is a product with J (jvp)
+    and one with Jᵀ (vjp).
     """
 
     def field(x: Sample) -> Sample:
@@ -81,8 +76,7 @@ def lipschitz_profile(
     """Return local Lipschitz constants at x_t = (1 − t)·x0 + t·x1, on a grid of times.
 
     Args:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
-        params: its parameters.
+        velocity_fn: v, with ``params``.
         x0: samples (n, *event), after the WT map.
         times: in (0, 1], (k,).
         key: decides x1, the same at all times, and first directions.

@@ -55,8 +55,7 @@ def ot_angle(
     The cosine depends on the size of the batch: the more draws, the closer the nearest.
 
     Args:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
-        params: its parameters.
+        velocity_fn: v, with ``params``.
         x0: samples (n, *event), after the WT map.
         x1: as many draws of the target (n, *event).
         t: the time v is asked at.

@@ -46,16 +46,10 @@ def radial_profile(
 ) -> Float[Array, "n k"]:
     """Return ‖x_t‖ of each sample at equal steps from t = 0, or a later start, to 1.
 
-    Positions are not kept, so memory does not grow with the steps. Means, bands and the split into
-    good and defective are the caller's to take, over the first axis.
+    Positions are not kept, so memory does not grow with the steps; the paper takes 50.
 
     Args:
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
-        params: its parameters.
-        x0: samples (n, *event), after the WT map.
-        steps: number of equal steps; the paper takes 50.
-        solver: one of ``ode.SOLVERS``.
-        t_start: T in [0, 1); it is (1 − T)·x0 that is carried from there on.
+        velocity_fn: as in ``ode.push_forward``, and so all others.
 
     Returns:
         (n, steps + 1); the Gaussian annulus is at √D.

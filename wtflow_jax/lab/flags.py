@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import tyro
 
-from wtflow_jax.detector.config import GROUPS, TABLES, Config, check_ranges, configure
+from wtflow_jax.detector.config import GROUPS, TABLES, Config, configure
 from wtflow_jax.support.environment import CACHE
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.parts import check_ranges
 
 
 @dataclass(frozen=True)

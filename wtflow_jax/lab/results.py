@@ -24,7 +24,8 @@ def write(out: Path, results: Mapping[str, Any], tables: Sequence[Table]) -> Non
     found = {**results, "tables": [table._asdict() for table in tables]}
     write_json(out / FILE, found)
     with replacing(out / TABLE) as part:
-        part.write_text("\n".join(map(markdown, tables)))
+        text = "\n".join(map(markdown, tables))
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read(path: Path) -> Results:
@@ -54,7 +55,7 @@ def begin(name: str, setup: Setup) -> Results:
         return fresh
     if not resume:
         # A run that ended before its first row, of a bad image for instance.
-        if path.exists() and found <= {FILE, TABLE} and not read(path)["rows"]:
+        if found <= {FILE, TABLE} and path.exists() and not read(path)["rows"]:
             return fresh
         raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
     if not path.exists():

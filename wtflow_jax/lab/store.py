@@ -218,9 +218,11 @@ def _load(directory: Path, config: Config) -> Trained:
     try:
         arrays, about = tensors.load(path)
         tree = model.nested(arrays)
+        by_epoch = {int(name.removeprefix("epoch")): of for name, of in tree["cells"].items()}
+        # The file has them by name, epoch10 before epoch9; the last one is what is shown.
         cells = {
-            int(epoch.removeprefix("epoch")): {split: Cells(**kinds) for split, kinds in of.items()}
-            for epoch, of in tree["cells"].items()
+            epoch: {split: Cells(**kinds) for split, kinds in by_epoch[epoch].items()}
+            for epoch in sorted(by_epoch)
         }
         params, stats = (jax.tree.map(jnp.asarray, tree.get(k, {})) for k in ("params", "stats"))
         return Trained(

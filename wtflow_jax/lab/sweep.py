@@ -2,8 +2,7 @@
 
     python experiments/sweep.py mvtec -- --root mvtec_ad --seeds 3
     python experiments/sweep.py mvtec --jobs 4 --gpus 4 -- --root mvtec_ad
-    python experiments/sweep.py mvtec --cluster slurm --jobs 15 --gpus 1 --partition gpu -- \\
-        --root mvtec_ad
+    python experiments/sweep.py mvtec --cluster slurm --jobs 15 --gpus 1 -- --root mvtec_ad
 
 A job is one category with one seed: the experiment with --categories, --seed and the flags after
 ``--``, run by submitit. When all are done their rows become one results.json and one table in

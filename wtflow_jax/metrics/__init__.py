@@ -1,15 +1,12 @@
 """Metrics of anomaly detection on the host: exact, at little cost in time and memory.
 
-A metric is an entry of ``METRICS``; a file in this folder that adds one is all that a new one
-takes.
+A metric is an entry of ``METRICS``; a new one is a file in this folder that adds it.
 """
 
 from wtflow_jax.metrics.curves import Curves, curves
 from wtflow_jax.metrics.ranking import (
     METRICS,
-    F1Max,
     Metric,
-    Ranked,
     Regions,
     UndefinedMetric,
     auroc,
@@ -22,9 +19,7 @@ from wtflow_jax.metrics.regions import Region, aupro, label_regions, pixel_metri
 __all__ = [
     "METRICS",
     "Curves",
-    "F1Max",
     "Metric",
-    "Ranked",
     "Region",
     "Regions",
     "UndefinedMetric",

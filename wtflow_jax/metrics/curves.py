@@ -8,8 +8,6 @@ from jaxtyping import Float, Int
 from wtflow_jax.metrics.ranking import Labels, Regions, Scores, rank
 from wtflow_jax.metrics.regions import rises
 
-POINTS = 200
-
 Line = Float[np.ndarray, "k 2"]
 """Corners (x, y) of a line, its first point first."""
 Sides = tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]
@@ -20,8 +18,8 @@ class Curves(NamedTuple):
     """Lines from the highest threshold to the lowest; what is tied is straight between its ends.
 
     Attributes:
-        roc: share of defective scores found, over the share of good ones called defective.
-        precision_recall: share of defective ones among those found, over the share found.
+        roc: recall, the share of defective scores found, over the share of good ones called so.
+        precision_recall: share of defective ones among those found, over recall.
         overlap: mean share found of each region, over the same as ``roc``; None without regions.
     """
 
@@ -31,21 +29,15 @@ class Curves(NamedTuple):
 
 
 def curves(
-    scores: Scores, labels: Labels, regions: Regions | None = None, points: int = POINTS
+    scores: Scores, labels: Labels, regions: Regions | None = None, points: int = 200
 ) -> Curves | None:
-    """Return ROC, precision–recall and per-region overlap in one.
+    """Return ROC, precision–recall and per-region overlap in one; None, errors as ``measure``.
 
     Args:
         scores: of all.
         labels: whether each is defective.
         regions: ``label_regions`` of labels that are masks (n, h, w).
         points: about so many thresholds are kept, evenly spread over what they find.
-
-    Returns:
-        The curves; None, with a warning as ``measure``, where they are undefined.
-
-    Raises:
-        ValueError: the shapes differ, or labels are not bool.
     """
     ranked = rank(["Curves"], scores, labels, regions=regions)
     if ranked is None:
@@ -61,15 +53,14 @@ def curves(
     precision = detected / (detected + false)
 
     def line(x: Sides, y: Sides) -> Line:
-        sides = np.stack([np.stack(x), np.stack(y)], axis=-1)[:, chosen]
-        return sides.swapaxes(0, 1).reshape(-1, 2)
+        return np.array([x, y])[..., chosen].T.reshape(-1, 2)
 
     def steps(cumulative: Float[np.ndarray, " d"]) -> Sides:
         return np.r_[0.0, cumulative[:-1]], cumulative
 
     def whole(cumulative: Float[np.ndarray, " d"]) -> Line:
-        x = above / ranked.good, false / ranked.good
-        return np.concatenate([[[0, 0]], line(x, steps(cumulative)), [[1, 1]]])
+        rates = above / ranked.good, false / ranked.good
+        return np.concatenate([[[0, 0]], line(rates, steps(cumulative)), [[1, 1]]])
 
     return Curves(
         roc=whole(recall),

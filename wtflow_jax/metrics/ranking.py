@@ -29,24 +29,14 @@ class UndefinedMetric(UserWarning):
 
 
 class F1Max(NamedTuple):
-    """The largest F1 score over all thresholds.
-
-    Attributes:
-        value: the score.
-        threshold: the lowest that reaches it; defective is what scores at least this.
-    """
+    """The largest F1 score, and the lowest threshold of it: defective scores at least this."""
 
     value: float
     threshold: float
 
 
 class Regions(NamedTuple):
-    """The defects of a set of masks, from `label_regions`.
-
-    Attributes:
-        labels: which region each defective pixel is of, in the order of masks[masks].
-        areas: pixels of each region.
-    """
+    """The defects of masks: which one each pixel of masks[masks] is of, and their pixels."""
 
     labels: Int[np.ndarray, " pixels"]
     areas: Int[np.ndarray, " regions"]
@@ -83,8 +73,8 @@ class Metric(NamedTuple):
 
     Attributes:
         title: in print.
-        level: whether it is taken of image scores or of pixels.
-        function: of ``Ranked`` scores that have both classes and no NaN; a share in [0, 1].
+        level: whose scores it is of.
+        function: of ranked scores, which have both classes and no NaN; a share in [0, 1].
     """
 
     title: str
@@ -125,27 +115,25 @@ def measure(
 
 
 def auroc(scores: Scores, labels: Labels) -> float | None:
-    """Return the area under the ROC curve, ties counted half; None with a warning as ``measure``.
+    """Return the share of (defective, good) pairs that are ranked rightly, ties counted half.
 
-    It is the share of (defective, good) pairs that are ranked rightly (Mann–Whitney), exact up to
-    float64.
+    It is the area under the ROC curve (Mann–Whitney); None, with a warning, as ``measure``.
     """
     ranked = rank(["AUROC"], scores, labels)
     return None if ranked is None else auroc_of(ranked)
 
 
 def average_precision(scores: Scores, labels: Labels) -> float | None:
-    """Return the average precision; None with a warning as ``measure``.
+    """Return the mean precision over thresholds, each weighted by the recall that it adds.
 
-    The precision at each threshold is weighted by the recall it adds: steps, no interpolation, as
-    in scikit-learn.
+    There is no interpolation, as in scikit-learn; None, with a warning, as ``measure``.
     """
     ranked = rank(["Average precision"], scores, labels)
     return None if ranked is None else average_precision_of(ranked)
 
 
 def f1_max(scores: Scores, labels: Labels) -> F1Max | None:
-    """Return the largest F1 score and its threshold; None with a warning as ``measure``."""
+    """Return the largest F1 score and its threshold; None, with a warning, as ``measure``."""
     ranked = rank(["F1 max"], scores, labels)
     return None if ranked is None else f1_max_of(ranked)
 
@@ -157,56 +145,38 @@ def rank(
     found: Float[np.ndarray, " m"] | None = None,
     regions: Regions | None = None,
 ) -> Ranked | None:
-    """Rank the defective scores among the good ones.
+    """Rank the defective scores, or those in ``found``, among the good ones; else as ``measure``.
 
-    Args:
-        names: metrics to warn of, as a sentence begins with them.
-        scores: of all.
-        labels: whether each is defective.
-        found: defective scores to rank in place of scores[labels].
-        regions: of ``Ranked``.
-
-    Returns:
-        The ranks; None, with a warning for each name, where metrics are undefined.
-
-    Raises:
-        ValueError: the shapes differ, or labels are not bool.
+    ``names`` are those of the metrics to warn of, as a sentence begins with them.
     """
-    check(scores, labels)
-    found = scores[labels] if found is None else found
-    good = labels.size - int(np.count_nonzero(labels))
-    if not (good and len(found)):
-        return _warn(names, f"{good} good and {len(found)} defective")
-    thresholds, defective = np.unique(found, return_counts=True)
-    below, not_above = (np.zeros(len(thresholds), np.int64) for _ in range(2))
-    # Each chunk costs a search of all thresholds: where these are many, fewer and larger chunks.
-    images = max(1, max(CHUNK, len(thresholds)) * len(scores) // scores.size)
-    for first in range(0, len(scores), images):
-        chunk = slice(first, first + images)
-        ascending = scores[chunk][~labels[chunk]]
-        ascending.sort()
-        # NaN comes last.
-        if np.isnan(ascending[-1:]).any() or np.isnan(thresholds[-1]):
-            return _warn(names, "a score is NaN")
-        below += np.searchsorted(ascending, thresholds, side="left")
-        not_above += np.searchsorted(ascending, thresholds, side="right")
-    return Ranked(scores, labels, found, thresholds, defective, below, not_above, good, regions)
-
-
-def check(scores: np.ndarray, labels: np.ndarray) -> None:
-    """Raise ValueError for inputs that would give a wrong value without a word."""
     # Masks of 0 and 255 would index.
     if labels.dtype != bool or labels.shape != scores.shape:
         raise ValueError(
             f"expected labels or masks of bool in the scores' shape {scores.shape}, "
             f"found {labels.dtype} in {labels.shape}"
         )
-
-
-def _warn(names: Sequence[str], reason: str) -> None:
-    for name in names:
-        # The caller of the public function.
-        warnings.warn(f"{name} is undefined: {reason}", UndefinedMetric, stacklevel=4)
+    found = scores[labels] if found is None else found
+    good, reason = labels.size - int(np.count_nonzero(labels)), None
+    if not (good and len(found)):
+        reason = f"{good} good and {len(found)} defective"
+    elif np.isnan(scores.max()):
+        reason = "a score is NaN"
+    if reason is not None:
+        for name in names:
+            # The caller of the public function.
+            warnings.warn(f"{name} is undefined: {reason}", UndefinedMetric, stacklevel=3)
+        return None
+    thresholds, defective = np.unique(found, return_counts=True)
+    below, not_above = np.zeros((2, len(thresholds)), np.int64)
+    # Each chunk costs a search of all thresholds: where these are many, fewer and larger chunks.
+    images = max(1, max(CHUNK, len(thresholds)) * len(scores) // scores.size)
+    for first in range(0, len(scores), images):
+        chunk = slice(first, first + images)
+        ascending = scores[chunk][~labels[chunk]]
+        ascending.sort()
+        below += np.searchsorted(ascending, thresholds, side="left")
+        not_above += np.searchsorted(ascending, thresholds, side="right")
+    return Ranked(scores, labels, found, thresholds, defective, below, not_above, good, regions)
 
 
 def auroc_of(ranked: Ranked) -> float:

@@ -28,11 +28,11 @@ Masks: TypeAlias = Bool[np.ndarray, "n h w"]
 
 
 class Region(NamedTuple):
-    """A defect as MVTec LOCO AD annotates it: found once `saturation` of its pixels are.
+    """A defect as MVTec LOCO AD annotates it: found once ``saturation`` of its pixels are.
 
     Attributes:
         image: index of its image in the scores.
-        mask: its pixels, (h, w).
+        mask: its pixels.
         saturation: in pixels; may be a fraction, and below or above its area.
     """
 
@@ -42,10 +42,7 @@ class Region(NamedTuple):
 
 
 def label_regions(masks: Masks) -> Regions:
-    """Label the defects of each mask: its 8-connected components.
-
-    They are all that AUPRO takes from masks, and worth keeping where these are used again.
-    """
+    """Label the defects of each mask, its 8-connected components: all that AUPRO takes of masks."""
     labels, areas, before = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
     for mask in masks:
         if mask.any():
@@ -73,7 +70,7 @@ def aupro(scores: Maps, masks: Masks, limit: float = LIMIT) -> float | None:
         The area divided by the limit, in [0, 1]; None, with a warning, where it is undefined.
 
     Raises:
-        ValueError: the shapes differ, masks are not bool, or the limit is outside (0, 1].
+        ValueError: as ``measure``, or the limit is outside (0, 1].
 
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021.
     """
@@ -86,17 +83,10 @@ def spro(scores: Maps, regions: Sequence[Region], limit: float = 0.05) -> float 
 
     A region's overlap is min(detected pixels / saturation, 1); the curve is its mean over the
     regions, which may overlap, against the false-positive rate over the pixels in no region.
-
-    Args:
-        scores: of pixels.
-        regions: of all images.
-        limit: as that of ``aupro``.
-
-    Returns:
-        As ``aupro``.
+    Arguments, errors and what is returned are those of ``aupro``.
 
     Raises:
-        ValueError: the limit is outside (0, 1], or a region is malformed.
+        ValueError: a region is malformed.
 
     Source: Bergmann et al., Beyond Dents and Scratches, IJCV 2022.
     """
@@ -110,15 +100,12 @@ def spro(scores: Maps, regions: Sequence[Region], limit: float = 0.05) -> float 
             )
         anywhere[region.image] |= region.mask
         # Its highest pixels alone raise the overlap, the last of them by the fraction that is left.
-        descending = np.sort(scores[region.image][region.mask])[::-1]
-        detected = np.minimum(np.arange(len(descending) + 1), region.saturation)
-        steps = np.diff(detected) / (region.saturation * len(regions))
-        found.append(descending[: math.ceil(region.saturation)])
-        weights.append(steps[: math.ceil(region.saturation)])
+        highest = np.sort(scores[region.image][region.mask])[::-1][: math.ceil(region.saturation)]
+        detected = np.minimum(np.arange(len(highest) + 1), region.saturation)
+        found.append(highest)
+        weights.append(np.diff(detected) / (region.saturation * len(regions)))
     ranked = rank(["sPRO"], scores, anywhere, np.concatenate(found))
-    if ranked is None:
-        return None
-    return _area(ranked, _weights(ranked, np.concatenate(weights)), limit)
+    return None if ranked is None else _area(ranked, _sums(ranked, np.concatenate(weights)), limit)
 
 
 def pixel_metrics(
@@ -131,8 +118,8 @@ def pixel_metrics(
     Args:
         scores: of pixels.
         masks: whether each is defective.
-        regions: `label_regions(masks)`, where it is at hand.
-        limit: of AUPRO, in (0, 1].
+        regions: ``label_regions(masks)``, where it is at hand.
+        limit: as that of ``aupro``.
 
     Raises:
         ValueError: as ``aupro``, or the regions are of other masks.
@@ -160,10 +147,10 @@ def rises(ranked: Ranked) -> Float[np.ndarray, " d"]:
             "these masks"
         )
     shares = 1 / (regions.areas * len(regions.areas))
-    return _weights(ranked, shares[regions.labels])
+    return _sums(ranked, shares[regions.labels])
 
 
-def _weights(ranked: Ranked, weights: Float[np.ndarray, " m"]) -> Float[np.ndarray, " d"]:
+def _sums(ranked: Ranked, weights: Float[np.ndarray, " m"]) -> Float[np.ndarray, " d"]:
     """Return the sum of the weights of the scores found at each threshold."""
     at = np.searchsorted(ranked.thresholds, ranked.found)
     return np.bincount(at, weights, minlength=len(ranked.thresholds))

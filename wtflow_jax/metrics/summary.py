@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from wtflow_jax.metrics.ranking import METRICS, Level, Regions, UndefinedMetric, auroc, measure
-from wtflow_jax.metrics.regions import label_regions
 from wtflow_jax.metrics.threshold import Threshold
 
 Figures = dict[str, float | None]
@@ -41,15 +40,14 @@ def of_images(
         labels: whether each image is defective.
         kinds: ``good`` or a defect's name.
     """
-    found = _nothing("image")
     # That one of the two is lacking is said once, with the test images.
-    if 0 < labels.sum() < len(labels):
-        found = _percent(measure("image", scores, labels))
+    both = 0 < labels.sum() < len(labels)
+    shares = measure("image", scores, labels) if both else _undefined("image")
     for kind in sorted({kind for kind, bad in zip(kinds, labels, strict=True) if bad}):
         of_kind = np.array([k == kind for k in kinds])
         some = ~labels | of_kind
-        found[f"image_auroc {kind}"] = percent(auroc(scores[some], of_kind[some]))
-    return found
+        shares[f"image_auroc {kind}"] = auroc(scores[some], of_kind[some])
+    return {name: percent(share) for name, share in shares.items()}
 
 
 def of_pixels(
@@ -64,25 +62,19 @@ def of_pixels(
         masks: defective pixels; None where they are not known.
         regions: ``label_regions(masks)``, where it is at hand.
     """
-    if masks is None:
-        return _nothing("pixel")
-    return _percent(measure("pixel", maps, masks, regions or label_regions(masks)))
+    shares = _undefined("pixel") if masks is None else measure("pixel", maps, masks, regions)
+    return {name: percent(share) for name, share in shares.items()}
 
 
-def _nothing(level: Level) -> Figures:
+def _undefined(level: Level) -> Figures:
     return {name: None for name, metric in METRICS.items() if metric.level == level}
-
-
-def _percent(shares: Figures) -> Figures:
-    return {name: percent(value) for name, value in shares.items()}
 
 
 @contextmanager
 def reasons() -> Iterator[list[str]]:
     """Collect why metrics are undefined or in doubt, each reason once, in place of warnings."""
     found: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UndefinedMetric)
+    with warnings.catch_warnings(record=True, action="always", category=UndefinedMetric) as caught:
         yield found
     undefined = [w for w in caught if issubclass(w.category, UndefinedMetric)]
     found += dict.fromkeys(str(w.message) for w in undefined)

@@ -10,12 +10,7 @@ from wtflow_jax.support.errors import WTFlowError
 
 
 class Threshold(NamedTuple):
-    """Where a score counts as defective.
-
-    Attributes:
-        value: higher scores are.
-        rate: the share of good images, in [0, 1], that are expected to exceed it.
-    """
+    """Scores above ``value`` are defective; a share ``rate`` of good images is expected to be."""
 
     value: float
     rate: float
@@ -29,7 +24,7 @@ def threshold(scores: Float[np.ndarray, " n"], rate: float) -> Threshold:
     1/(n + 1) at best: where less is asked for, the highest score is taken and its rate told.
 
     Args:
-        scores: of good images that the model has not seen, (n,), at least one.
+        scores: of good images that the model has not seen, at least one.
         rate: wanted share of false alarms among good images, in (0, 1).
 
     Returns:

@@ -1,6 +1,6 @@
 """Arrays of any length through a function of one shape."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,25 +9,14 @@ import numpy as np
 def in_batches(
     function: Callable[[Any], tuple[Any, ...]], size: int, array: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Return a function's results on the host, put together from batches.
+    """Return a function's results for all samples, (n, ...) each, on the host.
 
-    One shape, one trace: the last batch is filled up with copies of its first sample.
-
-    Args:
-        function: of ``size`` samples, (size, ...), to arrays with as many each.
-        size: of a batch.
-        array: (n, ...), n at least 1.
-
-    Returns:
-        Its results for all samples, (n, ...) each.
+    It takes ``size`` at a time of an array (n, ...), n at least 1. One shape, one trace: the last
+    batch is filled up with copies of its first sample.
     """
-    return tuple(np.concatenate(parts) for parts in zip(*_each(function, size, array), strict=True))
-
-
-def _each(
-    function: Callable[[Any], tuple[Any, ...]], size: int, array: np.ndarray
-) -> Iterator[tuple[np.ndarray, ...]]:
+    found = []
     for first in range(0, len(array), size):
         batch = array[first : first + size]
         filled = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)])
-        yield tuple(np.asarray(found)[: len(batch)] for found in function(filled))
+        found.append([np.asarray(part)[: len(batch)] for part in function(filled)])
+    return tuple(map(np.concatenate, zip(*found, strict=True)))

@@ -26,17 +26,15 @@ RUN_ONCE = {"xla_backend_optimization_level": 0}
 
 STAMP = ".checked"
 """In a directory of compiled programs: its age says which of them were looked at."""
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+"""What its files begin with."""
 
 
 def keep(directory: Path) -> None:
     """Keep what this process compiles for the next one, unless JAX was told of another place.
 
-    Args:
-        directory: JAX's persistent compilation cache; made where it does not exist. Its files hold
-            machine code, so it must be the user's own.
-
     Raises:
-        WTFlowError: others may write there.
+        WTFlowError: others may write there, and its files hold machine code.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
@@ -61,15 +59,10 @@ def _remove_damaged(directory: Path) -> None:
     for path in directory.glob("*-cache"):
         # Another process may remove it meanwhile.
         with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime_ns >= since and not _is_whole(path.read_bytes()):
+            # Packed by zlib, or by zstandard where that is installed.
+            if path.stat().st_mtime_ns < since or path.read_bytes().startswith(ZSTANDARD):
+                continue
+            try:
+                zlib.decompress(path.read_bytes())
+            except zlib.error:
                 path.unlink()
-
-
-def _is_whole(program: bytes) -> bool:
-    # Packed by zstandard where that is installed, else by zlib.
-    if program.startswith(b"\x28\xb5\x2f\xfd"):
-        return True
-    try:
-        return bool(zlib.decompress(program))
-    except zlib.error:
-        return False

@@ -6,17 +6,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import rich.progress
 import rich.table
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Column
 
 from wtflow_jax.support import signals
@@ -32,7 +25,6 @@ class Advance(Protocol):
 
     def __call__(self, done: int = 1, note: str | None = None) -> object:
         """Move a bar."""
-        ...
 
 
 Track: TypeAlias = Callable[[str, int | None], Advance]
@@ -49,18 +41,18 @@ def bars() -> Iterator[Track]:
     """Show progress bars on standard error, one a call."""
     # Numbers are not cut off where a terminal is narrow.
     fixed = Column(no_wrap=True, min_width=7)
-    progress = Progress(
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(table_column=Column(min_width=5)),
-        MofNCompleteColumn(table_column=fixed),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(table_column=fixed),
-        TimeRemainingColumn(table_column=fixed),
+    progress = rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}", style="bold", markup=False),
+        rich.progress.BarColumn(table_column=Column(min_width=5)),
+        rich.progress.MofNCompleteColumn(table_column=fixed),
+        rich.progress.TextColumn("{task.fields[note]}"),
+        rich.progress.TimeElapsedColumn(table_column=fixed),
+        rich.progress.TimeRemainingColumn(table_column=fixed),
         console=Console(stderr=True),
     )
 
     def track(what: str, total: int | None) -> Advance:
-        # Not before there is something to show: what nobody looks at would begin with an empty line.
+        # Not before there is something to show: it begins with an empty line.
         progress.start()
         task = progress.add_task(shown(what), total=total, note="")
 
@@ -81,32 +73,27 @@ def bars() -> Iterator[Track]:
 def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int:
     """Do a command's work and return its exit status, 1 where it ends in an error of one line.
 
-    Args:
-        work: returns the status.
-        again: how what was stopped goes on.
-        advice: what to do about files that cannot be written.
+    ``again`` says how what was stopped goes on, ``advice`` what to do about files.
     """
 
-    def told(what: str, more: str) -> None:
+    def told(what: str, more: str, exit_status: int = 1) -> int:
         print(shown(what + (more and f"; {more}")), file=sys.stderr)
+        return exit_status
 
     with signals.heard():
         try:
             return work()
         except WTFlowError as error:
-            told(f"error: {error}", "")
-            return 1
+            return told(f"error: {error}", "")
         except BrokenPipeError:
             # Whoever read the output has enough of it; nothing is left to be flushed at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            told(f"error: {where}{error.strerror or error}", advice)
-            return 1
+            return told(f"error: {where}{error.strerror or error}", advice)
         except KeyboardInterrupt as stopped:
-            told("stopped", again)
-            return stopped.status if isinstance(stopped, signals.Stopped) else 130
+            return told("stopped", again, getattr(stopped, "status", 130))
 
 
 class Table(NamedTuple):
@@ -139,27 +126,25 @@ def markdown(table: Table) -> str:
 def show(table: Table, console: Console) -> None:
     """Print a table; on a terminal that is too narrow, without the last columns."""
     count = len(table.columns)
+    view, width = _view(table, count)
     # Where nobody looks at it, as wide as it is.
-    while console.is_terminal and _width(_view(table, count)) > console.width and count > 1:
+    while console.is_terminal and width > console.width and count > 1:
         count -= 1
-    view = _view(table, count)
-    Console(file=console.file, width=max(_width(view), console.width)).print(view)
+        view, width = _view(table, count)
     left_out = len(table.columns) - count
+    Console(file=console.file, width=max(width, console.width)).print(view)
     for note in [*table.notes, *[f"{left_out} more columns are in table.md."] * bool(left_out)]:
         console.print(shown(note), style="dim", markup=False)
 
 
-def _view(table: Table, count: int) -> rich.table.Table:
+def _view(table: Table, count: int) -> tuple[rich.table.Table, int]:
+    """Return the first columns as rich shows them, and their width."""
     view = rich.table.Table(title=escape(shown(table.title)))
     for i, name in enumerate(table.columns[:count]):
         view.add_column(escape(shown(name)), justify="right" if i else "left", no_wrap=True)
     for row in table.rows:
         view.add_row(*(escape(shown(cell)) for cell in row[:count]))
-    return view
-
-
-def _width(view: rich.table.Table) -> int:
-    return Console(width=10_000).measure(view).maximum
+    return view, Console(width=10_000).measure(view).maximum
 
 
 def number(value: float | None, std: float | None = None, digits: int = 2) -> str:

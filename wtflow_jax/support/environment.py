@@ -1,5 +1,6 @@
 """What numbers depend on beside flags and data: versions, the device, and its memory."""
 
+import contextlib
 import os
 import sys
 from importlib.metadata import version
@@ -12,16 +13,11 @@ import wtflow_jax
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "pillow")
 
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:
-        # A user without a name, as in a container.
-        return Path()
-
-
-CACHE = _home() / ".cache" / "wtflow-jax"
+try:
+    _HOME = Path.home()
+except RuntimeError:
+    _HOME = Path()  # A user without a name, as in a container.
+CACHE = _HOME / ".cache" / "wtflow-jax"
 """For features, downloaded weights, compiled programs and the built-in category."""
 
 
@@ -40,15 +36,10 @@ def environment() -> dict[str, Any]:
 
 def memory() -> float:
     """Return the bytes of the device, or those that this process may take, the fewer."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return min(machine, _allowed(machine), stats.get("bytes_limit", machine))
-
-
-def _allowed(otherwise: int) -> int:
-    """Return what a container or a batch system allows (cgroup v2), where it says so."""
-    try:
+    allowed = machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # What a container or a batch system allows (cgroup v2), where it says so.
+    with contextlib.suppress(OSError, ValueError):
         _, _, group = Path("/proc/self/cgroup").read_text().strip().rpartition("::")
-        return int(Path(f"/sys/fs/cgroup{group}/memory.max").read_text())
-    except (OSError, ValueError):
-        return otherwise
+        allowed = int(Path(f"/sys/fs/cgroup{group}/memory.max").read_text())
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return min(machine, allowed, stats.get("bytes_limit", machine))

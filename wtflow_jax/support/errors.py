@@ -2,15 +2,10 @@
 
 
 def shown(text: object) -> str:
-    """Return text as one line that any terminal, file or page takes.
+    """Return a message or a path as one line that any terminal, file or page takes.
 
-    Args:
-        text: a message, a path.
-
-    Returns:
-        It, with escapes for what is not printed: control characters, line ends, marks that turn
-        the direction of writing, and bytes of a file name that are no UTF-8 (``\\n``, ``\\x1b``,
-        ``\\udcff``).
+    It has escapes (``\\n``, ``\\x1b``, ``\\udcff``) for control characters, line ends, marks that
+    turn the direction of writing, and bytes of a file name that are no UTF-8.
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 

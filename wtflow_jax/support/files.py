@@ -26,9 +26,7 @@ PART = re.compile(r".+\.[0-9a-f]{32}\.part")
 def replacing(path: Path) -> Iterator[Path]:
     """Give the name of a new file, which becomes ``path`` once it is written.
 
-    Args:
-        path: its directory is made; a file of the name is replaced, or stays as it is where writing
-            fails.
+    Its directory is made; a file of the name is replaced, or stays as it is where writing fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
@@ -50,9 +48,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
-    """Keep other runs out of a directory while this one writes there.
-
-    What a killed run has left half-written in it is removed.
+    """Keep other runs out while this one writes; what a killed run left half-written is removed.
 
     Args:
         directory: made where it does not exist; taken away again where nothing was written.

@@ -13,6 +13,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -31,12 +32,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
     """
 
     def __init__(self, flag: str, folder: str | None = None) -> None:
-        """Start with none.
-
-        Args:
-            flag: that chooses one.
-            folder: name of a package whose modules add entries.
-        """
+        """Start with none; the modules of the package ``folder`` add entries."""
         self.flag, self._folder, self._entries = flag, folder, dict[str, Any]()
 
     def add(self, name: str) -> Callable[[Entry], Entry]:
@@ -49,11 +45,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
         return enter
 
     def __getitem__(self, name: str) -> Any:
-        """Return an entry.
-
-        Raises:
-            KeyError: there is none of that name.
-        """
+        """Return an entry, or raise KeyError."""
         self._look()
         return self._entries[name]
 
@@ -67,19 +59,17 @@ class Parts(Mapping[str, Any], Generic[Part]):
         self._look()
         return len(self._entries)
 
+    # Each is itself, and a static argument of jitted functions may hold it.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
+
     def options(self, name: str) -> tuple[str, ...]:
         """Return the names of an entry's options."""
         entry = self.find(name)
-        # An instance has the options that it was made with.
-        own = isinstance(entry, type) and is_dataclass(entry)
-        return tuple(f.name for f in fields(entry)) if own else ()
+        return tuple(f.name for f in fields(entry)) if _has_options(entry) else ()
 
     def find(self, name: str) -> Any:
-        """Return an entry.
-
-        Raises:
-            WTFlowError: there is none of that name.
-        """
+        """Return an entry, or raise WTFlowError with the names that there are."""
         if name not in self:
             raise WTFlowError(
                 f"--{self.flag.replace('_', '-')} {name}: no such choice; take one of "
@@ -88,53 +78,62 @@ class Parts(Mapping[str, Any], Generic[Part]):
         return self[name]
 
     def make(self, name: str, options: Mapping[str, Any] | None = None) -> Part:
-        """Return a part.
-
-        Args:
-            name: of its entry.
-            options: values by name; those of other parts are left alone.
-
-        Raises:
-            WTFlowError: there is none of that name.
-        """
-        entry: Any = self.find(name)
-        if not (isinstance(entry, type) and is_dataclass(entry)):
-            return entry
-        own = self.options(name)
-        made: Any = entry(**{k: v for k, v in (options or {}).items() if k in own})
-        return made
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether it is the same table."""
-        return self is other
-
-    def __hash__(self) -> int:
-        """Return a number of its own."""
-        return id(self)
+        """Return a part, with those of the options that it has; WTFlowError as ``find``."""
+        entry, own = self.find(name), self.options(name)
+        chosen = {k: v for k, v in (options or {}).items() if k in own}
+        return entry(**chosen) if _has_options(entry) else entry
 
     def _look(self) -> None:
-        if self._folder:
-            _import_folder(self._folder)
-        _import_named(os.environ.get(VARIABLE, ""))
+        if self._folder and self._folder not in _looked:
+            _looked.add(self._folder)
+            for module in pkgutil.iter_modules(importlib.import_module(self._folder).__path__):
+                importlib.import_module(f"{self._folder}.{module.name}")
+        paths = os.environ.get(VARIABLE, "")
+        if paths not in _looked:
+            _looked.add(paths)
+            _import_named(paths)
+
+
+def check_ranges(part: Any) -> None:
+    """Raise WTFlowError where a field is outside of the RANGES of its class, or no multiple.
+
+    RANGES holds a lowest and a highest value by field, None where there is none, and MULTIPLES
+    what a field must be a multiple of; each element of a tuple is looked at.
+    """
+    for name, (low, high) in getattr(part, "RANGES", {}).items():
+        value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name, 1)
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        # Written so that NaN is outside of every range.
+        within = [
+            (low is None or x >= low)
+            and (high is None or x <= high)
+            and (multiple == 1 or x % multiple == 0)
+            for x in values
+        ]
+        if all(within):
+            continue
+        wanted = [f"at least {_text(low)}"] * (low is not None)
+        wanted += [f"at most {_text(high)}"] * (high is not None)
+        wanted += [f"a multiple of {multiple}"] * (multiple != 1)
+        shown = " ".join(map(_text, values))
+        flag = "--" + name.replace("_", "-")
+        raise WTFlowError(f"{flag} {shown}: give {' and '.join(wanted)}")
+
+
+def _text(value: float | None) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 _looked: set[str] = set()
 """Folders and values of ``VARIABLE`` that were imported, or are just being."""
 
 
-def _import_folder(name: str) -> None:
-    if name in _looked:
-        return
-    _looked.add(name)
-    for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
-        importlib.import_module(f"{name}.{module.name}")
+def _has_options(entry: Any) -> bool:
+    # An instance has the options that it was made with.
+    return isinstance(entry, type) and is_dataclass(entry)
 
 
 def _import_named(paths: str) -> None:
-    """Import the files that are named, those of directories by name, each once."""
-    if paths in _looked:
-        return
-    _looked.add(paths)
     for file in named_files(paths):
         spec = importlib.util.spec_from_file_location(f"wtflow_parts_{file.stem}", file)
         if spec is None or spec.loader is None or not file.is_file():
@@ -146,9 +145,6 @@ def _import_named(paths: str) -> None:
 
 def named_files(paths: str | None = None) -> list[Path]:
     """Return the Python files that a value of ``VARIABLE`` names; left out, the one that is set."""
-    found = filter(None, (paths or os.environ.get(VARIABLE, "")).split(os.pathsep))
-    return [
-        file
-        for path in map(Path, found)
-        for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
-    ]
+    found = map(Path, filter(None, (paths or os.environ.get(VARIABLE, "")).split(os.pathsep)))
+    each = (sorted(path.glob("*.py")) if path.is_dir() else [path] for path in found)
+    return [*chain.from_iterable(each)]

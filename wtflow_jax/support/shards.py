@@ -25,20 +25,10 @@ Maps = Float[np.ndarray, "_ h w c"]
 
 
 class Shards:
-    """Feature maps in a directory of array_record files, one record a map.
-
-    Attributes:
-        directory: where they are.
-        shape: (n, h, w, c).
-        digest: SHA-256 of the maps, one after another.
-    """
+    """Feature maps in a directory of array_record files, a record a map; ``flow.types.Stored``."""
 
     def __init__(self, directory: Path) -> None:
-        """Open what ``write`` has written.
-
-        Raises:
-            WTFlowError: a shard is missing or damaged, or the index cannot be read.
-        """
+        """Open what ``write`` has written; WTFlowError where some is missing or damaged."""
         self.directory = directory
         try:
             index = json.loads((directory / INDEX).read_bytes())
@@ -53,21 +43,16 @@ class Shards:
             )
 
     def read(self, index: Int[np.ndarray, " k"]) -> Maps:
-        """Return some maps, float32 (k, h, w, c).
-
-        Raises:
-            WTFlowError: a shard is damaged.
-        """
+        """Return some maps, float32 (k, h, w, c), or raise WTFlowError."""
         with _damage_told(self.directory):
             records = [self._source[int(i)] for i in index]
             return np.stack([np.frombuffer(r, np.float32).reshape(self.shape[1:]) for r in records])
 
     def batches(self, order: Int[np.ndarray, "steps b"]) -> Iterator[Maps]:
         """Return the maps of each row of an order, read ahead in threads."""
-        rows = grain.MapDataset.source(list(order)).map(self.read)
         threads = min(os.cpu_count() or 1, PREFETCH)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCH)
-        return iter(rows.to_iter_dataset(options))
+        return iter(grain.MapDataset.source(list(order)).map(self.read).to_iter_dataset(options))
 
 
 def write(
@@ -78,14 +63,14 @@ def write(
 ) -> Shards:
     """Write the shards that are not there yet, and open them all.
 
-    A shard appears complete or not at all, and the index last, so that what was interrupted goes on
-    with the shard it was at. Another process that writes them is waited for.
+    The index comes last, so that what was interrupted goes on with the shard it was at. Another
+    process that writes them is waited for.
 
     Args:
         directory: where they go.
         shape: (h, w, c) of a map.
         shards: the maps of each; of a shard that is there they are not asked for.
-        advance: called with the number of maps done since the last call.
+        advance: counts maps.
 
     Raises:
         WTFlowError: a shard that is there is damaged.
@@ -100,8 +85,7 @@ def write(
             path = directory / f"{number:05d}.array_record"
             there = path.is_file()
             if not there:
-                with replacing(path) as part:
-                    _record(part, maps, advance)
+                _record(path, maps, advance)
             source = _open(directory, [path])
             with _damage_told(directory):
                 for i in range(len(source)):
@@ -113,14 +97,14 @@ def write(
 
 
 def _record(path: Path, maps: Iterable[Maps], advance: Advance) -> None:
-    writer = ArrayRecordWriter(os.fspath(path), "group_size:1")
-    try:
+    with (
+        replacing(path) as part,
+        contextlib.closing(ArrayRecordWriter(os.fspath(part), "group_size:1")) as writer,
+    ):
         for batch in maps:
             for one in np.asarray(batch, np.float32):
                 writer.write(one.tobytes())
             advance(len(batch))
-    finally:
-        writer.close()
 
 
 def _open(directory: Path, paths: list[Path]) -> Any:

@@ -18,14 +18,10 @@ _deferred = False
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised in the main thread by the first SIGINT or SIGTERM, unless it is ``deferred``.
-
-    Attributes:
-        status: the exit status, 130 or 143.
-    """
+    """Raised in the main thread by the first SIGINT or SIGTERM, unless it is ``deferred``."""
 
     def __init__(self, number: int) -> None:
-        """Take a signal's number."""
+        """Take a signal's number; the exit ``status`` is 130 or 143."""
         super().__init__(signal.Signals(number).name)
         self.status = 128 + number
 

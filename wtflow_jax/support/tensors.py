@@ -36,11 +36,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any])
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the arrays of any safetensors file, and its metadata.
-
-    Raises:
-        ValueError: it cannot be read, or is none; in a few words.
-    """
+    """Return the arrays of any safetensors file, and its metadata; ValueError in a few words."""
     if not path.is_file():
         raise ValueError("no such file")
     try:
@@ -53,11 +49,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the arrays and the description that ``save`` has written.
-
-    Raises:
-        ValueError: it cannot be read, or is not what was written; in a few words.
-    """
+    """Return the arrays and the description that ``save`` has written; ValueError as ``read``."""
     arrays, metadata = read(path)
     about = metadata.get(ABOUT, "")
     if metadata.get(DIGEST) != _digest(about, arrays):

@@ -19,12 +19,10 @@ def ahead(
     items: Iterable[Item],
     alone: Callable[[Item], bool] = lambda item: False,
 ) -> Iterator[Result]:
-    """Call a function of each item in threads, ``AHEAD`` of them; results come in order.
+    """Call a function of each item in threads, ``AHEAD`` at a time; results come in order.
 
-    Args:
-        function: what it raises is raised in its item's turn.
-        items: no more are taken at a time than are worked on.
-        alone: whether an item is too large for that, and is worked on when it is asked for.
+    What it raises is raised in its item's turn. An item that is too large for that, ``alone``, is
+    worked on when it is asked for.
     """
 
     def work(item: Item) -> Callable[[], Result]:

@@ -22,13 +22,7 @@ History = list[dict[str, Any]]
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds.
-
-    Attributes:
-        state: of the run.
-        history: an entry an epoch that is over, with its ``loss``.
-        past: what the state has behind it.
-    """
+    """A checkpoint: a state, an entry an epoch with its ``loss``, and what the state has behind."""
 
     state: TrainState
     history: History
@@ -38,12 +32,6 @@ class Saved(NamedTuple):
 @jax.jit
 def _finite(state: TrainState) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]).all()
-
-
-def _count(state: TrainState) -> int:
-    """Return the number of steps that AdamW has counted."""
-    adam: Any = jax.tree.leaves(state.moments, is_leaf=lambda part: hasattr(part, "mu"))[0]
-    return int(adam.count)
 
 
 @contextlib.contextmanager
@@ -62,7 +50,7 @@ class Checkpoints:
     """A directory of checkpoints; a context manager that waits for what is being written."""
 
     def __init__(self, directory: Path) -> None:
-        """Open ``directory``, which is made where it does not exist."""
+        """Open a directory, which is made where it does not exist."""
         # Orbax and its event loop print the traceback of what is raised too.
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -75,11 +63,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Wait for the last save and close.
-
-        Raises:
-            WTFlowError: it could not be written.
-        """
+        """Wait for the last save and close; WTFlowError where it could not be written."""
         with self._writing():
             self.manager.wait_until_finished()
             self.manager.close()
@@ -90,8 +74,6 @@ class Checkpoints:
         try:
             with _quiet():
                 yield
-        except WTFlowError:
-            raise
         except Exception as error:
             for part in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(part, ignore_errors=True)
@@ -107,20 +89,13 @@ class Checkpoints:
         return self.manager.latest_step() is not None
 
     def save(self, state: TrainState, history: History, past: Past) -> None:
-        """Save a state and what it has behind it, numbered by its steps and epochs together.
+        """Save a state and what it has behind it; Diverged where it is not finite.
 
         State and history are copied before this returns: their memory may be reused at once.
-
-        Args:
-            state: of the run.
-            history: an entry an epoch that is over, with its ``loss``.
-            past: what the state has behind it.
-
-        Raises:
-            Diverged: the state is not finite.
         """
-        # An epoch whose scores were interrupted is saved once more when they are taken.
-        step = _count(state) + len(history)
+        # AdamW's count of steps; one epoch more where scores were interrupted and now are taken.
+        adam: Any = jax.tree.leaves(state.moments, is_leaf=lambda part: hasattr(part, "mu"))[0]
+        step = int(adam.count) + len(history)
         if step == self.manager.latest_step():
             return
         if not _finite(state):
@@ -128,20 +103,14 @@ class Checkpoints:
         # A copy of the history: it is written while the next epoch is added.
         begun = {name: value for name, value in past._asdict().items() if name != "losses"}
         described = {"epochs": [dict(entry) for entry in history], "begun": begun}
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), history=ocp.args.JsonSave(described)
-        )
+        parts = {"state": ocp.args.StandardSave(state), "history": ocp.args.JsonSave(described)}
         with self._writing():
-            self.manager.save(step, args=arguments)
+            self.manager.save(step, args=ocp.args.Composite(**parts))
 
     def restore(self, like: TrainState) -> Saved | None:
-        """Return what the newest checkpoint holds that can be read, or None where there is none.
+        """Return what the newest checkpoint holds, of a state of the shapes of ``like``, or None.
 
-        One that is damaged is told of on standard error and deleted; where none is left, training
-        begins again.
-
-        Args:
-            like: a state of the same shapes.
+        One that is damaged is told of on standard error and deleted, and the one before is taken.
         """
         for step in sorted(self.manager.all_steps(), reverse=True):
             try:
@@ -163,10 +132,8 @@ class Checkpoints:
 
     def _read(self, step: int, like: TrainState) -> Saved:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), history=ocp.args.JsonRestore()
-        )
-        restored = self.manager.restore(step, args=arguments)
+        parts = {"state": ocp.args.StandardRestore(abstract), "history": ocp.args.JsonRestore()}
+        restored = self.manager.restore(step, args=ocp.args.Composite(**parts))
         history, begun = restored["history"]["epochs"], restored["history"]["begun"]
         past = Past(tuple(entry["loss"] for entry in history), **begun)
         return Saved(restored["state"], history, past)

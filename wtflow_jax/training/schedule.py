@@ -46,16 +46,11 @@ class Past(NamedTuple):
         return len(self.losses) + 1
 
     def after(self, losses: list[float], seconds: float) -> "Past":
-        """Return the same with some more steps.
-
-        Raises:
-            Diverged: a loss is not finite.
-        """
+        """Return the same with some more steps, or raise Diverged where a loss is not finite."""
+        total, steps = self.total, self.steps + len(losses)
         # One by one: how many come at a time depends on the device.
-        total = self.total
         for value in losses:
             total += value
-        steps = self.steps + len(losses)
         if not math.isfinite(total):
             raise Diverged(f"the loss is {total} in step {steps} of epoch {self.epoch}")
         first = losses[0] if self.first == math.inf else self.first
@@ -71,11 +66,7 @@ class Past(NamedTuple):
         return not self.losses or self.losses[-1] <= MARGIN * self.first
 
     def check(self) -> None:
-        """Pass where a run leads somewhere.
-
-        Raises:
-            Diverged: the loss was above that of the first step for ``PATIENCE`` epochs.
-        """
+        """Raise Diverged where the loss was above its first value for ``PATIENCE`` epochs."""
         recent = self.losses[-PATIENCE:]
         if len(recent) == PATIENCE and min(recent) > MARGIN * self.first:
             raise Diverged(
@@ -90,10 +81,7 @@ BEGINNING = Past()
 def decay_steps(epochs: int, steps: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
     """Return the steps from which on the learning rate is divided by ten, ascending.
 
-    Args:
-        epochs: length of the run.
-        steps: of an epoch.
-        fractions: of the run; (0.25, 0.5, 0.75) is the paper's "every 25 of 100 epochs".
+    The fractions (0.25, 0.5, 0.75) of a run are the paper's "every 25 of 100 epochs".
     """
     # A hair less: 0.07 times 100 is 7, in float64 a bit more.
     return tuple(sorted(steps * math.ceil(part * epochs - 1e-9) for part in fractions))
@@ -102,19 +90,9 @@ def decay_steps(epochs: int, steps: int, fractions: tuple[float, ...]) -> tuple[
 def epoch_order(
     seed: int, epoch: int, samples: int, batch_size: int
 ) -> Int[np.ndarray, "steps batch"]:
-    """Return an epoch's sample indices, a row a step.
+    """Return an epoch's sample indices, a row a step, int32; ``batch_size`` or all in a row.
 
-    Every sample comes once; the last batch is filled up from the start of the same order. A batch
-    of more samples than there are is one of all.
-
-    Args:
-        seed: of the run.
-        epoch: counted from 0.
-        samples: size of the training set, at least 1.
-        batch_size: samples a step, at most.
-
-    Returns:
-        int32 (steps, batch).
+    Every sample comes once; the last row is filled up from the start of the same order.
     """
     batch_size = min(batch_size, samples)
     steps = -(-samples // batch_size)

@@ -23,6 +23,7 @@ LEAVE_SECONDS = 10
 """How long a process that failed waits for the others before it ends them."""
 
 Tree = TypeVar("Tree")
+_constrained = jax.lax.with_sharding_constraint
 
 
 class Layout(NamedTuple):
@@ -39,52 +40,39 @@ class Layout(NamedTuple):
         """Return how many devices there are."""
         return 1 if self.mesh is None else self.mesh.size
 
-    def shardings(self, tree: Any) -> Any:
-        """Return where each array of a state is kept: its largest axis that divides is split.
+    def _on(self, *axes: Any) -> NamedSharding:
+        assert self.mesh is not None, "one device has no shardings"
+        return NamedSharding(self.mesh, PartitionSpec(*axes))
 
-        Raises:
-            ValueError: one device has no shardings.
-        """
-        if self.mesh is None:
-            raise ValueError("one device has no shardings")
-        mesh, parts = self.mesh, self.mesh.shape["model"]
+    def shardings(self, tree: Any) -> Any:
+        """Return where a mesh keeps the arrays of a state: split along the largest axis it can."""
 
         def of(leaf: Any) -> NamedSharding:
+            parts = self._on().mesh.shape["model"]
             whole = [i for i, n in enumerate(leaf.shape) if n % parts == 0]
             if parts == 1 or not whole:
-                return NamedSharding(mesh, PartitionSpec())
-            axis = max(whole, key=lambda i: leaf.shape[i])
-            return NamedSharding(mesh, PartitionSpec(*[None] * axis, "model"))
+                return self._on()
+            return self._on(*[None] * max(whole, key=lambda i: leaf.shape[i]), "model")
 
         return jax.tree.map(of, tree)
 
     def keep(self, tree: Tree) -> Tree:
         """Say, within a jitted function, that a state is split as ``shardings`` has it."""
-        if self.mesh is None:
-            return tree
-        return jax.lax.with_sharding_constraint(tree, self.shardings(tree))
+        return tree if self.mesh is None else _constrained(tree, self.shardings(tree))
 
     def gather(self, tree: Tree) -> Tree:
         """Say, within a jitted function, that every device has the whole of it."""
-        if self.mesh is None:
-            return tree
-        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, PartitionSpec()))
+        return tree if self.mesh is None else _constrained(tree, self._on())
 
     def split(self, batch: Tree) -> Tree:
         """Say, within a jitted function, that a batch is split over all devices."""
-        if self.mesh is None:
-            return batch
-        return jax.lax.with_sharding_constraint(
-            batch, NamedSharding(self.mesh, PartitionSpec(AXES))
-        )
+        return batch if self.mesh is None else _constrained(batch, self._on(AXES))
 
     def rows(self, batch: int) -> slice:
         """Return which samples of a batch the devices of this process take, one after another."""
         if self.mesh is None:
             return slice(0, batch)
-        parts = NamedSharding(self.mesh, PartitionSpec(AXES)).addressable_devices_indices_map(
-            (batch,)
-        )
+        parts = self._on(AXES).addressable_devices_indices_map((batch,))
         bounds = [part[0].indices(batch) for part in parts.values() if part is not None]
         return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
@@ -92,15 +80,14 @@ class Layout(NamedTuple):
         """Return a batch split over all devices, of the rows that this process takes."""
         if self.mesh is None:
             return jax.numpy.asarray(rows)
-        sharding = NamedSharding(self.mesh, PartitionSpec(AXES))
         shape = batch, *rows.shape[1:]
-        return jax.make_array_from_process_local_data(sharding, rows, shape)
+        return jax.make_array_from_process_local_data(self._on(AXES), rows, shape)
 
     def replicate(self, tree: Any) -> Any:
         """Return arrays, the same in every process or split over all, as every device's own."""
         if self.mesh is None:
             return jax.tree.map(jax.numpy.asarray, tree)
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+        return jax.device_put(tree, self._on())
 
     def local(self, tree: Any) -> Any:
         """Return a state whole, on one device of this process; every process must call it."""
@@ -141,14 +128,7 @@ def as_the_first(value: bool) -> bool:
 
 
 def agree(flags: Mapping[str, object]) -> None:
-    """Compare what the processes of a run were given.
-
-    Args:
-        flags: by name; the same names in all processes.
-
-    Raises:
-        WTFlowError: in all of them, where one was given something else.
-    """
+    """Raise WTFlowError in all processes of a run where one was given other flags, by name."""
     digests = [zlib.crc32(repr(value).encode()) for value in flags.values()]
     found = multihost_utils.process_allgather(np.array(digests, np.uint32))
     names = [
@@ -161,14 +141,9 @@ def agree(flags: Mapping[str, object]) -> None:
 
 
 def layout(data: int, model: int) -> Layout:
-    """Return a mesh of all devices.
+    """Return a mesh of all devices; WTFlowError where there are more or fewer.
 
-    Args:
-        data: devices along which the state is copied.
-        model: devices over which it is split.
-
-    Raises:
-        WTFlowError: their product is not the number of devices.
+    The state is copied along ``data`` devices and split over ``model``.
     """
     if data * model == 1 == jax.process_count():
         return LOCAL
@@ -181,26 +156,19 @@ def layout(data: int, model: int) -> Layout:
 
 
 def connect(coordinator: str, processes: int, process: int) -> None:
-    """Join the processes of a run; before JAX touches a device.
+    """Join the processes of a run, before JAX touches a device; WTFlowError if they do not meet.
 
     Args:
         coordinator: host:port of process 0, the same in all; "auto" asks SLURM, Open MPI or
             Kubernetes for all three.
         processes: how many there are.
         process: which one this is, from 0.
-
-    Raises:
-        WTFlowError: they do not meet.
     """
     # It would keep a run from ending by SIGTERM.
     jax.config.update("jax_enable_preemption_service", False)
+    given: tuple[Any, ...] = () if coordinator == "auto" else (coordinator, processes, process)
     try:
-        if coordinator == "auto":
-            jax.distributed.initialize(shutdown_timeout_seconds=LEAVE_SECONDS)
-        else:
-            jax.distributed.initialize(
-                coordinator, processes, process, shutdown_timeout_seconds=LEAVE_SECONDS
-            )
+        jax.distributed.initialize(*given, shutdown_timeout_seconds=LEAVE_SECONDS)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WTFlowError(f"--coordinator {coordinator}: cannot be joined ({reason})") from error

@@ -68,7 +68,7 @@ def _step(
     index: Int[Array, " b"],
     key: PRNGKey,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """Take one optimizer step on one batch; pure, ``state`` is donated.
+    """Take one optimizer step on one batch, and return its loss too; pure, ``state`` is donated.
 
     Args:
         objective: what is trained.
@@ -76,23 +76,14 @@ def _step(
         x0: the batch (b, *event), after the WT map.
         index: the samples' indices in the training set (b,), which with ``key`` decide the noise.
         key: the epoch's.
-
-    Returns:
-        The state after it, and the batch's loss.
     """
     layout = objective.layout
+    laws = {"target": objective.target, "time_law": objective.time_law, "loss": objective.loss}
 
     def batch_loss(params: Params) -> Float[Array, ""]:
-        return losses.rfm_loss(
-            objective.velocity_fn,
-            layout.gather(params),
-            layout.split(x0),
-            key,
-            index=layout.split(index),
-            target=objective.target,
-            time_law=objective.time_law,
-            loss=objective.loss,
-        )
+        field = objective.velocity_fn, layout.gather(params)
+        x, i = layout.split(x0), layout.split(index)
+        return losses.rfm_loss(*field, x, key, index=i, **laws)
 
     value, gradient = jax.value_and_grad(batch_loss)(state.params)
     updates, moments = objective.optimizer.update(gradient, state.moments, state.params)
@@ -113,17 +104,11 @@ def _loop(
     last: Int[Array, ""],
     key: PRNGKey,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
-    """Take the steps ``first`` to ``last`` − 1 of an epoch without leaving the device.
+    """Take the steps ``first`` to ``last`` − 1 on the device; one compilation for any bounds."""
 
-    The bounds are arguments, so one compilation serves every length.
-    """
-
-    def body(
-        i: Int[Array, ""], carry: tuple[TrainState, Float[Array, " steps"]]
-    ) -> tuple[TrainState, Float[Array, " steps"]]:
-        state, values = carry
-        state, value = _step(objective, state, x0[order[i]], order[i], key)
-        return state, values.at[i].set(value)
+    def body(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+        state, value = _step(objective, carry[0], x0[order[i]], order[i], key)
+        return state, carry[1].at[i].set(value)
 
     return jax.lax.fori_loop(first, last, body, (state, jnp.zeros(len(order))))
 
@@ -142,18 +127,12 @@ _take = jax.jit(lambda x0, index: x0[index])
 def steps(
     objective: Objective, state: TrainState, x0: Samples, order: Order, key: PRNGKey, first: int = 0
 ) -> Steps:
-    """Take the steps of an epoch on samples that are on the device.
+    """Take the steps of an epoch from the ``first`` on; ``state`` is donated.
 
     On accelerators several run as one compiled loop. On CPU the loop is Python's: XLA runs the
     gradients of convolutions inside a loop about twenty times slower.
 
-    Args:
-        objective: what is trained.
-        state: before them; donated.
-        x0: all training samples (n, *event), after the WT map.
-        order: of the epoch.
-        key: of the epoch.
-        first: step to begin with.
+    x0 are all training samples (n, *event), after the WT map; order and key are the epoch's.
     """
     if jax.default_backend() == "cpu":
         batches = (_take(x0, index) for index in order[first:])
@@ -161,8 +140,7 @@ def steps(
         return
     for start in range(first, len(order), LENGTH):
         end = min(start + LENGTH, len(order))
-        bounds = np.int32(start), np.int32(end)
-        state, values = _loop(objective, state, x0, order, *bounds, key)
+        state, values = _loop(objective, state, x0, order, np.int32(start), np.int32(end), key)
         yield state, np.asarray(values)[start:end].tolist()
 
 

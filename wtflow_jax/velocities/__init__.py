@@ -3,21 +3,14 @@
 Each is a ``velocity_fn(params, t, x) -> v`` of one map (h, w, c), and its first parameters.
 """
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, TypeAlias
 
 from wtflow_jax.flow.maps import WTMap
 from wtflow_jax.flow.types import Params, PRNGKey, VelocityFn
 from wtflow_jax.support.parts import Parts
 
-
-@runtime_checkable
-class Shaped(Protocol):
-    """Training maps x0, or something else of their shape (n, h, w, c)."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return (n, h, w, c)."""
-        ...
+Shaped: TypeAlias = Any
+"""Training maps x0, or something else that has their ``shape`` (n, h, w, c)."""
 
 
 class Velocity:
@@ -42,9 +35,7 @@ class Velocity:
     def init(self, key: PRNGKey, x0: Shaped) -> Params:
         """Return the first parameters of a network, or the data of a field in closed form.
 
-        Args:
-            key: decides them.
-            x0: training maps (n, h, w, c), after the WT map; of a network their shape is enough.
+        ``key`` decides them; of a network the shape of training maps x0 (n, h, w, c) is enough.
         """
         raise NotImplementedError
 

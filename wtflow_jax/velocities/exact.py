@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from wtflow_jax.flow.maps import WTMap
-from wtflow_jax.flow.types import Features, Params, PRNGKey, Time, VelocityFn
+from wtflow_jax.flow.types import Params, PRNGKey, Time, VelocityFn
 from wtflow_jax.geometry.empirical import EARLIEST, empirical_velocity
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.velocities import VELOCITIES, Velocity
+from wtflow_jax.velocities import VELOCITIES, Shaped, Velocity
 
 Map = Float[Array, "h w c"]
 
@@ -104,16 +104,11 @@ class Exact(Velocity):
         """Return the field of all patches without a loop."""
         return _at_once if self.neighbourhood is None else None
 
-    def init(self, key: PRNGKey, x0: Features) -> Params:
-        """Return the patches that are kept.
+    def init(self, key: PRNGKey, x0: Shaped) -> Params:
+        """Return the patches that are kept, (min(patches, n·h·w), c).
 
-        Args:
-            key: decides which.
-            x0: training maps (n, h, w, c), after the WT map.
-
-        Returns:
-            (min(patches, n·h·w), c); with a neighbourhood all maps (n, h, w, c), or as many of
-            them, drawn at random, as a window of ``patches`` allows.
+        With a neighbourhood it is all maps (n, h, w, c), or as many of them, drawn at random, as a
+        window of ``patches`` allows.
         """
         n, h, w, c = x0.shape
         if self.neighbourhood is not None:

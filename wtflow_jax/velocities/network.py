@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -35,10 +35,8 @@ class Network(Velocity):
 
     RANGES: ClassVar = {"width": (8, None)}
     MULTIPLES: ClassVar = {"width": 8}
-
-    def module(self, dtype: DType = None) -> nn.Module:
-        """Return the Flax module: ``apply(params, t, x) -> v``."""
-        raise NotImplementedError
+    MODULE: ClassVar[Any]
+    """``MODULE(width, position, dtype)`` is the Flax module: ``apply(params, t, x) -> v``."""
 
     def velocity_fn(self) -> VelocityFn:
         """Return the network as a function; the same object for the same options."""
@@ -46,7 +44,8 @@ class Network(Velocity):
 
     def init(self, key: PRNGKey, x0: Shaped) -> Params:
         """Draw initial parameters, float32, for maps of the shape of x0."""
-        return self.module().init(key, jnp.zeros(()), jnp.zeros(x0.shape[1:]))
+        module = self.MODULE(self.width, self.position)
+        return module.init(key, jnp.zeros(()), jnp.zeros(x0.shape[1:]))
 
     def rounded(self, params: Params) -> Params:
         """Return matrices in the precision computed with, once in place of at each call."""
@@ -59,7 +58,7 @@ class Network(Velocity):
 @lru_cache
 def _velocity_fn(network: Network) -> VelocityFn:
     dtype = None if network.precision == "float32" else jnp.dtype(network.precision)
-    module = network.module(dtype)
+    module = network.MODULE(network.width, network.position, dtype)
 
     def velocity_fn(params: Params, t: Time, x: Map) -> Map:
         if network.input_norm:

@@ -5,7 +5,7 @@ Written as 1×1 convolutions, so that it takes whole maps like any other velocit
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 
@@ -18,13 +18,7 @@ BLOCKS = 3
 
 
 class PatchModule(nn.Module):
-    """The network for one map.
-
-    Attributes:
-        width: of the hidden layers, a multiple of 8.
-        position: whether a vector learned for each position is added after the first layer.
-        dtype: what is computed with; None is float32. Parameters, t and v are float32 in any case.
-    """
+    """The network for one map; ``position`` adds a vector learned for each place."""
 
     width: int
     position: bool = True
@@ -56,9 +50,7 @@ class Patch(Network):
     width: int = 256
     position: bool = True
 
-    def module(self, dtype: DType = None) -> PatchModule:
-        """Return ``PatchModule``."""
-        return PatchModule(self.width, self.position, dtype)
+    MODULE: ClassVar = PatchModule
 
     def usual(self, wt: WTMap) -> dict[str, Any]:
         """Return one step from a later start, where the network was found to do best."""

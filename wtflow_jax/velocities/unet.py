@@ -7,6 +7,7 @@ follows. For 1,024 channels the counts are 22.5, 87.3, 343.8 and 769.5 million p
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,12 +22,8 @@ Resized = Float[Array, "_ _ _"]
 
 def position_embedding(height: int, width: int, channels: int) -> Map:
     """Return a fixed 2-D embedding: half of the channels code the row, half the column."""
-    rows = sinusoid(jnp.arange(height, dtype=jnp.float32), channels // 2)
-    columns = sinusoid(jnp.arange(width, dtype=jnp.float32), channels // 2)
-    shape = (height, width, channels // 2)
-    return jnp.concatenate(
-        [jnp.broadcast_to(rows[:, None], shape), jnp.broadcast_to(columns[None], shape)], axis=-1
-    )
+    places = jnp.meshgrid(jnp.arange(1.0 * height), jnp.arange(1.0 * width), indexing="ij")
+    return jnp.concatenate([sinusoid(place, channels // 2) for place in places], axis=-1)
 
 
 def _norm(width: int, dtype: DType) -> nn.GroupNorm:
@@ -107,6 +104,4 @@ class UNetModule(nn.Module):
 class UNet(Network):
     """The paper's network."""
 
-    def module(self, dtype: DType = None) -> UNetModule:
-        """Return ``UNetModule``."""
-        return UNetModule(self.width, self.position, dtype)
+    MODULE: ClassVar = UNetModule

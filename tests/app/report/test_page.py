@@ -113,7 +113,7 @@ def test_charts_are_those_of_what_is_known(run):
     ]
     assert found["layers"] == ["overlay", "image", "map", "mask"]
     assert found["threshold"] == 0.5
-    bars = found["charts"]["Scores"]["layer"][0]["data"]["values"]
+    bars = found["charts"]["Scores"]["values"]
     assert sum(bar["count"] for bar in bars if bar["of"] == "good") == 3
 
 

@@ -15,7 +15,6 @@ from wtflow_jax.support.errors import WTFlowError, shown
 
 TOP = 0.995
 """Quantile of the maps where the colour scale ends, unless the run says otherwise."""
-
 Entry = dict[str, Any]
 """Path, kind, whether it is defective (None where nobody knows), score, and maybe pictures."""
 Layers = dict[str, Image.Image]
@@ -25,14 +24,7 @@ Layers = dict[str, Image.Image]
 def of_scored(
     scored: Scored, colours: Sequence[float] | None, most: int
 ) -> tuple[list[Entry], list[str]]:
-    """Return the entries of scored test images, and sentences on what is not there.
-
-    Args:
-        scored: the images.
-        colours: scores of a pixel at the ends of the colour scale; None takes the lowest, and the
-            quantile ``TOP``.
-        most: images with pictures.
-    """
+    """Return the entries of test images, so many with pictures at most, and what is not there."""
     low, high = colours or (scored.maps.min(), np.quantile(scored.maps, TOP))
     scale = float(low), max(float(high), float(low) + 1e-9)
 
@@ -51,32 +43,23 @@ def of_scored(
 
 
 def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float | None]:
-    """Return the entries of what ``wtflow predict`` has written, sentences, and its threshold.
-
-    Args:
-        run: its directory.
-        most: images with pictures.
-
-    Raises:
-        ValueError: the rows cannot be read.
-        WTFlowError: a map cannot be decoded.
-    """
-    found = rows.parse((run / rows.PREDICTIONS).read_bytes())
-    scored = [row for row in found if row["error"] is None]
+    """Return the same of what ``wtflow predict`` has written, and its threshold."""
+    written = rows.parse((run / rows.PREDICTIONS).read_bytes())
+    scored = [row for row in written if row["error"] is None]
 
     def layers(i: int, image: Image.Image | None) -> Layers:
-        named = {} if image is None else {"image": image}
+        found = {} if image is None else {"image": image}
         if scored[i]["map"] is not None:
             drawn = decode(run / scored[i]["map"])
             if drawn.mode == "RGB":
-                return named | {"overlay": drawn}
-            return named | {"map": coloured(np.asarray(drawn) / 65535)}
-        return named
+                found["overlay"] = drawn
+            else:
+                found["map"] = coloured(np.asarray(drawn) / 65535)
+        return found
 
-    entries, notes = _gallery(
-        [(row["path"], "", None, row["score"]) for row in scored], most, layers
-    )
-    if unscored := len(found) - len(scored):
+    images = [(row["path"], "", None, row["score"]) for row in scored]
+    entries, notes = _gallery(images, most, layers)
+    if unscored := len(written) - len(scored):
         notes.append(f"Images that could not be scored: {unscored}; see the column error.")
     return entries, notes, scored[0]["threshold"] if scored else None
 
@@ -86,10 +69,7 @@ def _gallery(
     most: int,
     layers: Callable[[int, Image.Image | None], Layers],
 ) -> tuple[list[Entry], list[str]]:
-    """Return entries and sentences of (path, kind, whether it is defective, score).
-
-    Pictures are of images evenly spread over the scores: ``layers(index, pixels or None)``.
-    """
+    """Return the same of images (path, kind, whether it is defective, score)."""
     ascending = np.argsort([score for *_, score in images], kind="stable")
     chosen = set(ascending[evenly(len(images), most)].tolist())
     entries, failed = [], []

@@ -150,7 +150,7 @@ class Row {
     this.drawn = true;
     for (const view of this.views.splice(0)) view.finalize();
     for (const place of this.element.querySelectorAll(".chart")) {
-      const name = place.dataset.chart;
+      const chart = this.charts[place.dataset.chart];
       const draggable = {
         events: "pointerdown, [pointerdown, window:pointerup] > window:pointermove",
         update: `clamp(invert("x", x()), ${this.input?.min}, ${this.input?.max})`,
@@ -160,7 +160,7 @@ class Row {
         if (signal) signal.on = [draggable];
         return spec;
       };
-      const { view } = await window.vegaEmbed(place, this.charts[name], {
+      const { view } = await window.vegaEmbed(place, CHARTS[chart.kind](chart), {
         actions: false, renderer: "svg", config: config(), patch,
       });
       if ("threshold" in view.getState().signals) {

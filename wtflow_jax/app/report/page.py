@@ -21,29 +21,25 @@ from wtflow_jax.support.files import replacing
 RESULTS = "results.json"
 START = b"<!doctype html>"
 """First bytes of a page; one that is there is replaced."""
+CURVES = {
+    "roc": "ROC",
+    "precision_recall": "Precision and recall",
+    "overlap": "Per-region overlap (PRO)",
+}
+"""Titles of charts, by the attributes of ``metrics.Curves``."""
 LAYERS = ("overlay", "image", "map", "mask")
 
 
 class Section(NamedTuple):
-    """What the page shows of a row.
-
-    Attributes:
-        title: category, variant and seed.
-        charts: by what each is called.
-        images: of ``gallery``.
-        labelled: whether it is known what they are.
-        threshold: where the line starts; None where there are no images.
-        threshold_from: where that threshold is from, a sentence.
-        notes: sentences on what is not shown, and why.
-    """
+    """What the page shows of a row."""
 
     title: str
-    charts: dict[str, charts.Chart]
+    charts: dict[str, charts.Chart]  # by what each is called
     images: list[gallery.Entry]
-    labelled: bool
-    threshold: float | None
-    threshold_from: str
-    notes: list[str]
+    labelled: bool  # whether it is known what they are
+    threshold: float | None  # where the line starts; None where there are no images
+    threshold_from: str  # where that threshold is from
+    notes: list[str]  # what is not shown, and why
 
     @property
     def layers(self) -> list[str]:
@@ -67,10 +63,8 @@ def write(run: Path, out: Path, most: int, track: Track = untracked) -> None:
     """
     if out.exists() and not _is_page(out):
         raise WTFlowError(f"{out}: is there already, and is no page; give another --out")
-    source = run / RESULTS
-    if not source.is_file():
-        source = run / PREDICTIONS
-    if not source.is_file():
+    source = next(filter(Path.is_file, (run / RESULTS, run / PREDICTIONS)), None)
+    if source is None:
         raise WTFlowError(
             f"{run}: is no run, {RESULTS} is not there; give the --out of wtflow predict, wtflow "
             "evaluate or an experiment"
@@ -102,15 +96,15 @@ def _page(run: Path, source: Path, most: int, track: Track) -> str:
         ) from error
     if source.name == RESULTS:
         results = json.loads(source.read_bytes())
-        rows = results["rows"]
+        rows, sections = results["rows"], []
         share = max(1, most // max(1, sum("scores" in row for row in rows)))
-        advance, sections = track("rows", len(rows)), []
+        advance = track("rows", len(rows))
         for row in rows:
-            sections.append(of_row(run, row, share))
+            sections.append(_of_row(run, row, share))
             advance()
     else:
         results, rows = {"experiment": "predict", "config": {}}, []
-        sections = [of_predictions(run, most)]
+        sections = [_of_predictions(run, most)]
     files = resources.files("wtflow_jax.app.report")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
@@ -121,39 +115,41 @@ def _page(run: Path, source: Path, most: int, track: Track) -> str:
         config=dict(results["config"]),
         environment=next((dict(row["environment"]) for row in rows if "environment" in row), {}),
         style=(files / "page.css").read_text(),
-        script=(files / "page.js").read_text(),
+        script=(files / "charts.js").read_text() + (files / "page.js").read_text(),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
     )
 
 
-def of_row(run: Path, row: Mapping[str, Any], most: int) -> Section:
-    """Return what is shown of a row.
-
-    Args:
-        run: its directory.
-        row: of ``results.json``.
-        most: images with pictures.
-    """
+def _of_row(run: Path, row: Mapping[str, Any], most: int) -> Section:
+    """Return what is shown of a row of ``RESULTS``, with so many pictures at most."""
     parts = [row["category"], row.get("variant"), f"seed {row['seed']}" if "seed" in row else None]
-    title = ", ".join(filter(None, parts))
     notes = list(row.get("undefined", []))
     drawn: dict[str, charts.Chart] = {}
     images: list[gallery.Entry] = []
     threshold, source = None, ""
     tested = _finite(scored.load(run / row["scores"]), notes) if "scores" in row else None
     if tested is not None:
-        threshold, source = _threshold(row, tested)
+        decision = row.get("decision") or {}
+        threshold = decision.get("threshold")
+        if threshold is None:
+            threshold = float(tested.scores.min() + tested.scores.max()) / 2
+            source = "no threshold was set: it starts in the middle, which means nothing"
+        else:
+            source = (
+                f"set by {decision['images']} good images that were not tested, to have "
+                f"{decision['promised']:.1f} % of false alarms"
+            )
         drawn |= _of_scores(tested, threshold)
         images, more = gallery.of_scored(tested, row.get("colours"), most)
         notes += more
     history = _of_history(row.get("history") or [])
     if "scores" in row and not history:
         notes.append("Nothing was trained: there is no loss by epoch.")
+    title = ", ".join(filter(None, parts))
     return Section(title, drawn | history, images, True, threshold, source, notes)
 
 
-def of_predictions(run: Path, most: int) -> Section:
-    """Return what is shown of the results of ``wtflow predict``."""
+def _of_predictions(run: Path, most: int) -> Section:
     images, notes, threshold = gallery.of_predictions(run, most)
     drawn: dict[str, charts.Chart] = {}
     if threshold is not None:
@@ -172,17 +168,6 @@ def _finite(tested: Scored, notes: list[str]) -> Scored | None:
     return scored.some(tested, finite) if finite.any() else None
 
 
-def _threshold(row: Mapping[str, Any], tested: Scored) -> tuple[float, str]:
-    decision = row.get("decision") or {}
-    if decision.get("threshold") is not None:
-        return decision["threshold"], (
-            f"set by {decision['images']} good images that were not tested, to have "
-            f"{decision['promised']:.1f} % of false alarms"
-        )
-    middle = float(tested.scores.min() + tested.scores.max()) / 2
-    return middle, "no threshold was set: it starts in the middle, which means nothing"
-
-
 def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
     """Return the charts that scores and maps give."""
     labels, known = tested.labels, tested.known
@@ -197,12 +182,12 @@ def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
             regions = metrics.label_regions(masks)
             if found := metrics.curves(tested.maps[known], masks, regions):
                 curves[charts.PIXELS] = found
-    if curves:
-        drawn["ROC"] = charts.roc(curves)
-        drawn["Precision and recall"] = charts.precision_recall(curves)
-    line = curves[charts.PIXELS].overlap if charts.PIXELS in curves else None
-    if line is not None:
-        drawn["Per-region overlap (PRO)"] = charts.overlap(line)
+    for kind, title in CURVES.items():
+        lines = {
+            name: line for name, of in curves.items() if (line := getattr(of, kind)) is not None
+        }
+        if lines:
+            drawn[title] = charts.lines(kind, lines)
     if tested.radii is not None:
         drawn["Radius on the way"] = charts.radial(tested.radii, labels)
     return drawn

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-COLOURS = "inferno"
 STRENGTH = 0.6
 """Share of the colour in an overlay where the map is at the top of the scale."""
 SIDE = 320
@@ -36,7 +35,7 @@ def coloured(values: Float[np.ndarray, "h w"]) -> Image.Image:
 @cache
 def _palette() -> bytes:
     """Return 256 colours, RGB."""
-    colours = matplotlib.colormaps[COLOURS](np.arange(256))
+    colours = matplotlib.colormaps["inferno"](np.arange(256))
     return np.round(255 * colours[:, :3]).astype(np.uint8).tobytes()
 
 

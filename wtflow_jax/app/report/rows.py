@@ -8,11 +8,7 @@ PREDICTIONS = "predictions.jsonl"
 
 
 def parse(content: bytes) -> list[dict[str, Any]]:
-    """Return the rows of ``PREDICTIONS``, or of whole lines of it.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """Return the rows of ``PREDICTIONS``, or of whole lines of it; ValueError of something else."""
     rows = [json.loads(line) for line in content.splitlines()]
     if not all(isinstance(row, dict) and row.keys() == set(COLUMNS) for row in rows):
         raise ValueError(f"expected rows of {', '.join(COLUMNS)}")

@@ -1,5 +1,6 @@
 """The data sets: a file each, which enters itself into the table ``LAYOUTS``."""
 
+import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +14,7 @@ PREPARED = "tfds:"
 
 
 class Counts(NamedTuple):
-    """Images of a category.
-
-    Attributes:
-        train: good images to train on.
-        test_good: good test images.
-        test_defective: defective test images.
-        validation: further good images.
-    """
+    """Images of a category: good ones to train on, good and defective test ones, further good."""
 
     train: int
     test_good: int
@@ -49,30 +43,19 @@ class Layout(NamedTuple):
     read: Callable[[Path, str], Category]
     published: Mapping[str, Counts] = {}
 
-    def open_category(self, root: Path, name: str) -> Category:
-        """Return the images of a category.
-
-        Raises:
-            WTFlowError: as ``categories`` and ``read``; no such category.
-        """
-        known = self.categories(root)
-        if name not in known:
-            path = root / name
-            found = "not laid out as a category" if path.is_dir() else "no such category"
-            raise WTFlowError(f"{path}: {found}: choose one of {', '.join(known)}")
-        return self.read(root, name)
-
 
 LAYOUTS: Parts[Layout] = Parts("data", __name__)
 """By the name that a user gives."""
 
 
-def find_layout(name: str) -> Layout:
-    """Return a data set's layout; after ``tfds:`` that of what ``tfds.prepare`` has stored of it.
+def published(layout: str) -> dict[str, Counts]:
+    """Return the images of each category of a data set, as ``published.csv`` has them."""
+    with Path(__file__).with_name("published.csv").open(newline="") as file:
+        rows = [row for row in csv.reader(file) if row[0] == layout]
+    return {name: Counts(*map(int, counts)) for _, name, *counts in rows}
 
-    Raises:
-        WTFlowError: there is none of that name.
-    """
+
+def _find(name: str) -> Layout:
     if name.startswith(PREPARED):
         from wtflow_jax.data import tfds
 
@@ -90,9 +73,14 @@ def categories(root: Path, layout: str = "mvtec_ad") -> tuple[str, ...]:
     Raises:
         WTFlowError: no such layout, or the directory is not laid out so.
     """
-    return find_layout(layout).categories(root)
+    return _find(layout).categories(root)
 
 
 def open_category(root: Path, name: str, layout: str = "mvtec_ad") -> Category:
     """Return the images of a category, see ``Layout``; arguments and errors as ``categories``."""
-    return find_layout(layout).open_category(root, name)
+    known = categories(root, layout)
+    if name not in known:
+        path = root / name
+        found = "not laid out as a category" if path.is_dir() else "no such category"
+        raise WTFlowError(f"{path}: {found}: choose one of {', '.join(known)}")
+    return _find(layout).read(root, name)

@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from wtflow_jax.data.files import categories_in, defective, good, has_split, images
-from wtflow_jax.data.layouts import LAYOUTS, Counts, Layout
+from wtflow_jax.data.files import categories_in, defective, good, images
+from wtflow_jax.data.layouts import LAYOUTS, Layout, published
 from wtflow_jax.data.sample import Category
 
 
@@ -18,20 +18,5 @@ def read(root: Path, name: str) -> Category:
     return Category(name, train, (*passed, *masked))
 
 
-LAYOUTS.add("btad")(
-    Layout(
-        "BTAD",
-        "Mishra et al., ISIE 2021",
-        partial(
-            categories_in,
-            is_category=has_split,
-            looks="CATEGORY/train/ok and CATEGORY/test/{ok,ko}",
-        ),
-        read,
-        {
-            "01": Counts(400, 21, 49),
-            "02": Counts(399, 30, 200),
-            "03": Counts(1000, 400, 41),
-        },
-    )
-)
+categories = partial(categories_in, looks="CATEGORY/train/ok and CATEGORY/test/{ok,ko}")
+LAYOUTS.add("btad")(Layout("BTAD", "Mishra et al., ISIE 2021", categories, read, published("btad")))

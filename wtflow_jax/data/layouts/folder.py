@@ -13,9 +13,9 @@ from wtflow_jax.data.files import (
     GOOD,
     by_name,
     directories,
-    files,
     good,
     hold_out,
+    images,
     listing,
     nested,
     require_directory,
@@ -38,17 +38,17 @@ def read(root: Path, name: str) -> Category:
     defects = {
         directory.name: paths
         for directory in directories(root)
-        if directory.name not in (GOOD, MASKS) and (paths := _nested(directory))
+        if directory.name not in (GOOD, MASKS) and (paths := _sorted(directory))
     }
-    for directory in directories(root / MASKS) if (root / MASKS).is_dir() else ():
+    for directory in directories(root / MASKS):
         if directory.name not in defects:
             raise WTFlowError(
                 f"{directory}: masks of no kind of defect, there is {listing(root)}: "
                 "name it as the directory of their images"
             )
-    found = _nested(root / GOOD)
+    found = _sorted(root / GOOD)
     if not found and not defects:
-        found = files(root)
+        found = images(root)
     if not found:
         raise WTFlowError(
             f"{root}: no good images, found {listing(root)}: put them in {root / GOOD}"
@@ -62,7 +62,7 @@ def read(root: Path, name: str) -> Category:
 
 
 def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
-    masks = by_name(_nested(root / MASKS / kind), root / MASKS / kind)
+    masks = by_name(_sorted(root / MASKS / kind), root / MASKS / kind)
     if not masks:
         return [Sample(path, 1, kind) for path in paths]
     samples: list[Sample] = []
@@ -74,10 +74,8 @@ def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
     return samples
 
 
-def _nested(directory: Path) -> list[Path]:
+def _sorted(directory: Path) -> list[Path]:
     """Return the images in a directory and below, by relative path; none where it is missing."""
-    if not directory.is_dir():
-        return []
     return sorted(nested(directory), key=lambda path: path.relative_to(directory).as_posix())
 
 

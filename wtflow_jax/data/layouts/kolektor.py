@@ -9,8 +9,8 @@ twice counts twice.
 from functools import partial
 from pathlib import Path
 
-from wtflow_jax.data.files import by_name, files, good, hold_out, only, without_mask
-from wtflow_jax.data.layouts import LAYOUTS, Counts, Layout
+from wtflow_jax.data.files import by_name, good, hold_out, images, only, without_mask
+from wtflow_jax.data.layouts import LAYOUTS, Layout, published
 from wtflow_jax.data.masks import read_labels
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.errors import WTFlowError
@@ -25,7 +25,7 @@ def read(root: Path, name: str) -> Category:
     passed: list[Path] = []
     failed: list[Sample] = []
     for item in sorted(root.glob(ITEMS)):
-        found = by_name(files(item))
+        found = by_name(images(item))
         for stem, path in found.items():
             if stem.endswith(LABEL):
                 continue
@@ -47,17 +47,9 @@ def read(root: Path, name: str) -> Category:
     return Category(name, good(sorted(train + twins)), (*failed, *good(held_out)))
 
 
+looks = "kosNN/PartN.jpg and kosNN/PartN_label.bmp"
+categories = partial(only, name="kolektor_sdd", pattern=ITEMS, looks=looks)
+source = "Tabernik et al., Journal of Intelligent Manufacturing 2020"
 LAYOUTS.add("kolektor_sdd")(
-    Layout(
-        "KolektorSDD",
-        "Tabernik et al., Journal of Intelligent Manufacturing 2020",
-        partial(
-            only,
-            name="kolektor_sdd",
-            pattern=ITEMS,
-            looks="kosNN/PartN.jpg and kosNN/PartN_label.bmp",
-        ),
-        read,
-        {"kolektor_sdd": Counts(295, 52, 52)},
-    )
+    Layout("KolektorSDD", source, categories, read, published("kolektor_sdd"))
 )

@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from wtflow_jax.data.files import by_name, categories_in, files, has_split, without_mask
-from wtflow_jax.data.layouts import LAYOUTS, Counts, Layout
+from wtflow_jax.data.files import by_name, categories_in, damage, images, without_mask
+from wtflow_jax.data.layouts import LAYOUTS, Layout, published
 from wtflow_jax.data.layouts.mvtec import by_kind
 from wtflow_jax.data.masks import masks_of, resize_mask
 from wtflow_jax.data.sample import Category, Sample, Saturation
 from wtflow_jax.support.errors import WTFlowError
 
 CONFIG = "defects_config.json"
-MOST = 1 << 31
-"""Pixels that a saturation may be at most."""
 
 
 class Defect(NamedTuple):
@@ -41,7 +39,7 @@ def read(root: Path, name: str) -> Category:
         samples = []
         for stem, path in by_name(paths).items():
             directory = category / "ground_truth" / kind.name / stem
-            masks = files(directory)
+            masks = images(directory)
             if not masks:
                 raise without_mask(path, directory / "000.png")
             samples.append(Sample(path, 1, kind.name, tuple(masks)))
@@ -52,14 +50,7 @@ def read(root: Path, name: str) -> Category:
 
 
 def read_saturations(path: Path) -> dict[int, Saturation]:
-    """Read ``defects_config.json``.
-
-    Args:
-        path: a list of objects with ``pixel_value``, ``saturation_threshold`` and
-            ``relative_saturation``.
-
-    Returns:
-        The saturation of a defect by the value that marks it in a mask.
+    """Return the saturation of each defect of a ``defects_config.json``, by its value in a mask.
 
     Raises:
         WTFlowError: it cannot be read, or is something else.
@@ -68,16 +59,16 @@ def read_saturations(path: Path) -> dict[int, Saturation]:
         return dict(map(_entry, json.loads(path.read_bytes())))
     # KeyError and TypeError: other fields, or no list of objects at all.
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
+        reason = damage(error)
         raise WTFlowError(
-            f"{path}: not a table of defects "
-            f"({getattr(error, 'strerror', None) or reason}): restore the published file"
+            f"{path}: not a table of defects ({reason}): restore the published file"
         ) from error
 
 
 def _entry(fields: Mapping[str, Any]) -> tuple[int, Saturation]:
     threshold, relative = fields["saturation_threshold"], fields["relative_saturation"]
-    if not 0 < threshold <= (1 if relative else MOST):
+    # A share, or pixels.
+    if not 0 < threshold <= (1 if relative else 1 << 31):
         raise ValueError(f"saturation_threshold {threshold!r} is no share or number of pixels")
     return int(fields["pixel_value"]), Saturation(float(threshold), bool(relative))
 
@@ -127,25 +118,10 @@ def regions(
     return found
 
 
-# Logical and structural anomalies together. The paper counts 354 and 59 of splicing_connectors;
-# the archive holds 360 and 60.
+looks = "CATEGORY/train/good and CATEGORY/test/{good,logical_anomalies,structural_anomalies}"
+categories = partial(categories_in, looks=looks)
+source = "Bergmann et al., IJCV 2022"
+# The paper counts 354 and 59 of splicing_connectors; the archive holds 360 and 60.
 LAYOUTS.add("mvtec_loco")(
-    Layout(
-        "MVTec LOCO AD",
-        "Bergmann et al., IJCV 2022",
-        partial(
-            categories_in,
-            is_category=has_split,
-            looks="CATEGORY/train/good and CATEGORY/test/{good,logical_anomalies,"
-            "structural_anomalies}",
-        ),
-        read,
-        {
-            "breakfast_box": Counts(351, 102, 83 + 90, 62),
-            "juice_bottle": Counts(335, 94, 142 + 94, 54),
-            "pushpins": Counts(372, 138, 91 + 81, 69),
-            "screw_bag": Counts(360, 122, 137 + 82, 60),
-            "splicing_connectors": Counts(360, 119, 108 + 85, 60),
-        },
-    )
+    Layout("MVTec LOCO AD", source, categories, read, published("mvtec_loco"))
 )

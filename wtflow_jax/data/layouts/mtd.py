@@ -8,38 +8,27 @@ from functools import partial
 from pathlib import Path
 
 from wtflow_jax.data.files import defective, good, hold_out, images, only
-from wtflow_jax.data.layouts import LAYOUTS, Counts, Layout
+from wtflow_jax.data.layouts import LAYOUTS, Layout, published
 from wtflow_jax.data.sample import Category, Sample
-
-DEFECTS = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
 
 
 def read(root: Path, name: str) -> Category:
     """List the images; kinds are ``Blowhole``, ``Break`` and so on."""
 
-    def photographs(kind: str) -> list[Path]:
-        return images(root / f"MT_{kind}" / "Imgs", f"images of {name}", frozenset({".jpg"}))
+    def photographs(directory: Path) -> list[Path]:
+        return images(directory, f"images of {name}", frozenset({".jpg"}))
 
-    free = photographs("Free")
+    free = photographs(root / "MT_Free" / "Imgs")
     train, held_out = hold_out(free, len(free) // 5)
     test: list[Sample] = []
-    for kind in DEFECTS:
-        masks = root / f"MT_{kind}" / "Imgs"
-        test += defective(photographs(kind), kind, masks, endings=frozenset({".png"}))
+    for kind in ("Blowhole", "Break", "Crack", "Fray", "Uneven"):
+        directory = root / f"MT_{kind}" / "Imgs"
+        test += defective(photographs(directory), kind, directory, endings=frozenset({".png"}))
     return Category(name, good(train), (*test, *good(held_out)))
 
 
+looks = "MT_{Free,Blowhole,Break,Crack,Fray,Uneven}/Imgs/*.jpg"
+categories = partial(only, name="mtd", pattern="MT_Free", looks=looks)
 LAYOUTS.add("mtd")(
-    Layout(
-        "MTD",
-        "Huang et al., The Visual Computer 2020",
-        partial(
-            only,
-            name="mtd",
-            pattern="MT_Free",
-            looks="MT_{Free,Blowhole,Break,Crack,Fray,Uneven}/Imgs/*.jpg",
-        ),
-        read,
-        {"mtd": Counts(762, 190, 392)},
-    )
+    Layout("MTD", "Huang et al., The Visual Computer 2020", categories, read, published("mtd"))
 )

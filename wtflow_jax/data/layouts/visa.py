@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePath
 
-from wtflow_jax.data.files import GOOD, categories_in, without_mask
-from wtflow_jax.data.layouts import LAYOUTS, Counts, Layout
+from wtflow_jax.data.files import GOOD, categories_in, damage, without_mask
+from wtflow_jax.data.layouts import LAYOUTS, Layout, published
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.errors import WTFlowError
 
-ANOMALY = "anomaly"
-ROWS = (("train", "normal"), ("test", "normal"), ("test", ANOMALY))
+ROWS = (("train", "normal"), ("test", "normal"), ("test", "anomaly"))
 
 
 def read(root: Path, name: str) -> Category:
@@ -29,8 +28,7 @@ def read(root: Path, name: str) -> Category:
                 raise ValueError(f"no {split} images of {name} listed")
     # KeyError: a column is missing.
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
-        reason = getattr(error, "strerror", None) or reason
+        reason = damage(error)
         raise WTFlowError(
             f"{table}: not as published ({reason}): restore the published table"
         ) from error
@@ -60,32 +58,12 @@ def _sample(root: Path, row: Mapping[str, str]) -> Sample:
     if not mask.is_file():
         masks = root / row["object"] / "Data" / "Masks" / "Anomaly"
         raise without_mask(path, mask if row["mask"] else masks / f"{path.stem}.png")
-    return Sample(path, 1, ANOMALY, (mask,))
+    return Sample(path, 1, row["label"], (mask,))
 
 
-LAYOUTS.add("visa")(
-    Layout(
-        "VisA",
-        "Zou et al., ECCV 2022",
-        partial(
-            categories_in,
-            is_category=lambda directory: (directory / "Data" / "Images").is_dir(),
-            looks="CATEGORY/Data/Images/{Normal,Anomaly} and split_csv/1cls.csv",
-        ),
-        read,
-        {
-            "candle": Counts(900, 100, 100),
-            "capsules": Counts(542, 60, 100),
-            "cashew": Counts(450, 50, 100),
-            "chewinggum": Counts(453, 50, 100),
-            "fryum": Counts(450, 50, 100),
-            "macaroni1": Counts(900, 100, 100),
-            "macaroni2": Counts(900, 100, 100),
-            "pcb1": Counts(904, 100, 100),
-            "pcb2": Counts(901, 100, 100),
-            "pcb3": Counts(905, 101, 100),
-            "pcb4": Counts(904, 101, 100),
-            "pipe_fryum": Counts(450, 50, 100),
-        },
-    )
+categories = partial(
+    categories_in,
+    is_category=lambda directory: (directory / "Data" / "Images").is_dir(),
+    looks="CATEGORY/Data/Images/{Normal,Anomaly} and split_csv/1cls.csv",
 )
+LAYOUTS.add("visa")(Layout("VisA", "Zou et al., ECCV 2022", categories, read, published("visa")))

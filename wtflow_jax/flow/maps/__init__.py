@@ -26,11 +26,13 @@ class WTMap:
             time already is far from the data.
         position: whether the paper's headline row has the position embedding (Table IV).
         streams: whether ``fit_batches`` takes features that are never in memory together.
+        kind: what ``fit`` returns, of arrays by name.
     """
 
     isotropic: ClassVar[bool] = False
     position: ClassVar[bool] = True
     streams: ClassVar[bool] = False
+    kind: ClassVar[Any] = dict
 
     def fit(self, features: Samples) -> Stats:
         """Return the statistics of training features (n, *event)."""
@@ -46,7 +48,7 @@ class WTMap:
 
     def restore(self, arrays: Mapping[str, Any]) -> Stats:
         """Return statistics of arrays by name, as ``fit`` returned them before they were saved."""
-        return arrays or ()
+        return self.kind(**arrays) if arrays else ()
 
 
 MAPS: Parts[WTMap] = Parts("wt", "wtflow_jax.flow.maps")
@@ -54,14 +56,10 @@ MAPS: Parts[WTMap] = Parts("wt", "wtflow_jax.flow.maps")
 
 
 def power(features: Samples, exponent: float) -> Samples:
-    """Return sign(f)·|f|^exponent of each element, to be applied before a map.
+    """Return sign(f)·|f|^exponent of each element of features (n, *event), exponent above 0.
 
-    Rectified features are sparse with a long tail, and no affine map shortens it; a square root
-    does (power normalization: Perronnin, Sánchez, Mensink, ECCV 2010). 1 changes nothing.
-
-    Args:
-        features: (n, *event).
-        exponent: above 0.
+    Applied before a map: rectified features are sparse with a long tail, and no affine map shortens
+    it; a square root does (power normalization: Perronnin, Sánchez, Mensink, ECCV 2010).
     """
     return features if exponent == 1 else jnp.sign(features) * jnp.abs(features) ** exponent
 

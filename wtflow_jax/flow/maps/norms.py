@@ -1,8 +1,8 @@
 """The paper's maps: none, batch_norm and layer_norm."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +43,7 @@ class BatchNorm(WTMap):
     """
 
     streams = True
+    kind = ChannelStats
 
     def fit(self, features: Samples) -> ChannelStats:
         """Return mean and variance of each channel."""
@@ -62,10 +63,6 @@ class BatchNorm(WTMap):
     def apply(self, stats: Stats, features: Samples) -> Samples:
         """Return (f − μ) / σ."""
         return (features - stats.mean) / jnp.sqrt(stats.variance + EPSILON)
-
-    def restore(self, arrays: Mapping[str, Any]) -> ChannelStats:
-        """Return ``ChannelStats``."""
-        return ChannelStats(**arrays)
 
 
 @MAPS.add("layer_norm")

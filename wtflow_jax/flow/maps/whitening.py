@@ -6,7 +6,7 @@ positions have in common. What is left of Σ_p in these coordinates has few larg
 kept to its ``rank`` first ones, so the memory is about c² + h·w·c·rank numbers instead of h·w·c².
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -104,8 +104,7 @@ def _fit(features: Samples, alpha: Float[Array, ""], rank: int, folds: int) -> W
     some = _some(vectors)
 
     def squares(stats: Whitening, left_out: Float[Array, " n"]) -> Float[Array, ""]:
-        each = jnp.sum(jnp.square(apply(stats, some)), axis=(1, 2))
-        return jnp.sum(each * left_out)
+        return jnp.sum(jnp.sum(jnp.square(apply(stats, some)), axis=(1, 2)) * left_out)
 
     total = jnp.sum(_over_folds(some, alpha, rank, folds, squares))
     everything = _unscaled(vectors, jnp.ones(vectors.shape[0]), alpha, rank)
@@ -161,29 +160,18 @@ def _on_one_thread(function: Callable, features: Samples, alpha: float, rank: in
     # Loaded by JAX when it first calls it, which would be too late to be limited.
     import scipy.linalg  # noqa: F401
 
-    asked = _rank_and_folds(features, rank)
-    with threadpool_limits(1, user_api="blas"):
-        return jax.block_until_ready(function(jnp.asarray(features), jnp.float32(alpha), *asked))
-
-
-def _rank_and_folds(features: Samples, rank: int) -> tuple[int, int]:
     n, c = features.shape[0], features.shape[-1]
     if n < 2:
         raise WTFlowError(f"whiten: {n} training sample; give at least 2, or another WT map")
-    return min(rank, n, c), min(FOLDS, n)
+    asked = jnp.float32(alpha), min(rank, n, c), min(FOLDS, n)
+    with threadpool_limits(1, user_api="blas"):
+        return jax.block_until_ready(function(jnp.asarray(features), *asked))
 
 
 def log_likelihood(stats: Whitening, features: Samples) -> Float[Array, " n"]:
-    """Return log N(f; μ, Σ/s²) of each map, its positions taken as independent.
+    """Return log N(f; μ, Σ/s²) of each map in nats (n,), its positions taken as independent.
 
-    It is log N(x0; 0, I) + log|det sW|: what the map takes the features for.
-
-    Args:
-        stats: of ``fit``.
-        features: (n, *event).
-
-    Returns:
-        Nats (n,).
+    It is log N(x0; 0, I) + log|det sW|: what the map takes the features (n, *event) for.
     """
     x0 = _vectors(apply(stats, features))
     p, c = x0.shape[1:]
@@ -212,15 +200,10 @@ def held_out_log_likelihood(
     makes up for what a poor α gets wrong.
 
     Args:
-        features: of the training images, (n, *event), n ≥ 2.
-        alpha: α in (0, 1].
-        rank: principal directions kept a position.
+        features: as in ``fit``, and so ``alpha`` and ``rank``.
 
     Returns:
         Nats an element, a scalar; the higher, the better.
-
-    Raises:
-        WTFlowError: fewer than two samples.
     """
     return _on_one_thread(_held_out, features, alpha, rank)
 
@@ -236,6 +219,7 @@ class Whiten(WTMap):
     """Principal directions kept a position."""
 
     isotropic = True
+    kind = Whitening
     RANGES: ClassVar = {"alpha": (1e-6, 1), "rank": (1, None)}
 
     def fit(self, features: Samples) -> Whitening:
@@ -245,7 +229,3 @@ class Whiten(WTMap):
     def apply(self, stats: Stats, features: Samples) -> Samples:
         """Return ``apply``."""
         return apply(stats, features)
-
-    def restore(self, arrays: Mapping[str, Any]) -> Whitening:
-        """Return ``Whitening``."""
-        return Whitening(**arrays)

@@ -1,0 +1,95 @@
+"""Rows as tables, the paper's figures beside ours, and variants that bear the paper's names."""
+
+import pytest
+from running import EXPERIMENTS, load
+
+from wtflow_jax.data import LAYOUTS
+from wtflow_jax.lab import experiment, flags, paper, views
+
+
+def row(category, value, variant="", seed=0, **more):
+    figures = {
+        f"{metric}{kind}": value + i
+        for metric in ("image_auroc", "pixel_auroc")
+        for i, kind in enumerate(("", "_std", "_final"))
+    }
+    return {"category": category, "variant": variant, "seed": seed, "loss": 1.0} | figures | more
+
+
+def test_seeds_and_categories():
+    rows = [row("a", 90.0, seed=0), row("a", 94.0, seed=1), row("b", 50.0)]
+    assert views.over_seeds(views.pick(rows, category="a"), "image_auroc") == (92.0, 2.0)
+    # One seed: the std over its epochs; nothing trained: none.
+    assert views.over_seeds(rows[2:], "image_auroc") == (50.0, 51.0)
+    assert views.over_seeds([row("b", 50.0, loss=None)], "image_auroc") == (50.0, None)
+    assert views.mean(rows, "image_auroc") == 71.0
+    assert views.mean([*rows, row("c", 1.0) | {"image_auroc": None}], "image_auroc") is None
+
+
+def test_ours_beside_the_papers_with_the_difference():
+    rows = [row("bottle", 99.0), row("carpet", 98.0)]
+    table = views.by_category(rows, "image_auroc", "t", "S-VIII", "WT-Flow (LN)")
+    body = {cells[0]: dict(zip(table.columns, cells, strict=True)) for cells in table.rows}
+    assert body["bottle"]["paper, WT-Flow (LN)"] == "100.00 ± 0.00"
+    assert body["bottle"]["difference"] == "-1.00"
+    assert body["carpet"]["difference"] == "-1.92"
+    assert body["carpet"]["MSFlow"] == "97.11 ± 0.82"
+    # Of these two categories, not of all fifteen.
+    assert body["mean"]["paper, WT-Flow (LN)"] == "99.96"
+    assert body["mean"]["difference"] == "-1.46"
+    unknown = views.by_category([row("x", 1.0)], "image_auroc", "t", "S-VIII", "WT-Flow (LN)")
+    assert unknown.columns == ["category", "ours", "last epoch"]
+
+
+def test_variants_beside_the_papers():
+    rows = [row("a", 90.0, "without"), row("a", 95.0, "WT")]
+    table = views.by_variant(rows, "t", "placement", paper.auroc("XI"), ("loss",))
+    cells = dict(zip(reversed(table.columns), reversed(table.rows[1]), strict=True))
+    assert table.rows[1][:2] == ["WT", "95.00 ± 96.00"]
+    assert table.rows[1][-4:] == ["99.05", "+4.51", "97.95", "+1.40"]
+    assert cells["mean, image"] == "95.00"
+
+
+def test_a_variant_that_lacks_a_category_has_no_mean():
+    rows = [row("a", 90.0, "one"), row("a", 95.0, "two"), row("b", 50.0, "one")]
+    table = views.by_variant(rows, "t", "variant", {})
+    assert [cells[-4:] for cells in table.rows] == [
+        ["70.00", "+0.00", "70.00", "+0.00"],
+        ["–", "–", "–", "–"],
+    ]
+
+
+def test_means_are_compared_over_the_whole_data_set_alone():
+    figures = {"decision": {"why": "x"}, "seconds": {}}
+    numbers = views.InPaper(means="V")
+    for names, expected in ((["tubes"], 3), (list(LAYOUTS["mpdd"].published), 4)):
+        rows = [row(name, 94.0, **figures) for name in names]
+        shown = views.data_set(numbers, flags.setup({"data": "mpdd"}), rows)
+        assert len(shown) == expected
+    assert ["WT-Flow (LN)", "94.20", "98.30"] in shown[-1].rows
+    assert shown[-1].rows[-1] == ["ours", "94.00", "94.00"]
+
+
+@pytest.mark.parametrize("name", experiment.names(EXPERIMENTS))
+def test_every_experiment_has_variants_that_hold_together(name):
+    found = load(name)
+    assert found.name == name
+    assert "python experiments/" in found.description
+    for preset in ("small", "paper"):
+        setup = flags.setup({**found.given, "preset": preset})
+        for changes in found.variants(setup).values():
+            setup.config(**changes).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("ablation_target", "VIII"),
+        ("ablation_placement", "XI"),
+        ("ablation_width", "IV"),
+        ("backbones", "S-VII"),
+    ],
+)
+def test_variants_bear_the_papers_names(name, number):
+    variants = load(name).variants(flags.setup({"preset": "paper"}))
+    assert set(paper.table(number)["image"]) <= set(variants)
