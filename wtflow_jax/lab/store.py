@@ -123,7 +123,9 @@ def _train(
         """Return the detector whole on one device of this process; every process must call it."""
         return Detector(config, layout.local(params), layout.local(fitted.stats))
 
-    epochs, steps = config.training.epochs, -(-features.shape[0] // config.training.batch_size)
+    asked = config.training
+    epochs, steps = asked.epochs, -(-features.shape[0] // asked.batch_size)
+    first_evaluated = min(asked.eval_from * epochs, epochs - LAST * asked.eval_every)
     saved_at = time.monotonic()
     with (
         Checkpoints(directory / "checkpoint") as checkpoints,
@@ -146,7 +148,8 @@ def _train(
                 if whole:
                     epoch = past.epoch
                     entry = {"epoch": epoch, "loss": past.loss, "seconds_train": past.seconds}
-                    if evaluate := _is_evaluated(config, epoch):
+                    evaluate = epoch > first_evaluated and (epochs - epoch) % asked.eval_every == 0
+                    if evaluate:
                         entry |= _evaluate(local(state.params), splits, directory, epoch)
                     history.append(entry)
                     past = past.over()
@@ -163,12 +166,6 @@ def _train(
                 "--learning-rate, or another --wt or --seed"
             ) from error
     _finish(local(state.params), splits, directory, history)
-
-
-def _is_evaluated(config: Config, epoch: int) -> bool:
-    asked = config.training
-    after = min(asked.eval_from * asked.epochs, asked.epochs - LAST * asked.eval_every)
-    return epoch > after and (asked.epochs - epoch) % asked.eval_every == 0
 
 
 def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> dict[str, float]:
