@@ -61,10 +61,9 @@ def test_a_variant_that_lacks_a_category_has_no_mean():
 
 def test_means_are_compared_over_the_whole_data_set_alone():
     figures = {"decision": {"why": "x"}, "seconds": {}}
-    numbers = views.InPaper(means="V")
     for names, expected in ((["tubes"], 3), (list(LAYOUTS["mpdd"].published), 4)):
         rows = [row(name, 94.0, **figures) for name in names]
-        shown = views.data_set(numbers, flags.setup({"data": "mpdd"}), rows)
+        shown = views.data_set("V", None, None, flags.setup({"data": "mpdd"}), rows)
         assert len(shown) == expected
     assert ["WT-Flow (LN)", "94.20", "98.30"] in shown[-1].rows
     assert shown[-1].rows[-1] == ["ours", "94.00", "94.00"]

@@ -114,7 +114,8 @@ class Model:
             return result
 
         single = sources.is_one(source)
-        results = map(sure, self.results(sources.find(source), 1 if single else route.BATCH))
+        found = self.results(sources.find(source), 1 if single else route.BATCH)
+        results = (sure(result) for result in found)
         if single:
             return next(results)
         return results if isinstance(source, Iterator) else list(results)

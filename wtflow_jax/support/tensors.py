@@ -12,8 +12,11 @@ import safetensors.numpy
 
 from wtflow_jax.support.files import replacing
 
-ABOUT, DIGEST = "about", "digest"
-"""In the file's metadata: a description as JSON, and the SHA-256 of that and of the arrays."""
+ABOUT = "about"
+"""In the file's metadata: a SHA-256 of the arrays and the description, then that as JSON.
+
+One entry: of several safetensors writes now the one first, now the other.
+"""
 
 
 def _digest(about: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -29,7 +32,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any])
     # ascontiguousarray would make vectors of scalars.
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(about)
-    metadata = {ABOUT: text, DIGEST: _digest(text, whole)}
+    metadata = {ABOUT: f"{_digest(text, whole)} {text}"}
     # save_file would write what its owner alone can read.
     with replacing(path) as part:
         part.write_bytes(safetensors.numpy.save(whole, metadata))
@@ -51,7 +54,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays and the description that ``save`` has written; ValueError as ``read``."""
     arrays, metadata = read(path)
-    about = metadata.get(ABOUT, "")
-    if metadata.get(DIGEST) != _digest(about, arrays):
+    digest, _, about = metadata.get(ABOUT, "").partition(" ")
+    if digest != _digest(about, arrays):
         raise ValueError("not what was written, damaged perhaps")
     return arrays, json.loads(about)
