@@ -91,6 +91,10 @@ def test_a_norm_in_front_of_the_network_is_no_wt_map(x):
 
 
 def test_one_objective_for_the_whole_run():
-    assert detector.objective(CONFIG, 6) is detector.objective(CONFIG.but(), 6)
+    one, same = detector.objective(CONFIG, 6), detector.objective(CONFIG.but(), 6)
+    # Equal parts share their compiled programs.
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != detector.objective(CONFIG.but(epochs=10), 6)
     # 6 samples are 2 steps an epoch.
     assert detector.objective(CONFIG.but(epochs=10), 6).decay_at == (8, 16)
