@@ -44,7 +44,12 @@ def test_figures_are_xlas(width, channels, cells):
 
 
 @pytest.mark.parametrize(
-    ("width", "channels", "cells"), [(16, 64, (16, 16)), (32, 320, (16, 16)), (16, 448, (9, 13))]
+    ("width", "channels", "cells"),
+    [
+        (16, 64, (16, 16)),
+        pytest.param(32, 320, (16, 16), marks=pytest.mark.slow),
+        pytest.param(16, 448, (9, 13), marks=pytest.mark.slow),
+    ],
 )
 def test_bytes_are_xlas(width, channels, cells):
     _, _, step = lowered(width, channels, cells)
