@@ -67,38 +67,35 @@ def files(directory):
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
-def test_a_flipped_byte_is_told_and_the_checkpoint_before_taken(saved, tmp_path, capfd):
-    """Every file of the newest checkpoint, at a few places."""
+def test_a_damaged_file_is_told_and_the_checkpoint_before_taken(saved, tmp_path, capfd):
+    """Every file of the newest checkpoint, a bit flipped in its middle and one in its last byte."""
     directory, (before, newest) = saved
-    names = [path.relative_to(directory) for path in files(directory / "28")]
     noticed = 0
-    for name in names:
-        size = (directory / name).stat().st_size
-        for at in {size // 3, size - 1} & set(range(size)):
-            copy = tmp_path / "copy"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(directory, copy)
-            data = bytearray((copy / name).read_bytes())
+    for path in files(directory / "28"):
+        copy, data = tmp_path / str(noticed), bytearray(path.read_bytes())
+        for at in {len(data) // 3, len(data) - 1} & set(range(len(data))):
             data[at] ^= 0x10
-            (copy / name).write_bytes(data)
-            capfd.readouterr()
-            found = restored(copy)
-            told = capfd.readouterr().err
-            if found.history == newest.history:
-                assert equal(found.state, newest.state), name
-                continue
-            noticed += 1
-            assert found.history == before.history, name
-            assert equal(found.state, before.state), name
-            assert f"{copy / '28'}: is damaged (" in told
-            assert "and deleted; going on from before it" in told
-            assert not (copy / "28").exists()
-            # What takes its place is saved under its name.
-            with Checkpoints(copy) as checkpoints:
-                checkpoints.save(*newest)
-            assert equal(restored(copy).state, newest.state)
-    # Not on every byte anything depends.
+        shutil.copytree(directory, copy, dirs_exist_ok=True)
+        damaged = copy / path.relative_to(directory)
+        damaged.write_bytes(data)
+        found = restored(copy)
+        told = capfd.readouterr().err
+        if found.history == newest.history:
+            # Not on every file anything depends.
+            assert equal(found.state, newest.state), damaged
+            damaged.write_bytes(path.read_bytes())
+            continue
+        noticed += 1
+        assert found.history == before.history, damaged
+        assert equal(found.state, before.state), damaged
+        assert f"{copy / '28'}: is damaged (" in told
+        assert "and deleted; going on from before it" in told
+        assert not (copy / "28").exists()
     assert noticed > 5
+    # What takes its place is saved under its name.
+    with Checkpoints(copy) as checkpoints:
+        checkpoints.save(*newest)
+    assert equal(restored(copy).state, newest.state)
 
 
 def test_truncated_ones_are_told_and_none_is_left(saved, tmp_path, capfd):
