@@ -28,7 +28,7 @@ WORDS = {
     "path/to/dents": ["dents"],
     "photos/good": ["dents/bottle/train/good"],
 }
-SMALL = "--smoke --epochs 1 --out out --models models --cache cache".split()
+SMALL = ["--smoke", "--epochs", "1", "--out", "out", "--models", "models", "--cache", "cache"]
 # What asks for no other network gets the one that is compiled in seconds.
 QUICK = ["--velocity", "patch"]
 
