@@ -106,7 +106,8 @@ def test_batch_norm_of_batches_is_that_of_all(features):
 def test_statistics_are_restored_by_their_names(name, features):
     wt = MAPS.make(name)
     stats = wt.fit(features)
-    restored = wt.restore(stats._asdict() if stats else {})
+    named = stats._asdict() if hasattr(stats, "_asdict") else dict(stats)
+    restored = wt.restore(named)
     np.testing.assert_array_equal(wt.apply(restored, features), wt.apply(stats, features))
 
 
