@@ -27,7 +27,7 @@ done
 mkdir moved && cp -r t/. moved
 """
 SAID = {
-    "cache": "cannot write the built-in category (No space left on device)",
+    "cache": "No space left on device; free or name another place by --out, --models or --cache",
     "models": "a checkpoint cannot be written (No space left on device",
     "out": "No space left on device; free or name another place by --out",
 }

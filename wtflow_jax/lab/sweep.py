@@ -220,7 +220,8 @@ def run_job(
         os.environ.pop(variable, None)
         if value is not None:
             os.environ[variable] = value
-    if found := experiment.main(experiment.load(experiments, name), words):
+    chosen = experiment.load(experiments, name)
+    if found := experiment.main(chosen, words):
         raise RuntimeError(f"exit status {found}")
 
 

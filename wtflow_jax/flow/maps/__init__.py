@@ -26,13 +26,13 @@ class WTMap:
             time already is far from the data.
         position: whether the paper's headline row has the position embedding (Table IV).
         streams: whether ``fit_batches`` takes features that are never in memory together.
-        kind: what ``fit`` returns, of arrays by name.
     """
 
     isotropic: ClassVar[bool] = False
     position: ClassVar[bool] = True
     streams: ClassVar[bool] = False
     kind: ClassVar[Any] = dict
+    """What ``fit`` returns, of arrays by name."""
 
     def fit(self, features: Samples) -> Stats:
         """Return the statistics of training features (n, *event)."""
