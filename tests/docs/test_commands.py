@@ -43,7 +43,7 @@ SHORT = {
     "benchmarks/solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/exact_field.py": "--patches 200 --channels 8 --positions 4 --rounds 1 --repeats 1",
     "benchmarks/growth.py": (
-        "--start.images 8 --start.channels 8 --start.width 8 --doublings 1 --repeats 1"
+        "--start.images 8 --start.channels 8 --start.width 8 --doublings 0 --repeats 1"
     ),
     "benchmarks/metrics.py": "--images 4 --peer-images 2 --size 32 --rounds 1",
     "benchmarks/predict.py": "--rounds 1",
