@@ -1,4 +1,4 @@
-"""AUPRO and sPRO, which weigh regions equally, and all metrics of pixels at once."""
+"""AUPRO and sPRO, which weigh regions equally."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from wtflow_jax.metrics.ranking import (
-    METRICS,
-    Metric,
-    Ranked,
-    Regions,
-    auroc_of,
-    average_precision_of,
-    f1_max_of,
-    rank,
-)
+from wtflow_jax.metrics.ranking import METRICS, Metric, Ranked, Regions, rank
 
 LIMIT = 0.3
 """The false-positive rate where AUPRO ends."""
@@ -106,31 +97,6 @@ def spro(scores: Maps, regions: Sequence[Region], limit: float = 0.05) -> float 
         weights.append(np.diff(detected) / (region.saturation * len(regions)))
     ranked = rank(["sPRO"], scores, anywhere, np.concatenate(found))
     return None if ranked is None else _area(ranked, _sums(ranked, np.concatenate(weights)), limit)
-
-
-def pixel_metrics(
-    scores: Maps, masks: Masks, regions: Regions | None = None, limit: float = LIMIT
-) -> dict[str, float | None]:
-    """Return auroc, average_precision, f1_max, f1_threshold and aupro of pixels from one pass.
-
-    ``measure`` takes all metrics of the table, by their names there.
-
-    Args:
-        scores: of pixels.
-        masks: whether each is defective.
-        regions: ``label_regions(masks)``, where it is at hand.
-        limit: as that of ``aupro``.
-
-    Raises:
-        ValueError: as ``aupro``, or the regions are of other masks.
-    """
-    names = ("auroc", "average_precision", "f1_max", "f1_threshold", "aupro")
-    titles = ["AUROC", "Average precision", "F1 max", "AUPRO"]
-    ranked = rank(titles, scores, masks, regions=regions)
-    if ranked is None:
-        return dict.fromkeys(names)
-    areas = auroc_of(ranked), average_precision_of(ranked)
-    return dict(zip(names, (*areas, *f1_max_of(ranked), aupro_of(ranked, limit)), strict=True))
 
 
 def aupro_of(ranked: Ranked, limit: float = LIMIT) -> float:
