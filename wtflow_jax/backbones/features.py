@@ -142,7 +142,7 @@ def extract(
 
     The cache's key is made of the images' contents, the backbone, its weights and layers, the size,
     Pillow's version and the code's. A file appears complete or not at all, and carries a checksum:
-    one that is damaged is told of and computed anew.
+    one that is damaged, or of an earlier version, is told of and computed anew.
 
     Args:
         backbone: a loaded one.
@@ -162,7 +162,7 @@ def extract(
             if about != key:
                 raise ValueError("holds the features of other images")
         except ValueError as error:
-            print(shown(f"{path}: is damaged ({error}); computed anew"), file=sys.stderr)
+            print(shown(f"{path}: cannot be used ({error}); computed anew"), file=sys.stderr)
         else:
             advance(len(samples))
             return arrays["features"]
