@@ -18,15 +18,9 @@ from wtflow_jax.support.threads import ahead
 class Row(NamedTuple):
     """What was found of a category, or of one split of it.
 
-    Attributes:
-        category: its name.
-        split: ``train``, ``validation``, ``test good`` or ``test defective``; empty where it is the
-            whole category.
-        found: images, None where the category cannot be read.
-        published: images, None where nothing is published of it.
-        verdict: in a few words.
-        complete: whether nothing is amiss.
-        problems: a line each of what cannot be used, or is strange.
+    The split is ``train``, ``validation``, ``test good`` or ``test defective``, or empty for the
+    whole category; ``found`` images are None where it cannot be read, ``published`` ones where
+    nothing is published of it. ``problems`` are a line each of what cannot be used, or is strange.
     """
 
     category: str
@@ -43,11 +37,7 @@ def check(
 ) -> list[Row]:
     """Compare a data set with what was published, and decode each of its files.
 
-    Args:
-        layout: a key of ``LAYOUTS``.
-        root: the data set's directory.
-        categories: which of them; empty: all that were published or are there.
-        track: shows progress, a bar a category.
+    Without ``categories``, all that were published or are there; ``track`` shows a bar for each.
 
     Returns:
         A row a split of each category; one row of a category that is missing or cannot be read.

@@ -26,11 +26,9 @@ MOST = 1 << 28
 
 
 class Framing(NamedTuple):
-    """How images are shown to a model.
+    """How images are shown to a model: windows (H, W) in pixels, multiples of 32.
 
-    Attributes:
-        size: (H, W) of a window in pixels, multiples of 32.
-        overlap: pixels that neighbouring windows share at least; None shows an image whole.
+    Neighbouring ones share ``overlap`` pixels at least; None shows an image whole.
     """
 
     size: Size
@@ -109,11 +107,6 @@ def frame(image: Image.Image, framing: Framing, name: object = "image") -> Frame
 
 def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> np.ndarray:
     """Return the map of an image, of its windows' maps; they are blended where windows overlap.
-
-    Args:
-        framed: what ``frame`` returned.
-        maps: a map for each of its windows.
-        framing: how it was cut.
 
     Returns:
         float32 (h, w): ``framed.size``.

@@ -41,8 +41,7 @@ def read_image(path: File, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     byte. ``size`` is H and W in pixels.
 
     Raises:
-        WTFlowError: the file cannot be decoded, has several frames, or holds values that have no
-            8-bit reading.
+        WTFlowError: it cannot be decoded, has several frames, or values without an 8-bit reading.
     """
     height, width = size
     return np.array(open_image(path).resize((width, height), Image.Resampling.BILINEAR))

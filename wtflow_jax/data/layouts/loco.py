@@ -22,9 +22,7 @@ CONFIG = "defects_config.json"
 class Defect(NamedTuple):
     """One annotated region of an image; with the image's index it is a ``metrics.Region``.
 
-    Attributes:
-        mask: its pixels, at least one.
-        saturation: how many of them count as the whole, above zero; may be a fraction.
+    It has a pixel at least; ``saturation`` of them, above 0 and maybe a fraction, count as whole.
     """
 
     mask: Bool[np.ndarray, "H W"]

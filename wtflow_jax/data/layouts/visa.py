@@ -29,10 +29,8 @@ def read(root: Path, name: str) -> Category:
                 raise ValueError(f"no {split} images of {name} listed")
     # KeyError: a column is missing, or a row is of another kind.
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        reason = damage(error)
-        raise WTFlowError(
-            f"{table}: not as published ({reason}): restore the published table"
-        ) from error
+        reason = f"not as published ({damage(error)}): restore the published table"
+        raise WTFlowError(f"{table}: {reason}") from error
     return Category(name, tuple(train), (*bad, *good))
 
 
