@@ -62,12 +62,9 @@ class Ranked(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """An entry of ``METRICS``.
+    """An entry of ``METRICS``: its title in print, and whose scores it is of.
 
-    Attributes:
-        title: in print.
-        level: whose scores it is of.
-        function: of ranked scores, which have both classes and no NaN; a share in [0, 1].
+    ``function`` takes ranked scores, which have both classes and no NaN, to a share in [0, 1].
     """
 
     title: str
@@ -84,11 +81,7 @@ def measure(
 ) -> dict[str, float | None]:
     """Return all metrics of a level, from one pass over the scores.
 
-    Args:
-        level: images or pixels.
-        scores: of all.
-        labels: whether each is defective.
-        regions: ``label_regions(labels)`` of masks, where it is at hand.
+    ``regions`` is ``label_regions(labels)`` of masks, where it is at hand.
 
     Returns:
         Shares in [0, 1] by name; all None where they are undefined.

@@ -50,12 +50,8 @@ def aupro(scores: Maps, masks: Masks, limit: float = LIMIT) -> float | None:
     """Return the normalised area under the per-region overlap curve, up to a false-positive rate.
 
     The curve is the mean over all defects (8-connected components) of their detected share, against
-    the false-positive rate over the good pixels of all images; linear between its points.
-
-    Args:
-        scores: of pixels.
-        masks: whether each is defective.
-        limit: the false-positive rate at which the area ends, in (0, 1].
+    the false-positive rate over the good pixels of all images; linear between its points. The area
+    ends at the rate ``limit``, in (0, 1].
 
     Returns:
         The area divided by the limit, in [0, 1]; None, with a warning, where it is undefined.
