@@ -36,12 +36,9 @@ class Framing(NamedTuple):
 
 
 class Framed(NamedTuple):
-    """An image as windows.
+    """An image as windows, uint8 RGB, each with its top and left corner in the image.
 
-    Attributes:
-        windows: uint8 RGB (k, H, W, 3).
-        corners: top and left of each in the image.
-        size: (h, w) of the image at the windows' scale, which may be less than a window.
+    ``size`` is (h, w) of the image at the windows' scale, which may be less than a window.
     """
 
     windows: UInt8[np.ndarray, "k H W 3"]

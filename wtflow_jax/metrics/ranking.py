@@ -77,11 +77,12 @@ METRICS: Parts[Metric] = Parts("metric", "wtflow_jax.metrics")
 
 
 def measure(
-    level: Level, scores: Scores, labels: Labels, regions: Regions | None = None
+    level: Level, scores: Scores, labels: Labels | None, regions: Regions | None = None
 ) -> dict[str, float | None]:
     """Return all metrics of a level, from one pass over the scores.
 
-    ``regions`` is ``label_regions(labels)`` of masks, where it is at hand.
+    ``labels`` are None where they are not known, ``regions`` is ``label_regions(labels)`` of masks,
+    where it is at hand.
 
     Returns:
         Shares in [0, 1] by name; all None where they are undefined.
@@ -94,7 +95,7 @@ def measure(
     """
     chosen = {name: metric for name, metric in METRICS.items() if metric.level == level}
     titles = [metric.title for metric in chosen.values()]
-    ranked = rank(titles, scores, labels, regions=regions)
+    ranked = None if labels is None else rank(titles, scores, labels, regions=regions)
     if ranked is None:
         return dict.fromkeys(chosen)
     return {name: metric.function(ranked) for name, metric in chosen.items()}

@@ -21,10 +21,8 @@ Masks: TypeAlias = Bool[np.ndarray, "n h w"]
 class Region(NamedTuple):
     """A defect as MVTec LOCO AD annotates it: found once ``saturation`` of its pixels are.
 
-    Attributes:
-        image: index of its image in the scores.
-        mask: its pixels.
-        saturation: in pixels; may be a fraction, and below or above its area.
+    ``image`` is the index in the scores; the saturation, in pixels, may be a fraction, and below or
+    above its area.
     """
 
     image: int

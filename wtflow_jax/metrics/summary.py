@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from wtflow_jax.metrics.ranking import METRICS, Level, Regions, UndefinedMetric, auroc, measure
+from wtflow_jax.metrics.ranking import METRICS, Regions, UndefinedMetric, auroc, measure
 from wtflow_jax.metrics.threshold import Threshold
 
 Figures = dict[str, float | None]
@@ -36,7 +36,7 @@ def of_images(
     """Return all metrics of image scores, and the AUROC of each kind of defect."""
     # That one of the two is lacking is said once, with the test images.
     both = 0 < labels.sum() < len(labels)
-    shares = measure("image", scores, labels) if both else _undefined("image")
+    shares = measure("image", scores, labels if both else None)
     for kind in sorted({kind for kind, bad in zip(kinds, labels, strict=True) if bad}):
         of_kind = np.array([k == kind for k in kinds])
         some = ~labels | of_kind
@@ -53,12 +53,8 @@ def of_pixels(
 
     ``regions`` is ``label_regions(masks)``, where it is at hand.
     """
-    shares = _undefined("pixel") if masks is None else measure("pixel", maps, masks, regions)
+    shares = measure("pixel", maps, masks, regions)
     return {name: percent(share) for name, share in shares.items()}
-
-
-def _undefined(level: Level) -> Figures:
-    return {name: None for name, metric in METRICS.items() if metric.level == level}
 
 
 @contextmanager
