@@ -4,7 +4,7 @@
     python benchmarks/metrics.py --images 0     # the AUROC alone
 
 Scores are float32 noise, about one σ higher on defects: up to three ellipses in 73 % of the images,
-about 3 % of all pixels. The first part times `pixel_metrics`, labelling included, in a process of
+about 3 % of all pixels. The first part times `measure`, labelling included, in a process of
 its own: its peak memory counts the inputs and all it imported. The second times AUROC and
 scikit-learn's on the same arrays in the same process, in turn.
 """
@@ -73,7 +73,7 @@ def whole_set(settings: Settings) -> dict[str, Any]:
     scores, masks = inputs(settings.images, settings.size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     labelling, regions = timed(lambda: metrics.label_regions(masks))
-    seconds, values = timed(lambda: metrics.pixel_metrics(scores, masks, regions))
+    seconds, values = timed(lambda: metrics.measure("pixel", scores, masks, regions))
     return {
         "defective": float(masks.mean()),
         "regions": len(regions.areas),

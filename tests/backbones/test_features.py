@@ -5,6 +5,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 import trees
 
 from wtflow_jax import backbones
@@ -108,7 +109,7 @@ def test_a_cache_of_another_version_is_not_taken(lite0, samples, tmp_path, monke
     assert len(set((tmp_path / "features").iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "flipped"])
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "flipped", "earlier"])
 def test_a_damaged_cache_is_named_and_computed_anew(lite0, samples, tmp_path, damage, capsys):
     expected = features.extract(lite0, samples, SIZE, tmp_path)
     path = cache_file(tmp_path)
@@ -116,14 +117,22 @@ def test_a_damaged_cache_is_named_and_computed_anew(lite0, samples, tmp_path, da
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "foreign":
         tensors.save(path, {"features": expected}, {"version": features.VERSION})
+    elif damage == "earlier":
+        # As it was written before: the digest beside the description.
+        arrays, metadata = tensors.read(path)
+        digest, _, about = metadata["about"].partition(" ")
+        path.write_bytes(safetensors.numpy.save(arrays, {"about": about, "digest": digest}))
     else:
         data = bytearray(path.read_bytes())
         data[-1000] ^= 1
         path.write_bytes(data)
     np.testing.assert_array_equal(features.extract(lite0, samples, SIZE, tmp_path), expected)
     told = capsys.readouterr().err
-    assert told.startswith(f"{path}: is damaged (")
-    assert told.endswith("; computed anew\n")
+    assert told.startswith(f"{path}: cannot be used (")
+    assert told.endswith("); computed anew\n")
+    told = told.removeprefix(str(path))
+    assert ("of an earlier version" in told) == (damage == "earlier")
+    assert ("damaged" in told) == (damage == "flipped")
     np.testing.assert_array_equal(tensors.load(path)[0]["features"], expected)
 
 

@@ -61,7 +61,7 @@ def test_folding_follows_the_batch_norm():
     for start in (None, bias):
         y = weight[:, :, 0, 0] @ x + (0 if start is None else start)
         expected = (y - norm["mean"]) / np.sqrt(norm["var"] + 0.1) * norm["scale"] + norm["shift"]
-        folded, shift = weights.fold_batch_norm(weight, start, **norm, eps=0.1)
+        folded, shift = weights.fold_batch_norm(weight, start, [*norm.values()], eps=0.1)
         assert folded.dtype == shift.dtype == np.float32
         np.testing.assert_allclose(folded[:, :, 0, 0] @ x + shift, expected, rtol=1e-5)
 

@@ -25,7 +25,7 @@ def test_curves_have_the_areas_of_the_metrics(levels):
     assert area(found.roc) == pytest.approx(metrics.auroc(scores, masks))
     assert area(found.overlap, 0.3) / 0.3 == pytest.approx(metrics.aupro(scores, masks))
     precision = area(found.precision_recall)
-    assert precision == pytest.approx(metrics.average_precision(scores, masks))
+    assert precision == pytest.approx(metrics.measure("image", scores, masks)["image_ap"])
     # Thinned, nearly so.
     thin = metrics.curves(scores, masks, metrics.label_regions(masks), points=40)
     assert len(thin.roc) < 170

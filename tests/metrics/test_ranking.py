@@ -22,10 +22,9 @@ def test_agree_with_scikit_learn_on_pixels(decimals, dtype, monkeypatch):
     flat = masks.ravel(), scores.ravel()
     area, precision = roc_auc_score(*flat), average_precision_score(*flat)
     assert metrics.auroc(scores, masks) == pytest.approx(area, abs=1e-9)
-    assert metrics.average_precision(scores, masks) == pytest.approx(precision, abs=1e-9)
-    together = metrics.pixel_metrics(scores, masks)
-    assert together["auroc"] == pytest.approx(area, abs=1e-9)
-    assert together["average_precision"] == pytest.approx(precision, abs=1e-9)
+    together = metrics.measure("pixel", scores, masks)
+    assert together["pixel_auroc"] == pytest.approx(area, abs=1e-9)
+    assert together["pixel_ap"] == pytest.approx(precision, abs=1e-9)
 
 
 @settings(deadline=None)
@@ -37,24 +36,24 @@ def test_agree_with_definitions(pairs):
     difference = scores[labels][:, None] - scores[~labels][None]
     expected = np.mean((difference > 0) + 0.5 * (difference == 0))
     assert metrics.auroc(scores, labels) == pytest.approx(expected, abs=1e-12)
+    found = metrics.measure("image", scores, labels)
     expected = average_precision_score(labels, scores)
-    assert metrics.average_precision(scores, labels) == pytest.approx(expected, abs=1e-12)
+    assert found["image_ap"] == pytest.approx(expected, abs=1e-12)
 
     def f1(threshold):
         found = scores >= threshold
         return 2 * np.sum(found & labels) / (np.sum(found) + np.sum(labels))
 
-    best = metrics.f1_max(scores, labels)
-    assert best.value == pytest.approx(max(map(f1, np.unique(scores))), abs=1e-12)
-    assert f1(best.threshold) == pytest.approx(best.value, abs=1e-12)
+    assert found["image_f1"] == pytest.approx(max(map(f1, np.unique(scores))), abs=1e-12)
 
 
 def test_constant_scores():
     labels = np.array([True, False, False, True, False])
     scores = np.full(5, 0.7, np.float32)
-    assert metrics.auroc(scores, labels) == 0.5
-    assert metrics.average_precision(scores, labels) == pytest.approx(0.4)
-    assert metrics.f1_max(scores, labels) == (pytest.approx(4 / 7), pytest.approx(0.7))
+    found = metrics.measure("image", scores, labels)
+    assert found["image_auroc"] == metrics.auroc(scores, labels) == 0.5
+    assert found["image_ap"] == pytest.approx(0.4)
+    assert found["image_f1"] == pytest.approx(4 / 7)
     # The curve is the diagonal: 0.3²/2, over 0.3.
     masks = labels.reshape(1, 1, 5)
     assert metrics.aupro(scores.reshape(1, 1, 5), masks) == pytest.approx(0.15)
@@ -63,10 +62,6 @@ def test_constant_scores():
     assert metrics.spro(scores.reshape(1, 1, 5), regions) == pytest.approx(0.025)
 
 
-NAMES = {"auroc": "AUROC", "average_precision": "Average precision", "f1_max": "F1 max"}
-
-
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("scores", "labels", "reason"),
     [
@@ -77,10 +72,15 @@ NAMES = {"auroc": "AUROC", "average_precision": "Average precision", "f1_max": "
         ([1, np.nan, 3], [True, False, False], "a score is NaN"),
     ],
 )
-def test_undefined_is_none_and_says_why(name, scores, labels, reason):
-    with pytest.warns(metrics.UndefinedMetric, match=f"^{NAMES[name]} is undefined: {reason}$"):
-        value = getattr(metrics, name)(np.array(scores, np.float32), np.array(labels, bool))
-    assert value is None
+def test_undefined_is_none_and_says_why(scores, labels, reason):
+    given = np.array(scores, np.float32), np.array(labels, bool)
+    with pytest.warns(metrics.UndefinedMetric, match=f"^AUROC is undefined: {reason}$"):
+        assert metrics.auroc(*given) is None
+    with pytest.warns(metrics.UndefinedMetric) as warned:
+        assert set(metrics.measure("image", *given).values()) == {None}
+    titles = [f"image {name}" for name in ("AUROC", "AP", "F1-max")]
+    said = [str(warning.message) for warning in warned]
+    assert said == [f"{title} is undefined: {reason}" for title in titles]
 
 
 def test_what_would_give_a_wrong_value_is_refused():
@@ -102,7 +102,7 @@ def test_scores_at_the_ends():
     masks = labels.reshape(1, 2, 2)
     for call in (
         lambda: metrics.auroc(found, labels),
-        lambda: metrics.pixel_metrics(found.reshape(1, 2, 2), masks)["aupro"],
+        lambda: metrics.measure("pixel", found.reshape(1, 2, 2), masks)["pixel_aupro"],
         lambda: metrics.spro(found.reshape(1, 2, 2), [Region(0, masks[0], 1.0)]),
     ):
         with pytest.warns(metrics.UndefinedMetric, match="a score is NaN"):
@@ -111,14 +111,18 @@ def test_scores_at_the_ends():
 
 def test_one_pass_gives_what_each_gives_alone():
     scores, masks = pixels(1, np.float32)
-    expected = {
-        "pixel_auroc": metrics.auroc(scores, masks),
-        "pixel_ap": metrics.average_precision(scores, masks),
-        "pixel_f1": metrics.f1_max(scores, masks).value,
-        "pixel_aupro": metrics.aupro(scores, masks),
-    }
-    assert metrics.measure("pixel", scores, masks) == expected
-    assert metrics.measure("pixel", scores, masks, metrics.label_regions(masks)) == expected
+    found = metrics.measure("pixel", scores, masks)
+    assert list(found) == ["pixel_auroc", "pixel_ap", "pixel_f1", "pixel_aupro"]
+    assert found["pixel_auroc"] == metrics.auroc(scores, masks)
+    assert found["pixel_aupro"] == metrics.aupro(scores, masks)
+    # Labels made once serve other scores, and a view in another order.
+    regions = metrics.label_regions(masks)
+    assert metrics.measure("pixel", scores, masks, regions) == found
+    assert metrics.measure("pixel", -scores, masks, regions) == metrics.measure(
+        "pixel", -scores, masks
+    )
+    turned = metrics.measure("pixel", scores.transpose(0, 2, 1), masks.transpose(0, 2, 1))
+    assert turned == pytest.approx(found, abs=1e-12)
     # Images: a score and a label each.
     images = scores.max((1, 2)), masks.any((1, 2))
     found = metrics.measure("image", *images)

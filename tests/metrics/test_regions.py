@@ -82,8 +82,6 @@ def test_aupro_agrees_with_all_thresholds(scores, masks, limit):
     assume(masks.any() and not masks.all())
     expected = aupro_by_thresholds(scores, masks, limit)
     assert metrics.aupro(scores, masks, limit) == pytest.approx(expected, abs=1e-9)
-    together = metrics.pixel_metrics(scores, masks, metrics.label_regions(masks), limit)
-    assert together["aupro"] == pytest.approx(expected, abs=1e-9)
 
 
 @settings(deadline=None, max_examples=200)
@@ -131,25 +129,6 @@ def test_areas_by_hand():
     assert metrics.spro(scores, regions, 0.3) == pytest.approx(expected, abs=1e-12)
 
 
-def test_together_equal_each_alone():
-    scores, masks = pixels(2, np.float32, seed=1)
-    together = metrics.pixel_metrics(scores, masks, limit=0.2)
-    best = metrics.f1_max(scores, masks)
-    assert together == {
-        "auroc": metrics.auroc(scores, masks),
-        "average_precision": metrics.average_precision(scores, masks),
-        "f1_max": best.value,
-        "f1_threshold": best.threshold,
-        "aupro": metrics.aupro(scores, masks, 0.2),
-    }
-    # Labels made once serve other scores, and a view in another order.
-    regions = metrics.label_regions(masks)
-    assert metrics.pixel_metrics(-scores, masks, regions) == metrics.pixel_metrics(-scores, masks)
-    flipped = scores.transpose(0, 2, 1), masks.transpose(0, 2, 1)
-    expected = pytest.approx(metrics.pixel_metrics(scores, masks, regions), abs=1e-12)
-    assert metrics.pixel_metrics(*flipped) == expected
-
-
 def test_regions_are_eight_connected():
     masks = np.zeros((3, 3, 5), bool)
     masks[0, [0, 1], [0, 1]] = True
@@ -171,10 +150,10 @@ def test_undefined_of_regions(value):
     with pytest.warns(metrics.UndefinedMetric, match=f"^sPRO is undefined: {reason}$"):
         assert metrics.spro(scores, regions) is None
     with pytest.warns(metrics.UndefinedMetric) as warned:
-        found = metrics.pixel_metrics(scores, masks)
+        found = metrics.measure("pixel", scores, masks)
     assert set(found.values()) == {None}
     assert len(warned) == 4
-    assert found.keys() == metrics.pixel_metrics(*pixels(1, np.float32)).keys()
+    assert found.keys() == metrics.measure("pixel", *pixels(1, np.float32)).keys()
 
 
 def test_nan_anywhere_leaves_areas_undefined():
@@ -195,7 +174,7 @@ def test_bad_inputs_are_refused():
         with pytest.raises(ValueError, match="limit"):
             metrics.aupro(scores, masks, limit)
     with pytest.raises(ValueError, match="label these masks"):
-        metrics.pixel_metrics(scores, masks, metrics.label_regions(masks[:3]))
+        metrics.measure("pixel", scores, masks, metrics.label_regions(masks[:3]))
     for region, message in [
         (Region(10, masks[0], 5.0), "below 10"),
         (Region(0, masks[0], 0.0), "above 0"),
@@ -213,7 +192,7 @@ def test_memory_stays_far_below_a_copy():
     masks[:48, 100:190, 200:290] = True
     regions = [Region(i, mask, 4000.0) for i, mask in enumerate(masks[:48])]
     for call in (
-        lambda: metrics.pixel_metrics(scores, masks),
+        lambda: metrics.measure("pixel", scores, masks),
         lambda: metrics.spro(scores, regions),
     ):
         tracemalloc.start()

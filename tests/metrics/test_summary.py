@@ -41,10 +41,11 @@ def test_each_reason_once():
     with summary.reasons() as undefined:
         for _ in range(2):
             metrics.auroc(np.ones(3), labels)
-        metrics.f1_max(np.ones(3), labels)
+        metrics.measure("image", np.ones(3), labels)
         warnings.warn("of something else", UserWarning, stacklevel=1)
     reason = "is undefined: 3 good and 0 defective"
-    assert undefined == [f"AUROC {reason}", f"F1 max {reason}"]
+    each = ("AUROC", "image AUROC", "image AP", "image F1-max")
+    assert undefined == [f"{name} {reason}" for name in each]
 
 
 def test_what_a_threshold_does():

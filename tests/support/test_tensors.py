@@ -58,7 +58,7 @@ def test_a_file_of_others_has_no_description(tmp_path):
     arrays, metadata = tensors.read(path)
     np.testing.assert_array_equal(arrays["a"], [1, 1])
     assert metadata == {}
-    with pytest.raises(ValueError, match="not what was written"):
+    with pytest.raises(ValueError, match="of an earlier version, or of another program"):
         tensors.load(path)
 
 

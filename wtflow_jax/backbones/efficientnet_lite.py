@@ -7,7 +7,7 @@ norm is folded into the convolutions. Blocks count from 0.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,15 +109,12 @@ def grouped(conv: Params, x: Map, stride: int) -> Map:
     return _conv(conv, x, stride, groups=x.shape[-1])
 
 
-Depthwise: TypeAlias = Callable[[Params, Map, int], Map]
-
-
 def features(
     params: Params,
     images: Float[Array, "n h w 3"],
     *,
     layers: tuple[int, ...],
-    depthwise: Depthwise = _depthwise,
+    depthwise: Callable[[Params, Map, int], Map] = _depthwise,
 ) -> tuple[Map, ...]:
     """Return the outputs of some blocks, as ``Network`` says.
 

@@ -89,15 +89,11 @@ def compute(
     dense: bool = False,
     batch: int = BATCH,
 ) -> Maps:
-    """Return the pooled features of decoded images.
+    """Return the pooled features of decoded images, uint8 RGB, n at least 1.
 
-    Everything that needs features calls it: the last digits depend on the program and its batch.
-
-    Args:
-        backbone: a loaded one.
-        images: uint8 RGB, n at least 1.
-        dense: whether the last pool moves by one cell instead of two, for four times the cells.
-        batch: images a call of the compiled function.
+    Everything that needs features calls it: the last digits depend on the program and on ``batch``,
+    the images a call. Where ``dense`` the last pool moves by one cell instead of two, for four
+    times the cells.
 
     Returns:
         float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 where dense;
@@ -134,7 +130,7 @@ def extract(
     samples: Sequence[Sample],
     size: Size,
     cache: Path,
-    advance: Advance = lambda done=1, note=None: None,
+    advance: Advance = lambda *_: None,
     *,
     dense: bool = False,
 ) -> Maps:
@@ -142,14 +138,8 @@ def extract(
 
     The cache's key is made of the images' contents, the backbone, its weights and layers, the size,
     Pillow's version and the code's. A file appears complete or not at all, and carries a checksum:
-    one that is damaged is told of and computed anew.
-
-    Args:
-        backbone: a loaded one.
-        samples: n images.
-        size: they are resized to it.
-        cache: directory that holds ``features/`` and ``shards/``.
-        advance: called with the number of images done since the last call.
+    one that is damaged, or of an earlier version, is told of and computed anew. ``cache`` holds
+    ``features/`` and ``shards/``; ``advance`` is called with the number of images that were done.
 
     Raises:
         WTFlowError: an image cannot be read, or gives a feature that is not finite.
@@ -162,7 +152,7 @@ def extract(
             if about != key:
                 raise ValueError("holds the features of other images")
         except ValueError as error:
-            print(shown(f"{path}: is damaged ({error}); computed anew"), file=sys.stderr)
+            print(shown(f"{path}: cannot be used ({error}); computed anew"), file=sys.stderr)
         else:
             advance(len(samples))
             return arrays["features"]
@@ -182,7 +172,7 @@ def extract_shards(
     samples: Sequence[Sample],
     size: Size,
     cache: Path,
-    advance: Advance = lambda done=1, note=None: None,
+    advance: Advance = lambda *_: None,
     *,
     dense: bool = False,
 ) -> Stored:

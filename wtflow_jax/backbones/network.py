@@ -1,6 +1,5 @@
 """What a backbone is, the table of them, and how one is loaded."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -82,9 +81,9 @@ class Backbone(NamedTuple):
             name and layers, so that ``jax.jit`` traces it once. Images: see ``normalise``.
         params: its weights, float32.
         digest: SHA-256 of the weights file.
-        options: of its entry, by name, where that has some.
         channels: of each map.
         grids: of each map, for image sizes divisible by 32.
+        options: of its entry, by name, where that has some.
     """
 
     name: str
@@ -124,33 +123,23 @@ def convolve(conv: Params, x: Map, stride: int = 1, *, groups: int = 1, same: bo
 
 
 def parse_layers(name: str, layer: Sequence[str | int] | str | int = ()) -> tuple[int, ...]:
-    """Read which layers are meant.
+    """Return the numbers of the layers that are meant, ascending, each once.
 
-    Args:
-        name: in ``BACKBONES``.
-        layer: stages ("layer3", "3", 3) or blocks ("block7", "7", 7), several also by commas;
-            empty takes the default.
-
-    Returns:
-        The numbers, ascending, each once.
-
-    Raises:
-        WTFlowError: a backbone or layer that does not exist.
+    They are given as stages ("layer3", "3", 3) or blocks ("block7", "7", 7), several also by
+    commas; empty takes the default. WTFlowError: a backbone or layer that does not exist.
     """
     network = BACKBONES.find(name)
-    unit, last = network.unit, network.layers[-1]
+    unit, first, last = network.unit, network.layers[0], network.layers[-1]
+    known = {text: n for n in network.layers for text in (str(n), f"{unit}{n}")}
     asked = [layer] if isinstance(layer, str | int) else layer
     parts = [part.strip() for item in asked for part in str(item).split(",")]
-    numbers = set()
     for part in filter(None, parts):
-        match = re.fullmatch(rf"(?:{unit})?([0-9]{{1,2}})", part)
-        if match is None or int(match[1]) not in network.layers:
+        if part not in known:
             raise WTFlowError(
-                f"layer {part!r}: {name} has {unit}{network.layers[0]} to {unit}{last}, "
+                f"layer {part!r}: {name} has {unit}{first} to {unit}{last}, "
                 f"several as {unit}{last - 1} {unit}{last}"
             )
-        numbers.add(int(match[1]))
-    return tuple(sorted(numbers)) or (network.default,)
+    return tuple(sorted({known[part] for part in parts if part})) or (network.default,)
 
 
 def load(
@@ -163,15 +152,8 @@ def load(
 ) -> Backbone:
     """Load a pretrained backbone.
 
-    Args:
-        name: in ``BACKBONES``.
-        layer: see ``parse_layers``.
-        weights: a ``.safetensors``, ``.pth`` or ``.pt`` file; None takes the official ones.
-        cache: downloads are kept in its folder ``weights``.
-        options: of parts, by name; its own are taken.
-
-    Returns:
-        The backbone, its params on the default device.
+    ``layer`` is as for ``parse_layers``, ``weights`` a file as for ``weights.resolve``, where None
+    takes the official ones; of the options, of parts by name, its own are taken.
 
     Raises:
         WTFlowError: an unknown name or layer, no weights, or weights of another network.
@@ -189,11 +171,7 @@ def assemble(
     digest: str,
     options: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """Return a backbone of parameters that are at hand.
-
-    ``layers`` are those of ``parse_layers``, ``digest`` is that of the weights file; the other
-    arguments as in ``load``.
-    """
+    """Return a backbone of parameters at hand, and the weights file's digest; else as ``load``."""
     network = BACKBONES.make(name, options)
     return Backbone(
         name=name,

@@ -44,20 +44,6 @@ DIGESTS = {
 """SHA-256 of torchvision's weights."""
 
 
-def _shapes(
-    before: int, inner: int | None, after: int, first: bool
-) -> dict[str, tuple[int, int, int, int]]:
-    if inner is None:
-        shapes = {"conv1": (after, before, 3, 3), "conv2": (after, after, 3, 3)}
-    else:
-        shapes = {"conv1": (inner, before, 1, 1), "conv2": (inner, inner, 3, 3)}
-        shapes["conv3"] = after, inner, 1, 1
-    # Where the shape changes the shortcut is a convolution; stage 1 of basic blocks keeps it.
-    if first and before != after:
-        shapes["downsample"] = (after, before, 1, 1)
-    return shapes
-
-
 def from_state(name: str, state: State, path: Path) -> Params:
     """Build the parameters from torchvision's names, as ``Network`` says; no layer4 and fc.
 
@@ -70,16 +56,22 @@ def from_state(name: str, state: State, path: Path) -> Params:
     stem = reader.conv("conv1", "bn1", (64, 3, 7, 7))
     stages, before = [], 64
     for stage in STRIDES:
-        after = net.channels[stage - 1]
-        inner = net.inner[stage - 1] if net.inner else None
-        blocks = []
+        after, blocks = net.channels[stage - 1], []
         for index in range(net.blocks[stage - 1]):
-            prefix, block = f"layer{stage}.{index}", {}
-            for conv, shape in _shapes(before, inner, after, index == 0).items():
-                own, norm = conv, f"bn{conv[-1]}"
-                if conv == "downsample":
-                    own, norm = "downsample.0", "downsample.1"
-                block[conv] = reader.conv(f"{prefix}.{own}", f"{prefix}.{norm}", shape)
+            shapes = {"conv1": (after, before, 3, 3), "conv2": (after, after, 3, 3)}
+            if net.inner:
+                inner = net.inner[stage - 1]
+                shapes = {"conv1": (inner, before, 1, 1), "conv2": (inner, inner, 3, 3)}
+                shapes["conv3"] = after, inner, 1, 1
+            prefix = f"layer{stage}.{index}."
+            block = {
+                conv: reader.conv(f"{prefix}{conv}", f"{prefix}bn{conv[-1]}", shape)
+                for conv, shape in shapes.items()
+            }
+            # Where the shape changes the shortcut is a convolution.
+            if before != after:
+                names = f"{prefix}downsample.0", f"{prefix}downsample.1"
+                block["downsample"] = reader.conv(*names, (after, before, 1, 1))
             blocks.append(block)
             before = after
         stages.append(blocks)

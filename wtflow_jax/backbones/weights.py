@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -69,9 +70,7 @@ def load_state(path: Path) -> State:
     if path.suffix in (".pth", ".pt"):
         return torch_pickle.read(path)
     if path.suffix != ".safetensors":
-        raise WTFlowError(
-            f"{path}: weights end in .safetensors, .pth or .pt, not in {path.suffix!r}"
-        )
+        raise WTFlowError(f"{path}: weights end in .safetensors, .pth or .pt, not {path.suffix!r}")
     try:
         return tensors.read(path)[0]
     except ValueError as error:
@@ -81,26 +80,18 @@ def load_state(path: Path) -> State:
 def resolve(name: str, official: Official | None, weights: str | None, cache: Path) -> Path:
     """Find the weights file of a backbone, downloading it once if it has to be.
 
-    Args:
-        name: the backbone's.
-        official: where its ImageNet weights are, if there are any.
-        weights: a file, or a directory whose file that begins with the backbone's name is taken;
-            None takes the official ones, as does a directory without one where they are packaged.
-        cache: downloads are kept in its folder ``weights``.
-
-    Raises:
-        WTFlowError: the file is not there, or cannot be downloaded intact.
+    ``weights`` is a file, or a directory whose file that begins with the backbone's name is taken.
+    None takes the official ones, as does a directory without one where they are packaged; downloads
+    are kept in ``cache/weights``. WTFlowError: not there, or not to be downloaded intact.
     """
     given = None if weights is None else Path(weights)
     if given and given.is_dir():
         fitting = sorted(file for file in given.iterdir() if file.name.startswith(name))
-        if len(fitting) > 1:
-            raise WTFlowError(
-                f"{given}: {fitting[0].name} and {fitting[1].name} both are {name}'s; "
-                "give --weights one of them"
-            )
-        if fitting:
+        if len(fitting) == 1:
             return fitting[0]
+        if fitting:
+            both = f"{fitting[0].name} and {fitting[1].name} both are {name}'s"
+            raise WTFlowError(f"{given}: {both}; give --weights one of them")
         if not isinstance(official, Packaged):
             raise WTFlowError(
                 f"{given}: no file in it begins with {name}; give --weights the path of one, "
@@ -116,20 +107,15 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
 
 
 def fold_batch_norm(
-    weight: np.ndarray,
-    bias: np.ndarray | None,
-    scale: np.ndarray,
-    shift: np.ndarray,
-    mean: np.ndarray,
-    var: np.ndarray,
-    eps: float,
+    weight: np.ndarray, bias: np.ndarray | None, norm: Sequence[np.ndarray], eps: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return weight (o, i, kh, kw) and bias (o,) of a convolution and the batch norm behind it.
 
-    ``scale`` and ``shift`` are what the norm has learned, ``mean`` and ``var`` its running
-    statistics, all (o,). Computed in float64, returned in float32.
+    The norm's are scale and shift, which it has learned, and its running mean and variance, all
+    (o,). Computed in float64, returned in float32.
     """
-    factor = scale.astype(np.float64) / np.sqrt(var.astype(np.float64) + eps)
+    scale, shift, mean, var = (array.astype(np.float64) for array in norm)
+    factor = scale / np.sqrt(var + eps)
     start = 0.0 if bias is None else bias.astype(np.float64)
     folded = weight.astype(np.float64) * factor[:, None, None, None]
     return folded.astype(np.float32), ((start - mean) * factor + shift).astype(np.float32)
@@ -170,9 +156,9 @@ class ConvReader:
         bias = self._take(f"{conv}.bias", out) if f"{conv}.bias" in self._state else None
         if bias is None or f"{norm}.running_mean" in self._state:
             names = ("weight", "bias", "running_mean", "running_var")
-            scale, shift, mean, var = (self._take(f"{norm}.{name}", out) for name in names)
+            learned = [self._take(f"{norm}.{name}", out) for name in names]
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                weight, bias = fold_batch_norm(weight, bias, scale, shift, mean, var, self._eps)
+                weight, bias = fold_batch_norm(weight, bias, learned, self._eps)
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise self._refuse(f"{conv!r} is not finite with its batch norm")
         kernel = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), np.float32)

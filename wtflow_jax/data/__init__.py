@@ -5,7 +5,7 @@ from wtflow_jax.data.files import hold_out
 from wtflow_jax.data.framing import Framed, Framing, framed
 from wtflow_jax.data.images import decode, open_image, parse_size, read_image
 from wtflow_jax.data.layouts import LAYOUTS, PREPARED, Counts, Layout, categories, open_category
-from wtflow_jax.data.layouts.loco import Defect, regions
+from wtflow_jax.data.layouts.loco import regions
 from wtflow_jax.data.masks import read_mask
 from wtflow_jax.data.sample import Category, File, Held, Sample, Saturation
 from wtflow_jax.data.sources import find
@@ -15,7 +15,6 @@ __all__ = [
     "PREPARED",
     "Category",
     "Counts",
-    "Defect",
     "File",
     "Framed",
     "Framing",

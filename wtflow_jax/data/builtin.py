@@ -7,7 +7,6 @@ documented formula, and ``randbytes``): the pixels are the same on every machine
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -46,9 +45,7 @@ class Damaged(NamedTuple):
 def generate(directory: Path) -> Path:
     """Write the built-in category once; a complete copy from before is taken as it is.
 
-    Args:
-        directory: where to keep it, a cache for instance; made if missing. Several processes may
-            want it at once.
+    Several processes may want it in a directory at once, which is made if it is missing.
 
     Returns:
         The data set's root, ``directory/builtin-VERSION``: its one category is ``texture``,
@@ -77,19 +74,16 @@ def generate(directory: Path) -> Path:
 
 def _write(category: Path) -> None:
     photographs = _photographs()
-
-    def save(pixels: Grey | Mask, *parts: str) -> None:
-        path = category.joinpath(*parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
-
     defects = (("test", kind, TEST_EACH) for kind in DEFECTS)
     for split, kind, count in (("train", GOOD, TRAIN), ("test", GOOD, TEST_GOOD), *defects):
+        images, masks = category / split / kind, category / "ground_truth" / kind
+        for directory in (images, masks) if kind != GOOD else (images,):
+            directory.mkdir(parents=True)
         for i in range(count):
             made = make_image(photographs, split, kind, i)
-            save(made.image, split, kind, f"{i:03d}.png")
+            Image.fromarray(made.image).save(images / f"{i:03d}.png")
             if kind != GOOD:
-                save(made.mask, "ground_truth", kind, f"{i:03d}_mask.png")
+                Image.fromarray(made.mask).save(masks / f"{i:03d}_mask.png")
 
 
 def _photographs() -> tuple[Grey, ...]:
@@ -171,8 +165,7 @@ def _blur(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, 
     return region, blurred.astype(np.float64)
 
 
-Damage = Callable[[Random, Grey, Grey, float], tuple[Mask, Float]]
-DEFECTS: dict[str, Damage] = dict(blob=_blob, blur=_blur, cut_paste=_cut_paste, scratch=_scratch)
+DEFECTS = dict(blob=_blob, blur=_blur, cut_paste=_cut_paste, scratch=_scratch)
 """Each takes (rng, crop, crop of another photograph, strength in [0, 1]) and returns the region
 it damages, bool [192, 192], and what it paints there, float64 [192, 192]."""
 

@@ -1,16 +1,16 @@
 """Is a data set here as it was published? Counts, and whether each file can be decoded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from wtflow_jax.data.images import decode, is_large
-from wtflow_jax.data.layouts import LAYOUTS, Counts, open_category
+from wtflow_jax.data.layouts import LAYOUTS, open_category
 from wtflow_jax.data.masks import Marked, doubt, masks_of
-from wtflow_jax.data.sample import Category, Sample
-from wtflow_jax.support.console import Advance, Track, untracked
+from wtflow_jax.data.sample import Sample
+from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.threads import ahead
 
@@ -18,15 +18,9 @@ from wtflow_jax.support.threads import ahead
 class Row(NamedTuple):
     """What was found of a category, or of one split of it.
 
-    Attributes:
-        category: its name.
-        split: ``train``, ``validation``, ``test good`` or ``test defective``; empty where it is the
-            whole category.
-        found: images, None where the category cannot be read.
-        published: images, None where nothing is published of it.
-        verdict: in a few words.
-        complete: whether nothing is amiss.
-        problems: a line each of what cannot be used, or is strange.
+    The split is ``train``, ``validation``, ``test good`` or ``test defective``, or empty for the
+    whole category; ``found`` images are None where it cannot be read, ``published`` ones where
+    nothing is published of it. ``problems`` are a line each of what cannot be used, or is strange.
     """
 
     category: str
@@ -43,11 +37,7 @@ def check(
 ) -> list[Row]:
     """Compare a data set with what was published, and decode each of its files.
 
-    Args:
-        layout: a key of ``LAYOUTS``.
-        root: the data set's directory.
-        categories: which of them; empty: all that were published or are there.
-        track: shows progress, a bar a category.
+    Without ``categories``, all that were published or are there; ``track`` shows a bar for each.
 
     Returns:
         A row a split of each category; one row of a category that is missing or cannot be read.
@@ -69,41 +59,35 @@ def check(
         except WTFlowError as error:
             rows.append(Row(name, "", None, total, "cannot be read", False, (str(error),)))
             continue
-        extra = "extra, not published" if known.published else "found"
-        images = sum(map(len, (category.train, category.validation, category.test)))
-        rows += _splits(category, published, extra, track(name, images))
+        advance = track(name, sum(map(len, (category.train, category.validation, category.test))))
+        parts = {
+            "train": category.train,
+            "validation": category.validation,
+            "test good": tuple(sample for sample in category.test if not sample.label),
+            "test defective": tuple(sample for sample in category.test if sample.label),
+        }
+        for split, samples in parts.items():
+            count = getattr(published, split.replace(" ", "_"), None)
+            if split == "validation" and not samples and not count:
+                continue
+            found = []
+            for one in ahead(_looked, samples, alone=lambda sample: is_large(sample.path)):
+                advance()
+                found.append(one)
+            broken = tuple(one for one in found if isinstance(one, str))
+            note = doubt([one for one in found if isinstance(one, Marked)])
+            more = 0 if count is None else len(samples) - count
+            if broken:
+                verdict = f"cannot be used: {len(broken)}"
+            elif more:
+                verdict = f"{more} too many" if more > 0 else f"{-more} missing"
+            elif count is None:
+                verdict = "extra, not published" if known.published else "found"
+            else:
+                verdict = "complete"
+            problems, complete = (*broken, note) if note else broken, not (broken or more)
+            rows.append(Row(name, split, len(samples), count, verdict, complete, problems))
     return rows
-
-
-def _splits(
-    category: Category, published: Counts | None, extra: str, advance: Advance
-) -> Iterator[Row]:
-    parts = {
-        "train": category.train,
-        "validation": category.validation,
-        "test_good": [sample for sample in category.test if not sample.label],
-        "test_defective": [sample for sample in category.test if sample.label],
-    }
-    for split, samples in parts.items():
-        count = getattr(published, split) if published else None
-        if split == "validation" and not samples and not count:
-            continue
-        found = []
-        for one in ahead(_looked, samples, alone=lambda sample: is_large(sample.path)):
-            advance()
-            found.append(one)
-        broken = [one for one in found if isinstance(one, str)]
-        note = doubt([one for one in found if isinstance(one, Marked)])
-        more = 0 if count is None else len(samples) - count
-        if broken:
-            verdict = f"cannot be used: {len(broken)}"
-        elif more:
-            verdict = f"{more} too many" if more > 0 else f"{-more} missing"
-        else:
-            verdict = extra if count is None else "complete"
-        problems = (*broken, note) if note else tuple(broken)
-        name, complete = split.replace("_", " "), not broken and not more
-        yield Row(category.name, name, len(samples), count, verdict, complete, problems)
 
 
 def _looked(sample: Sample) -> str | Marked | None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
@@ -27,10 +27,8 @@ def categories_in(
 ) -> tuple[str, ...]:
     """Return the names of the directories that are categories; others are left out.
 
-    ``looks`` says what a category looks like, here and below for messages.
-
-    Raises:
-        WTFlowError: no such directory, no category in it, or it is itself a category.
+    ``looks`` says what a category looks like, here and below for messages. WTFlowError: no such
+    directory, no category in it, or it is itself a category.
     """
     require_directory(root, looks)
     if is_category(root):
@@ -40,17 +38,13 @@ def categories_in(
             f"category {whole.name}"
         )
     names = tuple(directory.name for directory in directories(root) if is_category(directory))
-    if not names:
-        raise _without("category in it", root, looks)
-    return names
+    return names or _nothing("category in it", root, looks)
 
 
 def only(root: Path, name: str, pattern: str, looks: str) -> tuple[str, ...]:
     """Return the name of a data set's one category; WTFlowError where nothing matches a pattern."""
     require_directory(root, looks)
-    if not any(root.glob(pattern)):
-        raise _without(pattern, root, looks)
-    return (name,)
+    return (name,) if any(root.glob(pattern)) else _nothing(pattern, root, looks)
 
 
 def require_directory(root: Path, looks: str) -> None:
@@ -60,9 +54,9 @@ def require_directory(root: Path, looks: str) -> None:
         raise WTFlowError(f"{root}: {found} there: give the data set's directory ({looks})")
 
 
-def _without(what: str, root: Path, looks: str) -> WTFlowError:
+def _nothing(what: str, root: Path, looks: str) -> NoReturn:
     found = listing(root)
-    return WTFlowError(f"{root}: no {what}, found {found}: give the directory that holds {looks}")
+    raise WTFlowError(f"{root}: no {what}, found {found}: give the directory that holds {looks}")
 
 
 def good(paths: Iterable[Path]) -> tuple[Sample, ...]:
@@ -77,23 +71,15 @@ def defective(
     suffix: str = "",
     endings: frozenset[str] = EXTENSIONS,
 ) -> list[Sample]:
-    """Return samples of defective images, each with the mask of its name.
+    """Return samples of defective images, each with the mask of its name in a directory.
 
-    Args:
-        paths: the images.
-        kind: the defect.
-        masks: the masks' directory; extensions may differ from the images'.
-        suffix: what a mask's name has after the image's.
-        endings: extensions of masks.
-
-    Raises:
-        WTFlowError: an image without mask; two images or two masks of one name.
+    ``suffix`` is what a mask's name has after the image's, ``endings`` are extensions of masks.
+    WTFlowError: an image without mask; two images or two masks of one name.
     """
     known = by_name(images(masks, endings=endings))
     samples: list[Sample] = []
     for stem, path in by_name(paths).items():
-        mask = known.get(stem + suffix)
-        if mask is None:
+        if (mask := known.get(stem + suffix)) is None:
             raise without_mask(path, masks / f"{stem}{suffix}.png")
         samples.append(Sample(path, 1, kind, (mask,)))
     return samples
@@ -131,15 +117,13 @@ def by_name(paths: Iterable[Path], directory: Path | None = None) -> dict[str, P
 def images(directory: Path, what: str = "", endings: frozenset[str] = EXTENSIONS) -> list[Path]:
     """Return the image files of a directory by name, hidden ones left out.
 
-    Raises:
-        WTFlowError: there are none, and ``what`` says which should be there.
+    WTFlowError: there are none, and ``what`` says which should be there.
     """
     found = [path for path in visible(directory) if is_image(path, endings)]
     if what and not found:
         there = listing(directory) if directory.is_dir() else "no such directory"
-        raise WTFlowError(
-            f"{directory}: no {what}, found {there}: put them there ({extensions(endings)})"
-        )
+        wanted = extensions(endings)
+        raise WTFlowError(f"{directory}: no {what}, found {there}: put them there ({wanted})")
     return found
 
 
@@ -183,12 +167,11 @@ def visible(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     try:
-        paths = sorted(directory.iterdir(), key=lambda path: path.name)
+        names = sorted(os.listdir(directory))
     except OSError as error:
-        raise WTFlowError(
-            f"{directory}: cannot be listed ({error.strerror}): check its permissions"
-        ) from error
-    return [path for path in paths if not path.name.startswith(".")]
+        reason = f"cannot be listed ({error.strerror}): check its permissions"
+        raise WTFlowError(f"{directory}: {reason}") from error
+    return [directory / name for name in names if not name.startswith(".")]
 
 
 def listing(directory: Path) -> str:
@@ -199,14 +182,10 @@ def listing(directory: Path) -> str:
 
 
 def hold_out(items: Sequence[Item], count: int) -> tuple[list[Item], list[Item]]:
-    """Set items aside: the first of ``numpy.random.RandomState(0).permutation``.
+    """Return items, and ``count`` that are set aside: both in the order given.
 
-    Args:
-        items: sorted by name, so that every machine draws the same.
-        count: how many to set aside.
-
-    Returns:
-        The others and those set aside, both in the order given.
+    Set aside are the first of ``numpy.random.RandomState(0).permutation``. Items are sorted by
+    name, so that every machine draws the same.
     """
     # The legacy generator on purpose: NumPy has frozen its stream.
     order = np.random.RandomState(0).permutation(len(items)).tolist()

@@ -26,11 +26,9 @@ MOST = 1 << 28
 
 
 class Framing(NamedTuple):
-    """How images are shown to a model.
+    """How images are shown to a model: windows (H, W) in pixels, multiples of 32.
 
-    Attributes:
-        size: (H, W) of a window in pixels, multiples of 32.
-        overlap: pixels that neighbouring windows share at least; None shows an image whole.
+    Neighbouring ones share ``overlap`` pixels at least; None shows an image whole.
     """
 
     size: Size
@@ -38,12 +36,9 @@ class Framing(NamedTuple):
 
 
 class Framed(NamedTuple):
-    """An image as windows.
+    """An image as windows, uint8 RGB, each with its top and left corner in the image.
 
-    Attributes:
-        windows: uint8 RGB (k, H, W, 3).
-        corners: top and left of each in the image.
-        size: (h, w) of the image at the windows' scale, which may be less than a window.
+    ``size`` is (h, w) of the image at the windows' scale, which may be less than a window.
     """
 
     windows: UInt8[np.ndarray, "k H W 3"]
@@ -56,14 +51,9 @@ class Framed(NamedTuple):
 
 
 def size_for(area: int, aspect: float) -> Size:
-    """Return the window for images of an aspect.
+    """Return the window (H, W) of about ``area`` pixels for images of an aspect, height over width.
 
-    Args:
-        area: about so many pixels.
-        aspect: height over width.
-
-    Returns:
-        (H, W), multiples of 32.
+    Its sides are multiples of 32.
     """
     # Where the shorter side is at its least, the longer one does not grow on.
     most = area / MULTIPLE**2
@@ -81,15 +71,10 @@ def starts(length: int, window: int, overlap: int) -> list[int]:
     return [round(i * (length - window) / max(1, count - 1)) for i in range(count)]
 
 
-def frame(image: Image.Image, framing: Framing) -> Framed:
-    """Cut an image into windows.
+def frame(image: Image.Image, framing: Framing, name: object = "image") -> Framed:
+    """Cut an RGB image of any size into windows.
 
-    Args:
-        image: RGB, of any size.
-        framing: how.
-
-    Raises:
-        WTFlowError: they would have more than ``MOST`` pixels together.
+    WTFlowError: they would have more than ``MOST`` pixels together.
     """
     height, width = framing.size
     if framing.overlap is None:
@@ -104,8 +89,9 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
         count = len(rows) * len(columns)
         if count * height * width > MOST:
             raise WTFlowError(
-                f"{image.height}x{image.width} pixels are {count} windows of {height}x{width} that "
-                f"overlap by {framing.overlap}: give a smaller --overlap, or cut the image"
+                f"{name}: {image.height}x{image.width} pixels are {count} windows of "
+                f"{height}x{width} that overlap by {framing.overlap}: give a smaller --overlap, or "
+                "cut the image"
             )
     below, beside = max(0, height - size[0]), max(0, width - size[1])
     pixels = np.asarray(image)
@@ -118,11 +104,6 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
 
 def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> np.ndarray:
     """Return the map of an image, of its windows' maps; they are blended where windows overlap.
-
-    Args:
-        framed: what ``frame`` returned.
-        maps: a map for each of its windows.
-        framing: how it was cut.
 
     Returns:
         float32 (h, w): ``framed.size``.
@@ -161,21 +142,12 @@ def _filled(framed: Framed, framing: Framing) -> Size:
 
 
 def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Framed | WTFlowError]]:
-    """Decode and frame images in threads, a few ahead; one that cannot be is its error.
-
-    Args:
-        paths: of images; as many are taken from it as are decoded ahead.
-        framing: how they are shown.
-    """
+    """Decode and frame images in threads, a few ahead; one that cannot be is its error."""
 
     def one(path: File) -> tuple[File, Framed | WTFlowError]:
         try:
-            image = open_image(path)
+            return path, frame(open_image(path), framing, path)
         except WTFlowError as error:
             return path, error
-        try:
-            return path, frame(image, framing)
-        except WTFlowError as error:
-            return path, WTFlowError(f"{path}: {error}")
 
     return ahead(one, paths, alone=is_large)

@@ -38,18 +38,10 @@ def read_image(path: File, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     The file's contents say which of ``FORMATS`` it is. It is turned as its EXIF orientation says.
     Grey is repeated in the three channels, palettes and CMYK become RGB, and what is transparent
     is laid over black. 16-bit grey becomes round(v / 257); of 16-bit colour Pillow keeps the high
-    byte.
-
-    Args:
-        path: an image file.
-        size: H and W in pixels.
-
-    Returns:
-        RGB.
+    byte. ``size`` is H and W in pixels.
 
     Raises:
-        WTFlowError: the file cannot be decoded, has several frames, or holds values that have no
-            8-bit reading.
+        WTFlowError: it cannot be decoded, has several frames, or values without an 8-bit reading.
     """
     height, width = size
     return np.array(open_image(path).resize((width, height), Image.Resampling.BILINEAR))
@@ -91,35 +83,23 @@ def is_large(path: File) -> bool:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return an image size.
+    """Return the height and width of ``512`` (square) or ``512x1280``, in pixels.
 
-    Args:
-        text: ``512`` (square) or ``512x1280`` (height x width).
-
-    Returns:
-        Height and width in pixels, multiples of 32.
-
-    Raises:
-        WTFlowError: not of that form, not multiples of 32, or too large.
+    WTFlowError: not of that form, not multiples of 32, or too large.
     """
     match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", text.strip().lower())
+    wrong = f"image size {text!r}: "
     if match is None:
-        raise WTFlowError(
-            f"image size {text!r}: neither a side nor HEIGHTxWIDTH: "
-            "write for instance 512 or 512x1280"
-        )
+        example = "write for instance 512 or 512x1280"
+        raise WTFlowError(f"{wrong}neither a side nor HEIGHTxWIDTH: {example}")
     size = int(match[1]), int(match[2] or match[1])
     for side in size:
         if not side or side % MULTIPLE:
             nearest = max(1, round(side / MULTIPLE)) * MULTIPLE
-            raise WTFlowError(
-                f"image size {text!r}: {side} is not a positive multiple of {MULTIPLE}: "
-                f"take {nearest} instead"
-            )
+            what = f"{side} is not a positive multiple of {MULTIPLE}"
+            raise WTFlowError(f"{wrong}{what}: take {nearest} instead")
     if size[0] * size[1] > WINDOW:
-        raise WTFlowError(
-            f"image size {text!r}: more than {WINDOW} pixels: take a smaller one, or cut images"
-        )
+        raise WTFlowError(f"{wrong}more than {WINDOW} pixels: take a smaller one, or cut images")
     return size
 
 
@@ -133,10 +113,8 @@ def _load(path: File | str, image: Image.Image) -> None:
         # Counting the frames of a TIFF takes their square.
         with contextlib.suppress(EOFError):
             image.seek(1)
-            raise WTFlowError(
-                f"{path}: has several frames or pages, and which one is meant is not known: save "
-                "it as a file of its own"
-            )
+            several = "has several frames or pages, and which one is meant is not known"
+            raise WTFlowError(f"{path}: {several}: save it as a file of its own")
         image.seek(0)
     image.load()
 

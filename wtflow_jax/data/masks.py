@@ -19,12 +19,8 @@ LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
 def read_mask(sample: Sample, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     """Return the defective pixels of a sample: where any of its masks is above zero.
 
-    Args:
-        sample: its masks must be as large as its image.
-        size: H and W in pixels, reached by nearest neighbour.
-
-    Returns:
-        All false for a good image, and for a defect without masks.
+    All false for a good image, and for a defect without masks; ``size`` is H and W in pixels,
+    reached by nearest neighbour.
 
     Raises:
         WTFlowError: a file cannot be decoded, or a mask is not as large as the image.

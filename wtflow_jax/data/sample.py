@@ -16,12 +16,7 @@ class File(Protocol):
 
 @dataclass(frozen=True)
 class Held:
-    """An image that was handed over in memory.
-
-    Attributes:
-        name: what messages call it: ``image 3``.
-        image: encoded, without loss; what it was made of may change.
-    """
+    """An image that was handed over in memory, encoded without loss; ``image 3`` in messages."""
 
     name: str
     image: bytes = field(repr=False)

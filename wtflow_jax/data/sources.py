@@ -74,13 +74,10 @@ def _held(name: str, image: Any) -> Held:
     if isinstance(image, Image.Image):
         return Held(name, encode(name, image))
     if isinstance(image, np.ndarray):
-        shape = image.shape
-        colour = len(shape) == 3 and shape[2] == 3
-        if image.dtype != np.uint8 or not (colour or len(shape) == 2) or not image.size:
-            raise WTFlowError(
-                f"{name}: an array of {image.dtype} {shape}: give uint8, 0 to 255, as "
-                "(height, width, 3) in RGB or (height, width)"
-            )
+        known = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+        if image.dtype != np.uint8 or not known or not image.size:
+            wanted = "give uint8, 0 to 255, as (height, width, 3) in RGB or (height, width)"
+            raise WTFlowError(f"{name}: an array of {image.dtype} {image.shape}: {wanted}")
         return Held(name, encode(name, Image.fromarray(image)))
     try:
         content = image.read()
@@ -114,8 +111,7 @@ def _paths(given: str, stdin: bool) -> Iterator[Path]:
 
 
 def _some(found: Iterator[Any], otherwise: str) -> Iterator[Any]:
-    first = next(found, None)
-    if first is None:
+    if (first := next(found, None)) is None:
         raise WTFlowError(otherwise)
     yield first
     yield from found

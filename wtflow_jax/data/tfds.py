@@ -30,9 +30,7 @@ VERSION = "1.0.0"
 class StoredFile:
     """A file in a prepared data set, read from its record anew each time.
 
-    Attributes:
-        name: ``DIR/LAYOUT/CATEGORY#PATH``; there is no such file on disk.
-        load: reads the record.
+    It is called ``DIR/LAYOUT/CATEGORY#PATH``; there is no such file on disk.
     """
 
     name: str
@@ -45,8 +43,9 @@ class StoredFile:
     def read_bytes(self) -> bytes:
         """Return the file as it was published; OSError where its record cannot be read."""
         try:
-            return self.load()
-        # array_record and protobuf raise what they like: RuntimeError, ValueError, DecodeError, ...
+            # Of a record that was cut there is None.
+            return bytes(self.load())
+        # array_record and protobuf raise what they like.
         except Exception as error:
             reason = f"no record to be read: {one_line(error)}"
             raise OSError(errno.EIO, reason, self.name) from error
@@ -56,13 +55,6 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
     """Store a category of a data set under ``data_dir/LAYOUT/CATEGORY/VERSION``.
 
     It appears there complete or not at all; what a killed call left unfinished is deleted.
-
-    Args:
-        layout: a key of ``LAYOUTS``.
-        root: the data set's directory, as published.
-        data_dir: where prepared data sets are kept; made if missing.
-        name: the category.
-        track: shows progress.
 
     Returns:
         Whether it was stored; False where it had been.
@@ -125,28 +117,24 @@ def _read(layout: str, data_dir: Path, name: str) -> Category:
             for split, entries in described["splits"].items()
         }
         saturations = {int(value): Saturation(*s) for value, s in described["saturations"].items()}
+        return Category(name, **{"train": (), "test": (), **found}, saturations=saturations)
     except Exception as error:
         raise _damaged(directory, error) from error
-    train, test, validation = (found.get(key, ()) for key in ("train", "test", "validation"))
-    return Category(name, train, test, validation, saturations)
 
 
 def _samples(directory: Path, records: Any, entries: list[dict[str, Any]]) -> tuple[Sample, ...]:
     if len(records) != len(entries):
         raise ValueError(f"{len(records)} records instead of {len(entries)}")
 
-    def read(i: int, mask: int | None) -> bytes:
-        return records[i]["image"] if mask is None else records[i]["masks"][mask]
+    def stored(path: str, load: Callable[[], bytes]) -> StoredFile:
+        return StoredFile(f"{directory}#{path.removeprefix(f'{directory.name}/')}", load)
 
-    def stored(path: str, i: int, mask: int | None = None) -> StoredFile:
-        name = f"{directory}#{path.removeprefix(f'{directory.name}/')}"
-        return StoredFile(name, partial(read, i, mask))
+    def sample(i: int, path: str, label: int, kind: str, masks: list[str], **_: Any) -> Sample:
+        image = stored(path, lambda: records[i]["image"])
+        each = (stored(m, lambda at=at: records[i]["masks"][at]) for at, m in enumerate(masks))
+        return Sample(image, label, kind, tuple(each))
 
-    samples: list[Sample] = []
-    for i, entry in enumerate(entries):
-        masks = tuple(stored(path, i, mask) for mask, path in enumerate(entry["masks"]))
-        samples.append(Sample(stored(entry["path"], i), entry["label"], entry["kind"], masks))
-    return tuple(samples)
+    return tuple(sample(i, **entry) for i, entry in enumerate(entries))
 
 
 def _builders() -> Any:

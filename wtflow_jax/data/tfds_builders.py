@@ -92,9 +92,8 @@ def metadata(category: Category, root: Path) -> dict[str, Any]:
     def entry(sample: Sample) -> dict[str, Any]:
         files = [Path(str(file)) for file in (sample.path, *sample.masks)]
         image, *masks = (file.relative_to(root).as_posix() for file in files)
-        sizes = list(map(os.path.getsize, files))
-        about = {"label": sample.label, "kind": sample.kind, "bytes": sizes}
-        return {"path": image, "masks": masks, **about}
+        about = {"path": image, "masks": masks, "label": sample.label, "kind": sample.kind}
+        return about | {"bytes": [file.stat().st_size for file in files]}
 
     parts = {"train": category.train, "validation": category.validation, "test": category.test}
     return {

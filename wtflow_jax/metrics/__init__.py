@@ -4,17 +4,8 @@ A metric is an entry of ``METRICS``; a new one is a file in this folder that add
 """
 
 from wtflow_jax.metrics.curves import Curves, curves
-from wtflow_jax.metrics.ranking import (
-    METRICS,
-    Metric,
-    Regions,
-    UndefinedMetric,
-    auroc,
-    average_precision,
-    f1_max,
-    measure,
-)
-from wtflow_jax.metrics.regions import Region, aupro, label_regions, pixel_metrics, spro
+from wtflow_jax.metrics.ranking import METRICS, Metric, Regions, UndefinedMetric, auroc, measure
+from wtflow_jax.metrics.regions import Region, aupro, label_regions, spro
 
 __all__ = [
     "METRICS",
@@ -25,11 +16,8 @@ __all__ = [
     "UndefinedMetric",
     "aupro",
     "auroc",
-    "average_precision",
     "curves",
-    "f1_max",
     "label_regions",
     "measure",
-    "pixel_metrics",
     "spro",
 ]

@@ -33,11 +33,8 @@ def curves(
 ) -> Curves | None:
     """Return ROC, precision–recall and per-region overlap in one; None, errors as ``measure``.
 
-    Args:
-        scores: of all.
-        labels: whether each is defective.
-        regions: ``label_regions`` of labels that are masks (n, h, w).
-        points: about so many thresholds are kept, evenly spread over what they find.
+    ``regions`` is ``label_regions`` of labels that are masks (n, h, w). About ``points`` thresholds
+    are kept, evenly spread over what they find.
     """
     ranked = rank(["Curves"], scores, labels, regions=regions)
     if ranked is None:

@@ -1,4 +1,4 @@
-"""AUROC, average precision and F1 max, from ranks; and the table of all metrics.
+"""AUROC, average precision and F1-max, from ranks; and the table of all metrics.
 
 Every curve turns only at scores of defective pixels. So the good ones are sorted a chunk of images
 at a time, only to count those below each of them: no grid of thresholds, no sort of everything.
@@ -26,13 +26,6 @@ Labels: TypeAlias = Bool[np.ndarray, "*shape"]
 
 class UndefinedMetric(UserWarning):
     """A metric has no value on these inputs, and None is returned; the message says why."""
-
-
-class F1Max(NamedTuple):
-    """The largest F1 score, and the lowest threshold of it: defective scores at least this."""
-
-    value: float
-    threshold: float
 
 
 class Regions(NamedTuple):
@@ -69,12 +62,9 @@ class Ranked(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """An entry of ``METRICS``.
+    """An entry of ``METRICS``: its title in print, and whose scores it is of.
 
-    Attributes:
-        title: in print.
-        level: whose scores it is of.
-        function: of ranked scores, which have both classes and no NaN; a share in [0, 1].
+    ``function`` takes ranked scores, which have both classes and no NaN, to a share in [0, 1].
     """
 
     title: str
@@ -87,15 +77,12 @@ METRICS: Parts[Metric] = Parts("metric", "wtflow_jax.metrics")
 
 
 def measure(
-    level: Level, scores: Scores, labels: Labels, regions: Regions | None = None
+    level: Level, scores: Scores, labels: Labels | None, regions: Regions | None = None
 ) -> dict[str, float | None]:
     """Return all metrics of a level, from one pass over the scores.
 
-    Args:
-        level: images or pixels.
-        scores: of all.
-        labels: whether each is defective.
-        regions: ``label_regions(labels)`` of masks, where it is at hand.
+    ``labels`` are None where they are not known, ``regions`` is ``label_regions(labels)`` of masks,
+    where it is at hand.
 
     Returns:
         Shares in [0, 1] by name; all None where they are undefined.
@@ -108,7 +95,7 @@ def measure(
     """
     chosen = {name: metric for name, metric in METRICS.items() if metric.level == level}
     titles = [metric.title for metric in chosen.values()]
-    ranked = rank(titles, scores, labels, regions=regions)
+    ranked = None if labels is None else rank(titles, scores, labels, regions=regions)
     if ranked is None:
         return dict.fromkeys(chosen)
     return {name: metric.function(ranked) for name, metric in chosen.items()}
@@ -121,21 +108,6 @@ def auroc(scores: Scores, labels: Labels) -> float | None:
     """
     ranked = rank(["AUROC"], scores, labels)
     return None if ranked is None else auroc_of(ranked)
-
-
-def average_precision(scores: Scores, labels: Labels) -> float | None:
-    """Return the mean precision over thresholds, each weighted by the recall that it adds.
-
-    There is no interpolation, as in scikit-learn; None, with a warning, as ``measure``.
-    """
-    ranked = rank(["Average precision"], scores, labels)
-    return None if ranked is None else average_precision_of(ranked)
-
-
-def f1_max(scores: Scores, labels: Labels) -> F1Max | None:
-    """Return the largest F1 score and its threshold; None, with a warning, as ``measure``."""
-    ranked = rank(["F1 max"], scores, labels)
-    return None if ranked is None else f1_max_of(ranked)
 
 
 def rank(
@@ -186,21 +158,22 @@ def auroc_of(ranked: Ranked) -> float:
 
 
 def average_precision_of(ranked: Ranked) -> float:
-    """Return the average precision."""
+    """Return the mean precision over thresholds, each weighted by the recall that it adds.
+
+    There is no interpolation, as in scikit-learn.
+    """
     detected = np.cumsum(ranked.defective[::-1])[::-1]
     precision = detected / (detected + ranked.good - ranked.below)
     return float(ranked.defective @ precision) / int(detected[0])
 
 
-def f1_max_of(ranked: Ranked) -> F1Max:
-    """Return the largest F1 score and its threshold."""
+def f1_max_of(ranked: Ranked) -> float:
+    """Return the largest F1 score of all thresholds."""
     detected = np.cumsum(ranked.defective[::-1])[::-1]
-    scores = 2 * detected / (detected + ranked.good - ranked.below + detected[0])
-    best = int(np.argmax(scores))
-    return F1Max(float(scores[best]), float(ranked.thresholds[best]))
+    return float((2 * detected / (detected + ranked.good - ranked.below + detected[0])).max())
 
 
 for _level in ("image", "pixel"):
     METRICS.add(f"{_level}_auroc")(Metric(f"{_level} AUROC", _level, auroc_of))
     METRICS.add(f"{_level}_ap")(Metric(f"{_level} AP", _level, average_precision_of))
-    METRICS.add(f"{_level}_f1")(Metric(f"{_level} F1-max", _level, lambda r: f1_max_of(r).value))
+    METRICS.add(f"{_level}_f1")(Metric(f"{_level} F1-max", _level, f1_max_of))

@@ -1,4 +1,4 @@
-"""AUPRO and sPRO, which weigh regions equally, and all metrics of pixels at once."""
+"""AUPRO and sPRO, which weigh regions equally."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from wtflow_jax.metrics.ranking import (
-    METRICS,
-    Metric,
-    Ranked,
-    Regions,
-    auroc_of,
-    average_precision_of,
-    f1_max_of,
-    rank,
-)
+from wtflow_jax.metrics.ranking import METRICS, Metric, Ranked, Regions, rank
 
 LIMIT = 0.3
 """The false-positive rate where AUPRO ends."""
@@ -30,10 +21,8 @@ Masks: TypeAlias = Bool[np.ndarray, "n h w"]
 class Region(NamedTuple):
     """A defect as MVTec LOCO AD annotates it: found once ``saturation`` of its pixels are.
 
-    Attributes:
-        image: index of its image in the scores.
-        mask: its pixels.
-        saturation: in pixels; may be a fraction, and below or above its area.
+    ``image`` is the index in the scores; the saturation, in pixels, may be a fraction, and below or
+    above its area.
     """
 
     image: int
@@ -59,12 +48,8 @@ def aupro(scores: Maps, masks: Masks, limit: float = LIMIT) -> float | None:
     """Return the normalised area under the per-region overlap curve, up to a false-positive rate.
 
     The curve is the mean over all defects (8-connected components) of their detected share, against
-    the false-positive rate over the good pixels of all images; linear between its points.
-
-    Args:
-        scores: of pixels.
-        masks: whether each is defective.
-        limit: the false-positive rate at which the area ends, in (0, 1].
+    the false-positive rate over the good pixels of all images; linear between its points. The area
+    ends at the rate ``limit``, in (0, 1].
 
     Returns:
         The area divided by the limit, in [0, 1]; None, with a warning, where it is undefined.
@@ -106,31 +91,6 @@ def spro(scores: Maps, regions: Sequence[Region], limit: float = 0.05) -> float 
         weights.append(np.diff(detected) / (region.saturation * len(regions)))
     ranked = rank(["sPRO"], scores, anywhere, np.concatenate(found))
     return None if ranked is None else _area(ranked, _sums(ranked, np.concatenate(weights)), limit)
-
-
-def pixel_metrics(
-    scores: Maps, masks: Masks, regions: Regions | None = None, limit: float = LIMIT
-) -> dict[str, float | None]:
-    """Return auroc, average_precision, f1_max, f1_threshold and aupro of pixels from one pass.
-
-    ``measure`` takes all metrics of the table, by their names there.
-
-    Args:
-        scores: of pixels.
-        masks: whether each is defective.
-        regions: ``label_regions(masks)``, where it is at hand.
-        limit: as that of ``aupro``.
-
-    Raises:
-        ValueError: as ``aupro``, or the regions are of other masks.
-    """
-    names = ("auroc", "average_precision", "f1_max", "f1_threshold", "aupro")
-    titles = ["AUROC", "Average precision", "F1 max", "AUPRO"]
-    ranked = rank(titles, scores, masks, regions=regions)
-    if ranked is None:
-        return dict.fromkeys(names)
-    areas = auroc_of(ranked), average_precision_of(ranked)
-    return dict(zip(names, (*areas, *f1_max_of(ranked), aupro_of(ranked, limit)), strict=True))
 
 
 def aupro_of(ranked: Ranked, limit: float = LIMIT) -> float:

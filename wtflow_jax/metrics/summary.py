@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from wtflow_jax.metrics.ranking import METRICS, Level, Regions, UndefinedMetric, auroc, measure
+from wtflow_jax.metrics.ranking import METRICS, Regions, UndefinedMetric, auroc, measure
 from wtflow_jax.metrics.threshold import Threshold
 
 Figures = dict[str, float | None]
@@ -33,16 +33,10 @@ def mean(values: np.ndarray) -> float | None:
 def of_images(
     scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], kinds: Sequence[str]
 ) -> Figures:
-    """Return all metrics of image scores, and the AUROC of each kind of defect.
-
-    Args:
-        scores: higher is more anomalous.
-        labels: whether each image is defective.
-        kinds: ``good`` or a defect's name.
-    """
+    """Return all metrics of image scores, and the AUROC of each kind of defect."""
     # That one of the two is lacking is said once, with the test images.
     both = 0 < labels.sum() < len(labels)
-    shares = measure("image", scores, labels) if both else _undefined("image")
+    shares = measure("image", scores, labels if both else None)
     for kind in sorted({kind for kind, bad in zip(kinds, labels, strict=True) if bad}):
         of_kind = np.array([k == kind for k in kinds])
         some = ~labels | of_kind
@@ -55,19 +49,12 @@ def of_pixels(
     masks: Bool[np.ndarray, "n H W"] | None,
     regions: Regions | None = None,
 ) -> Figures:
-    """Return all metrics of pixels.
+    """Return all metrics of pixels; masks are None where they are not known.
 
-    Args:
-        maps: of the anomaly.
-        masks: defective pixels; None where they are not known.
-        regions: ``label_regions(masks)``, where it is at hand.
+    ``regions`` is ``label_regions(masks)``, where it is at hand.
     """
-    shares = _undefined("pixel") if masks is None else measure("pixel", maps, masks, regions)
+    shares = measure("pixel", maps, masks, regions)
     return {name: percent(share) for name, share in shares.items()}
-
-
-def _undefined(level: Level) -> Figures:
-    return {name: None for name, metric in METRICS.items() if metric.level == level}
 
 
 @contextmanager
@@ -86,14 +73,7 @@ def decided(
     scores: Float[np.ndarray, " n"],
     labels: Bool[np.ndarray, " n"],
 ) -> dict[str, Any]:
-    """Return what a threshold does to test images, in %.
-
-    Args:
-        threshold: set without them.
-        held_out: the number of good images that it was set by.
-        scores: of the test images.
-        labels: whether each is defective.
-    """
+    """Return what a threshold does to test images, in %; ``held_out`` good ones have set it."""
     above = scores > threshold.value
     return {
         "threshold": threshold.value,

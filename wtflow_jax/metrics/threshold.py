@@ -23,12 +23,8 @@ def threshold(scores: Float[np.ndarray, " n"], rate: float) -> Threshold:
     1 − k/(n + 1), where images are exchangeable; the lowest such k is taken. n images can promise
     1/(n + 1) at best: where less is asked for, the highest score is taken and its rate told.
 
-    Args:
-        scores: of good images that the model has not seen, at least one.
-        rate: wanted share of false alarms among good images, in (0, 1).
-
-    Returns:
-        The threshold and the rate that it promises.
+    ``scores`` are those of good images that the model has not seen, at least one; ``rate`` is the
+    wanted share of false alarms among good images, in (0, 1).
 
     Raises:
         WTFlowError: a score is NaN or infinite, and no image would be above such a threshold.

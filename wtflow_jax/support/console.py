@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, TypeAlias
 
 import rich.progress
 import rich.table
@@ -19,21 +19,15 @@ NONE = "–"
 """In place of a figure that there is none of."""
 
 
-@runtime_checkable
-class Advance(Protocol):
-    """Called with the number of things done since the last call, and maybe a word on them."""
-
-    def __call__(self, done: int = 1, note: str | None = None) -> object:
-        """Move a bar."""
-
-
+Advance: TypeAlias = Callable[..., object]
+"""``advance(done=1, note=None)``: so many things were done since the last call, a word on them."""
 Track: TypeAlias = Callable[[str, int | None], Advance]
 """``track(what, of how many) -> advance``: work begins, of which there is to be progress."""
 
 
 def untracked(what: str, total: int | None) -> Advance:
     """Show nothing."""
-    return lambda done=1, note=None: None
+    return lambda *_: None
 
 
 @contextlib.contextmanager
@@ -97,14 +91,7 @@ def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int
 
 
 class Table(NamedTuple):
-    """A table of text.
-
-    Attributes:
-        title: what it shows.
-        columns: headings; the first column holds names, the others figures.
-        rows: as many cells each.
-        notes: sentences below it.
-    """
+    """A table of text: the first column holds names, the others figures; notes stand below it."""
 
     title: str
     columns: Sequence[str]
@@ -125,26 +112,20 @@ def markdown(table: Table) -> str:
 
 def show(table: Table, console: Console) -> None:
     """Print a table; on a terminal that is too narrow, without the last columns."""
-    count = len(table.columns)
-    view, width = _view(table, count)
-    # Where nobody looks at it, as wide as it is.
-    while console.is_terminal and width > console.width and count > 1:
-        count -= 1
-        view, width = _view(table, count)
-    left_out = len(table.columns) - count
+    for left_out in range(len(table.columns)):
+        count = len(table.columns) - left_out
+        view = rich.table.Table(title=escape(shown(table.title)))
+        for i, name in enumerate(table.columns[:count]):
+            view.add_column(escape(shown(name)), justify="right" if i else "left", no_wrap=True)
+        for row in table.rows:
+            view.add_row(*(escape(shown(cell)) for cell in row[:count]))
+        width = Console(width=10_000).measure(view).maximum
+        # Where nobody looks at it, as wide as it is.
+        if not console.is_terminal or width <= console.width:
+            break
     Console(file=console.file, width=max(width, console.width)).print(view)
     for note in [*table.notes, *[f"{left_out} more columns are in table.md."] * bool(left_out)]:
         console.print(shown(note), style="dim", markup=False)
-
-
-def _view(table: Table, count: int) -> tuple[rich.table.Table, int]:
-    """Return the first columns as rich shows them, and their width."""
-    view = rich.table.Table(title=escape(shown(table.title)))
-    for i, name in enumerate(table.columns[:count]):
-        view.add_column(escape(shown(name)), justify="right" if i else "left", no_wrap=True)
-    for row in table.rows:
-        view.add_row(*(escape(shown(cell)) for cell in row[:count]))
-    return view, Console(width=10_000).measure(view).maximum
 
 
 def number(value: float | None, std: float | None = None, digits: int = 2) -> str:

@@ -50,12 +50,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep other runs out while this one writes; what a killed run left half-written is removed.
 
-    Args:
-        directory: made where it does not exist; taken away again where nothing was written.
-        wait: for the other run to end, in place of an error.
-
-    Raises:
-        WTFlowError: another run is writing there, or it is a file.
+    The directory is made where it does not exist, and taken away again where nothing was written.
+    WTFlowError: another run is writing there, unless it is waited for, or it is a file.
     """
     if directory.exists() and not directory.is_dir():
         raise WTFlowError(f"{directory}: is a file; give a directory")

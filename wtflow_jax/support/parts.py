@@ -8,6 +8,7 @@ table adds its entries when the table is first looked at; so do the Python files
 
 import importlib
 import importlib.util
+import math
 import os
 import pkgutil
 import sys
@@ -88,10 +89,15 @@ class Parts(Mapping[str, Any], Generic[Part]):
             _looked.add(self._folder)
             for module in pkgutil.iter_modules(importlib.import_module(self._folder).__path__):
                 importlib.import_module(f"{self._folder}.{module.name}")
-        paths = os.environ.get(VARIABLE, "")
-        if paths not in _looked:
+        if (paths := os.environ.get(VARIABLE, "")) not in _looked:
             _looked.add(paths)
-            _import_named(paths)
+            for file in named_files():
+                name = f"wtflow_parts_{file.stem}"
+                spec = importlib.util.spec_from_file_location(name, file)
+                if spec is None or spec.loader is None or not file.is_file():
+                    raise WTFlowError(f"{file}: no Python file; mend the variable {VARIABLE}")
+                sys.modules[name] = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(sys.modules[name])
 
 
 def check_ranges(part: Any) -> None:
@@ -101,23 +107,17 @@ def check_ranges(part: Any) -> None:
     what a field must be a multiple of; each element of a tuple is looked at.
     """
     for name, (low, high) in getattr(part, "RANGES", {}).items():
-        value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name, 1)
+        value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name)
         values = value if isinstance(value, tuple) else () if value is None else (value,)
+        least, most = -math.inf if low is None else low, math.inf if high is None else high
         # Written so that NaN is outside of every range.
-        within = [
-            (low is None or x >= low)
-            and (high is None or x <= high)
-            and (multiple == 1 or x % multiple == 0)
-            for x in values
-        ]
-        if all(within):
+        if all(least <= x <= most and not (multiple and x % multiple) for x in values):
             continue
         wanted = [f"at least {_text(low)}"] * (low is not None)
         wanted += [f"at most {_text(high)}"] * (high is not None)
-        wanted += [f"a multiple of {multiple}"] * (multiple != 1)
-        shown = " ".join(map(_text, values))
-        flag = "--" + name.replace("_", "-")
-        raise WTFlowError(f"{flag} {shown}: give {' and '.join(wanted)}")
+        wanted += [f"a multiple of {multiple}"] * (multiple is not None)
+        flag, found = "--" + name.replace("_", "-"), " ".join(map(_text, values))
+        raise WTFlowError(f"{flag} {found}: give {' and '.join(wanted)}")
 
 
 def _text(value: float | None) -> str:
@@ -133,18 +133,8 @@ def _has_options(entry: Any) -> bool:
     return isinstance(entry, type) and is_dataclass(entry)
 
 
-def _import_named(paths: str) -> None:
-    for file in named_files(paths):
-        spec = importlib.util.spec_from_file_location(f"wtflow_parts_{file.stem}", file)
-        if spec is None or spec.loader is None or not file.is_file():
-            raise WTFlowError(f"{file}: no Python file; mend the variable {VARIABLE}")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-
-
-def named_files(paths: str | None = None) -> list[Path]:
-    """Return the Python files that a value of ``VARIABLE`` names; left out, the one that is set."""
-    found = map(Path, filter(None, (paths or os.environ.get(VARIABLE, "")).split(os.pathsep)))
+def named_files() -> list[Path]:
+    """Return the Python files that the variable names."""
+    found = map(Path, filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
     each = (sorted(path.glob("*.py")) if path.is_dir() else [path] for path in found)
     return [*chain.from_iterable(each)]

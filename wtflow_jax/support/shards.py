@@ -59,18 +59,13 @@ def write(
     directory: Path,
     shape: tuple[int, int, int],
     shards: Iterable[Iterable[Maps]],
-    advance: Advance = lambda done=1, note=None: None,
+    advance: Advance = lambda *_: None,
 ) -> Shards:
     """Write the shards that are not there yet, and open them all.
 
-    The index comes last, so that what was interrupted goes on with the shard it was at. Another
-    process that writes them is waited for.
-
-    Args:
-        directory: where they go.
-        shape: (h, w, c) of a map.
-        shards: the maps of each; of a shard that is there they are not asked for.
-        advance: counts maps.
+    The index comes last, so that what was interrupted goes on with the shard it was at: the maps of
+    one that is there, (h, w, c) each, are not asked for. Another process that writes them is waited
+    for. ``advance`` counts maps.
 
     Raises:
         WTFlowError: a shard that is there is damaged.

@@ -55,6 +55,9 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays and the description that ``save`` has written; ValueError as ``read``."""
     arrays, metadata = read(path)
     digest, _, about = metadata.get(ABOUT, "").partition(" ")
+    # Before, the description stood there alone.
+    if len(digest) != 64:
+        raise ValueError("of an earlier version, or of another program")
     if digest != _digest(about, arrays):
         raise ValueError("not what was written, damaged perhaps")
     return arrays, json.loads(about)

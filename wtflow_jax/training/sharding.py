@@ -27,10 +27,9 @@ _constrained = jax.lax.with_sharding_constraint
 
 
 class Layout(NamedTuple):
-    """A mesh, or one device; hashable, a static argument.
+    """A mesh with the axes ``AXES``, or None: one device, where nothing is split.
 
-    Attributes:
-        mesh: with the axes ``AXES``; None for one device, where nothing is split.
+    Hashable, a static argument.
     """
 
     mesh: Mesh | None = None
@@ -158,11 +157,8 @@ def layout(data: int, model: int) -> Layout:
 def connect(coordinator: str, processes: int, process: int) -> None:
     """Join the processes of a run, before JAX touches a device; WTFlowError if they do not meet.
 
-    Args:
-        coordinator: host:port of process 0, the same in all; "auto" asks SLURM, Open MPI or
-            Kubernetes for all three.
-        processes: how many there are.
-        process: which one this is, from 0.
+    The coordinator is host:port of process 0, the same in all; "auto" asks SLURM, Open MPI or
+    Kubernetes for it, for the number of processes and for which one this is, from 0.
     """
     # It would keep a run from ending by SIGTERM.
     jax.config.update("jax_enable_preemption_service", False)

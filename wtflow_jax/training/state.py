@@ -70,12 +70,8 @@ def _step(
 ) -> tuple[TrainState, Float[Array, ""]]:
     """Take one optimizer step on one batch, and return its loss too; pure, ``state`` is donated.
 
-    Args:
-        objective: what is trained.
-        state: before the step.
-        x0: the batch (b, *event), after the WT map.
-        index: the samples' indices in the training set (b,), which with ``key`` decide the noise.
-        key: the epoch's.
+    x0 is the batch (b, *event), after the WT map; ``index`` are the samples' indices in the
+    training set (b,), which with the epoch's key decide the noise.
     """
     layout = objective.layout
     laws = {"target": objective.target, "time_law": objective.time_law, "loss": objective.loss}

@@ -47,7 +47,7 @@ def test_kolektor_twins_do_not_cross(tmp_path):
     assert good == sorted(others[i] for i in drawn)
 
 
-def test_kolektor_without_label_map_or_images(tmp_path):
+def test_kolektor_without_label_map_or_items(tmp_path):
     with fails(str(tmp_path), r"no kos\[0-9\]\[0-9\], found nothing", "kosNN/PartN"):
         categories(tmp_path, "kolektor_sdd")
     trees.kolektor(tmp_path, items=3, bad=1, parts=2, last=1)
@@ -57,6 +57,3 @@ def test_kolektor_without_label_map_or_images(tmp_path):
     (tmp_path / "kos02" / "Part0_label.bmp").unlink()
     with fails(r"kos02/Part0\.jpg: .*without mask", r"add .*Part0_label\.bmp"):
         open_category(tmp_path, "kolektor_sdd", "kolektor_sdd")
-    trees.kolektor(tmp_path / "bad", items=3, parts=2, bad=9)
-    with fails("no good images to train on, 6 defective and 0 good"):
-        open_category(tmp_path / "bad", "kolektor_sdd", "kolektor_sdd")

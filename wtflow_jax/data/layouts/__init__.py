@@ -64,14 +64,10 @@ def _find(name: str) -> Layout:
 
 
 def categories(root: Path, layout: str = "mvtec_ad") -> tuple[str, ...]:
-    """Return the names of the categories in a data set, see ``Layout``.
+    """Return the names of the categories in a data set's directory, see ``Layout``.
 
-    Args:
-        root: the data set's directory, as published or prepared.
-        layout: a key of ``LAYOUTS``, alone or after ``tfds:``.
-
-    Raises:
-        WTFlowError: no such layout, or the directory is not laid out so.
+    ``layout`` is a key of ``LAYOUTS``, alone or after ``tfds:``. WTFlowError: no such layout, or
+    the directory is not laid out so.
     """
     return _find(layout).categories(root)
 

@@ -9,17 +9,7 @@ defective image without mask has none.
 
 from pathlib import Path
 
-from wtflow_jax.data.files import (
-    GOOD,
-    by_name,
-    directories,
-    good,
-    hold_out,
-    images,
-    listing,
-    nested,
-    require_directory,
-)
+from wtflow_jax.data import files
 from wtflow_jax.data.layouts import LAYOUTS, Layout
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.errors import WTFlowError
@@ -29,7 +19,7 @@ MASKS = "masks"
 
 def categories(root: Path) -> tuple[str, ...]:
     """Return the directory's name: it is the one category."""
-    require_directory(root, "good, and DEFECT for defective images; or good images alone")
+    files.require_directory(root, "good, and DEFECT for defective images; or good images alone")
     return (root.resolve().name,)
 
 
@@ -37,36 +27,36 @@ def read(root: Path, name: str) -> Category:
     """List the images; masks of no kind of defect are refused."""
     defects = {
         directory.name: paths
-        for directory in directories(root)
-        if directory.name not in (GOOD, MASKS) and (paths := _sorted(directory))
+        for directory in files.directories(root)
+        if directory.name not in (files.GOOD, MASKS) and (paths := _sorted(directory))
     }
-    for directory in directories(root / MASKS):
+    for directory in files.directories(root / MASKS):
         if directory.name not in defects:
             raise WTFlowError(
-                f"{directory}: masks of no kind of defect, there is {listing(root)}: "
+                f"{directory}: masks of no kind of defect, there is {files.listing(root)}: "
                 "name it as the directory of their images"
             )
-    found = _sorted(root / GOOD)
+    found = _sorted(root / files.GOOD)
     if not found and not defects:
-        found = images(root)
+        found = files.images(root)
     if not found:
         raise WTFlowError(
-            f"{root}: no good images, found {listing(root)}: put them in {root / GOOD}"
+            f"{root}: no good images, found {files.listing(root)}: put them in {root / files.GOOD}"
         )
-    train, held_out = hold_out(found, min(max(1, len(found) // 5), len(found) - 1))
-    test = list(good(held_out))
+    train, held_out = files.hold_out(found, min(max(1, len(found) // 5), len(found) - 1))
+    test = list(files.good(held_out))
     for kind, paths in defects.items():
         test += _defective(root, kind, paths)
     test.sort(key=lambda sample: sample.kind)
-    return Category(name, good(train), tuple(test))
+    return Category(name, files.good(train), tuple(test))
 
 
 def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
-    masks = by_name(_sorted(root / MASKS / kind), root / MASKS / kind)
+    masks = files.by_name(_sorted(root / MASKS / kind), root / MASKS / kind)
     if not masks:
         return [Sample(path, 1, kind) for path in paths]
     samples: list[Sample] = []
-    for key, path in by_name(paths, root / kind).items():
+    for key, path in files.by_name(paths, root / kind).items():
         found = [masks[name] for name in (key, f"{key}_mask") if name in masks]
         if len(found) > 1:
             raise WTFlowError(f"{path}: both {found[0]} and {found[1]} are its mask: remove one")
@@ -76,7 +66,7 @@ def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
 
 def _sorted(directory: Path) -> list[Path]:
     """Return the images in a directory and below, by relative path; none where it is missing."""
-    return sorted(nested(directory), key=lambda path: path.relative_to(directory).as_posix())
+    return sorted(files.nested(directory), key=lambda path: path.relative_to(directory).as_posix())
 
 
 LAYOUTS.add("folder")(Layout("folder", "your own", categories, read))

@@ -13,7 +13,6 @@ from wtflow_jax.data.files import by_name, good, hold_out, images, only, without
 from wtflow_jax.data.layouts import LAYOUTS, Layout, published
 from wtflow_jax.data.masks import read_labels
 from wtflow_jax.data.sample import Category, Sample
-from wtflow_jax.support.errors import WTFlowError
 
 ITEMS = "kos[0-9][0-9]"
 LABEL = "_label"
@@ -29,8 +28,7 @@ def read(root: Path, name: str) -> Category:
         for stem, path in found.items():
             if stem.endswith(LABEL):
                 continue
-            label = found.get(stem + LABEL)
-            if label is None:
+            if (label := found.get(stem + LABEL)) is None:
                 raise without_mask(path, item / f"{stem}{LABEL}.bmp")
             if read_labels(label).any():
                 failed.append(Sample(path, 1, "defect", (label,)))
@@ -39,11 +37,6 @@ def read(root: Path, name: str) -> Category:
     twins = [path for path in passed if path.parent.name in TWINS]
     others = [path for path in passed if path.parent.name not in TWINS]
     train, held_out = hold_out(others, len(failed))
-    if not train + twins:
-        raise WTFlowError(
-            f"{root}: no good images to train on, {len(failed)} defective and {len(passed)} good: "
-            "unpack the data set again"
-        )
     return Category(name, good(sorted(train + twins)), (*failed, *good(held_out)))
 
 

@@ -22,9 +22,7 @@ CONFIG = "defects_config.json"
 class Defect(NamedTuple):
     """One annotated region of an image; with the image's index it is a ``metrics.Region``.
 
-    Attributes:
-        mask: its pixels, at least one.
-        saturation: how many of them count as the whole, above zero; may be a fraction.
+    It has a pixel at least; ``saturation`` of them, above 0 and maybe a fraction, count as whole.
     """
 
     mask: Bool[np.ndarray, "H W"]
@@ -50,19 +48,13 @@ def read(root: Path, name: str) -> Category:
 
 
 def read_saturations(path: Path) -> dict[int, Saturation]:
-    """Return the saturation of each defect of a ``defects_config.json``, by its value in a mask.
-
-    Raises:
-        WTFlowError: it cannot be read, or is something else.
-    """
+    """Return the saturation of each defect of a ``defects_config.json``, by its value in a mask."""
     try:
         return dict(map(_entry, json.loads(path.read_bytes())))
     # KeyError and TypeError: other fields, or no list of objects at all.
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = damage(error)
-        raise WTFlowError(
-            f"{path}: not a table of defects ({reason}): restore the published file"
-        ) from error
+        reason = f"not a table of defects ({damage(error)}): restore the published file"
+        raise WTFlowError(f"{path}: {reason}") from error
 
 
 def _entry(fields: Mapping[str, Any]) -> tuple[int, Saturation]:
@@ -82,14 +74,8 @@ def regions(
     mask as published, so it shrinks or grows with the image, and is at most the defect's area.
     The official evaluation rounds relative ones down, which at a smaller size could leave none.
 
-    Args:
-        sample: its masks must be as large as its image.
-        size: height and width in pixels, reached by nearest neighbour.
-        saturations: as the category has them.
-
-    Returns:
-        One a mask file, in order; none for a good image. A defect of which no pixel is left at
-        that size is left out.
+    ``size`` is height and width in pixels, reached by nearest neighbour. There is one a mask file,
+    in order; none for a good image, and none of a defect of which no pixel is left at that size.
 
     Raises:
         WTFlowError: a file cannot be decoded; a mask is not as large as the image, marks nothing
@@ -104,7 +90,7 @@ def regions(
                 "where one marks the defect: restore the published mask"
             )
         if marks[0] not in saturations:
-            known = ", ".join(map(str, sorted(saturations))) or "none"
+            known = ", ".join(map(str, sorted(saturations)))
             raise WTFlowError(
                 f"{path}: value {marks[0]} marks no defect of {CONFIG} ({known}): "
                 "restore the published files"

@@ -4,15 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from wtflow_jax.data.files import (
-    GOOD,
-    categories_in,
-    defective,
-    directories,
-    good,
-    images,
-    listing,
-)
+from wtflow_jax.data import files
 from wtflow_jax.data.layouts import LAYOUTS, Layout, published
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.errors import WTFlowError
@@ -25,8 +17,9 @@ def read(root: Path, name: str) -> Category:
 
     def masked(kind: Path, paths: list[Path]) -> list[Sample]:
         if is_3d:
-            return defective(paths, kind.name, kind / "gt")
-        return defective(paths, kind.name, category / "ground_truth" / kind.name, suffix="_mask")
+            return files.defective(paths, kind.name, kind / "gt")
+        masks = category / "ground_truth" / kind.name
+        return files.defective(paths, kind.name, masks, suffix="_mask")
 
     return by_kind(category, masked, "rgb" if is_3d else "")
 
@@ -39,24 +32,22 @@ def by_kind(
     ``masked`` makes samples of a defect's directory and its images; ``folder`` is where in each of
     these directories the images are.
     """
-    train = good(images(category / "train" / GOOD / folder, "training images"))
+    train = files.good(files.images(category / "train" / files.GOOD / folder, "training images"))
     tests = category / "test"
-    kinds = directories(tests)
+    kinds = files.directories(tests)
     if not kinds:
         there = tests if tests.is_dir() else category
-        raise WTFlowError(
-            f"{tests}: no directories in it, {there.name} has {listing(there)}: put test images in "
-            "test/good and test/DEFECT"
-        )
+        found = f"no directories in it, {there.name} has {files.listing(there)}"
+        raise WTFlowError(f"{tests}: {found}: put test images in test/good and test/DEFECT")
     test: list[Sample] = []
     for kind in kinds:
-        paths = images(kind / folder, "test images")
-        test += good(paths) if kind.name == GOOD else masked(kind, paths)
-    validation = good(images(category / "validation" / GOOD / folder))
+        paths = files.images(kind / folder, "test images")
+        test += files.good(paths) if kind.name == files.GOOD else masked(kind, paths)
+    validation = files.good(files.images(category / "validation" / files.GOOD / folder))
     return Category(category.name, train, tuple(test), validation)
 
 
-categories = partial(categories_in, looks="CATEGORY/train/good and CATEGORY/test")
+categories = partial(files.categories_in, looks="CATEGORY/train/good and CATEGORY/test")
 for _name, _title, _source in (
     ("mvtec_ad", "MVTec AD", "Bergmann et al., IJCV 2021"),
     ("mpdd", "MPDD", "Jezek et al., ICUMT 2021"),
