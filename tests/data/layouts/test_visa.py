@@ -40,8 +40,8 @@ def test_visa(tmp_path):
     ("old", "new", "messages"),
     [
         ("object,split", "object,set", ["1cls.csv", "no 'split'", "restore"]),
-        ("train,normal", "train,anomaly", [r"no \('train', 'anomaly'\)", "restore"]),
-        ("test,normal", "val,normal", [r"no \('val', 'normal'\)", "restore"]),
+        ("train,normal", "train,anomaly", ["split 'train' with label 'anomaly'", "restore"]),
+        ("test,normal", "val,normal", ["split 'val' with label 'normal'", "restore"]),
         ("pcb1,train", "pcb2,train", ["no train images of pcb1", "restore"]),
         ("Normal/0003", "Normal/0009", ["0009.JPG: listed in", "no such file"]),
         (

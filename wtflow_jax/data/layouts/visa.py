@@ -21,13 +21,16 @@ def read(root: Path, name: str) -> Category:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file, restval=""):
-                if row["object"] == name:
-                    found[row["split"], row["label"]].append(_sample(root, row))
+                if row["object"] != name:
+                    continue
+                if (kind := (row["split"], row["label"])) not in found:
+                    raise ValueError(f"split {kind[0]!r} with label {kind[1]!r}")
+                found[kind].append(_sample(root, row))
         train, bad, good = (sorted(part, key=lambda one: str(one.path)) for part in found.values())
         for split, samples in (("train", train), ("test", bad + good)):
             if not samples:
                 raise ValueError(f"no {split} images of {name} listed")
-    # KeyError: a column is missing, or a row is of another kind.
+    # KeyError: a column is missing.
     except (OSError, ValueError, KeyError, csv.Error) as error:
         reason = f"not as published ({damage(error)}): restore the published table"
         raise WTFlowError(f"{table}: {reason}") from error
