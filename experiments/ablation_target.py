@@ -10,11 +10,10 @@ Wide-ResNet-50-2, width 768).
 Six models a category: six times the cost of mvtec.py.
 """
 
-import sys
 from itertools import product
 
 from wtflow_jax.flow.targets import TARGETS
-from wtflow_jax.lab import Setup, Variants, comparison, main
+from wtflow_jax.lab import Setup, Variants, comparison
 
 
 def variants(setup: Setup) -> Variants:
@@ -26,6 +25,5 @@ def variants(setup: Setup) -> Variants:
 TITLES = "AUROC in % by target and WT map", "target, WT map"
 EXPERIMENT = comparison("ablation_target", __doc__, variants, TITLES, table="VIII")
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -12,11 +12,10 @@ directory of files that begin with a backbone's name; what it lacks is downloade
 a backbone and category, each that of mvtec.py.
 """
 
-import sys
 from itertools import product
 
 from wtflow_jax.backbones import BACKBONES
-from wtflow_jax.lab import Setup, Variants, comparison, main
+from wtflow_jax.lab import Setup, Variants, comparison
 
 
 def variants(setup: Setup) -> Variants:
@@ -30,6 +29,5 @@ def variants(setup: Setup) -> Variants:
 TITLES = "AUROC in % by backbone", "backbone, WT map"
 EXPERIMENT = comparison("backbones", __doc__, variants, TITLES, table="S-VII")
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -12,15 +12,13 @@ Training images are left out a fifth at a time. The likelihood is that of ``whit
 tails of x0 are. Cost: a minute a category on two CPU cores. What was found: docs/geometry.md.
 """
 
-import sys
-
 import jax.numpy as jnp
 import numpy as np
 from scipy.stats import kurtosis
 
 from wtflow_jax.detector import detector
 from wtflow_jax.flow.maps import power, whitening
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, views
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, views
 from wtflow_jax.support.console import Table, number
 from wtflow_jax.support.errors import WTFlowError
 
@@ -82,6 +80,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 GIVEN = {"velocity": "exact", "wt": "whiten"}
 EXPERIMENT = Experiment("held_out", __doc__, show, measure=run, given=GIVEN)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -13,10 +13,8 @@ where none of them is negative. Cost: five models a category and seed, each that
 more.
 """
 
-import sys
-
 from wtflow_jax.backbones import BACKBONES
-from wtflow_jax.lab import Experiment, Rows, Setup, Variants, main, views
+from wtflow_jax.lab import Experiment, Rows, Setup, Variants, views
 from wtflow_jax.support.console import NONE, Table
 
 FIRST = "as published"
@@ -67,6 +65,5 @@ def _gain(rows: Rows, change: str, metric: str) -> str:
 
 EXPERIMENT = Experiment("improvements", __doc__, show, variants, given={"seeds": 3})
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -9,9 +9,7 @@ Claim: the loss grows from none to batch_norm to layer_norm (0.687, 0.737, 0.906
 Cost: three models a category and seed, each that of mvtec.py.
 """
 
-import sys
-
-from wtflow_jax.lab import Experiment, Rows, Setup, Variants, main, paper, views
+from wtflow_jax.lab import Experiment, Rows, Setup, Variants, paper, views
 from wtflow_jax.support.console import Table, number
 
 MAPS = ("none", "batch_norm", "layer_norm")
@@ -41,6 +39,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 EXPERIMENT = Experiment("loss_vs_wt", __doc__, show, variants)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

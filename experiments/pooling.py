@@ -13,15 +13,13 @@ told from untouched ones by the detector of the other four fifths. Cost: five mo
 What was found: docs/geometry.md and docs/results.md.
 """
 
-import sys
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from wtflow_jax import metrics
 from wtflow_jax.detector import detector, route
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, views
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, views
 from wtflow_jax.metrics.summary import percent
 from wtflow_jax.support.console import Table, number
 
@@ -89,6 +87,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 EXPERIMENT = Experiment("pooling", __doc__, show, measure=run)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -12,7 +12,6 @@ and defective images) and histograms.png (Fig. 9: the features before and after 
 three models, each that of mvtec.py. What was found: docs/geometry.md.
 """
 
-import sys
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
 from wtflow_jax.geometry import radial_profile
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, paper
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, paper
 from wtflow_jax.support.console import Table
 
 IN_PAPER = {"none": "S-XII", "batch_norm": "S-XIII", "layer_norm": "S-XIV"}
@@ -151,6 +150,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 EXPERIMENT = Experiment("radial", __doc__, show, measure=run)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

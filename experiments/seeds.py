@@ -10,12 +10,10 @@ A seed decides initial weights, order, times and targets. The interval is Studen
 Cost: two models a category and seed, each that of mvtec.py.
 """
 
-import sys
-
 import numpy as np
 from scipy import stats
 
-from wtflow_jax.lab import Experiment, Rows, Setup, main, views
+from wtflow_jax.lab import Experiment, Rows, Setup, views
 from wtflow_jax.support.console import NONE, Table
 
 COLUMNS = ("category, WT map, AUROC", "each seed", "mean", "std", "95 % interval", "over epochs")
@@ -48,6 +46,5 @@ def _spread(part: Rows, metric: str) -> list[str]:
 VARIANTS = {wt: {"wt": wt} for wt in ("none", "layer_norm")}
 EXPERIMENT = Experiment("seeds", __doc__, show, lambda setup: VARIANTS, given={"seeds": 3})
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -14,7 +14,6 @@ those of the last epoch; seconds are of one pass over the test images after comp
 evaluations of each test image with each.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +27,7 @@ from wtflow_jax import metrics
 from wtflow_jax.detector.detector import CHUNK
 from wtflow_jax.detector.route import Cells
 from wtflow_jax.flow import ode, scores
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, paper, views
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, paper, views
 from wtflow_jax.metrics.summary import percent
 from wtflow_jax.support.batches import in_batches
 from wtflow_jax.support.console import Table, number
@@ -127,6 +126,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 VARIANTS = {wt: {"wt": wt} for wt in views.HEADLINE}
 EXPERIMENT = Experiment("solver_steps", __doc__, show, lambda setup: VARIANTS, run)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

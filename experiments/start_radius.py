@@ -11,10 +11,9 @@ starts at 0.16 to 0.18·√D on bottle and tire (ResNet-18), the paper's batch_n
 Table XIII). Cost: ten models a category and seed, each that of mvtec.py.
 """
 
-import sys
 from itertools import product
 
-from wtflow_jax.lab import Setup, Variants, comparison, main
+from wtflow_jax.lab import Setup, Variants, comparison
 
 
 def variants(setup: Setup) -> Variants:
@@ -27,6 +26,5 @@ TITLES = "AUROC in % by start radius: {backbone}", "WT map, ‖x0‖/√D"
 EXTRA = "image_auroc_map", "loss"
 EXPERIMENT = comparison("start_radius", __doc__, variants, TITLES, extra=EXTRA)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -12,10 +12,8 @@ scores images as pixels are, by the one-step map; "image" after ``--steps-det`` 
 models a category and seed, each that of mvtec.py.
 """
 
-import sys
-
 from wtflow_jax.flow.paths import TIME_LAWS
-from wtflow_jax.lab import comparison, main
+from wtflow_jax.lab import comparison
 
 EXPERIMENT = comparison(
     "time_law",
@@ -25,6 +23,5 @@ EXPERIMENT = comparison(
     extra=("image_auroc_map",),
 )
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

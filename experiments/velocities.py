@@ -13,11 +13,10 @@ its own defaults; for the exact field a seed is a draw of patches. Not read: ``-
 minutes on two CPU cores. What was found: docs/geometry.md.
 """
 
-import sys
 from itertools import product
 
 from wtflow_jax.flow.maps import MAPS
-from wtflow_jax.lab import Setup, Variants, comparison, main
+from wtflow_jax.lab import Setup, Variants, comparison
 from wtflow_jax.velocities import VELOCITIES
 
 
@@ -30,6 +29,5 @@ def variants(setup: Setup) -> Variants:
 TITLES = "AUROC in %, {backbone}, mean ± std over seeds", "WT map, velocity"
 EXPERIMENT = comparison("velocities", __doc__, variants, TITLES, seeds=3)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()
