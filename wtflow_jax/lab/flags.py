@@ -130,7 +130,7 @@ def setup(given: Mapping[str, Any]) -> Setup:
     """Return what is asked for by flags, by name."""
     own = {f.name for group in LAB.values() for f in fields(group)}
     asked = {name: value for name, value in given.items() if name not in own}
-    return Setup(*(_made(group, given) for group in LAB.values()), asked)
+    return Setup(_made(Data, given), _made(Run, given), _made(Devices, given), asked)
 
 
 def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) -> Setup:
