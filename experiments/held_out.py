@@ -18,7 +18,7 @@ from scipy.stats import kurtosis
 
 from wtflow_jax.detector import detector
 from wtflow_jax.flow.maps import power, whitening
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, views
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, store, views
 from wtflow_jax.support.console import Table, number
 from wtflow_jax.support.errors import WTFlowError
 
@@ -48,9 +48,7 @@ def run(job: Job) -> Row:
 
     def moments(maps: np.ndarray) -> dict[str, float]:
         """Return ‖x0‖²/D, the same without the fitted scale, and the tails of the elements."""
-        starts = range(0, len(maps), detector.CHUNK)
-        batches = (jnp.asarray(maps[i : i + detector.CHUNK]) for i in starts)
-        x0 = np.concatenate([fitted.x0(batch) for batch in batches])
+        x0 = np.concatenate([*store.chunks(fitted, maps)])
         square = float(np.mean(np.square(x0)))
         unscaled = square / float(fitted.stats.scale) ** 2
         return {"square": square, "unscaled": unscaled, "kurtosis": float(kurtosis(x0.ravel()))}

@@ -41,11 +41,9 @@ def paste(maps: Maps, rng: np.random.Generator) -> Maps:
         aspect = np.exp(rng.uniform(-0.7, 0.7))
         rows = int(np.clip(round(np.sqrt(cells * aspect)), 1, h))
         columns = int(np.clip(round(np.sqrt(cells / aspect)), 1, w))
-        to, source = ((rng.integers(h - rows + 1), rng.integers(w - columns + 1)) for _ in range(2))
-        other = maps[(i + rng.integers(1, n)) % n]
-        target[to[0] : to[0] + rows, to[1] : to[1] + columns] = other[
-            source[0] : source[0] + rows, source[1] : source[1] + columns
-        ]
+        places = ((rng.integers(h - rows + 1), rng.integers(w - columns + 1)) for _ in range(2))
+        to, source = (np.s_[y : y + rows, x : x + columns] for y, x in places)
+        target[to] = maps[(i + rng.integers(1, n)) % n][source]
     return pasted
 
 

@@ -34,21 +34,16 @@ Labels = Bool[np.ndarray, " n"]
 
 def observations(radii: Radii, root_d: float) -> Row:
     """Test Observations 1 and 2 on the mean of ‖x_t‖, and count the samples they hold for."""
-    mean = radii.mean(axis=0, keepdims=True)
-
-    def inside(paths: Radii) -> Labels:
-        return paths[:, -1] < root_d
-
-    def dips(paths: Radii) -> Labels:
-        # Falls below its start, and rises again from an inner minimum.
-        return paths.min(axis=1) < np.minimum(paths[:, 0], paths[:, -1])
-
-    return {
-        "observation_1": bool(inside(mean)[0]),
-        "observation_1_share": float(inside(radii).mean()),
-        "observation_2": bool(dips(mean)[0]),
-        "observation_2_share": float(dips(radii).mean()),
-    }
+    found: Row = {}
+    # The mean is one path more.
+    paths = np.concatenate([radii.mean(axis=0, keepdims=True), radii])
+    inside = paths[:, -1] < root_d
+    # Falls below its start, and rises again from an inner minimum.
+    dips = paths.min(axis=1) < np.minimum(paths[:, 0], paths[:, -1])
+    for number, held in ((1, inside), (2, dips)):
+        found[f"observation_{number}"] = bool(held[0])
+        found[f"observation_{number}_share"] = float(held[1:].mean())
+    return found
 
 
 def run(job: Job) -> Row:

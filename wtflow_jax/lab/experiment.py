@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import runpy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -82,6 +82,15 @@ def data_set(
     """
     show = partial(views.data_set, means, image, pixel)
     return Experiment(name, description, show, measure=measuring.measure_and_draw, given=given)
+
+
+def grid(**choices: Iterable[Any]) -> Variants:
+    """Return a variant for each combination of some flags' values, called by the values."""
+
+    def called(values: Iterable[Any]) -> str:
+        return " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+
+    return {called(v): dict(zip(choices, v, strict=True)) for v in product(*choices.values())}
 
 
 def comparison(
