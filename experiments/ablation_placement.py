@@ -10,9 +10,7 @@ Claim: on the data (WT) 99.05/97.95, without any 94.54/96.55, in front of the ne
 models a category: four times the cost of mvtec.py.
 """
 
-import sys
-
-from wtflow_jax.lab import comparison, main
+from wtflow_jax.lab import comparison
 
 VARIANTS = {
     "without": {"wt": "none", "input_norm": False},
@@ -29,6 +27,5 @@ EXPERIMENT = comparison(
     extra=("loss",),
 )
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -10,22 +10,16 @@ Wide-ResNet-50-2, width 768).
 Six models a category: six times the cost of mvtec.py.
 """
 
-import sys
-from itertools import product
-
 from wtflow_jax.flow.targets import TARGETS
-from wtflow_jax.lab import Setup, Variants, comparison, main
+from wtflow_jax.lab import comparison, grid
 
-
-def variants(setup: Setup) -> Variants:
-    """Return every target with none and with layer_norm."""
-    pairs = product(reversed(list(TARGETS)), ("none", "layer_norm"))
-    return {f"{target} {wt}": {"target": target, "wt": wt} for target, wt in pairs}
-
-
-TITLES = "AUROC in % by target and WT map", "target, WT map"
-EXPERIMENT = comparison("ablation_target", __doc__, variants, TITLES, table="VIII")
-
+EXPERIMENT = comparison(
+    "ablation_target",
+    __doc__,
+    lambda setup: grid(target=reversed(list(TARGETS)), wt=("none", "layer_norm")),
+    ("AUROC in % by target and WT map", "target, WT map"),
+    table="VIII",
+)
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

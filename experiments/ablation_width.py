@@ -12,10 +12,9 @@ Widths 32, 64 and 128; with ``--preset paper`` the paper's 128 to 768, with the 
 category, that of width 128 some twelve times mvtec.py's.
 """
 
-import sys
 from itertools import product
 
-from wtflow_jax.lab import Experiment, Rows, Setup, Variants, main, paper, views
+from wtflow_jax.lab import Experiment, Rows, Setup, Variants, paper, views
 from wtflow_jax.support.console import Table
 
 
@@ -47,6 +46,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 EXPERIMENT = Experiment("ablation_width", __doc__, show, variants)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -12,24 +12,19 @@ directory of files that begin with a backbone's name; what it lacks is downloade
 a backbone and category, each that of mvtec.py.
 """
 
-import sys
-from itertools import product
-
 from wtflow_jax.backbones import BACKBONES
-from wtflow_jax.lab import Setup, Variants, comparison, main
+from wtflow_jax.lab import Setup, Variants, comparison, grid
 
 
 def variants(setup: Setup) -> Variants:
     """Return every backbone with batch_norm and layer_norm, by the paper's names."""
-    at_hand = ("resnet18", "efficientnet_lite0")
-    backbones = tuple(BACKBONES) if setup.run.preset == "paper" else at_hand
-    pairs = product(backbones, ("batch_norm", "layer_norm"))
-    return {f"{backbone} {wt}": {"backbone": backbone, "wt": wt} for backbone, wt in pairs}
+    at_hand = "resnet18", "efficientnet_lite0"
+    backbones = BACKBONES if setup.run.preset == "paper" else at_hand
+    return grid(backbone=backbones, wt=("batch_norm", "layer_norm"))
 
 
 TITLES = "AUROC in % by backbone", "backbone, WT map"
 EXPERIMENT = comparison("backbones", __doc__, variants, TITLES, table="S-VII")
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

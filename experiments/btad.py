@@ -7,11 +7,9 @@ Cost: as mvtec.py, with two to four times the images a category. Not run here ye
 (docs/results.md).
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("btad", __doc__, data="btad")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -14,13 +14,11 @@ features are there; with ``--preset fine`` 100/99.0 and 85.7/99.3 in about a min
 It is ``mvtec.py --velocity exact --wt whiten``; flags change it. Why it works: docs/geometry.md.
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set(
     "exact_field", __doc__, means="I", image="S-VIII", pixel="S-IX", velocity="exact", wt="whiten"
 )
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -9,11 +9,9 @@ there is no AUROC, and without masks none of pixels: the scores, maps and thresh
 the same. Cost: as mvtec.py.
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("folder", __doc__, data="folder")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -11,7 +11,6 @@ density proxy of Eq. 2 replaces.
 Cost: that of mvtec.py and some minutes more. What was found: docs/geometry.md.
 """
 
-import sys
 from functools import partial
 
 import jax
@@ -21,7 +20,7 @@ import numpy as np
 from wtflow_jax import geometry, metrics
 from wtflow_jax.flow import ode, scores
 from wtflow_jax.flow.types import Features, Params, VelocityFn
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup
 from wtflow_jax.metrics.summary import percent
 from wtflow_jax.support.console import NONE, Table
 from wtflow_jax.support.errors import WTFlowError
@@ -140,6 +139,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 EXPERIMENT = Experiment("geometry", __doc__, show, measure=run)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

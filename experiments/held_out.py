@@ -12,15 +12,13 @@ Training images are left out a fifth at a time. The likelihood is that of ``whit
 tails of x0 are. Cost: a minute a category on two CPU cores. What was found: docs/geometry.md.
 """
 
-import sys
-
 import jax.numpy as jnp
 import numpy as np
 from scipy.stats import kurtosis
 
 from wtflow_jax.detector import detector
 from wtflow_jax.flow.maps import power, whitening
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, views
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, store, views
 from wtflow_jax.support.console import Table, number
 from wtflow_jax.support.errors import WTFlowError
 
@@ -50,9 +48,7 @@ def run(job: Job) -> Row:
 
     def moments(maps: np.ndarray) -> dict[str, float]:
         """Return ‖x0‖²/D, the same without the fitted scale, and the tails of the elements."""
-        starts = range(0, len(maps), detector.CHUNK)
-        batches = (jnp.asarray(maps[i : i + detector.CHUNK]) for i in starts)
-        x0 = np.concatenate([fitted.x0(batch) for batch in batches])
+        x0 = np.concatenate([*store.chunks(fitted, maps)])
         square = float(np.mean(np.square(x0)))
         unscaled = square / float(fitted.stats.scale) ** 2
         return {"square": square, "unscaled": unscaled, "kurtosis": float(kurtosis(x0.ravel()))}
@@ -82,6 +78,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 GIVEN = {"velocity": "exact", "wt": "whiten"}
 EXPERIMENT = Experiment("held_out", __doc__, show, measure=run, given=GIVEN)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

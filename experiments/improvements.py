@@ -13,10 +13,8 @@ where none of them is negative. Cost: five models a category and seed, each that
 more.
 """
 
-import sys
-
 from wtflow_jax.backbones import BACKBONES
-from wtflow_jax.lab import Experiment, Rows, Setup, Variants, main, views
+from wtflow_jax.lab import Experiment, Rows, Setup, Variants, views
 from wtflow_jax.support.console import NONE, Table
 
 FIRST = "as published"
@@ -36,15 +34,12 @@ def variants(setup: Setup) -> Variants:
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC a change, and its gain over seeds."""
-    config, categories = setup.config(), views.names(rows, "category")
+    config, parts = setup.config(), views.by(rows, "category")
     title = f"AUROC in %: {config.features.backbone}, {config.flow.wt}"
-    parts = [(name, metric) for name in categories for metric in views.ROW_IN_PAPER]
-    columns = [f"{name}, {views.ROW_IN_PAPER[metric]}: gain" for name, metric in parts]
+    cases = [(name, metric) for name in parts for metric in views.ROW_IN_PAPER]
+    columns = [f"{name}, {views.ROW_IN_PAPER[metric]}: gain" for name, metric in cases]
     body = [
-        [
-            change,
-            *(_gain(views.pick(rows, category=name), change, metric) for name, metric in parts),
-        ]
+        [change, *(_gain(parts[name], change, metric) for name, metric in cases)]
         for change in views.names(rows, "variant")[1:]
     ]
     return [
@@ -54,10 +49,8 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 
 def _gain(rows: Rows, change: str, metric: str) -> str:
-    before, after = (
-        {row["seed"]: row[metric] for row in views.pick(rows, variant=name)}
-        for name in (FIRST, change)
-    )
+    before = {row["seed"]: row[metric] for row in views.pick(rows, variant=FIRST)}
+    after = {row["seed"]: row[metric] for row in views.pick(rows, variant=change)}
     pairs = [(before.get(seed), value) for seed, value in after.items()]
     gains = [b - a for a, b in pairs if a is not None and b is not None]
     if not gains:
@@ -67,6 +60,5 @@ def _gain(rows: Rows, change: str, metric: str) -> str:
 
 EXPERIMENT = Experiment("improvements", __doc__, show, variants, given={"seeds": 3})
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

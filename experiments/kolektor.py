@@ -8,11 +8,9 @@ are two and a half times as high as wide, so give a size of that shape. Cost: as
 and a half times the cells. Not run here yet: no data at hand (docs/results.md).
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("kolektor", __doc__, data="kolektor_sdd")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

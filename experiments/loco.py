@@ -12,11 +12,9 @@ The validation images set the threshold. Cost: as mvtec.py, with one and a half 
 Not run here yet: no data at hand (docs/results.md).
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("loco", __doc__, means="III", data="mvtec_loco")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -9,29 +9,20 @@ Claim: the loss grows from none to batch_norm to layer_norm (0.687, 0.737, 0.906
 Cost: three models a category and seed, each that of mvtec.py.
 """
 
-import sys
-
-from wtflow_jax.lab import Experiment, Rows, Setup, Variants, main, paper, views
+from wtflow_jax.lab import Experiment, Rows, Setup, paper, views
 from wtflow_jax.support.console import Table, number
 
-MAPS = ("none", "batch_norm", "layer_norm")
-
-
-def variants(setup: Setup) -> Variants:
-    """Return the paper's three maps, without the position embedding."""
-    return {wt: {"wt": wt, "position": False} for wt in MAPS}
+MAPS = "none", "batch_norm", "layer_norm"
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC and loss a map, and the losses beside the paper's."""
-    theirs, categories = paper.table("X"), views.names(rows, "category")
+    theirs, losses, categories = paper.table("X"), [], views.names(rows, "category")
     auroc = {wt: (theirs["image"][f"{wt} 768"].value, None) for wt in MAPS}
-    losses = []
-    for wt in views.names(rows, "variant"):
-        parts = [views.pick(rows, category=name, variant=wt) for name in categories]
-        ours = [number(*views.over_seeds(part, "loss"), 3) for part in parts]
-        figures = [theirs["loss"][f"{wt} {width}"].value for width in (512, 768)]
-        losses.append([wt, *ours, *(number(value, None, 3) for value in figures)])
+    for wt, part in views.by(rows, "variant").items():
+        ours = [views.over_seeds(views.pick(part, category=c), "loss") for c in categories]
+        figures = [(theirs["loss"][f"{wt} {width}"].value, None) for width in (512, 768)]
+        losses.append([wt, *(number(*figure, 3) for figure in (*ours, *figures))])
     columns = ["WT map", *categories, "paper, width 512", "paper, width 768"]
     return [
         Table("Training loss by WT map, mean over the last ten epochs", columns, losses),
@@ -39,8 +30,9 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
     ]
 
 
-EXPERIMENT = Experiment("loss_vs_wt", __doc__, show, variants)
-
+VARIANTS = {wt: {"wt": wt, "position": False} for wt in MAPS}
+"""The paper's three maps, without the position embedding."""
+EXPERIMENT = Experiment("loss_vs_wt", __doc__, show, lambda setup: VARIANTS)
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

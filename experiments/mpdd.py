@@ -9,11 +9,9 @@ without a WT map (Wide-ResNet-50-2, width 768).
 Cost: as mvtec.py. Not run here yet: no data at hand (docs/results.md).
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("mpdd", __doc__, means="V", data="mpdd")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -8,11 +8,9 @@ which. Cost: as mvtec.py, with four times the images. Not run here yet: no data 
 (docs/results.md).
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("mtd", __doc__, data="mtd")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

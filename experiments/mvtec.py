@@ -11,11 +11,9 @@ Cost: some minutes a category on two CPU cores with the preset small; the paper'
 printed beside the measured ones. What was reached: docs/results.md.
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("mvtec", __doc__, means="I", image="S-VIII", pixel="S-IX", data="mvtec_ad")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -11,11 +11,9 @@ The data set's validation images set the threshold. Cost: as mvtec.py. What was 
 docs/results.md.
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("mvtec3d", __doc__, means="VI", data="mvtec_3d")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

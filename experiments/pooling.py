@@ -13,15 +13,13 @@ told from untouched ones by the detector of the other four fifths. Cost: five mo
 What was found: docs/geometry.md and docs/results.md.
 """
 
-import sys
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from wtflow_jax import metrics
 from wtflow_jax.detector import detector, route
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, views
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, views
 from wtflow_jax.metrics.summary import percent
 from wtflow_jax.support.console import Table, number
 
@@ -43,11 +41,9 @@ def paste(maps: Maps, rng: np.random.Generator) -> Maps:
         aspect = np.exp(rng.uniform(-0.7, 0.7))
         rows = int(np.clip(round(np.sqrt(cells * aspect)), 1, h))
         columns = int(np.clip(round(np.sqrt(cells / aspect)), 1, w))
-        to, source = ((rng.integers(h - rows + 1), rng.integers(w - columns + 1)) for _ in range(2))
-        other = maps[(i + rng.integers(1, n)) % n]
-        target[to[0] : to[0] + rows, to[1] : to[1] + columns] = other[
-            source[0] : source[0] + rows, source[1] : source[1] + columns
-        ]
+        places = ((rng.integers(h - rows + 1), rng.integers(w - columns + 1)) for _ in range(2))
+        to, source = (np.s_[y : y + rows, x : x + columns] for y, x in places)
+        target[to] = maps[(i + rng.integers(1, n)) % n][source]
     return pasted
 
 
@@ -89,6 +85,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 EXPERIMENT = Experiment("pooling", __doc__, show, measure=run)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

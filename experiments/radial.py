@@ -12,7 +12,6 @@ and defective images) and histograms.png (Fig. 9: the features before and after 
 three models, each that of mvtec.py. What was found: docs/geometry.md.
 """
 
-import sys
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
 from wtflow_jax.geometry import radial_profile
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, paper
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, paper
 from wtflow_jax.support.console import Table
 
 IN_PAPER = {"none": "S-XII", "batch_norm": "S-XIII", "layer_norm": "S-XIV"}
@@ -35,21 +34,16 @@ Labels = Bool[np.ndarray, " n"]
 
 def observations(radii: Radii, root_d: float) -> Row:
     """Test Observations 1 and 2 on the mean of ‖x_t‖, and count the samples they hold for."""
-    mean = radii.mean(axis=0, keepdims=True)
-
-    def inside(paths: Radii) -> Labels:
-        return paths[:, -1] < root_d
-
-    def dips(paths: Radii) -> Labels:
-        # Falls below its start, and rises again from an inner minimum.
-        return paths.min(axis=1) < np.minimum(paths[:, 0], paths[:, -1])
-
-    return {
-        "observation_1": bool(inside(mean)[0]),
-        "observation_1_share": float(inside(radii).mean()),
-        "observation_2": bool(dips(mean)[0]),
-        "observation_2_share": float(dips(radii).mean()),
-    }
+    found: Row = {}
+    # The mean is one path more.
+    paths = np.concatenate([radii.mean(axis=0, keepdims=True), radii])
+    inside = paths[:, -1] < root_d
+    # Falls below its start, and rises again from an inner minimum.
+    dips = paths.min(axis=1) < np.minimum(paths[:, 0], paths[:, -1])
+    for number, held in ((1, inside), (2, dips)):
+        found[f"observation_{number}"] = bool(held[0])
+        found[f"observation_{number}_share"] = float(held[1:].mean())
+    return found
 
 
 def run(job: Job) -> Row:
@@ -151,6 +145,5 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 EXPERIMENT = Experiment("radial", __doc__, show, measure=run)
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -10,12 +10,10 @@ A seed decides initial weights, order, times and targets. The interval is Studen
 Cost: two models a category and seed, each that of mvtec.py.
 """
 
-import sys
-
 import numpy as np
 from scipy import stats
 
-from wtflow_jax.lab import Experiment, Rows, Setup, main, views
+from wtflow_jax.lab import Experiment, Rows, Setup, grid, views
 from wtflow_jax.support.console import NONE, Table
 
 COLUMNS = ("category, WT map, AUROC", "each seed", "mean", "std", "95 % interval", "over epochs")
@@ -23,12 +21,12 @@ COLUMNS = ("category, WT map, AUROC", "each seed", "mean", "std", "95 % interval
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return the figures of each seed, their spread, and the spread over epochs beside it."""
-    body = []
-    for name in views.names(rows, "category"):
-        for wt in views.names(rows, "variant"):
-            part = views.pick(rows, category=name, variant=wt)
-            for metric, word in views.ROW_IN_PAPER.items():
-                body.append([f"{name}, {wt}, {word}", *_spread(part, metric)])
+    body = [
+        [f"{name}, {wt}, {word}", *_spread(part, metric)]
+        for name, of_category in views.by(rows, "category").items()
+        for wt, part in views.by(of_category, "variant").items()
+        for metric, word in views.ROW_IN_PAPER.items()
+    ]
     return [Table(f"AUROC in % over seeds: {setup.config().features.backbone}", COLUMNS, body)]
 
 
@@ -45,9 +43,8 @@ def _spread(part: Rows, metric: str) -> list[str]:
     return [each, f"{mean:.2f}", std, interval, f"{over_epochs:.2f}"]
 
 
-VARIANTS = {wt: {"wt": wt} for wt in ("none", "layer_norm")}
+VARIANTS = grid(wt=("none", "layer_norm"))
 EXPERIMENT = Experiment("seeds", __doc__, show, lambda setup: VARIANTS, given={"seeds": 3})
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

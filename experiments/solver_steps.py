@@ -14,7 +14,6 @@ those of the last epoch; seconds are of one pass over the test images after comp
 evaluations of each test image with each.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +27,7 @@ from wtflow_jax import metrics
 from wtflow_jax.detector.detector import CHUNK
 from wtflow_jax.detector.route import Cells
 from wtflow_jax.flow import ode, scores
-from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, main, paper, views
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, grid, paper, views
 from wtflow_jax.metrics.summary import percent
 from wtflow_jax.support.batches import in_batches
 from wtflow_jax.support.console import Table, number
@@ -48,7 +47,6 @@ def run(job: Job) -> Row:
     model = job.obtain(ready)
     x0 = np.asarray(model.detector.x0(jnp.asarray(ready.splits.test)))
     field = job.config.velocity.velocity_fn(), model.detector.params
-
     limit = 10 if job.setup.run.smoke else max(STEPS)
 
     # Endpoints of a batch of x0, and the network evaluations of each image.
@@ -80,8 +78,7 @@ def run(job: Job) -> Row:
         ends, evaluations = in_batches(solve, size, x0)
         seconds = time.perf_counter() - start
         cells = np.asarray(_cells(ends, job.config.score))
-        found, known = job.finish(ready, Cells(cells, cells)), ready.known
-        masks = ready.masks
+        found, known, masks = job.finish(ready, Cells(cells, cells)), ready.known, ready.masks
         pixel = None if masks is None else metrics.auroc(found.maps[known], masks[known])
         solved = {
             "solver": solver,
@@ -124,9 +121,7 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
     return [Table(title, ["category, WT map", *counts], euler), *others]
 
 
-VARIANTS = {wt: {"wt": wt} for wt in views.HEADLINE}
-EXPERIMENT = Experiment("solver_steps", __doc__, show, lambda setup: VARIANTS, run)
-
+EXPERIMENT = Experiment("solver_steps", __doc__, show, lambda setup: grid(wt=views.HEADLINE), run)
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -11,22 +11,15 @@ starts at 0.16 to 0.18·√D on bottle and tire (ResNet-18), the paper's batch_n
 Table XIII). Cost: ten models a category and seed, each that of mvtec.py.
 """
 
-import sys
-from itertools import product
+from wtflow_jax.lab import comparison, grid
 
-from wtflow_jax.lab import Setup, Variants, comparison, main
-
-
-def variants(setup: Setup) -> Variants:
-    """Return batch_norm and layer_norm with every factor."""
-    pairs = product(("batch_norm", "layer_norm"), (0.1, 0.22, 0.5, 1.0, 2.0))
-    return {f"{wt} {factor:g}": {"wt": wt, "scale": factor} for wt, factor in pairs}
-
-
-TITLES = "AUROC in % by start radius: {backbone}", "WT map, ‖x0‖/√D"
-EXTRA = "image_auroc_map", "loss"
-EXPERIMENT = comparison("start_radius", __doc__, variants, TITLES, extra=EXTRA)
-
+EXPERIMENT = comparison(
+    "start_radius",
+    __doc__,
+    lambda setup: grid(wt=("batch_norm", "layer_norm"), scale=(0.1, 0.22, 0.5, 1.0, 2.0)),
+    ("AUROC in % by start radius: {backbone}", "WT map, ‖x0‖/√D"),
+    extra=("image_auroc_map", "loss"),
+)
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

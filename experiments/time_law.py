@@ -12,19 +12,16 @@ scores images as pixels are, by the one-step map; "image" after ``--steps-det`` 
 models a category and seed, each that of mvtec.py.
 """
 
-import sys
-
 from wtflow_jax.flow.paths import TIME_LAWS
-from wtflow_jax.lab import comparison, main
+from wtflow_jax.lab import comparison, grid
 
 EXPERIMENT = comparison(
     "time_law",
     __doc__,
-    lambda setup: {law: {"time_law": law} for law in TIME_LAWS},
+    lambda setup: grid(time_law=TIME_LAWS),
     ("AUROC in % by time law: {backbone}, {wt}", "time law"),
     extra=("image_auroc_map",),
 )
 
-
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -13,23 +13,17 @@ its own defaults; for the exact field a seed is a draw of patches. Not read: ``-
 minutes on two CPU cores. What was found: docs/geometry.md.
 """
 
-import sys
-from itertools import product
-
 from wtflow_jax.flow.maps import MAPS
-from wtflow_jax.lab import Setup, Variants, comparison, main
+from wtflow_jax.lab import comparison, grid
 from wtflow_jax.velocities import VELOCITIES
 
-
-def variants(setup: Setup) -> Variants:
-    """Return every map with every velocity."""
-    pairs = product(MAPS, VELOCITIES)
-    return {f"{wt} {velocity}": {"wt": wt, "velocity": velocity} for wt, velocity in pairs}
-
-
-TITLES = "AUROC in %, {backbone}, mean ± std over seeds", "WT map, velocity"
-EXPERIMENT = comparison("velocities", __doc__, variants, TITLES, seeds=3)
-
+EXPERIMENT = comparison(
+    "velocities",
+    __doc__,
+    lambda setup: grid(wt=MAPS, velocity=VELOCITIES),
+    ("AUROC in %, {backbone}, mean ± std over seeds", "WT map, velocity"),
+    seeds=3,
+)
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

@@ -11,11 +11,9 @@ The paper takes layer2 for macaroni2; so does this, with a ResNet. Cost: as mvte
 four times the training images a category. Not run here yet: no data at hand (docs/results.md).
 """
 
-import sys
-
-from wtflow_jax.lab import data_set, main
+from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("visa", __doc__, means="II", image="S-X", pixel="S-XI", data="visa")
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENT))
+    EXPERIMENT.command()

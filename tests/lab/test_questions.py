@@ -1,12 +1,11 @@
 """The experiments beside the tables: the exact field, radii, geometry, held-out choices."""
 
-import sys
+import runpy
 
 import numpy as np
 import pytest
 from running import EXPERIMENTS, one_line, places, rows, run
 
-from wtflow_jax.lab import experiment
 from wtflow_jax.lab.store import FILE
 
 QUICK = "--smoke", "--image-size", 64
@@ -94,8 +93,8 @@ def test_what_training_images_say_of_pooling(tmp_path, cache):
 
 def test_pasting_moves_a_block_of_another_map():
     maps = np.arange(4 * 12 * 15).reshape(4, 12, 15, 1) + np.zeros((1, 1, 1, 2))
-    experiment.load(EXPERIMENTS, "pooling")
-    pasted = sys.modules["pooling"].paste(maps, np.random.default_rng(0))
+    paste = runpy.run_path(str(EXPERIMENTS / "pooling.py"))["paste"]
+    pasted = paste(maps, np.random.default_rng(0))
     assert pasted.shape == maps.shape
     for i, (before, after) in enumerate(zip(maps, pasted, strict=True)):
         changed = (before != after).all(-1)

@@ -1,9 +1,8 @@
 """What experiments share: flags, rows, the store of trained models, tables, sweeps."""
 
-from wtflow_jax.lab.experiment import Experiment, Variants, comparison, data_set, main
+from wtflow_jax.lab.experiment import Experiment, Variants, comparison, data_set, grid
 from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.job import Job
-from wtflow_jax.lab.measuring import measure, measure_and_draw
 from wtflow_jax.lab.results import Row, Rows
 
 __all__ = [
@@ -15,7 +14,5 @@ __all__ = [
     "Variants",
     "comparison",
     "data_set",
-    "main",
-    "measure",
-    "measure_and_draw",
+    "grid",
 ]

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -36,22 +37,20 @@ class Settings:
     """Directory that gets a directory each."""
 
 
-def main(experiments: Path, arguments: Sequence[str]) -> int:
-    """Run those of a directory that the arguments name, and return the exit status."""
-    return status(lambda: _main(experiments, arguments), again="the same command goes on")
-
-
 def read(
     arguments: Sequence[str], flags: type[Flags], description: str | None, refusal: str
 ) -> tuple[Flags, list[str]]:
     """Return a command's own flags, and the words after ``--``; another flag is refused."""
-    at = list(arguments).index("--") if "--" in arguments else len(arguments)
-    found, unknown = tyro.cli(
-        flags, args=arguments[:at], description=description, return_unknown_args=True
-    )
+    own = list(takewhile(lambda word: word != "--", arguments))
+    found, unknown = tyro.cli(flags, args=own, description=description, return_unknown_args=True)
     if unknown:
         raise WTFlowError(f"{unknown[0]}: {refusal}")
-    return found, list(arguments[at + 1 :])
+    return found, list(arguments[len(own) + 1 :])
+
+
+def main(experiments: Path, arguments: Sequence[str]) -> int:
+    """Run those of a directory that the arguments name, and return the exit status."""
+    return status(lambda: _main(experiments, arguments), again="the same command goes on")
 
 
 def _main(experiments: Path, arguments: Sequence[str]) -> int:
@@ -60,11 +59,11 @@ def _main(experiments: Path, arguments: Sequence[str]) -> int:
     names = settings.names or experiment.names(experiments)
     chosen = [experiment.load(experiments, name) for name in names]
     failed = []
-    for i, (name, value) in enumerate(zip(names, chosen, strict=True), 1):
-        Console(stderr=True).print(Rule(f"{name}, {i} of {len(names)}"))
+    for i, one in enumerate(chosen, 1):
+        Console(stderr=True).print(Rule(f"{one.name}, {i} of {len(chosen)}"))
         try:
-            out = str(settings.out / name)
-            found = experiment.main(value, ["--out", out, "--resume", *words])
+            out = str(settings.out / one.name)
+            found = experiment.main(one, ["--out", out, "--resume", *words])
         # Out of memory for instance: the others may have room.
         except Exception:
             traceback.print_exc()
@@ -72,8 +71,7 @@ def _main(experiments: Path, arguments: Sequence[str]) -> int:
         if found > 128:
             print("the same command goes on", file=sys.stderr)
             return found
-        if found:
-            failed.append(name)
+        failed += [one.name] * bool(found)
     if failed:
         raise WTFlowError(f"{', '.join(failed)} failed, as told above")
     return 0

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool
 
@@ -44,9 +45,11 @@ def opened(setup: Setup) -> list[Category]:
                 f"{root}: {name} has {len(category.train)} images to train on and "
                 f"{len(category.test)} to test; give one of each at least"
             )
-        if not setup.run.smoke:
+        if setup.run.smoke:
+            category = _few(category)
+        else:
             _compare(root, layout, category)
-        categories.append(_few(category) if setup.run.smoke else category)
+        categories.append(category)
     return categories
 
 
@@ -57,11 +60,8 @@ def _few(category: Category) -> Category:
     kinds = dict.fromkeys(sample.kind for sample in category.test)
     each = max(2, 12 // len(kinds))
     test = (thin([s for s in category.test if s.kind == kind], each) for kind in kinds)
-    return category._replace(
-        train=thin(category.train, 16),
-        test=sum(test, ()),
-        validation=thin(category.validation, 6),
-    )
+    train, validation = thin(category.train, 16), thin(category.validation, 6)
+    return category._replace(train=train, test=sum(test, ()), validation=validation)
 
 
 def _compare(root: Path, layout: str, category: Category) -> None:
@@ -86,17 +86,12 @@ def with_settings(config: Config, asked: Data, name: str) -> Config:
 
     Not for the preset fine, which is not the paper's, nor where a flag asks for another value.
     """
-    if config.preset == "fine":
-        return config
+    settings = paper.SETTINGS.get((asked.data.removeprefix(data.PREPARED), name), {})
     layers = backbones.BACKBONES.make(config.features.backbone).several
-    settings = {
-        flag: value
-        for flag, value in paper.SETTINGS.get((asked.data.removeprefix("tfds:"), name), {}).items()
-        if flag not in dict(config.asked)
-        # Its layer names are a ResNet's.
-        and (flag != "layer" or set(value) <= set(layers))
-    }
-    return config.but(**settings) if settings else config
+    # Its layer names are a ResNet's.
+    if config.preset == "fine" or not set(settings.get("layer", ())) <= set(layers):
+        return config
+    return config.but(**{**settings, **dict(config.asked)}) if settings else config
 
 
 class Ready(NamedTuple):
@@ -130,23 +125,11 @@ class Loader:
     def _keep(self, what: str, key: Any, make: Callable[[], Any]) -> Any:
         if self._kept.get(what, (None,))[0] != key:
             # Before the next is made: there may be no memory for two.
-            self._kept.pop(what, None)
+            if self._kept.pop(what, None):
+                # Programs have numbers of images in their shapes, and each takes some MiB.
+                jax.clear_caches()
             self._kept[what] = key, make()
         return self._kept[what][1]
-
-    def _backbone(self, config: Config) -> backbones.Backbone:
-        asked, options = config.features, config.backbone_options
-
-        def load() -> backbones.Backbone:
-            return backbones.load(
-                asked.backbone,
-                layer=asked.layer,
-                weights=self.setup.data.weights,
-                cache=self.setup.run.cache,
-                options=dict(options),
-            )
-
-        return self._keep("backbone", (asked.backbone, asked.layer, options), load)
 
     def ready(self, config: Config, category: Category, track: Track) -> Ready:
         """Return a category's features and masks."""
@@ -167,7 +150,10 @@ class Loader:
             for i, sample in enumerate(category.test if category.saturations else ())
             for region in data.regions(sample, size, category.saturations)
         ]
-        backbone = self._backbone(config)
+        asked, options = config.features, config.backbone_options
+        own = {"layer": asked.layer, "options": dict(options), "weights": self.setup.data.weights}
+        load = partial(backbones.load, asked.backbone, cache=self.setup.run.cache, **own)
+        backbone = self._keep("backbone", (asked.backbone, asked.layer, options), load)
         what = f"{category.name}: features"
         advance = track(what, len(train) + len(category.test) + len(validation))
         # Training holds them before and after the WT map, 4 bytes a number.

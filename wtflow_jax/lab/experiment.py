@@ -1,16 +1,15 @@
 """An experiment is a value: what is run, what is measured of a row, and how rows become tables."""
 
 import contextlib
-import importlib.util
 import inspect
+import runpy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-import jax
 from rich.console import Console
 
 from wtflow_jax.detector.config import Config
@@ -55,6 +54,10 @@ class Experiment(NamedTuple):
         given = {"out": Path("runs") / self.name, **self.given}
         return flags.parse(arguments, given, self.description or "")
 
+    def command(self) -> NoReturn:
+        """Run from the command line, and exit."""
+        sys.exit(main(self))
+
     def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
         """Return the tables of rows that were found, or raise WTFlowError for rows of others."""
         try:
@@ -79,6 +82,15 @@ def data_set(
     """
     show = partial(views.data_set, means, image, pixel)
     return Experiment(name, description, show, measure=measuring.measure_and_draw, given=given)
+
+
+def grid(**choices: Iterable[Any]) -> Variants:
+    """Return a variant for each combination of some flags' values, called by the values."""
+
+    def called(values: Iterable[Any]) -> str:
+        return " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+
+    return {called(v): dict(zip(choices, v, strict=True)) for v in product(*choices.values())}
 
 
 def comparison(
@@ -114,13 +126,7 @@ def load(directory: Path, name: str) -> Experiment:
     """Return the experiment of a file, or raise WTFlowError."""
     if name not in names(directory):
         raise WTFlowError(f"{name}: no experiment; choose from {', '.join(names(directory))}")
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, directory / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name].EXPERIMENT
+    return runpy.run_path(str(directory / f"{name}.py"))["EXPERIMENT"]
 
 
 def names(directory: Path) -> list[str]:
@@ -175,13 +181,12 @@ def run(experiment: Experiment, setup: Setup) -> results.Results:
 
 def _run(experiment: Experiment, setup: Setup) -> results.Results:
     found, variants = results.begin(experiment.name, setup), experiment.variants(setup)
-    config, out = setup.config(), setup.run.out
+    out, usual = setup.run.out, setup.config().flags()
     # Before minutes of work: are there as many devices?
     layout = sharding.layout(*setup.devices.mesh)
     # Before another process of the run writes there.
     sharding.meet("opened")
     code = store.code(Path(inspect.getfile(inspect.unwrap(experiment.measure))))
-    usual = config.flags()
 
     def settings(label: str, name: str, seed: int) -> tuple[Config, dict[str, str]]:
         """Return the config of a row and what is otherwise in it."""
@@ -197,11 +202,15 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
             and row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
         )
 
+    def write(tables: Sequence[Table]) -> None:
+        if sharding.first():
+            results.write(out, found, tables)
+
     found["rows"] = rows = [row for row in found["rows"] if current(row)]
     tables = experiment.tables(setup, rows)
     with sharding.turns("categories"):
         opened = category.opened(setup)
-    seeds = range(config.training.seed, config.training.seed + setup.run.seeds)
+    seeds = range(usual["seed"], usual["seed"] + setup.run.seeds)
     todo = [
         (one, label, seed)
         for one, label, seed in product(opened, variants, seeds)
@@ -211,24 +220,17 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
         return found
     # Before minutes of work: can all of it be written?
     flags.writable(out, setup.run.models, setup.run.cache / "features")
-    loader, previous = Loader(setup), None
+    # Before the first row too: --resume compares its flags with these.
+    write(tables)
+    loader = Loader(setup)
     for one, label, seed in todo:
-        if sharding.first():
-            # Before the first row too: --resume compares its flags with these.
-            results.write(out, found, tables)
-        if previous not in (None, one.name):
-            # Programs have its numbers of images in their shapes, and each takes some MiB.
-            jax.clear_caches()
-        previous = one.name
-        parts = [one.name, *[label] * bool(label), *[str(seed)] * (len(seeds) > 1)]
-        own, differ = settings(label, one.name, seed)
+        config, differ = settings(label, one.name, seed)
         row = {"category": one.name, "variant": label, "seed": seed, "settings": differ}
         row |= {"code": code, "environment": store.environment()}
+        parts = filter(None, (one.name, label, str(seed) if len(seeds) > 1 else ""))
         to = out / "-".join(parts).replace(" ", "_")
         with bars() as track:
-            row |= experiment.measure(Job(own, setup, one, loader, to, layout, track))
+            row |= experiment.measure(Job(config, setup, one, loader, to, layout, track))
         rows.append(row)
-        tables = experiment.show(setup, rows)
-    if sharding.first():
-        results.write(out, found, tables)
+        write(experiment.show(setup, rows))
     return found

@@ -123,15 +123,14 @@ def known() -> list[str]:
 
 
 def _made(group: type, given: Mapping[str, Any]) -> Any:
-    return group(**{k: v for k, v in given.items() if k in group.__dataclass_fields__})
+    return group(**{f.name: given[f.name] for f in fields(group) if f.name in given})
 
 
 def setup(given: Mapping[str, Any]) -> Setup:
     """Return what is asked for by flags, by name."""
-    own = {name for group in LAB.values() for name in group.__dataclass_fields__}
+    own = {f.name for group in LAB.values() for f in fields(group)}
     asked = {name: value for name, value in given.items() if name not in own}
-    data, run, devices = (_made(group, given) for group in LAB.values())
-    return Setup(data, run, devices, asked)
+    return Setup(_made(Data, given), _made(Run, given), _made(Devices, given), asked)
 
 
 def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) -> Setup:
@@ -142,10 +141,9 @@ def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) 
     ]
     read = tyro.cli(make_dataclass("Flags", parts), args=list(arguments), description=description)
     values = {f.name: getattr(part, f.name) for part in vars(read).values() for f in fields(part)}
-    words = [word[2:].partition("=")[0] for word in arguments if word.startswith("--")]
-    names = [word.replace("-", "_") for word in words]
-    named = {name if name in values else name.removeprefix("no_") for name in names}
-    return setup({**given, **{name: values[name] for name in named if name in values}})
+    words = {word.partition("=")[0].replace("-", "_") for word in arguments}
+    named = {k: v for k, v in values.items() if f"__{k}" in words or f"__no_{k}" in words}
+    return setup({**given, **named})
 
 
 def _option_groups() -> dict[str, type]:
@@ -153,19 +151,15 @@ def _option_groups() -> dict[str, type]:
     found: dict[str, type] = {}
     owners = {f.name: group for group in (LAB | GROUPS).values() for f in fields(group)}
     for parts in TABLES:
-        options = [
-            (entry, option) for name, entry in parts.items() for option in parts.options(name)
-        ]
-        for entry, option in options:
-            # Options that several parts inherit stand with the class that has them first.
-            bases = reversed(entry.__mro__)
-            owner = next(base for base in bases if option in inspect.get_annotations(base))
-            if owners.setdefault(option, owner) is not owner:
-                raise WTFlowError(
-                    f"{owner.__name__}: its option {option} is a flag of "
-                    f"{owners[option].__name__} already; give it another name"
-                )
-            found[f"{parts.flag}_{owner.__name__}".lower()] = owner
+        for name, entry in parts.items():
+            for option in parts.options(name):
+                # Options that several parts inherit stand with the class that has them first.
+                bases = reversed(entry.__mro__)
+                owner = next(base for base in bases if option in inspect.get_annotations(base))
+                if owners.setdefault(option, owner) is not owner:
+                    one, other = owner.__name__, owners[option].__name__
+                    raise WTFlowError(f"{one}: rename its option {option}, a flag of {other}")
+                found[f"{parts.flag}_{owner.__name__}".lower()] = owner
     return found
 
 

@@ -50,24 +50,21 @@ def measure(job: Job, draw: bool = False) -> Row:
     lately = min(LAST, job.config.training.epochs)
     for name in next(iter(figures.values())):
         values = [of_epoch[name] for of_epoch in figures.values()][-lately:]
-        if None in values:
-            row[name] = None
-        else:
+        row[name] = None
+        if None not in values:
             row |= {name: float(np.mean(values)), f"{name}_std": float(np.std(values))}
             row[f"{name}_final"] = values[-1]
     history = [entry | figures.get(entry["epoch"], {}) for entry in model.history]
     losses = [entry["loss"] for entry in history[-lately:]]
-    norms = {split: np.array(norms) for split, norms in model.norms.items()}
+    test = np.array(model.norms["test"])
+    of = {"train": np.array(model.norms["train"])}
+    of |= {"test_good": test[~ready.labels], "test_defective": test[ready.labels]}
     held_out = list(model.cells.values())[-1]["validation"]
     row |= {
         "undefined": undefined,
         "decision": _decide(job, ready, held_out, last),
         "loss": None if None in losses else float(np.mean(losses)),
-        "x0_norm": {
-            "train": summary.mean(norms["train"]),
-            "test_good": summary.mean(norms["test"][~ready.labels]),
-            "test_defective": summary.mean(norms["test"][ready.labels]),
-        },
+        "x0_norm": {name: summary.mean(norms) for name, norms in of.items()},
         "seconds": {
             name: sum(entry.get(f"seconds_{name}", 0.0) for entry in history)
             for name in ("train", "evaluate")
@@ -79,16 +76,10 @@ def measure(job: Job, draw: bool = False) -> Row:
 
 
 def _scored(job: Job, ready: Ready, cells: Cells) -> Scored:
-    prediction = job.finish(ready, cells)
-    return Scored(
-        [str(sample.path) for sample in ready.samples],
-        [sample.kind for sample in ready.samples],
-        ready.labels,
-        ready.known,
-        prediction.scores,
-        prediction.maps,
-        ready.masks,
-    )
+    names = [str(sample.path) for sample in ready.samples]
+    kinds = [sample.kind for sample in ready.samples]
+    found = job.finish(ready, cells)
+    return Scored(names, kinds, ready.labels, ready.known, *found, ready.masks)
 
 
 def _figures(found: Scored, regions: Regions | None = None) -> Figures:
@@ -115,14 +106,13 @@ def _metrics(job: Job, ready: Ready, cells: Cells, found: Scored) -> Figures:
         by_map = summary.percent(metrics.auroc(same.scores, ready.labels))
     figures["image_auroc_map"] = by_map
     known, masks = _known(found)
-    for name in ready.where:
-        if masks is None:
-            break
-        other = figures["pixel_auroc"]
-        if name != job.config.decision.centres:
-            maps = job.finish(ready, cells, name).maps
-            other = summary.percent(metrics.auroc(maps[known], masks))
-        figures[f"pixel_auroc_{name}"] = other
+    if masks is not None:
+        for name in ready.where:
+            other = figures["pixel_auroc"]
+            if name != job.config.decision.centres:
+                maps = job.finish(ready, cells, name).maps
+                other = summary.percent(metrics.auroc(maps[known], masks))
+            figures[f"pixel_auroc_{name}"] = other
     if ready.saturated is not None:
         figures["pixel_spro"] = summary.percent(metrics.spro(found.maps, ready.saturated))
     return figures
@@ -139,10 +129,10 @@ def metrics_of(found: Scored) -> Row:
 def _decide(job: Job, ready: Ready, held_out: Cells, last: Scored) -> dict[str, Any]:
     """Return the threshold of held-out good images and what it does to the test images."""
     if not len(held_out.detection):
-        why = "no held-out good images: give --validation 0.1"
-        if job.setup.data.validation:
-            why = "one training image, none to hold out"
-        return {"threshold": None, "why": why}
+        asked = job.setup.data.validation
+        why = "one training image, none to hold out"
+        none = "no held-out good images: give --validation 0.1"
+        return {"threshold": None, "why": why if asked else none}
     scores = job.finish(ready, held_out).scores
     found = threshold(scores, job.config.decision.false_alarms)
     return summary.decided(found, len(scores), last.scores, ready.labels)

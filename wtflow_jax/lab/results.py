@@ -21,8 +21,7 @@ Results = dict[str, Any]
 
 def write(out: Path, results: Mapping[str, Any], tables: Sequence[Table]) -> None:
     """Write results and their tables to a directory."""
-    found = {**results, "tables": [table._asdict() for table in tables]}
-    write_json(out / FILE, found)
+    write_json(out / FILE, {**results, "tables": [table._asdict() for table in tables]})
     with replacing(out / TABLE) as part:
         text = "\n".join(map(markdown, tables))
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -61,15 +60,11 @@ def begin(name: str, setup: Setup) -> Results:
     if not path.exists():
         raise WTFlowError(f"{out}: has no {FILE}, so its flags are not known; give another --out")
     results = read(path)
-    if results["experiment"] != name:
-        raise WTFlowError(
-            f"{path}: was written by {results['experiment']}.py, not {name}.py; give another --out"
-        )
-    was = results["config"]
+    if (other := results["experiment"]) != name:
+        raise WTFlowError(f"{path}: was written by {other}.py, not {name}.py; give another --out")
+    was, differ = results["config"], "give the same flags to --resume, or another --out"
     for flag in setup.comparable():
         if was.get(flag) != config[flag]:
-            raise WTFlowError(
-                f"{path}: was run with {flag} = {was.get(flag)}, not {config[flag]}; "
-                "give the same flags to --resume, or another --out"
-            )
+            found = f"{flag} = {was.get(flag)}, not {config[flag]}"
+            raise WTFlowError(f"{path}: was run with {found}; {differ}")
     return results | {"config": config}

@@ -17,8 +17,8 @@ from wtflow_jax.support.files import replacing
 FILE = "scores.npz"
 """What ``save`` writes, in a run."""
 FORM = {"path": "U1", "kind": "U1", "label": "b1", "known": "b1", "score": "f1", "map": "f3"}
-MASK = {"mask": "b3"}
-"""Its arrays, as ``Scored`` has them: kind of dtype and number of axes."""
+FORM |= {"mask": "b3"}
+"""Its arrays, as ``Scored`` has them: kind of dtype and number of axes; a mask may be missing."""
 
 
 class Scored(NamedTuple):
@@ -80,9 +80,8 @@ def warn(scored: Scored) -> None:
 
 def save(path: Path, scored: Scored) -> None:
     """Write scored images to an .npz file: ``path``, ``label``, ``score``, ``map`` and more."""
-    arrays = {name: np.asarray(array) for name, array in zip(FORM, scored, strict=False)}
-    if scored.masks is not None:
-        arrays["mask"] = scored.masks
+    own = zip(FORM, scored[:7], strict=True)
+    arrays = {name: np.asarray(array) for name, array in own if array is not None}
     if scored.radii is not None:
         arrays |= {f"radii_{name}": value for name, value in scored.radii._asdict().items()}
     with replacing(path) as part, part.open("wb") as file:
@@ -99,17 +98,15 @@ def load(path: Path) -> Scored:
         if not path.is_file():
             raise ValueError("no such file")
         with np.load(path) as file:
-            form = FORM | MASK if "mask" in file else FORM
-            arrays = {name: file[name] for name in form}
+            arrays = {name: file[name] for name in FORM if name != "mask" or name in file}
             radii = [file[f"radii_{name}"] for name in Radii._fields if "radii_of" in file]
         for name, array in arrays.items():
-            if f"{array.dtype.kind}{array.ndim}" != form[name] or len(array) != len(arrays["path"]):
+            if f"{array.dtype.kind}{array.ndim}" != FORM[name] or len(array) != len(arrays["path"]):
                 raise ValueError(f"{name} is {array.dtype} of {array.shape}")
         paths, kinds, *others = arrays.values()
         found = Scored(paths.tolist(), kinds.tolist(), *others)
         if radii:
-            of, values, start, root_d = radii
-            found = found._replace(radii=Radii(of, values, float(start), float(root_d)))
+            found = found._replace(radii=Radii(*radii[:2], *map(float, radii[2:])))
         return found
     # numpy and zipfile raise whatever bytes that are none of theirs lead them to.
     except Exception as error:

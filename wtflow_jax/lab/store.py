@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,46 +126,40 @@ def _train(
 
     asked = config.training
     epochs, steps = asked.epochs, -(-features.shape[0] // asked.batch_size)
-    first_evaluated = min(asked.eval_from * epochs, epochs - LAST * asked.eval_every)
+    from_epoch = min(asked.eval_from * epochs, epochs - LAST * asked.eval_every)
     saved_at = time.monotonic()
     with (
         Checkpoints(directory / "checkpoint") as checkpoints,
         # Processes that train together would have to agree on the step at which they stop.
         signals.deferred(jax.process_count() == 1),
     ):
-        saved = checkpoints.restore(state) or Saved(state, [], BEGINNING)
-        state, history, past = saved
+        state, history, past = checkpoints.restore(state) or Saved(state, [], BEGINNING)
         advance, began = track(f"{name}, {config.flow.wt}", steps * epochs), time.perf_counter()
-        advance(done := steps * len(history) + past.steps)
-        taken, first = done, done
+        first = done = steps * len(history) + past.steps
+        advance(done)
         try:
-            run = detector.training(fitted, state, features, layout, past=past)
-            evaluate = False
+            run = detector.training(fitted, state, features, layout, past)
             for state, past, whole in run:
-                done = steps * len(past.losses) + past.steps
+                taken, done = done, steps * len(past.losses) + past.steps
                 rate = (done - first) / steps / (time.perf_counter() - began)
                 advance(done - taken, f"loss {past.loss:.3f}, {rate:.2f} epochs/s")
-                taken = done
+                due, epoch = whole and time.monotonic() - saved_at > SAVE_SECONDS, past.epoch
                 if whole:
-                    epoch = past.epoch
                     entry = {"epoch": epoch, "loss": past.loss, "seconds_train": past.seconds}
-                    evaluate = epoch > first_evaluated and (epochs - epoch) % asked.eval_every == 0
-                    if evaluate:
+                    if epoch > from_epoch and (epochs - epoch) % asked.eval_every == 0:
                         entry |= _evaluate(local(state.params), splits, directory, epoch)
+                        due = True
                     history.append(entry)
                     past = past.over()
-                due = whole and (evaluate or time.monotonic() - saved_at > SAVE_SECONDS)
                 # While the loss is above its first value the checkpoint from before is kept.
                 if ((due or signals.asked()) and past.good) or len(history) == epochs:
                     checkpoints.save(state, history, past)
                     saved_at = time.monotonic()
                 signals.leave()
         except Diverged as error:
-            kept = f"; what was saved stays in {checkpoints.directory}"
-            raise WTFlowError(
-                f"{name}: {error}{kept if checkpoints.any() else ''}; give a lower "
-                "--learning-rate, or another --wt or --seed"
-            ) from error
+            kept = f"; what was saved stays in {checkpoints.directory}" * checkpoints.any()
+            advice = "give a lower --learning-rate, or another --wt or --seed"
+            raise WTFlowError(f"{name}: {error}{kept}; {advice}") from error
     _finish(local(state.params), splits, directory, history)
 
 
@@ -173,8 +168,7 @@ def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> 
     began = time.perf_counter()
     if sharding.first():
         arrays: dict[str, np.ndarray] = {}
-        for split in ("test", "validation"):
-            maps = getattr(splits, split)
+        for split, maps in (("test", splits.test), ("validation", splits.validation)):
             none = np.zeros((0, *maps.shape[1:3]), np.float32)
             found = route.cells(fitted, maps) if len(maps) else Cells(none, none)
             if not all(np.isfinite(part).all() for part in found):
@@ -215,17 +209,16 @@ def _load(directory: Path, config: Config) -> Trained:
     try:
         arrays, about = tensors.load(path)
         tree = model.nested(arrays)
-        by_epoch = {int(name.removeprefix("epoch")): of for name, of in tree["cells"].items()}
-        # The file has them by name, epoch10 before epoch9; the last one is what is shown.
         cells = {
-            epoch: {split: Cells(**kinds) for split, kinds in by_epoch[epoch].items()}
-            for epoch in sorted(by_epoch)
+            int(name.removeprefix("epoch")): {part: Cells(**kinds) for part, kinds in of.items()}
+            for name, of in tree["cells"].items()
         }
         params, stats = (jax.tree.map(jnp.asarray, tree.get(k, {})) for k in ("params", "stats"))
         return Trained(
             directory,
             Detector(config, params, config.wt.restore(stats)),
-            cells,
+            # By name, epoch10 stood before epoch9; the last one is what is shown.
+            dict(sorted(cells.items())),
             about["history"],
             about["norms"],
             Radii(**tree["radii"], t_start=about["t_start"], root_d=about["root_d"]),
@@ -243,14 +236,17 @@ def radii(fitted: Detector, maps: FeatureMaps, of: np.ndarray) -> Radii:
     return Radii(of, np.asarray(values), t_start, float(np.sqrt(x0[0].size)))
 
 
-def _norms(fitted: Detector, maps: FeatureMaps | Stored) -> list[float]:
-    found: list[float] = []
+def chunks(fitted: Detector, maps: FeatureMaps | Stored) -> Iterator[FeatureMaps]:
+    """Yield x0 of feature maps, in memory or not, some at a time."""
     for first in range(0, maps.shape[0], detector.CHUNK):
         index = np.arange(first, min(first + detector.CHUNK, maps.shape[0]))
         batch = maps.read(index) if isinstance(maps, Stored) else maps[index]
-        x0 = np.asarray(fitted.x0(jnp.asarray(batch)))
-        found += np.linalg.norm(x0.reshape(len(x0), -1), axis=1).tolist()
-    return found
+        yield np.asarray(fitted.x0(jnp.asarray(batch)))
+
+
+def _norms(fitted: Detector, maps: FeatureMaps | Stored) -> list[float]:
+    flat = (x0.reshape(len(x0), -1) for x0 in chunks(fitted, maps))
+    return [norm for part in flat for norm in np.linalg.norm(part, axis=1).tolist()]
 
 
 def key(config: Config, splits: Splits) -> str:
@@ -263,10 +259,10 @@ def key(config: Config, splits: Splits) -> str:
     for part in splits:
         # The same for features in memory and on disk.
         if isinstance(part, Stored):
-            digest.update(part.digest.encode())
+            own = part.digest
         else:
-            own = hashlib.sha256(np.ascontiguousarray(part, np.float32).data)
-            digest.update(own.hexdigest().encode())
+            own = hashlib.sha256(np.ascontiguousarray(part, np.float32).data).hexdigest()
+        digest.update(own.encode())
     return digest.hexdigest()[:12]
 
 

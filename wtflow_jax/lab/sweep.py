@@ -11,24 +11,23 @@ last checkpoint when the same command is given again, and what is finished is no
 """
 
 import importlib.util
-import math
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import tyro
 
-from wtflow_jax.detector.config import check_ranges
 from wtflow_jax.lab import category, experiment, flags, results
 from wtflow_jax.lab.all import read
 from wtflow_jax.support.console import Advance, bars, status
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone
+from wtflow_jax.support.parts import check_ranges
 
 
 @dataclass(frozen=True)
@@ -51,23 +50,17 @@ class Settings:
     """SLURM's."""
     out: Path = Path("runs")
     """Directory that gets a directory for the experiment, with one for its jobs in it."""
-    experiments: tyro.conf.Suppress[Path] = Path("experiments")
-    """Where the experiments' files are."""
 
-    RANGES: ClassVar = {"jobs": (1, None), "gpus": (0, None)}
-
-    @property
-    def jobs_at(self) -> Path:
-        """Directory of the jobs."""
-        return self.out / self.name / "jobs"
+    RANGES: ClassVar = {"jobs": (1, None), "gpus": (0, None), "hours": (0.02, 100_000)}
 
 
-MINUTE = 1 / 60
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 Part = tuple[str, int]
 """A category and a seed."""
 Jobs = dict[Part, Any]
 """submitit's."""
+Start = Callable[[Part, int], None]
+"""Starts a job, the slot-th of those at once."""
 
 
 def main(experiments: Path, arguments: Sequence[str]) -> int:
@@ -75,20 +68,22 @@ def main(experiments: Path, arguments: Sequence[str]) -> int:
 
     def work() -> int:
         refusal = "is no flag of a sweep; the experiment's come after a --"
-        settings, words = read(arguments, Settings, __doc__, refusal)
-        return sweep(replace(settings, experiments=experiments), words)
+        return sweep(experiments, *read(arguments, Settings, __doc__, refusal))
 
     # Jobs take the accelerators, and end with the sweep however it is stopped.
     jax.config.update("jax_platforms", "cpu")
     return status(work, again="the same command goes on")
 
 
-def sweep(settings: Settings, words: list[str]) -> int:
+def sweep(experiments: Path, settings: Settings, words: list[str]) -> int:
     """Run jobs with an experiment's words, put their rows together and return the exit status."""
     _check(settings)
-    chosen = experiment.load(settings.experiments, settings.name)
-    setup = chosen.parse(words)
-    setup = setup._replace(run=replace(setup.run, out=settings.out / settings.name, resume=True))
+    from submitit.helpers import as_completed
+
+    chosen, out = experiment.load(experiments, settings.name), settings.out / settings.name
+    # The last of a flag counts.
+    whole = [*words, "--out", str(out), "--resume"]
+    setup = chosen.parse(whole)
     flags.check(setup, chosen.variants(setup))
     if any(word.partition("=")[0] == "--out" for word in words):
         raise WTFlowError("--out: is the sweep's own; give it before the --")
@@ -99,19 +94,34 @@ def sweep(settings: Settings, words: list[str]) -> int:
     asked = [(one.name, seed) for one in category.opened(setup) for seed in seeds]
     # Before minutes of work: was it begun with other flags?
     _merge(chosen, setup, [])
-    jobs: Jobs = {}
+    jobs, executor = Jobs(), _executor(settings)
+
+    def start(part: Part, slot: int) -> None:
+        name, seed = part
+        own = ["--categories", name, "--seed", str(seed), "--seeds", "1"]
+        own += ["--out", str(out / _place(part))]
+        given = experiments, settings.name, [*whole, *own], devices(settings, slot)
+        jobs[part] = executor.submit(run_job, *given)
+
     with bars() as track:
         advance = track(settings.name, len(asked))
-        advance(0, f"{settings.jobs} at once, logs in {settings.jobs_at / 'logs'}")
-        run = _run_here if settings.cluster == "local" else _run_on_slurm
+        advance(0, f"{settings.jobs} at once, logs in {out / LOGS}")
         try:
-            run(settings, asked, words, advance, jobs)
+            if settings.cluster == "local":
+                _run_here(settings.jobs, asked, jobs, start, advance)
+            else:
+                # One array, of which SLURM runs --jobs at once.
+                with executor.batch():
+                    for part in asked:
+                        start(part, 0)
+                for _ in as_completed(list(jobs.values())):
+                    advance()
         finally:
             # They would go on without a sweep that was stopped.
             for job in jobs.values():
                 if not job.done():
                     job.cancel()
-    _merge(chosen, setup, [row for part in asked for row in _rows(settings, part)])
+    _merge(chosen, setup, [row for part in asked for row in _rows(out, part)])
     failed = {part: job for part, job in jobs.items() if job.exception() is not None}
     for (name, seed), job in failed.items():
         print(shown(f"{name}, seed {seed}: {_reason(job)}"), file=sys.stderr)
@@ -120,56 +130,38 @@ def sweep(settings: Settings, words: list[str]) -> int:
             f"{len(failed)} of {len(jobs)} jobs failed, as told above; the same command goes on "
             "with them"
         )
-    return experiment.main(chosen, [*words, "--out", str(setup.run.out), "--resume"])
+    return experiment.main(chosen, whole)
 
 
 def _check(settings: Settings) -> None:
     check_ranges(settings)
-    if not MINUTE <= settings.hours < math.inf:
-        raise WTFlowError(f"--hours {settings.hours:g}: give at least a minute, {MINUTE:.3f}")
-    if settings.cluster == "local" and settings.gpus:
-        here = len(_visible(settings))
-        if settings.jobs > here:
-            raise WTFlowError(f"--jobs {settings.jobs}: give at most {here}, a GPU each")
+    here = len(_visible(settings))
+    if settings.cluster == "local" and settings.gpus and settings.jobs > here:
+        raise WTFlowError(f"--jobs {settings.jobs}: give at most {here}, a GPU each")
     if importlib.util.find_spec("submitit") is None:
         raise WTFlowError("submitit is not installed; pip install -e '.[sweep]' -c constraints.txt")
 
 
-def _run_here(
-    settings: Settings, asked: list[Part], words: list[str], advance: Advance, jobs: Jobs
-) -> None:
-    """Keep ``settings.jobs`` of them running, each with a GPU of its own where there are some."""
-    executor, waiting = _executor(settings), list(asked)
-    running: dict[int, Any] = {}
+def _run_here(most: int, asked: list[Part], jobs: Jobs, start: Start, advance: Advance) -> None:
+    """Keep ``most`` of them running, each with a GPU of its own where there are some."""
+    waiting, running = list(asked), dict[int, Part]()
     while waiting or running:
-        for slot in range(settings.jobs):
-            if slot in running and running[slot].done():
+        for slot in range(most):
+            if slot in running and jobs[running[slot]].done():
                 del running[slot]
                 advance()
             if slot not in running and waiting:
-                part = waiting.pop(0)
-                running[slot] = jobs[part] = _start(executor, settings, part, words, slot)
+                running[slot] = waiting.pop(0)
+                start(running[slot], slot)
         time.sleep(0.2)
-
-
-def _run_on_slurm(
-    settings: Settings, asked: list[Part], words: list[str], advance: Advance, jobs: Jobs
-) -> None:
-    """Submit them all as one array, of which SLURM runs ``settings.jobs`` at once."""
-    import submitit
-
-    executor = _executor(settings)
-    with executor.batch():
-        jobs.update({part: _start(executor, settings, part, words) for part in asked})
-    for _ in submitit.helpers.as_completed(list(jobs.values())):
-        advance()
 
 
 def _executor(settings: Settings) -> Any:
     import submitit
 
+    logs = settings.out / settings.name / LOGS
     try:
-        executor = submitit.AutoExecutor(settings.jobs_at / "logs", cluster=settings.cluster)
+        executor = submitit.AutoExecutor(logs, cluster=settings.cluster)
     except RuntimeError as error:
         raise WTFlowError(f"--cluster {settings.cluster}: {error}") from error
     executor.update_parameters(timeout_min=round(60 * settings.hours), name=settings.name)
@@ -181,19 +173,6 @@ def _executor(settings: Settings) -> Any:
             slurm_partition=settings.partition,
         )
     return executor
-
-
-def _start(executor: Any, settings: Settings, part: Part, words: list[str], slot: int = 0) -> Any:
-    own = ["--categories", part[0], "--seed", str(part[1]), "--seeds", "1", "--resume"]
-    # The last of a flag counts.
-    words = [*words, *own, "--out", str(_directory(settings, part))]
-    return executor.submit(
-        run_job, settings.experiments, settings.name, words, devices(settings, slot)
-    )
-
-
-def _directory(settings: Settings, part: Part) -> Path:
-    return settings.jobs_at / f"{part[0]}-{part[1]}"
 
 
 def devices(settings: Settings, slot: int) -> dict[str, str | None]:
@@ -225,16 +204,22 @@ def run_job(
         raise RuntimeError(f"exit status {found}")
 
 
-def _rows(settings: Settings, part: Part) -> list[results.Row]:
-    directory = _directory(settings, part)
-    path = directory / results.FILE
+LOGS = Path("jobs", "logs")
+
+
+def _place(part: Part) -> Path:
+    """Return the directory of a job, below the sweep's own results."""
+    return Path("jobs", f"{part[0]}-{part[1]}")
+
+
+def _rows(out: Path, part: Part) -> list[results.Row]:
+    path = out / _place(part) / results.FILE
     rows = results.read(path)["rows"] if path.exists() else []
-    # Scores are named below the sweep's own results, where a page of them looks.
-    below = directory.relative_to(settings.out / settings.name)
-    return [
-        row | ({"scores": (below / row["scores"]).as_posix()} if "scores" in row else {})
-        for row in rows
-    ]
+    for row in rows:
+        if "scores" in row:
+            # A page of the sweep looks for them there.
+            row["scores"] = (_place(part) / row["scores"]).as_posix()
+    return rows
 
 
 def _reason(job: Any) -> str:
@@ -248,8 +233,7 @@ def _merge(chosen: experiment.Experiment, setup: flags.Setup, rows: results.Rows
     """Add rows that were measured by jobs to the sweep's results."""
     with alone(setup.run.out):
         found = results.begin(chosen.name, setup)
-        names = ("category", "variant", "seed")
         # What is new takes the place of what other code had measured.
-        both = {tuple(row[name] for name in names): row for row in [*found["rows"], *rows]}
+        both = {(r["category"], r["variant"], r["seed"]): r for r in [*found["rows"], *rows]}
         found["rows"] = list(both.values())
         results.write(setup.run.out, found, chosen.tables(setup, found["rows"]))

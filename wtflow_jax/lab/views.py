@@ -10,12 +10,15 @@ from wtflow_jax.lab import paper
 from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.results import Rows
 from wtflow_jax.metrics import summary
-from wtflow_jax.support.console import NONE, Table, difference, number
+from wtflow_jax.support.console import Table, difference, number
 
 HEADLINE = {"none": "rFM", "batch_norm": "WT-Flow (BN)", "layer_norm": "WT-Flow (LN)"}
 """The paper's name of a flow with each of its WT maps."""
 ROW_IN_PAPER = {"image_auroc": "image", "pixel_auroc": "pixel"}
-Figures = Mapping[str, paper.Figure]
+Figure = tuple[float | None, float | None]
+"""A value and its std, ours or the paper's; None where there is none."""
+MISSING: Figure = (None, None)
+Figures = Mapping[str, Figure]
 """By system or setting."""
 
 
@@ -34,24 +37,27 @@ def names(rows: Rows, column: str) -> list[Any]:
     return list(dict.fromkeys(row[column] for row in rows))
 
 
-def over_seeds(rows: Rows, metric: str) -> tuple[float | None, float | None]:
+def by(rows: Rows, column: str) -> dict[Any, Rows]:
+    """Return the rows of each value of a column, in order."""
+    return {value: pick(rows, **{column: value}) for value in names(rows, column)}
+
+
+def over_seeds(rows: Rows, metric: str) -> Figure:
     """Return mean and std (of the seeds run, not an estimate of more).
 
     Of one seed, the mean and std over its last evaluated epochs.
     """
-    values = [row[metric] for row in rows if row.get(metric) is not None]
-    if not values or len(values) < len(rows):
-        return None, None
-    if len(values) == 1:
-        std = rows[0].get(f"{metric}_std")
-        return values[0], None if rows[0].get("loss") is None else std
-    return float(np.mean(values)), float(np.std(values))
+    values: list[Any] = [row.get(metric) for row in rows]
+    if (found := _mean(values)) is None:
+        return MISSING
+    if len(rows) > 1:
+        return found, float(np.std(values))
+    return found, None if rows[0].get("loss") is None else rows[0].get(f"{metric}_std")
 
 
 def mean(rows: Rows, metric: str) -> float | None:
     """Return the mean over categories of the means over seeds; None where one is missing."""
-    each = [over_seeds(pick(rows, category=name), metric)[0] for name in names(rows, "category")]
-    return _mean(each)
+    return _mean([over_seeds(part, metric)[0] for part in by(rows, "category").values()])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -66,46 +72,34 @@ def by_category(
 
     ``ours`` is the paper's name for what was run; the difference is to it.
     """
-    categories = names(rows, "category")
+    parts = by(rows, "category")
     whole = paper.table(number_in_paper) if number_in_paper else {}
-    theirs = {name: whole[name] for name in categories if name in whole}
-    systems = list(next(iter(theirs.values()), {}))
-    first = [ours] if ours in systems else []
-    others = [system for system in systems if system not in first]
+    theirs = {name: whole[name] for name in parts if name in whole}
+    # Ours is the first of them.
+    systems = sorted(next(iter(theirs.values()), {}), key=lambda system: system != ours)
+    columns = list(systems)
+    if ours in systems:
+        columns[:1] = [f"paper, {ours}", "difference"]
 
     def line(name: str, part: Rows, std: float | None, figures: Figures) -> list[str]:
-        value = mean(part, metric)
-        cells = [name, number(value, std), number(mean(part, f"{metric}_final"))]
-        for system in first:
-            figure = figures.get(system)
-            cells += [_figure(figure), difference(value, figure.value if figure else None)]
-        return cells + [_figure(figures.get(system)) for system in others]
+        value, cells = mean(part, metric), [number(*figures.get(s, MISSING)) for s in systems]
+        if ours in systems:
+            cells.insert(1, difference(value, figures.get(ours, MISSING)[0]))
+        return [name, number(value, std), number(mean(part, f"{metric}_final")), *cells]
 
-    parts = {name: pick(rows, category=name) for name in categories}
     body = [
         line(name, part, over_seeds(part, metric)[1], theirs.get(name, {}))
         for name, part in parts.items()
     ]
-    if len(categories) > 1:
+    if len(parts) > 1:
         # Of the same categories, which may be a few of theirs.
-        means = {}
-        for system in systems:
-            figures = [theirs.get(name, {}).get(system) for name in categories]
-            value = _mean([figure and figure.value for figure in figures])
-            means |= {} if value is None else {system: paper.Figure(value, None)}
-        body.append(line("mean", rows, None, means))
-    columns = ["category", "ours", "last epoch"]
-    columns += [f"paper, {name}" for name in first] + ["difference"] * bool(first) + others
-    return Table(title, columns, body, [_spread(rows)])
-
-
-def _figure(figure: paper.Figure | None) -> str:
-    return NONE if figure is None else number(figure.value, figure.std)
+        each = {s: [theirs.get(name, {}).get(s, MISSING)[0] for name in parts] for s in systems}
+        body.append(line("mean", rows, None, {s: (_mean(v), None) for s, v in each.items()}))
+    return Table(title, ["category", "ours", "last epoch", *columns], body, [_spread(rows)])
 
 
 def _spread(rows: Rows) -> str:
-    seeds = len(names(rows, "seed"))
-    if seeds > 1:
+    if (seeds := len(names(rows, "seed"))) > 1:
         return f"Mean ± std over {seeds} seeds, each the mean of its last epochs."
     if all(row.get("loss") is None for row in rows):
         return "Nothing is trained: one figure."
@@ -123,20 +117,15 @@ def _known(rows: Rows, metric: str) -> bool:
     return any(row.get(metric) is not None for row in rows)
 
 
-DECIDED = {
-    "threshold": "threshold",
-    "promised": "false alarms: promised",
-    "false_alarms": "found",
-    "detected": "detected",
-}
+DECIDED = {"threshold": "threshold", "promised": "false alarms: promised"}
+DECIDED |= {"false_alarms": "found", "detected": "detected"}
 
 
 def others(rows: Rows, title: str) -> Table:
     """Return the remaining metrics, a row a category, and what the held-out threshold does."""
     metrics = {name: text for name, text in titles().items() if _known(rows, name)}
     body = []
-    for name in names(rows, "category"):
-        part = pick(rows, category=name)
+    for name, part in by(rows, "category").items():
         means = [(over_seeds(part, metric)[0], 3 if metric == "loss" else 2) for metric in metrics]
         means += [
             (_mean([row["decision"].get(key) for row in part]), 4 if key == "threshold" else 1)
@@ -145,17 +134,13 @@ def others(rows: Rows, title: str) -> Table:
         seconds = np.mean([sum(row["seconds"].values()) for row in part])
         cells = [number(value, None, digits) for value, digits in means]
         body.append([name, *cells, f"{seconds:.0f}"])
-    why = {row["decision"]["why"]: None for row in rows if "why" in row["decision"]}
+    why = dict.fromkeys(row["decision"]["why"] for row in rows if "why" in row["decision"])
     columns = ["category", *metrics.values(), *DECIDED.values(), "seconds"]
     return Table(title, columns, body, [f"No threshold: {reason}." for reason in why])
 
 
 def by_variant(
-    rows: Rows,
-    title: str,
-    heading: str,
-    theirs: Mapping[str, tuple[float | None, float | None]],
-    extra: Sequence[str] = (),
+    rows: Rows, title: str, heading: str, theirs: Figures, extra: Sequence[str] = ()
 ) -> Table:
     """Return image and pixel AUROC, a row a variant, with the paper's means beside.
 
@@ -163,16 +148,8 @@ def by_variant(
     differences between variants can be set beside it: they are to the first row. ``extra`` metrics
     are shown for each category, ``loss`` for instance.
     """
-    categories = names(rows, "category")
-    columns = [heading]
-    for name in categories:
-        columns += [f"{name}, image", "pixel", *(titles()[metric] for metric in extra)]
-    columns += ["mean, image", "to first", "pixel", "to first"]
-    columns += ["paper, image", "to first", "pixel", "to first"] if theirs else []
-    first: list[float | None] = []
-    body = []
-    for variant in names(rows, "variant"):
-        of_variant = pick(rows, variant=variant)
+    categories, first, body = names(rows, "category"), list[float | None](), []
+    for variant, of_variant in by(rows, "variant").items():
         cells = [variant]
         for name in categories:
             part = pick(of_variant, category=name)
@@ -181,11 +158,16 @@ def by_variant(
         # Means over other categories than the others' would be no comparison.
         whole = set(names(of_variant, "category")) == set(categories)
         values = [mean(of_variant, metric) if whole else None for metric in ROW_IN_PAPER]
-        values += theirs.get(variant, (None, None)) if theirs else []
+        values += theirs.get(variant, MISSING) if theirs else []
         first = first or values
         for value, start in zip(values, first, strict=True):
             cells += [number(value), difference(value, start)]
         body.append(cells)
+    columns, more = [heading], [titles()[metric] for metric in extra]
+    for name in categories:
+        columns += [f"{name}, image", "pixel", *more]
+    for whose in ("mean", "paper") if theirs else ("mean",):
+        columns += [f"{whose}, image", "to first", "pixel", "to first"]
     return Table(title, columns, body, [_spread(rows)])
 
 
@@ -219,7 +201,7 @@ def by_kind(rows: Rows, title: str) -> Table:
     """Return image AUROC of each kind of defect against all good images, a row a category."""
     metrics = dict.fromkeys(name for row in rows for name in row if name.startswith("image_auroc "))
     kinds = [name for name in metrics if not name.endswith(("_std", "_final"))]
-    parts = {name: pick(rows, category=name) for name in names(rows, "category")} | {"mean": rows}
+    parts = by(rows, "category") | {"mean": rows}
     body = [[name, *(number(mean(part, kind)) for kind in kinds)] for name, part in parts.items()]
     return Table(title, ["category", *(kind.removeprefix("image_auroc ") for kind in kinds)], body)
 
@@ -228,24 +210,24 @@ def beside_means(rows: Rows, table: str) -> Table:
     """Return the mean over categories below those of every system in a table of the paper's."""
     theirs = paper.table(table)
     metrics = {name: key for name, key in ROW_IN_PAPER.items() if key in theirs}
-    keys = list(metrics.values())
+    systems = theirs[next(iter(metrics.values()))]
     body = [
-        [system, *(_figure(theirs[key].get(system)) for key in keys)] for system in theirs[keys[0]]
+        [system, *(number(*theirs[key].get(system, MISSING)) for key in metrics.values())]
+        for system in systems
     ]
     body.append(["ours", *(number(mean(rows, metric)) for metric in metrics)])
-    columns = ["system", *(f"{key} AUROC" for key in keys)]
+    columns = ["system", *(f"{key} AUROC" for key in metrics.values())]
     return Table(f"Means beside those of Table {table}", columns, body)
 
 
 def beside(rows: Rows, metric: str, title: str, theirs: Mapping[str, Figures]) -> Table:
     """Return one metric, a row a category of theirs, a column a variant; theirs in brackets."""
     settings = list(dict.fromkeys([*names(rows, "variant"), *next(iter(theirs.values()))]))
-    body = []
-    for name, figures in theirs.items():
-        cells = [name]
-        for setting in settings:
-            value, _ = over_seeds(pick(rows, category=name, variant=setting), metric)
-            figure = figures.get(setting)
-            cells.append(number(value) + (f" ({number(figure.value, None, 1)})" if figure else ""))
-        body.append(cells)
+
+    def cell(name: str, setting: str) -> str:
+        value, _ = over_seeds(pick(rows, category=name, variant=setting), metric)
+        figure = theirs[name].get(setting)
+        return number(value) + (f" ({number(figure[0], None, 1)})" if figure else "")
+
+    body = [[name, *(cell(name, setting) for setting in settings)] for name in theirs]
     return Table(title, ["category", *settings], body)
