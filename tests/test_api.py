@@ -77,6 +77,7 @@ def test_good_images_of_every_kind_make_the_same_model(small_model, model, tmp_p
         (np.zeros((4, 32, 32, 3), np.uint8), {"velocity": "nope"}, "take one of exact, patch"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"backbone": "nope"}, "take one of efficientnet"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"false_alarms": 1.0}, "--false-alarms 1: give"),
+        (np.zeros((4, 32, 32, 3), np.uint8), {"false_alarms": "x"}, "--false-alarms x: give"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"overlap": 600}, "--overlap 600: give"),
     ],
     ids=lambda value: str(value)[:30] if not isinstance(value, np.ndarray) else "array",
@@ -99,10 +100,11 @@ def test_what_cannot_be_fitted_is_one_line(source, choices, words):
         lambda path: jax.numpy.asarray(np.asarray(Image.open(path))),
         lambda path: np.asfortranarray(Image.open(path)),
         Path.read_bytes,
+        lambda path: bytearray(path.read_bytes()),
         lambda path: io.BytesIO(path.read_bytes()),
         lambda path: path.open("rb"),
     ],
-    ids=["str", "path", "pil", "array", "jax", "strided", "bytes", "file", "open file"],
+    ids=["str", "path", "pil", "array", "jax", "strided", "bytes", "bytearray", "file", "open"],
 )
 def test_one_image_of_every_kind(make, model, image, expected):
     same(model.predict(make(image)), expected)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from itertools import chain
+from numbers import Real
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -103,9 +104,10 @@ def check_ranges(part: Any) -> None:
     for name, (low, high) in getattr(part, "RANGES", {}).items():
         value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name, 1)
         values = value if isinstance(value, tuple) else () if value is None else (value,)
-        # Written so that NaN is outside of every range.
+        # Written so that NaN is outside of every range; and so is what is no number.
         within = [
-            (low is None or x >= low)
+            isinstance(x, Real)
+            and (low is None or x >= low)
             and (high is None or x <= high)
             and (multiple == 1 or x % multiple == 0)
             for x in values
