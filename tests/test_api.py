@@ -77,7 +77,6 @@ def test_good_images_of_every_kind_make_the_same_model(small_model, model, tmp_p
         (np.zeros((4, 32, 32, 3), np.uint8), {"velocity": "nope"}, "take one of exact, patch"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"backbone": "nope"}, "take one of efficientnet"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"false_alarms": 1.0}, "--false-alarms 1: give"),
-        (np.zeros((4, 32, 32, 3), np.uint8), {"false_alarms": "x"}, "--false-alarms x: give"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"overlap": 600}, "--overlap 600: give"),
     ],
     ids=lambda value: str(value)[:30] if not isinstance(value, np.ndarray) else "array",

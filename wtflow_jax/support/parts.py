@@ -122,7 +122,7 @@ def check_ranges(part: Any) -> None:
         raise WTFlowError(f"{flag} {shown}: give {' and '.join(wanted)}")
 
 
-def _text(value: float | None) -> str:
+def _text(value: Any) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
