@@ -263,7 +263,7 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
     # JSON has lists for tuples.
     asked = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}
     values |= {k: v for k, v in asked.items() if k != "preset"}
-    groups = {
+    groups: dict[str, Any] = {
         name: group(**{k: v for k, v in values.items() if k in group.__dataclass_fields__})
         for name, group in GROUPS.items()
     }
