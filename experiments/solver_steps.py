@@ -56,8 +56,7 @@ def run(job: Job) -> Row:
         return ode.push_forward(*field, x0, steps=steps, solver=solver), evaluations
 
     def adaptive(tolerance: float, x0: np.ndarray) -> tuple[Any, Any]:
-        found = ode.push_forward_adaptive(*field, x0, tolerance=jnp.float32(tolerance))
-        return found.x1, found.evaluations
+        return ode.push_forward_adaptive(*field, x0, tolerance=jnp.float32(tolerance))
 
     solves: dict[tuple[str, str], Callable[[np.ndarray], tuple[Any, Any]]] = {
         (name, str(steps)): partial(equal, name, steps)

@@ -99,10 +99,11 @@ def test_what_cannot_be_fitted_is_one_line(source, choices, words):
         lambda path: jax.numpy.asarray(np.asarray(Image.open(path))),
         lambda path: np.asfortranarray(Image.open(path)),
         Path.read_bytes,
+        lambda path: bytearray(path.read_bytes()),
         lambda path: io.BytesIO(path.read_bytes()),
         lambda path: path.open("rb"),
     ],
-    ids=["str", "path", "pil", "array", "jax", "strided", "bytes", "file", "open file"],
+    ids=["str", "path", "pil", "array", "jax", "strided", "bytes", "bytearray", "file", "open"],
 )
 def test_one_image_of_every_kind(make, model, image, expected):
     same(model.predict(make(image)), expected)

@@ -89,7 +89,7 @@ def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
         ("fit {new} --out m --velocity nope", "--velocity nope: no such choice; take one of exact"),
         ("fit {new} --out m --backbone nope", "--backbone nope: no such choice; take one of eff"),
         ("fit {new} --out m --weights none.pth", "none.pth: no such weights file"),
-        ("fit {new} --out {new}", "{new}: holds other files; give another --out"),
+        ("fit {new} --out {new}", "{new}: holds other files; give another directory"),
         ("fit {new} --out {new}/bad0.png", "{new}/bad0.png: is a file; give a directory"),
         ("predict nowhere {new} --out f", "nowhere: is no model"),
         ("predict {model} nowhere --out f", "nowhere: no such file"),

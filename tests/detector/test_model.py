@@ -103,10 +103,10 @@ def test_saving_replaces_a_model_and_nothing_else(lite0, windows, tmp_path):
     second.save(tmp_path / "model")
     assert model.load(tmp_path / "model").config.flow.wt == "whiten"
     (tmp_path / "model" / "notes").write_text("mine")
-    with fails("model: holds other files; give another --out"):
+    with fails("model: holds other files; give another directory"):
         first.save(tmp_path / "model")
     (tmp_path / "file").write_text("mine")
-    with fails("file: is a file; give a directory as --out"):
+    with fails("file: is a file; give a directory"):
         first.save(tmp_path / "file")
     assert not model.check_free(tmp_path / "nowhere")
 
@@ -116,6 +116,7 @@ def test_what_is_no_model_is_one_line(lite0, windows, tmp_path):
         model.load(tmp_path / "nowhere")
     made(lite0, windows).save(tmp_path)
     path = tmp_path / FILE
+    assert model.load(path).threshold == model.load(tmp_path).threshold
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[-5] ^= 255

@@ -68,14 +68,6 @@ def test_what_is_no_such_file_is_one_line(tmp_path):
             scored.load(path)
 
 
-def test_some_of_the_images():
-    found = scored.some(WHOLE, np.array([True, False, True]))
-    assert (found.paths, found.kinds) == (["a/0.png", "b/2.png"], ["good", "dent"])
-    np.testing.assert_array_equal(found.maps, WHOLE.maps[[0, 2]])
-    np.testing.assert_array_equal(found.masks, WHOLE.masks[[0, 2]])
-    assert scored.some(WHOLE._replace(masks=None), WHOLE.labels).masks is None
-
-
 def test_evenly():
     assert scored.evenly(10, 4).tolist() == [0, 3, 6, 9]
     assert scored.evenly(3, 16).tolist() == [0, 1, 2]

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 from raising import fails
@@ -104,3 +105,12 @@ def test_a_file_that_is_not_there(tmp_path, maps, monkeypatch):
     monkeypatch.setenv(parts.VARIABLE, str(tmp_path / "gone.py"))
     with fails("gone.py: no Python file; mend the variable WTFLOW_PARTS"):
         list(maps)
+
+
+def test_what_is_no_number_is_outside_of_every_range():
+    class Part:
+        RANGES: ClassVar = {"share": (0, 1)}
+        share = "x"
+
+    with fails("--share x: give at least 0 and at most 1"):
+        parts.check_ranges(Part())

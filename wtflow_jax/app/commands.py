@@ -15,14 +15,16 @@ do not exist, 3 where some images could not be scored (their rows say why), 130 
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from tyro.conf import Positional, arg
 
 from wtflow_jax.support.console import bars, show, status
 from wtflow_jax.support.errors import WTFlowError, shown
@@ -36,10 +38,13 @@ STRANGEST = 3
 SOME_FAILED = 3
 """Exit status where some images could not be scored."""
 
+Fitted = Annotated[Path, Positional, arg(help="Directory that fit has written.")]
+Batch = Annotated[int, arg(help="Windows a call.")]
 
-def _batch(batch: int) -> None:
-    if batch < 1:
-        raise WTFlowError(f"--batch {batch}: give at least 1")
+
+def _at_least_one(flag: str, value: int) -> None:
+    if value < 1:
+        raise WTFlowError(f"--{flag} {value}: give at least 1")
 
 
 def _some(images: Sequence[str]) -> None:
@@ -51,7 +56,7 @@ def _some(images: Sequence[str]) -> None:
 class Fit:
     """Learn from good images alone; a threshold comes with the model."""
 
-    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    images: Annotated[tuple[str, ...], Positional]
     """Good images: directories (all that is in them, nested), files, patterns, or - for a list of
     paths on standard input."""
     out: Path
@@ -78,31 +83,27 @@ class Fit:
     cache: Path | None = None
     """Directory for downloaded weights; left out: the user's."""
 
-    def execute(self) -> int:
-        """Fit a model and write it."""
+    def _work(self) -> int:
         from wtflow_jax.app.fit import fit
         from wtflow_jax.data import find
         from wtflow_jax.detector import model
-        from wtflow_jax.support.environment import CACHE
         from wtflow_jax.training.schedule import Diverged
 
         _some(self.images)
         replaced = model.check_free(self.out)
         paths = list(find(self.images, stdin=True))
-        named = ("false_alarms", "preset", "velocity", "backbone", "seed", "overlap", "weights")
-        asked = {name: getattr(self, name) for name in named}
-        asked |= {} if self.image_size is None else {"image_size": self.image_size}
+        asked = {name: value for name, value in vars(self).items() if value is not None}
+        del asked["images"], asked["out"]
         with bars() as track:
             try:
-                fitted = fit(paths, cache=self.cache or CACHE, track=track, **asked)
+                fitted = fit(paths, track=track, **asked)
             except Diverged as error:
                 raise WTFlowError(
                     f"{error}; give --velocity exact, which trains nothing, or another --seed"
                 ) from error
         fitted.save(self.out)
         print("\n".join(describe(fitted)))
-        trained = fitted.training
-        held_out = zip(trained["held_out"], trained["held_out_of"], strict=True)
+        held_out = zip(fitted.training["held_out"], fitted.training["held_out_of"], strict=True)
         highest = [(score, paths[i]) for score, i in sorted(held_out, reverse=True)[:STRANGEST]]
         named = ", ".join(f"{shown(path)} ({score:.5g})" for score, path in highest)
         print(f"strangest among them: {named}; a defective one would raise the threshold")
@@ -116,26 +117,23 @@ class Fit:
 class Predict:
     """Score images: predictions.csv, predictions.jsonl, and a picture of each."""
 
-    model: Annotated[Path, tyro.conf.Positional]
-    """Directory that fit has written."""
-    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    model: Fitted
+    images: Annotated[tuple[str, ...], Positional]
     """Directories, files, patterns, or - for a list of paths on standard input."""
     out: Path
     """Directory of the results."""
     maps: Literal["overlay", "16bit", "none"] = "overlay"
     """The map over the image; or its values as a 16-bit picture; or none."""
-    batch: int = 8
-    """Windows a call."""
+    batch: Batch = 8
     resume: bool = False
     """Go on with results that are there."""
 
-    def execute(self) -> int:
-        """Score images and write what is found."""
+    def _work(self) -> int:
         from wtflow_jax.app import writing
         from wtflow_jax.data import find
         from wtflow_jax.detector import model
 
-        _batch(self.batch)
+        _at_least_one("batch", self.batch)
         _some(self.images)
         writing.check_free(self.out, self.resume)
         loaded = model.load(self.model)
@@ -168,9 +166,8 @@ class Predict:
 class Evaluate:
     """Measure a model on images of which is known what they are: results.json, and a table."""
 
-    model: Annotated[Path, tyro.conf.Positional]
-    """Directory that fit has written."""
-    root: Annotated[Path, tyro.conf.Positional]
+    model: Fitted
+    root: Annotated[Path, Positional]
     """Directory with good/, a directory for each kind of defect, and masks/KIND/ where there are
     masks; or a data set as published."""
     out: Path
@@ -179,18 +176,16 @@ class Evaluate:
     """The root's layout (python -m wtflow_jax.datasets check --help lists them)."""
     category: str | None = None
     """Which category of a data set; needed where there are several."""
-    batch: int = 8
-    """Windows a call."""
+    batch: Batch = 8
 
-    def execute(self) -> int:
-        """Score labelled images and write what is measured."""
+    def _work(self) -> int:
         from rich.console import Console
 
         from wtflow_jax.app import evaluate
         from wtflow_jax.detector import model
         from wtflow_jax.lab import scored
 
-        _batch(self.batch)
+        _at_least_one("batch", self.batch)
         loaded = model.load(self.model)
         name, samples = evaluate.labelled(self.root, self.category, self.data)
         # Scores without results are of a run that was killed, or whose disk was full.
@@ -212,19 +207,17 @@ class Evaluate:
 class Report:
     """Write one HTML page of a run: its figures, curves, threshold and pictures."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, Positional]
     """Directory that evaluate, predict or an experiment has written."""
     out: Path | None = None
     """The page; left out: report.html in the run."""
     pictures: int = 200
     """Images shown with pictures, evenly spread over their scores; one a row at least."""
 
-    def execute(self) -> int:
-        """Write a run's page."""
+    def _work(self) -> int:
         from wtflow_jax.app.report import page
 
-        if self.pictures < 1:
-            raise WTFlowError(f"--pictures {self.pictures}: give at least 1")
+        _at_least_one("pictures", self.pictures)
         out = self.out or self.run / "report.html"
         with bars() as track:
             page.write(self.run, out, self.pictures, track)
@@ -236,13 +229,11 @@ class Report:
 class Export:
     """Write a model as one file for other programs; docs/export.md has what reads it."""
 
-    model: Annotated[Path, tyro.conf.Positional]
-    """Directory that fit has written."""
+    model: Fitted
     out: Path
     """A name that ends in .stablehlo, for JAX, or in .onnx."""
 
-    def execute(self) -> int:
-        """Write a model as one file for other programs."""
+    def _work(self) -> int:
         from wtflow_jax.app import export
         from wtflow_jax.detector import model
 
@@ -256,11 +247,9 @@ class Export:
 class Info:
     """Tell what a model is."""
 
-    model: Annotated[Path, tyro.conf.Positional]
-    """Directory that fit has written."""
+    model: Fitted
 
-    def execute(self) -> int:
-        """Print what a model is."""
+    def _work(self) -> int:
         from wtflow_jax.detector import model
 
         print("\n".join(describe(model.load(self.model))))
@@ -294,21 +283,21 @@ COMMANDS = (Fit, Predict, Evaluate, Report, Export, Info)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    again = "--resume goes on where it stopped" if "predict" in given[:1] else ""
+    advice = "check its permissions and the space there, or give another --out"
     # Within it --help is written too, which may be to a pipe that nobody reads.
-    return status(lambda: _main(arguments))
+    return status(lambda: _execute(_parse(given)), again=again, advice=advice)
 
 
-def _main(arguments: Sequence[str] | None) -> int:
+def _parse(arguments: Sequence[str]) -> Any:
     app = tyro.extras.SubcommandApp()
     for command in COMMANDS:
         app.command(command, name=command.__name__.lower())  # pyright: ignore
-    asked = app.cli(prog="wtflow", description=__doc__, args=arguments)
-    again = "--resume goes on where it stopped" if isinstance(asked, Predict) else ""
-    advice = "check its permissions and the space there, or give another --out"
-    return status(lambda: _execute(asked), again=again, advice=advice)
+    return app.cli(prog="wtflow", description=__doc__, args=arguments)
 
 
-def _execute(asked: Fit | Predict | Evaluate | Report | Export | Info) -> int:
+def _execute(asked: Any) -> int:
     from wtflow_jax.support import compilation
     from wtflow_jax.support.environment import CACHE
 
@@ -317,4 +306,4 @@ def _execute(asked: Fit | Predict | Evaluate | Report | Export | Info) -> int:
         compilation.keep(CACHE / "compiled")
     # What writes a directory has it alone.
     with alone(asked.out) if isinstance(asked, Fit | Predict | Evaluate) else nullcontext():
-        return asked.execute()
+        return asked._work()

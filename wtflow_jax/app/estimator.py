@@ -69,11 +69,7 @@ class WTFlow(OutlierMixin, BaseEstimator):
     """Seed, or a generator that draws one."""
 
     def fit(self, X: Any, y: Any = None) -> "WTFlow":
-        """Fit on normal samples.
-
-        Args:
-            X: as the class says.
-            y: not read.
+        """Fit on normal samples X, as the class says; y is not read.
 
         Raises:
             ValueError: X cannot be used.
@@ -123,15 +119,10 @@ class WTFlow(OutlierMixin, BaseEstimator):
     def _maps(self, X: Any, reset: bool) -> tuple[Float[np.ndarray, "n h w c"], scores.Upsampling]:
         """Return X as feature maps, and where their cells sit."""
         is_image = getattr(X, "dtype", None) == np.uint8 and getattr(X, "ndim", 0) == 4
+        kind, least = np.uint8 if is_image else np.float32, fit.LEAST if reset else 1
+        options = {"reset": reset, "allow_nd": True, "dtype": kind, "ensure_min_samples": least}
         # Of scikit-learn's types nothing is known.
-        array: Any = validate_data(
-            self,
-            X,
-            reset=reset,
-            allow_nd=True,
-            dtype=np.uint8 if is_image else np.float32,
-            ensure_min_samples=fit.LEAST if reset else 1,
-        )
+        array: Any = validate_data(self, X, **options)
         if is_image:
             return self._features(array)
         if array.ndim not in (2, 4):

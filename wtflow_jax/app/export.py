@@ -1,6 +1,6 @@
 """A fitted model as one file for programs that do not have this package: StableHLO or ONNX.
 
-Either file holds one function, that of ``pipeline.program`` with its weights: uint8 RGB windows
+Either file holds one function, that of ``route.program`` with its weights: uint8 RGB windows
 (b, H, W, 3), for any b, to scores (b,) and maps (b, H, W), float32. A description goes with it.
 """
 
@@ -155,7 +155,5 @@ def export(model: Model, path: Path) -> None:
             FORMATS[path.suffix](model, part)
     except ImportError as error:
         missing = error.name or "flatbuffers"  # JAX does not name it.
-        how = "pip install 'wtflow-jax[export]'"
-        if path.suffix == ".onnx":
-            how += f" && {CONVERTER}"
+        how = "pip install 'wtflow-jax[export]'" + f" && {CONVERTER}" * (path.suffix == ".onnx")
         raise WTFlowError(f"{path}: needs {missing}, which is not installed; {how}") from error

@@ -111,17 +111,11 @@ def _framing(config: Config, files: Sequence[File], overlap: int | None) -> Fram
 
 
 class Windows(NamedTuple):
-    """Features of all windows of some images.
+    """Features of all windows of some images."""
 
-    Attributes:
-        maps: f (k, h, w, c).
-        owner: index of each window's image, ascending (k,).
-        digests: of the images; copies have the same.
-    """
-
-    maps: Float[np.ndarray, "k h w c"]
-    owner: Int[np.ndarray, " k"]
-    digests: tuple[str, ...]
+    maps: Float[np.ndarray, "k h w c"]  #: f
+    owner: Int[np.ndarray, " k"]  #: index of each window's image, ascending
+    digests: tuple[str, ...]  #: of the images; copies have the same
 
 
 def take(
@@ -164,17 +158,11 @@ def take(
 
 
 class HeldOut(NamedTuple):
-    """Good images as models see them that were fitted without them.
+    """Good images as models see them that were fitted without them."""
 
-    Attributes:
-        scores: of the images, each once, however often it is there (n,).
-        of: index of each (n,).
-        low: the lowest score of a pixel.
-    """
-
-    scores: Float[np.ndarray, " n"]
-    of: Int[np.ndarray, " n"]
-    low: float
+    scores: Float[np.ndarray, " n"]  #: of the images, each once, however often it is there
+    of: Int[np.ndarray, " n"]  #: index of each
+    low: float  #: the lowest score of a pixel
 
 
 def cross_fit(

@@ -10,7 +10,7 @@ sending what other devices need. ``--batch`` is an experiment's ``--batch-size``
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from rich.console import Console
 from wtflow_jax.flow.types import Params, VelocityFn
 from wtflow_jax.support.console import Table, show, status
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.parts import check_ranges
 from wtflow_jax.training.state import Objective, init_state, step
 from wtflow_jax.velocities.unet import UNet
 
@@ -78,23 +79,20 @@ class Settings:
     resident: float = 0.5
     """Share of a device's memory for features, before and after the WT map; more are streamed."""
 
+    RANGES: ClassVar = {
+        **dict.fromkeys(("channels", "cells", "images", "epochs", "batch"), (1, None)),
+        **dict.fromkeys(("devices", "model"), (1, None)),
+        **{"width": (8, None), "efficiency": (1e-9, 1), "resident": (0, 1)},
+    }
+    MULTIPLES: ClassVar = {"width": 8}
+
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
-        for name in ("channels", "images", "epochs", "batch", "devices", "model"):
-            if getattr(self, name) < 1:
-                raise WTFlowError(f"--{name} {getattr(self, name)}: give at least 1")
-        if min(self.cells) < 1:
-            raise WTFlowError(f"--cells {self.cells[0]} {self.cells[1]}: give at least 1 1")
-        if self.width < 8 or self.width % 8:
-            raise WTFlowError(f"--width {self.width}: give a positive multiple of 8")
+        check_ranges(self)
         if self.devices % self.model:
             raise WTFlowError(f"--model {self.model}: does not divide --devices {self.devices}")
         if self.batch % self.devices:
             raise WTFlowError(f"--batch {self.batch}: is no multiple of --devices {self.devices}")
-        if not 0 <= self.resident <= 1:
-            raise WTFlowError(f"--resident {self.resident}: give at least 0 and at most 1")
-        if not 0 < self.efficiency <= 1:
-            raise WTFlowError(f"--efficiency {self.efficiency}: give above 0 and at most 1")
 
 
 class Plan(NamedTuple):
@@ -120,10 +118,6 @@ class Plan(NamedTuple):
 
 def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _flops(program: Any) -> float:
-    return program.cost_analysis()["flops"]
 
 
 _floats = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
@@ -156,8 +150,9 @@ def plan(asked: Settings) -> Plan:
     key = jax.eval_shape(lambda: jax.random.key(0))
     params = jax.eval_shape(partial(network.init, x0=batch), key)
     state = jax.eval_shape(partial(init_state, objective), params)
-    forward_flops = _flops(jax.jit(velocity_fn).lower(params, _floats(()), x))
-    step_flops = _flops(step.lower(objective, state, batch, index, key))
+    forward: Any = jax.jit(velocity_fn).lower(params, _floats(()), x)
+    training: Any = step.lower(objective, state, batch, index, key)
+    forward_flops, step_flops = (of.cost_analysis()["flops"] for of in (forward, training))
     whole = _bytes(params)
     cast = whole // FLOAT * dtype.itemsize
     # Gradients are held whole and in float32, and beside them the gathered parameters or, where

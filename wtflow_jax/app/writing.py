@@ -14,16 +14,15 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from wtflow_jax.app.report import rows
 from wtflow_jax.app.report.pictures import overlay, scaled
-from wtflow_jax.app.report.rows import COLUMNS, PREDICTIONS
 from wtflow_jax.detector.model import Result
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import check_empty, replacing
 from wtflow_jax.support.threads import ahead
 
 GOOD, DEFECTIVE = "good", "defective"
-TABLE, LINES, MAPS = "predictions.csv", PREDICTIONS, "maps"
+TABLE, LINES, MAPS = "predictions.csv", "predictions.jsonl", "maps"
+COLUMNS = ("path", "score", "threshold", "decision", "map", "error")
 ENDING = re.compile(r"\.png_*$")
 """In a map's path such a directory has one ``_`` more, as files have the name without."""
 LONGEST = 200
@@ -45,12 +44,8 @@ class Results:
     """A directory of results.
 
     A row is written after its map and in one piece, first as JSON, then to the table. Of what was
-    interrupted the last line may be a part, which ``resume`` cuts off.
-
-    Attributes:
-        rows: how many there are.
-        defective: how many of them say so.
-        failed: how many could not be scored.
+    interrupted the last line may be a part, which ``resume`` cuts off. ``rows`` are there, of which
+    ``defective`` say so and ``failed`` could not be scored.
     """
 
     def __init__(
@@ -63,12 +58,7 @@ class Results:
     ) -> None:
         """Open a directory, which is made where it does not exist.
 
-        Args:
-            directory: where results go.
-            kind: of the maps that are written.
-            colours: the model's, as its threshold.
-            threshold: no row has another.
-            resume: whether to go on with rows that are there.
+        ``colours`` and ``threshold`` are the model's; ``resume`` goes on with rows that are there.
 
         Raises:
             WTFlowError: it holds something else, or rows of another model.
@@ -77,7 +67,13 @@ class Results:
         self._colours, self._threshold = colours, threshold
         self.rows = self.defective = self.failed = 0
         check_free(directory, resume)
-        known = _read(directory / LINES) if resume else []
+        known: list[Row] = []
+        if resume and (path := directory / LINES).is_file():
+            try:
+                known = parse(path.read_bytes().rpartition(b"\n")[0])
+            except ValueError as error:
+                why = f"{path}: is not of wtflow predict; give another --out"
+                raise WTFlowError(why) from error
         if others := {row["threshold"] for row in known} - {threshold, None}:
             raise WTFlowError(
                 f"{directory}: has rows of another model, whose threshold is {min(others):.5g} and "
@@ -151,15 +147,12 @@ def _append(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _read(path: Path) -> list[Row]:
-    """Return the rows of a file that may end within a line."""
-    try:
-        whole, _, _ = path.read_bytes().rpartition(b"\n")
-        return rows.parse(whole)
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise WTFlowError(f"{path}: is not of wtflow predict; give another --out") from error
+def parse(content: bytes) -> list[Row]:
+    """Return the rows of ``LINES``, or of whole lines of it; ValueError of something else."""
+    rows = [json.loads(line) for line in content.splitlines()]
+    if not all(isinstance(row, dict) and row.keys() == set(COLUMNS) for row in rows):
+        raise ValueError(f"expected rows of {', '.join(COLUMNS)}")
+    return rows
 
 
 def _name(part: str) -> str:

@@ -16,6 +16,7 @@ from wtflow_jax.data.sample import File, Held
 from wtflow_jax.support.errors import WTFlowError
 
 STDIN = "-"
+Encoded = bytes | bytearray | memoryview
 WANTED = (
     "give paths, images in memory (bytes, a file opened with 'rb', PIL, uint8 arrays), or a list "
     "of these"
@@ -49,14 +50,14 @@ def is_one(source: Any) -> bool:
         return os.path.isfile(source)
     if hasattr(source, "__array__") and not isinstance(source, Image.Image):
         return np.ndim(source) < 4
-    return isinstance(source, File | bytes | Image.Image) or hasattr(source, "read")
+    return isinstance(source, File | Encoded | Image.Image) or hasattr(source, "read")
 
 
 def _each(source: Any, stdin: bool) -> Iterator[Any]:
     """Yield paths, files of other kinds, and images in memory that nobody has looked at."""
     if isinstance(source, str | os.PathLike):
         yield from _paths(os.fspath(source), stdin)
-    elif isinstance(source, File | bytes | Image.Image) or hasattr(source, "read"):
+    elif isinstance(source, File | Encoded | Image.Image) or hasattr(source, "read"):
         yield source
     elif hasattr(source, "__array__"):
         array = np.asarray(source)
@@ -69,8 +70,8 @@ def _each(source: Any, stdin: bool) -> Iterator[Any]:
 
 
 def _held(name: str, image: Any) -> Held:
-    if isinstance(image, bytes):
-        return Held(name, image)
+    if isinstance(image, Encoded):
+        return Held(name, bytes(image))
     if isinstance(image, Image.Image):
         return Held(name, encode(name, image))
     if isinstance(image, np.ndarray):

@@ -21,17 +21,11 @@ from wtflow_jax.training.state import Objective, TrainState, steps, steps_of_bat
 
 
 class Start(NamedTuple):
-    """How features become x0; hashable, a static argument.
-
-    Attributes:
-        wt: the WT map.
-        power: exponent of the features before the map.
-        scale: factor on x0 after it.
-    """
+    """How features become x0; hashable, a static argument."""
 
     wt: WTMap
-    power: float = 1.0
-    scale: float = 1.0
+    power: float = 1.0  #: exponent of the features before the map
+    scale: float = 1.0  #: factor on x0 after it
 
 
 @partial(jax.jit, static_argnames="start")
@@ -105,26 +99,15 @@ PushForward: TypeAlias = Callable[..., Samples]
 
 
 class Sampling(NamedTuple):
-    """What is done at inference; hashable, a static argument.
-
-    Attributes:
-        start: the WT map and what goes with it.
-        velocity_fn: ``velocity_fn(params, t, x) -> v`` for one feature map.
-        solver: of the flow.
-        steps: its steps, for detection and for localization.
-        t_start: T in [0, 1), where transport starts.
-        residual: whether the residual at T is scored.
-        score: of an element of the endpoint.
-        push_forward: solves the flow.
-    """
+    """What is done at inference; hashable, a static argument."""
 
     start: Start
-    velocity_fn: VelocityFn
+    velocity_fn: VelocityFn  #: of one feature map
     solver: ode.Solver
-    steps: tuple[int, int]
-    t_start: float
-    residual: bool
-    score: scores.Score
+    steps: tuple[int, int]  #: for detection and for localization
+    t_start: float  #: T in [0, 1), where transport starts
+    residual: bool  #: whether the residual at T is scored
+    score: scores.Score  #: of an element of the endpoint
     push_forward: PushForward = ode.push_forward
 
 

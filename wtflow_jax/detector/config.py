@@ -7,7 +7,7 @@ takes the defaults of its own parts.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -21,8 +21,6 @@ from wtflow_jax.flow.targets import TARGETS
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.parts import Parts, check_ranges
 from wtflow_jax.velocities import VELOCITIES, Velocity
-
-Preset = Literal["small", "paper", "fine"]
 
 
 # In quotes below, so that parts that are kept elsewhere are looked for when flags are read.
@@ -139,30 +137,14 @@ class Decision:
     RANGES: ClassVar = {"top_fraction": (0, 1), "false_alarms": (1e-9, 1 - 1e-9)}
 
 
-GROUPS = {
-    "features": Features,
-    "flow": Flow,
-    "training": Training,
-    "inference": Inference,
-    "decision": Decision,
-}
-TABLES: tuple[Parts[Any], ...] = (
-    *(BACKBONES, MAPS, TARGETS, TIME_LAWS, LOSSES, VELOCITIES, SOLVERS, SCORES),
-)
+GROUPS = {of.__name__.lower(): of for of in (Features, Flow, Training, Inference, Decision)}
+TABLES = BACKBONES, MAPS, TARGETS, TIME_LAWS, LOSSES, VELOCITIES, SOLVERS, SCORES
 """Of the parts that a config chooses, each by the flag of its name."""
 
 
-Part = TypeVar("Part")
-
-
-class _Chosen(Generic[Part]):
-    """An attribute of a config: the part of a table that it has chosen, with its options."""
-
-    def __init__(self, parts: Parts[Part]) -> None:
-        self.parts = parts
-
-    def __get__(self, config: "Config", owner: Any = None) -> Part:
-        return self.parts.make(_flat(config)[self.parts.flag], dict(config.options))
+def _chosen(parts: Parts[Any]) -> Any:
+    """Return an attribute of a config: the part of a table that it has chosen."""
+    return property(lambda config: parts.make(_flat(config)[parts.flag], dict(config.options)))
 
 
 @dataclass(frozen=True)
@@ -185,13 +167,13 @@ class Config:
     options: tuple[tuple[str, Any], ...] = ()
     asked: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
 
-    wt = _Chosen(MAPS)
-    velocity = _Chosen(VELOCITIES)
-    target = _Chosen(TARGETS)
-    time_law = _Chosen(TIME_LAWS)
-    loss = _Chosen(LOSSES)
-    solver = _Chosen(SOLVERS)
-    score = _Chosen(SCORES)
+    wt = _chosen(MAPS)
+    velocity = _chosen(VELOCITIES)
+    target = _chosen(TARGETS)
+    time_law = _chosen(TIME_LAWS)
+    loss = _chosen(LOSSES)
+    solver = _chosen(SOLVERS)
+    score = _chosen(SCORES)
 
     def but(self, **changes: Any) -> "Config":
         """Return a config with other choices, and the defaults that follow from them."""
@@ -241,19 +223,17 @@ def _parts(config: Config) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:
-    if preset == "fine":
-        network = BACKBONES.make(backbone)
-        # Where features have both signs a root would part them.
-        own = {"layer": network.several, "power": 0.5 if network.rectified else 1.0}
-        looks = {"image_size": "576", "dense": True, "score": "log_density", "top_fraction": 0.0}
-        return own | looks
-    if preset == "paper":
-        network = {"backbone": "wide_resnet50_2", "width": 768, "position": wt.position}
-        rate = {"learning_rate": 2e-4, "decay_at": (0.25, 0.5, 0.75)}
-        return network | {"epochs": 100} | rate
-    if preset != "small":
-        raise WTFlowError(f"--preset {preset}: no such choice; take one of small, paper, fine")
-    return {}
+    network = BACKBONES.make(backbone)
+    paper: dict[str, Any] = {"backbone": "wide_resnet50_2", "width": 768, "position": wt.position}
+    paper |= {"epochs": 100, "learning_rate": 2e-4, "decay_at": (0.25, 0.5, 0.75)}
+    fine: dict[str, Any] = {"layer": network.several, "image_size": "576", "dense": True}
+    # Where features have both signs a root would part them.
+    power = 0.5 if network.rectified else 1.0
+    fine |= {"power": power, "score": "log_density", "top_fraction": 0.0}
+    presets = {"small": {}, "paper": paper, "fine": fine}
+    if preset not in presets:
+        raise WTFlowError(f"--preset {preset}: no such choice; take one of {', '.join(presets)}")
+    return presets[preset]
 
 
 def configure(*, smoke: bool = False, **asked: Any) -> Config:
@@ -283,7 +263,7 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
     # JSON has lists for tuples.
     asked = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}
     values |= {k: v for k, v in asked.items() if k != "preset"}
-    groups = {
+    groups: dict[str, Any] = {
         name: group(**{k: v for k, v in values.items() if k in group.__dataclass_fields__})
         for name, group in GROUPS.items()
     }

@@ -10,7 +10,7 @@ import numpy as np
 from wtflow_jax.detector import algorithm
 from wtflow_jax.detector.algorithm import Sampling, Start, to_x0
 from wtflow_jax.detector.config import Config
-from wtflow_jax.flow.maps import Stats, power, refuse_streams
+from wtflow_jax.flow.maps import Stats, power
 from wtflow_jax.flow.types import Features, Params, PRNGKey, Stored
 from wtflow_jax.support.compilation import RUN_ONCE
 from wtflow_jax.support.errors import WTFlowError
@@ -24,17 +24,11 @@ CHUNK = 16
 
 
 class Detector(NamedTuple):
-    """A WT map and a velocity, fitted to one category.
+    """A WT map and a velocity, fitted to one category."""
 
-    Attributes:
-        config: which map, which velocity, and how they are sampled.
-        params: of the velocity.
-        stats: of the WT map.
-    """
-
-    config: Config
-    params: Params
-    stats: Stats
+    config: Config  #: which map, which velocity, and how they are sampled
+    params: Params  #: of the velocity
+    stats: Stats  #: of the WT map
 
     def x0(self, features: Features) -> Features:
         """Return x0 (n, h, w, c), the features after the WT map."""
@@ -66,12 +60,12 @@ def objective(config: Config, samples: int, layout: sharding.Layout = sharding.L
 
 def refuse_stored(config: Config) -> None:
     """Raise WTFlowError where a config needs all training features in memory."""
-    if not config.velocity.trained:
-        raise WTFlowError(
-            f"--velocity {config.flow.velocity}: needs all training features in memory; give a "
-            "higher --resident, fewer images, or another --velocity"
-        )
-    refuse_streams(config.wt, config.flow.wt)
+    for flag, streams in (("velocity", config.velocity.trained), ("wt", config.wt.streams)):
+        if not streams:
+            raise WTFlowError(
+                f"--{flag} {getattr(config.flow, flag)}: needs all training features in memory; "
+                f"give a higher --resident, fewer images, or another --{flag}"
+            )
 
 
 def _statistics(config: Config, features: Features | Stored, layout: sharding.Layout) -> Stats:
@@ -127,12 +121,7 @@ def training(
 ) -> algorithm.Training:
     """Train a detector of ``init``: ``algorithm.train`` with what its config asks for.
 
-    Args:
-        detector: of ``init``.
-        state: of ``init`` or a checkpoint; donated.
-        features: as in ``init``.
-        layout: the devices.
-        past: what the state has behind it.
+    ``state``, of ``init`` or a checkpoint, is donated; ``past`` is what it has behind it.
 
     Raises:
         WTFlowError: a batch cannot be split over the devices; training diverges.

@@ -5,8 +5,7 @@ are among its tensors.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,21 +74,18 @@ class Model:
     colours: tuple[float, float]
     training: Mapping[str, Any]
     versions: Mapping[str, str]
+    _scorers: dict[int, route.Scorer] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def config(self) -> Config:
         """The detector's."""
         return self.detector.config
 
-    @cached_property
-    def _scorers(self) -> dict[int, route.Scorer]:
-        return {}
-
     def scorer(self, batch: int) -> route.Scorer:
         """Return the route for batches of the model's windows; compiled once."""
         if batch not in self._scorers:
-            whole = self.backbone, self.detector, self.framing.size
-            self._scorers[batch] = route.scorer(*whole, batch)
+            size = self.framing.size
+            self._scorers[batch] = route.scorer(self.backbone, self.detector, size, batch)
         return self._scorers[batch]
 
     def predict(self, source: Any) -> "Result | list[Result] | Iterator[Result]":
@@ -108,17 +104,17 @@ class Model:
             WTFlowError: an image that cannot be scored, in one line that names it.
         """
 
-        def sure(result: Result) -> Result:
-            if result.error is not None:
-                raise WTFlowError(result.error)
-            return result
-
         single = sources.is_one(source)
-        found = self.results(sources.find(source), 1 if single else route.BATCH)
-        results = (sure(result) for result in found)
+
+        def sure() -> Iterator[Result]:
+            for result in self.results(sources.find(source), 1 if single else route.BATCH):
+                if result.error is not None:
+                    raise WTFlowError(result.error)
+                yield result
+
         if single:
-            return next(results)
-        return results if isinstance(source, Iterator) else list(results)
+            return next(sure())
+        return sure() if isinstance(source, Iterator) else list(sure())
 
     def results(self, files: Iterable[File], batch: int = route.BATCH) -> Iterator[Result]:
         """Score image files, ``batch`` windows a call; one that cannot be has an ``error``.
@@ -132,29 +128,26 @@ class Model:
     ) -> Iterator[Result]:
         """Score the images of ``framing.framed``; one of several windows has its highest score."""
         waiting: list[tuple[File, Framed | WTFlowError]] = []
-        count = 0
         for path, found in images:
             waiting.append((path, found))
-            count += len(found.windows) if isinstance(found, Framed) else 0
-            if count >= batch:
+            if sum(len(one.windows) for _, one in waiting if isinstance(one, Framed)) >= batch:
                 yield from self._scored(waiting, batch)
-                waiting, count = [], 0
+                waiting = []
         yield from self._scored(waiting, batch)
 
     def _scored(
         self, waiting: list[tuple[File, Framed | WTFlowError]], batch: int
     ) -> Iterator[Result]:
         windows = [found.windows for _, found in waiting if isinstance(found, Framed)]
-        parts = iter(())
-        if windows:
-            ends = np.cumsum([len(part) for part in windows])[:-1]
-            found = self.scorer(batch)(np.concatenate(windows))
-            parts = zip(np.split(found.scores, ends), np.split(found.maps, ends), strict=True)
+        found = self.scorer(batch)(np.concatenate(windows)) if windows else None
+        first = 0
         for path, image in waiting:
             if isinstance(image, WTFlowError):
                 yield Result(path, str(image))
                 continue
-            scores, maps = next(parts)
+            assert found is not None
+            own = slice(first, first := first + len(image.windows))
+            scores, maps = found.scores[own], found.maps[own]
             if not (np.isfinite(scores).all() and np.isfinite(maps).all()):
                 # NaN is above no threshold: the image would be called good.
                 yield Result(path, f"{path}: its scores are NaN or infinite; fit the model again")
@@ -175,20 +168,19 @@ class Model:
             WTFlowError: something else is there.
         """
         check_free(Path(directory))
-        backbone = {k: getattr(self.backbone, k) for k in ("name", "layers", "digest")}
         about = {
             "format": FORMAT,
             "config": self.config.flags(),
             "framing": self.framing._asdict(),
-            "backbone": backbone,
+            "backbone": {k: getattr(self.backbone, k) for k in ("name", "layers", "digest")},
             "threshold": self.threshold._asdict(),
             "colours": self.colours,
             "training": dict(self.training),
             "versions": dict(self.versions),
         }
         fitted = {"params": self.detector.params, "stats": self.detector.stats}
-        tree = {"backbone": self.backbone.params, **fitted}
-        tensors.save(Path(directory) / FILE, flatten(tree), about)
+        arrays = flatten({"backbone": self.backbone.params, **fitted})
+        tensors.save(Path(directory) / FILE, arrays, about)
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -217,22 +209,23 @@ def nested(arrays: Mapping[str, Any]) -> Any:
 def check_free(directory: Path) -> bool:
     """Return whether a model is there, which would be replaced; WTFlowError for other files."""
     if directory.exists() and not directory.is_dir():
-        raise WTFlowError(f"{directory}: is a file; give a directory as --out")
+        raise WTFlowError(f"{directory}: is a file; give a directory")
     # Without what a killed process has left half-written.
     names = {path.name for path in written(directory)}
     # What begins with a dot is of the file system.
     if any(name != FILE and not name.startswith(".") for name in names):
-        raise WTFlowError(f"{directory}: holds other files; give another --out")
+        raise WTFlowError(f"{directory}: holds other files; give another directory")
     return FILE in names
 
 
 def load(directory: str | Path) -> Model:
-    """Read the model of a directory that ``Model.save`` or ``wtflow fit`` has written.
+    """Read the model of a directory that ``Model.save`` or ``wtflow fit`` has written, or its file.
 
     Raises:
         WTFlowError: it is none, is damaged, or was written by another version of the format.
     """
-    path = Path(directory) / FILE
+    path = Path(directory)
+    path = path if path.name == FILE else path / FILE
     if not path.is_file():
         raise WTFlowError(f"{directory}: is no model, {FILE} is not there; see wtflow fit")
     try:
@@ -240,16 +233,13 @@ def load(directory: str | Path) -> Model:
         if about["format"] != FORMAT:
             raise ValueError(f"has format {about['format']}, this is {FORMAT}")
         tree = jax.tree.map(jnp.asarray, nested(arrays))
-        named, config = about["backbone"], configure(**about["config"])
+        config, named = configure(**about["config"]), about["backbone"]
         config.check()
-        layers = backbones.parse_layers(named["name"], named["layers"])
-        backbone = backbones.assemble(
-            named["name"], layers, tree["backbone"], named["digest"], dict(config.backbone_options)
-        )
-        size, overlap = about["framing"]["size"], about["framing"]["overlap"]
+        name, digest, options = named["name"], named["digest"], dict(config.backbone_options)
+        layers = backbones.parse_layers(name, named["layers"])
         return Model(
-            framing=Framing(tuple(size), overlap),
-            backbone=backbone,
+            framing=Framing(tuple(about["framing"]["size"]), about["framing"]["overlap"]),
+            backbone=backbones.assemble(name, layers, tree["backbone"], digest, options),
             detector=Detector(config, tree["params"], config.wt.restore(tree.get("stats", {}))),
             threshold=Threshold(**about["threshold"]),
             colours=tuple(about["colours"]),

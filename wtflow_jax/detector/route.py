@@ -32,27 +32,17 @@ FeatureMaps = Float[np.ndarray, "n h w c"]
 
 
 class Cells(NamedTuple):
-    """Scores a cell of the feature map; on the host.
+    """Scores a cell of the feature map; on the host."""
 
-    Attributes:
-        detection: (n, h, w), after ``steps_det`` steps: for the image score.
-        localization: (n, h, w), after ``steps_loc`` steps: for the anomaly map.
-    """
-
-    detection: Float[np.ndarray, "n h w"]
-    localization: Float[np.ndarray, "n h w"]
+    detection: Float[np.ndarray, "n h w"]  #: after ``steps_det`` steps: for the image score
+    localization: Float[np.ndarray, "n h w"]  #: after ``steps_loc`` steps: for the anomaly map
 
 
 class Prediction(NamedTuple):
-    """Scores of images, higher means more anomalous.
+    """Scores of images, higher means more anomalous: by Eq. 2 in [0.6011, 1], else from 0 on."""
 
-    Attributes:
-        scores: (n,) image scores; by Eq. 2 in [0.6011, 1], by log-density from 0 on.
-        maps: (n, H, W) anomaly maps at image size, on the same scale.
-    """
-
-    scores: Float[np.ndarray, " n"]
-    maps: Float[np.ndarray, "n H W"]
+    scores: Float[np.ndarray, " n"]  #: of images
+    maps: Float[np.ndarray, "n H W"]  #: at image size
 
 
 def finished(
@@ -74,25 +64,23 @@ _sample = jax.jit(sample, static_argnames="how", compiler_options=XLA_OPTIONS)
 _finish = jax.jit(finished, static_argnames="top_fraction")
 
 
-def cells(detector: Detector, maps: FeatureMaps, batch: int = BATCH) -> Cells:
-    """Return the scores a cell of feature maps, ``batch`` maps a call."""
-    return Cells(*in_batches(_cells(detector), batch, maps))
-
-
-def _cells(detector: Detector) -> Callable[[np.ndarray], tuple[Array, Array]]:
+def cells(detector: Detector, maps: FeatureMaps) -> Cells:
+    """Return the scores a cell of feature maps."""
     how, params = sampling(detector.config), detector.config.velocity.rounded(detector.params)
-    return lambda part: _sample(how, params, detector.stats, jnp.asarray(part))
+
+    def one(part: np.ndarray) -> tuple[Array, Array]:
+        return _sample(how, params, detector.stats, jnp.asarray(part))
+
+    return Cells(*in_batches(one, BATCH, maps))
 
 
-def finish(
-    found: Cells, where: scores.Upsampling, top_fraction: float, batch: int = BATCH
-) -> Prediction:
+def finish(found: Cells, where: scores.Upsampling, top_fraction: float) -> Prediction:
     """Return maps and image scores of the scores of cells; see ``finished``."""
 
     def one(pair: np.ndarray) -> tuple[Array, Array]:
         return _finish((pair[:, 0], pair[:, 1]), where, top_fraction)
 
-    return Prediction(*in_batches(one, batch, np.stack(found, axis=1)))
+    return Prediction(*in_batches(one, BATCH, np.stack(found, axis=1)))
 
 
 def predict(detector: Detector, maps: FeatureMaps, where: scores.Upsampling) -> Prediction:
@@ -101,12 +89,7 @@ def predict(detector: Detector, maps: FeatureMaps, where: scores.Upsampling) -> 
     Raises:
         WTFlowError: a score is NaN or infinite, and would be above no threshold.
     """
-    score, top_fraction = _cells(detector), detector.config.decision.top_fraction
-
-    def one(part: np.ndarray) -> tuple[Array, Array]:
-        return _finish(score(part), where, top_fraction)
-
-    found = Prediction(*in_batches(one, BATCH, maps))
+    found = finish(cells(detector, maps), where, detector.config.decision.top_fraction)
     if not all(np.isfinite(part).all() for part in found):
         raise WTFlowError(
             "scores are NaN or infinite: the features leave the range of float32, or training "
@@ -123,18 +106,6 @@ def upsampling(backbone: Backbone, config: Config, size: tuple[int, int]) -> sco
     return scores.upsampling(size, features.shape(backbone, size, dense)[:2], grid.stride, offset)
 
 
-class Program(NamedTuple):
-    """The route as one function.
-
-    Attributes:
-        run: ``run(arrays, images) -> (scores, maps)`` of uint8 images (b, H, W, 3).
-        arrays: weights, statistics and interpolation.
-    """
-
-    run: Callable[[Any, Any], tuple[Array, Array]]
-    arrays: Any
-
-
 def program(
     backbone: Backbone,
     detector: Detector,
@@ -143,8 +114,8 @@ def program(
     velocity_fn: VelocityFn | None = None,
     *,
     compiled: bool = False,
-) -> Program:
-    """Return the route from decoded images of a size (H, W) to scores as one function.
+) -> tuple[Callable[[Any, Any], tuple[Array, Array]], Any]:
+    """Return the route from decoded images of a size (H, W) to scores, and its arrays.
 
     Args:
         backbone: a loaded one.
@@ -153,6 +124,10 @@ def program(
         push_forward: solves the flow.
         velocity_fn: the detector's in other words.
         compiled: of the three compiled functions; else pure, for programs without this package.
+
+    Returns:
+        ``run(arrays, images) -> (scores, maps)`` of uint8 images (b, H, W, 3); and the arrays:
+        weights, statistics and interpolation.
     """
     config = detector.config
     dense, top_fraction = config.features.dense, config.decision.top_fraction
@@ -167,7 +142,7 @@ def program(
         return finish(score(how, params, stats, maps), where, top_fraction)
 
     params, where = config.velocity.rounded(detector.params), upsampling(backbone, config, size)
-    return Program(run, (backbone.params, params, detector.stats, where))
+    return run, (backbone.params, params, detector.stats, where)
 
 
 Scorer: TypeAlias = Callable[[np.ndarray], Prediction]

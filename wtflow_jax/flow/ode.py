@@ -9,7 +9,7 @@ What is said of the arguments of ``push_forward`` holds for those of the same na
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, TypeAlias
 
 import diffrax
 import jax
@@ -20,33 +20,16 @@ from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, Veloci
 from wtflow_jax.support.parts import Parts
 
 
-@runtime_checkable
-class Solver(Protocol):
-    """How dx/dt = v is solved; a ``Method``, or a frozen dataclass of options with its attributes.
-
-    Attributes:
-        method: Diffrax's.
-        first: evaluations of the velocity at the start.
-        each: and for each step.
-    """
-
-    @property
-    def method(self) -> diffrax.AbstractSolver: ...  # noqa: D102
-
-    @property
-    def first(self) -> int: ...  # noqa: D102
-
-    @property
-    def each(self) -> int: ...  # noqa: D102
-
-
 class Method(NamedTuple):
-    """A ``Solver`` without options."""
+    """How dx/dt = v is solved."""
 
     method: diffrax.AbstractSolver
-    first: int
-    each: int
+    first: int  #: evaluations of the velocity at the start
+    each: int  #: and for each step
 
+
+Solver: TypeAlias = Any
+"""A ``Method``, or a frozen dataclass of options that has its attributes; hashable."""
 
 SOLVERS: Parts[Solver] = Parts("solver", "wtflow_jax.flow")
 """By name; orders 1, 2, 2, 5 and 5. One Euler step is one evaluation."""
@@ -59,7 +42,6 @@ DOPRI5 = SOLVERS.add("dopri5")(Method(diffrax.Dopri5(), 1, 6))
 MAX_STEPS = 4096
 FIRST_STEP = 0.01
 """Of a solve with adaptive steps."""
-
 
 State: TypeAlias = Any
 """What is solved for: a sample, or a sample and the change of its log-density."""
@@ -141,18 +123,6 @@ def push_forward(
     return jax.vmap(one)(x0)
 
 
-class Adaptive(NamedTuple):
-    """The outcome of a solve with adaptive steps.
-
-    Attributes:
-        x1: endpoints (n, *event); NaN where ``MAX_STEPS`` did not do.
-        evaluations: of the velocity, rejected steps included, (n,) int32.
-    """
-
-    x1: Samples
-    evaluations: Int[Array, " n"]
-
-
 @partial(jax.jit, static_argnames=("velocity_fn", "solver"))
 def push_forward_adaptive(
     velocity_fn: VelocityFn,
@@ -162,16 +132,20 @@ def push_forward_adaptive(
     tolerance: float | Array,
     solver: Solver = DOPRI5,
     t_start: float | Array = 0.0,
-) -> Adaptive:
+) -> tuple[Samples, Int[Array, " n"]]:
     """Carry samples from t = 0 to t = 1 in steps as long as a tolerance allows, each its own.
 
     Args:
         velocity_fn: as in ``push_forward``, and so ``params``, ``x0`` and ``t_start``.
         tolerance: of the error a step, relative and absolute, in the root mean square of elements.
         solver: one with an error estimate: all but ``EULER``.
+
+    Returns:
+        Endpoints (n, *event), NaN where ``MAX_STEPS`` did not do; and evaluations of the velocity,
+        rejected steps included, (n,) int32.
     """
-    options = {"dt0": FIRST_STEP, "max_steps": MAX_STEPS}
-    options["stepsize_controller"] = diffrax.PIDController(rtol=tolerance, atol=tolerance)
+    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
+    options = {"dt0": FIRST_STEP, "max_steps": MAX_STEPS, "stepsize_controller": controller}
 
     def one(x: Sample) -> tuple[Sample, Array]:
         solution = _solve(velocity_fn, params, x, solver, t_start, **options)
@@ -179,7 +153,7 @@ def push_forward_adaptive(
         evaluations = solver.first + solver.each * solution.stats["num_steps"]
         return jnp.where(reached, solution.ys[0], jnp.nan), evaluations
 
-    return Adaptive(*jax.vmap(one)(x0))
+    return jax.vmap(one)(x0)
 
 
 @partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "statistic"))

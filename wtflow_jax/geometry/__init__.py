@@ -8,13 +8,9 @@ from wtflow_jax.geometry.centripetal import centripetal_potential as centripetal
 from wtflow_jax.geometry.centripetal import mean_velocity as mean_velocity
 from wtflow_jax.geometry.empirical import empirical_velocity as empirical_velocity
 from wtflow_jax.geometry.empirical import posterior_mean as posterior_mean
-from wtflow_jax.geometry.field_error import FieldError as FieldError
 from wtflow_jax.geometry.field_error import field_error as field_error
-from wtflow_jax.geometry.lipschitz import LipschitzProfile as LipschitzProfile
-from wtflow_jax.geometry.lipschitz import largest_singular_value as largest_singular_value
 from wtflow_jax.geometry.lipschitz import lipschitz_bound as lipschitz_bound
 from wtflow_jax.geometry.lipschitz import lipschitz_profile as lipschitz_profile
-from wtflow_jax.geometry.ot_angle import OTAngle as OTAngle
 from wtflow_jax.geometry.ot_angle import optimal_displacement as optimal_displacement
 from wtflow_jax.geometry.ot_angle import ot_angle as ot_angle
 from wtflow_jax.geometry.radial import Radii as Radii

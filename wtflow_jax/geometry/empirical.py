@@ -17,19 +17,12 @@ BLOCK = 4096
 
 
 class Partial(NamedTuple):
-    """The posterior's sums over some of the data, relative to the nearest of them.
+    """The posterior's sums over some of the data, relative to the nearest of them."""
 
-    Attributes:
-        squared: smallest ‖x − (1 − t)x_i‖².
-        nearest: the x_i it belongs to.
-        weight: Σ exp((squared − ‖x − (1 − t)x_i‖²)/(2t²)).
-        total: the same sum of x_i − nearest, so that one datum alone is met without rounding.
-    """
-
-    squared: Float[Array, ""]
-    nearest: Float[Array, " d"]
-    weight: Float[Array, ""]
-    total: Float[Array, " d"]
+    squared: Float[Array, ""]  # smallest ‖x − (1 − t)x_i‖²
+    nearest: Float[Array, " d"]  # the x_i it belongs to
+    weight: Float[Array, ""]  # Σ exp((squared − ‖x − (1 − t)x_i‖²)/(2t²))
+    total: Float[Array, " d"]  # of x_i − nearest: one datum alone is met without rounding
 
 
 def _squared_distances(

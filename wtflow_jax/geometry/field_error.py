@@ -12,15 +12,10 @@ from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, Veloci
 
 
 class FieldError(NamedTuple):
-    """Mean squares over samples and elements, the scale of Table X, at k times.
+    """Mean squares over samples and elements, the scale of Table X, at k times."""
 
-    Attributes:
-        error: E‖v − u‖²/D (k,).
-        reference: E‖u‖²/D (k,).
-    """
-
-    error: Float[Array, " k"]
-    reference: Float[Array, " k"]
+    error: Float[Array, " k"]  #: E‖v − u‖²/D
+    reference: Float[Array, " k"]  #: E‖u‖²/D
 
 
 @partial(jax.jit, static_argnames=("velocity_fn", "reference_fn", "target"))
@@ -40,13 +35,8 @@ def field_error(
     With ``geometry.empirical.empirical_velocity`` as the reference and the training data as its
     parameters, a trained network's rising error towards t = 0 shows the initial singularity.
 
-    Args:
-        velocity_fn: v, with ``params``.
-        reference_fn: u, with ``reference_params``.
-        x0: samples (n, *event), after the WT map.
-        times: in (0, 1], (k,).
-        key: decides x1, the same at all times.
-        target: where x1 comes from.
+    v is ``velocity_fn`` with ``params``, u is ``reference_fn`` with its own; ``times`` are in
+    (0, 1], and ``key`` decides x1, drawn from ``target``, the same at all times.
     """
 
     def one(t: Time, x: Sample, key: PRNGKey) -> tuple[Array, Array]:

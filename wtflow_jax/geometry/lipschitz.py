@@ -12,15 +12,10 @@ from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, Veloci
 
 
 class LipschitzProfile(NamedTuple):
-    """Local Lipschitz constants on the way, at k times for n samples.
+    """Local Lipschitz constants on the way, at k times for n samples."""
 
-    Attributes:
-        space: largest singular value of ∂v/∂x (k, n).
-        time: ‖∂v/∂t‖ (k, n).
-    """
-
-    space: Float[Array, "k n"]
-    time: Float[Array, "k n"]
+    space: Float[Array, "k n"]  #: largest singular value of ∂v/∂x
+    time: Float[Array, "k n"]  #: ‖∂v/∂t‖
 
 
 def lipschitz_bound(t: Float[Array, "*k"], dimension: int) -> Float[Array, "*k"]:
@@ -75,13 +70,8 @@ def lipschitz_profile(
 ) -> LipschitzProfile:
     """Return local Lipschitz constants at x_t = (1 − t)·x0 + t·x1, on a grid of times.
 
-    Args:
-        velocity_fn: v, with ``params``.
-        x0: samples (n, *event), after the WT map.
-        times: in (0, 1], (k,).
-        key: decides x1, the same at all times, and first directions.
-        target: where x1 comes from.
-        iterations: of the power iteration; more approach the singular value from below.
+    ``times`` are in (0, 1]; ``key`` decides x1, drawn from ``target``, the same at all times, and
+    first directions; more ``iterations`` approach the singular value from below.
     """
 
     def one(t: Time, x: Sample, key: PRNGKey) -> tuple[Array, Array]:

@@ -17,19 +17,14 @@ class OTAngle(NamedTuple):
     The normal is x0/‖x0‖, that of the sphere about the origin the sample lies on. Zero where one of
     the two has no length.
 
-    Attributes:
-        whole: between v and z − x0 (n,).
-        tangential: between their parts orthogonal to x0 (n,).
-        normal: sign of the product of their parts along x0 (n,): −1 opposite.
-        normal_share: ‖normal part‖²/‖z − x0‖² of the displacement (n,).
-        tangent: between v and the tangential part alone of the displacement (n,): what
-            Proposition 2 can mean where the displacement is small.
+    Between the parts of both orthogonal to x0 it is ``tangential``; ``tangent``, between v and that
+    part alone of z − x0, is what Proposition 2 can mean where the displacement is small.
     """
 
-    whole: Float[np.ndarray, " n"]
+    whole: Float[np.ndarray, " n"]  #: between v and z − x0
     tangential: Float[np.ndarray, " n"]
-    normal: Float[np.ndarray, " n"]
-    normal_share: Float[np.ndarray, " n"]
+    normal: Float[np.ndarray, " n"]  #: sign of the product of their parts along x0: −1 opposite
+    normal_share: Float[np.ndarray, " n"]  #: ‖normal part‖²/‖z − x0‖² of the displacement
     tangent: Float[np.ndarray, " n"]
 
 
@@ -54,11 +49,7 @@ def ot_angle(
 
     The cosine depends on the size of the batch: the more draws, the closer the nearest.
 
-    Args:
-        velocity_fn: v, with ``params``.
-        x0: samples (n, *event), after the WT map.
-        x1: as many draws of the target (n, *event).
-        t: the time v is asked at.
+    x1 are as many draws of the target as there are samples; ``t`` is the time v is asked at.
     """
     velocity: Array = jax.vmap(velocity_fn, in_axes=(None, None, 0))(params, jnp.float32(t), x0)
     x, z, v = (np.asarray(part, np.float64).reshape(len(x0), -1) for part in (x0, x1, velocity))

@@ -15,19 +15,12 @@ BATCH = 16
 
 
 class Radii(NamedTuple):
-    """How far from the origin some images are on their way.
+    """How far from the origin some images are on their way."""
 
-    Attributes:
-        of: their indices (m,).
-        values: ‖x_t‖ at equal steps from ``t_start`` to 1, (m, k).
-        t_start: T, where transport starts.
-        root_d: √D, the radius of the Gaussian annulus.
-    """
-
-    of: Int[np.ndarray, " m"]
-    values: Float[np.ndarray, "m k"]
-    t_start: float
-    root_d: float
+    of: Int[np.ndarray, " m"]  #: their indices
+    values: Float[np.ndarray, "m k"]  #: ‖x_t‖ at equal steps from ``t_start`` to 1
+    t_start: float  #: T, where transport starts
+    root_d: float  #: √D, the radius of the Gaussian annulus
 
 
 def _norm(x: Sample) -> Float[Array, ""]:
@@ -46,13 +39,8 @@ def radial_profile(
 ) -> Float[Array, "n k"]:
     """Return ‖x_t‖ of each sample at equal steps from t = 0, or a later start, to 1.
 
-    Positions are not kept, so memory does not grow with the steps; the paper takes 50.
-
-    Args:
-        velocity_fn: as in ``ode.push_forward``, and so all others.
-
-    Returns:
-        (n, steps + 1); the Gaussian annulus is at √D.
+    Arguments as in ``ode.push_forward``. Positions are not kept, so memory does not grow with the
+    steps; the paper takes 50. Returned are (n, steps + 1); the Gaussian annulus is at √D.
     """
 
     def one(x: Sample) -> Float[Array, " k"]:

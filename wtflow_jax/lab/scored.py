@@ -45,14 +45,6 @@ class Scored(NamedTuple):
     radii: Radii | None = None
 
 
-def some(scored: Scored, chosen: Bool[np.ndarray, " n"]) -> Scored:
-    """Return some of the images, without their radii."""
-    return Scored(
-        *(np.asarray(names)[chosen].tolist() for names in (scored.paths, scored.kinds)),
-        *(None if part is None else part[chosen] for part in scored[2:7]),
-    )
-
-
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
     """Return indices below a count, evenly spaced from the first to the last, so many at most."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
@@ -103,6 +95,8 @@ def load(path: Path) -> Scored:
         for name, array in arrays.items():
             if f"{array.dtype.kind}{array.ndim}" != FORM[name] or len(array) != len(arrays["path"]):
                 raise ValueError(f"{name} is {array.dtype} of {array.shape}")
+        if not all(np.isfinite(arrays[name]).all() for name in ("score", "map")):
+            raise ValueError("scores are NaN or infinite")
         paths, kinds, *others = arrays.values()
         found = Scored(paths.tolist(), kinds.tolist(), *others)
         if radii:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from itertools import chain
+from numbers import Real
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -110,8 +111,11 @@ def check_ranges(part: Any) -> None:
         value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name)
         values = value if isinstance(value, tuple) else () if value is None else (value,)
         least, most = -math.inf if low is None else low, math.inf if high is None else high
-        # Written so that NaN is outside of every range.
-        if all(least <= x <= most and not (multiple and x % multiple) for x in values):
+        # Written so that NaN is outside of every range; and so is what is no number.
+        if all(
+            isinstance(x, Real) and least <= x <= most and not (multiple and x % multiple)
+            for x in values
+        ):
             continue
         wanted = [f"at least {_text(low)}"] * (low is not None)
         wanted += [f"at most {_text(high)}"] * (high is not None)
@@ -120,7 +124,7 @@ def check_ranges(part: Any) -> None:
         raise WTFlowError(f"{flag} {found}: give {' and '.join(wanted)}")
 
 
-def _text(value: float | None) -> str:
+def _text(value: Any) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 

@@ -14,15 +14,10 @@ Shaped: TypeAlias = Any
 
 
 class Velocity:
-    """A velocity on maps; a frozen dataclass whose fields are its options.
+    """A velocity on maps; a frozen dataclass whose fields are its options."""
 
-    Attributes:
-        trained: whether its parameters are trained; False where they are the data.
-        any_target: whether x1 may come from another law than the Gaussian.
-    """
-
-    trained: ClassVar[bool] = True
-    any_target: ClassVar[bool] = True
+    trained: ClassVar[bool] = True  #: False where its parameters are the data
+    any_target: ClassVar[bool] = True  #: whether x1 may come from another law than the Gaussian
 
     def velocity_fn(self) -> VelocityFn:
         """Return ``velocity_fn(params, t, x) -> v``; the same object for the same options."""

@@ -29,11 +29,8 @@ PROJECTION = 64
 
 def _anywhere(bank: Params, t: Time, x: Map) -> Map:
     """Answer every position from one bank of patches (m, c)."""
-
-    def one(vector: Float[Array, " c"]) -> Float[Array, " c"]:
-        return empirical_velocity(bank, t, vector)
-
     vectors = x.reshape(-1, x.shape[-1])
+    one = partial(empirical_velocity, bank, t)
     return jax.lax.map(one, vectors, batch_size=POSITIONS).reshape(x.shape)
 
 

@@ -63,17 +63,11 @@ class ResidualBlock(nn.Module):
 
 
 class UNetModule(nn.Module):
-    """The velocity network for one sample.
+    """The velocity network for one sample; parameters, t and v are float32 in any case."""
 
-    Attributes:
-        width: base width B, called NC in Table IV; a multiple of 8.
-        position: whether a fixed position embedding is added after the first convolution.
-        dtype: what is computed with; None is float32. Parameters, t and v are float32 in any case.
-    """
-
-    width: int
-    position: bool = False
-    dtype: DType = None
+    width: int  #: base width B, called NC in Table IV; a multiple of 8
+    position: bool = False  #: add a fixed position embedding after the first convolution
+    dtype: DType = None  #: what is computed with; None is float32
 
     @nn.compact
     def __call__(self, t: Time, x: Map) -> Map:

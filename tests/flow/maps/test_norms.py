@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from raising import fails
 
-from wtflow_jax.flow.maps import MAPS, power, refuse_streams
+from wtflow_jax.flow.maps import MAPS, power
 from wtflow_jax.flow.maps.norms import BatchNorm, Identity, LayerNorm
 
 
@@ -109,9 +108,3 @@ def test_statistics_are_restored_by_their_names(name, features):
     named = stats._asdict() if hasattr(stats, "_asdict") else dict(stats)
     restored = wt.restore(named)
     np.testing.assert_array_equal(wt.apply(restored, features), wt.apply(stats, features))
-
-
-@pytest.mark.parametrize("name", [name for name in MAPS if not MAPS.make(name).streams])
-def test_a_map_that_needs_all_features_says_so(name):
-    with fails(f"--wt {name}: needs all training features in memory; give a higher --resident"):
-        refuse_streams(MAPS.make(name), name)

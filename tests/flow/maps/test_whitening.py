@@ -9,6 +9,10 @@ from scipy.stats import multivariate_normal
 from wtflow_jax.flow.maps import whitening
 
 
+def fit(features, **options):
+    return whitening.Whiten(**options).fit(features)
+
+
 @pytest.fixture
 def features():
     """Two positions of four correlated channels, each with a mean and a covariance of its own."""
@@ -24,14 +28,14 @@ def covariance(x):
 
 
 def test_alpha_1_whitens_all_positions_by_one_matrix(features):
-    stats = whitening.fit(features, alpha=1.0)
+    stats = fit(features, alpha=1.0)
     x0 = whitening.apply(stats, features) / stats.scale
     # Short of one by the ridge.
     np.testing.assert_allclose(covariance(np.asarray(x0).reshape(-1, 4)), np.eye(4), atol=0.06)
 
 
 def test_small_alpha_whitens_each_position(features):
-    stats = whitening.fit(features, alpha=1e-4)
+    stats = fit(features, alpha=1e-4)
     x0 = whitening.apply(stats, features)[:, 0] / stats.scale
     for position in (0, 1):
         np.testing.assert_allclose(covariance(x0[:, position]), np.eye(4), atol=0.01)
@@ -41,7 +45,7 @@ def test_small_alpha_whitens_each_position(features):
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0])
 def test_it_whitens_the_blended_covariance(features, alpha):
     """W Σ Wᵀ = I for Σ = (1 − α)Σ_p + α(Σ_all + ridge), formed here directly."""
-    stats = whitening.fit(features, alpha=alpha)
+    stats = fit(features, alpha=alpha)
     x = np.asarray(features, np.float64).reshape(400, 2, 4)
     everywhere = covariance(x.reshape(-1, 4))
     everywhere += whitening.RIDGE * np.trace(everywhere) / 4 * np.eye(4)
@@ -61,7 +65,7 @@ def test_unseen_samples_have_norm_root_d():
     """Few samples of many channels: those that were fitted lie far inside the sphere."""
     rng = np.random.default_rng(1)
     x = jnp.asarray(rng.normal(size=(300, 2, 2, 24)) * np.arange(1, 25), jnp.float32)
-    stats = whitening.fit(x[:150], alpha=0.05)
+    stats = fit(x[:150], alpha=0.05)
     seen, unseen = (
         float(jnp.mean(jnp.square(whitening.apply(stats, part)))) for part in (x[:150], x[150:])
     )
@@ -74,7 +78,7 @@ def test_the_scale_is_fitted_on_some_of_many_positions():
     rng = np.random.default_rng(4)
     width = 1 + np.arange(24)[:, None, None] / 23
     x = jnp.asarray(rng.normal(size=(160, 24, 24, 6)) * width, jnp.float32)
-    stats = whitening.fit(x[:80], alpha=0.05)
+    stats = fit(x[:80], alpha=0.05)
     unseen = float(jnp.mean(jnp.square(whitening.apply(stats, x[80:]))))
     assert unseen == pytest.approx(1, abs=0.05)
 
@@ -82,7 +86,7 @@ def test_the_scale_is_fitted_on_some_of_many_positions():
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_log_likelihood_is_scipys(features, scale):
     """The Gaussian whose covariance the map whitens, formed by inverting the map."""
-    stats = whitening.fit(features[:50], alpha=0.3)._replace(scale=jnp.float32(scale))
+    stats = fit(features[:50], alpha=0.3)._replace(scale=jnp.float32(scale))
     expected = np.zeros(5)
     for p in (0, 1):
         probe = jnp.zeros((5, 1, 2, 4)).at[1:, 0, p].set(jnp.eye(4))
@@ -113,7 +117,7 @@ def test_held_out_likelihood_chooses_alpha():
 
 def test_memory_grows_with_the_rank_not_with_the_channels_squared():
     x = jnp.asarray(np.random.default_rng(2).normal(size=(30, 4, 4, 256)), jnp.float32)
-    stats = whitening.fit(x, rank=8)
+    stats = fit(x, rank=8)
     assert sum(leaf.size for leaf in stats) < 256**2 + 16 * (8 + 1) * 257 + 259
     assert stats.basis.shape == (16, 8, 256)
 
@@ -122,8 +126,8 @@ def test_more_channels_than_samples_and_the_other_way_agree():
     """The two ways to the same eigenvectors."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(12, 1, 1, 12)).astype(np.float32)
-    wide = whitening.fit(jnp.asarray(x[:11]), rank=10)
-    tall = whitening.fit(jnp.asarray(np.concatenate([x[:11], x[:11]])), rank=10)
+    wide = fit(jnp.asarray(x[:11]), rank=10)
+    tall = fit(jnp.asarray(np.concatenate([x[:11], x[:11]])), rank=10)
     probe = jnp.asarray(x)
     np.testing.assert_allclose(
         whitening.apply(wide, probe) / wide.scale,
@@ -135,7 +139,7 @@ def test_more_channels_than_samples_and_the_other_way_agree():
 def test_the_smallest_alpha_still_whitens():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(400, 1, 2, 4)) @ rng.normal(size=(4, 4)), jnp.float32)
-    stats = whitening.fit(x, alpha=1e-6)
+    stats = fit(x, alpha=1e-6)
     x0 = whitening.apply(stats, x)[:, 0] / stats.scale
     for position in (0, 1):
         np.testing.assert_allclose(covariance(x0[:, position]), np.eye(4), atol=0.01)
@@ -143,4 +147,4 @@ def test_the_smallest_alpha_still_whitens():
 
 def test_one_sample_is_refused():
     with fails("whiten: 1 training sample; give at least 2, or another WT map"):
-        whitening.fit(jnp.ones((1, 2, 2, 3)))
+        fit(jnp.ones((1, 2, 2, 3)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wtflow_jax.app.report import rows
+from wtflow_jax.app import writing
 from wtflow_jax.app.report.pictures import coloured, embedded, overlay, scaled
 from wtflow_jax.data import decode, open_image
 from wtflow_jax.lab.scored import Scored, evenly
@@ -44,7 +44,7 @@ def of_scored(
 
 def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float | None]:
     """Return the same of what ``wtflow predict`` has written, and its threshold."""
-    written = rows.parse((run / rows.PREDICTIONS).read_bytes())
+    written = writing.parse((run / writing.LINES).read_bytes())
     scored = [row for row in written if row["error"] is None]
 
     def layers(i: int, image: Image.Image | None) -> Layers:

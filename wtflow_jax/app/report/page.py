@@ -10,7 +10,7 @@ import numpy as np
 
 from wtflow_jax import metrics
 from wtflow_jax.app.report import charts, gallery
-from wtflow_jax.app.report.rows import PREDICTIONS
+from wtflow_jax.app.writing import LINES
 from wtflow_jax.lab import scored
 from wtflow_jax.lab.scored import Scored
 from wtflow_jax.metrics import summary
@@ -35,11 +35,11 @@ class Section(NamedTuple):
 
     title: str
     charts: dict[str, charts.Chart]  # by what each is called
-    images: list[gallery.Entry]
-    labelled: bool  # whether it is known what they are
-    threshold: float | None  # where the line starts; None where there are no images
-    threshold_from: str  # where that threshold is from
     notes: list[str]  # what is not shown, and why
+    images: Sequence[gallery.Entry] = ()
+    labelled: bool = True  # whether it is known what they are
+    threshold: float | None = None  # where the line starts; None where there are no images
+    threshold_from: str = ""  # where that threshold is from
 
     @property
     def layers(self) -> list[str]:
@@ -61,9 +61,9 @@ def write(run: Path, out: Path, most: int, track: Track = untracked) -> None:
         WTFlowError: the directory holds no run, a file of it cannot be read, a package is missing,
             or ``out`` is a file of another kind.
     """
-    if out.exists() and not _is_page(out):
+    if out.exists() and not (out.is_file() and out.read_bytes().startswith(START)):
         raise WTFlowError(f"{out}: is there already, and is no page; give another --out")
-    source = next(filter(Path.is_file, (run / RESULTS, run / PREDICTIONS)), None)
+    source = next(filter(Path.is_file, (run / RESULTS, run / LINES)), None)
     if source is None:
         raise WTFlowError(
             f"{run}: is no run, {RESULTS} is not there; give the --out of wtflow predict, wtflow "
@@ -77,13 +77,6 @@ def write(run: Path, out: Path, most: int, track: Track = untracked) -> None:
         raise WTFlowError(f"{source}: is no results file ({what}); run it again") from error
     with replacing(out) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
-
-
-def _is_page(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(START)) == START
 
 
 def _page(run: Path, source: Path, most: int, track: Track) -> str:
@@ -123,30 +116,26 @@ def _page(run: Path, source: Path, most: int, track: Track) -> str:
 def _of_row(run: Path, row: Mapping[str, Any], most: int) -> Section:
     """Return what is shown of a row of ``RESULTS``, with so many pictures at most."""
     parts = [row["category"], row.get("variant"), f"seed {row['seed']}" if "seed" in row else None]
-    notes = list(row.get("undefined", []))
-    drawn: dict[str, charts.Chart] = {}
-    images: list[gallery.Entry] = []
-    threshold, source = None, ""
-    tested = _finite(scored.load(run / row["scores"]), notes) if "scores" in row else None
-    if tested is not None:
-        decision = row.get("decision") or {}
-        threshold = decision.get("threshold")
-        if threshold is None:
-            threshold = float(tested.scores.min() + tested.scores.max()) / 2
-            source = "no threshold was set: it starts in the middle, which means nothing"
-        else:
-            source = (
-                f"set by {decision['images']} good images that were not tested, to have "
-                f"{decision['promised']:.1f} % of false alarms"
-            )
-        drawn |= _of_scores(tested, threshold)
-        images, more = gallery.of_scored(tested, row.get("colours"), most)
-        notes += more
+    title, notes = ", ".join(filter(None, parts)), list(row.get("undefined", []))
     history = _of_history(row.get("history") or [])
-    if "scores" in row and not history:
+    if "scores" not in row:
+        return Section(title, history, notes)
+    tested, decision = scored.load(run / row["scores"]), row.get("decision") or {}
+    threshold = decision.get("threshold")
+    if threshold is None:
+        threshold = float(tested.scores.min() + tested.scores.max()) / 2
+        source = "no threshold was set: it starts in the middle, which means nothing"
+    else:
+        source = (
+            f"set by {decision['images']} good images that were not tested, to have "
+            f"{decision['promised']:.1f} % of false alarms"
+        )
+    images, more = gallery.of_scored(tested, row.get("colours"), most)
+    notes += more
+    if not history:
         notes.append("Nothing was trained: there is no loss by epoch.")
-    title = ", ".join(filter(None, parts))
-    return Section(title, drawn | history, images, True, threshold, source, notes)
+    drawn = _of_scores(tested, threshold) | history
+    return Section(title, drawn, notes, images, True, threshold, source)
 
 
 def _of_predictions(run: Path, most: int) -> Section:
@@ -155,17 +144,7 @@ def _of_predictions(run: Path, most: int) -> Section:
     if threshold is not None:
         scores = np.array([image["score"] for image in images])
         drawn["Scores"] = charts.histogram({charts.IMAGES: scores}, threshold)
-    return Section("Predictions", drawn, images, False, threshold, "the model's threshold", notes)
-
-
-def _finite(tested: Scored, notes: list[str]) -> Scored | None:
-    """Return the images whose scores are numbers, and add a note on the others."""
-    finite = np.isfinite(tested.scores) & np.isfinite(tested.maps).all(axis=(1, 2))
-    if finite.all():
-        return tested
-    first = tested.paths[int(np.argmin(finite))]
-    notes.append(f"Images whose scores are no numbers: {(~finite).sum()}, the first is {first}.")
-    return scored.some(tested, finite) if finite.any() else None
+    return Section("Predictions", drawn, notes, images, False, threshold, "the model's threshold")
 
 
 def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
@@ -195,14 +174,10 @@ def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
 
 def _of_history(history: Sequence[Mapping[str, Any]]) -> dict[str, charts.Chart]:
     """Return the charts of a training."""
-
-    def there(*names: str) -> bool:
-        return any(entry.get(name) is not None for entry in history for name in names)
-
-    if not there("loss"):
-        return {}
-    drawn = {"Loss": charts.by_epoch(history, {"loss": "loss"}, "loss")}
     areas = {"image_auroc": charts.IMAGES, "pixel_auroc": charts.PIXELS}
-    if there(*areas):
-        drawn["AUROC by epoch"] = charts.by_epoch(history, areas, "AUROC in %")
-    return drawn
+    drawn = {
+        "Loss": charts.by_epoch(history, {"loss": "loss"}, "loss"),
+        "AUROC by epoch": charts.by_epoch(history, areas, "AUROC in %"),
+    }
+    trained = bool(drawn["Loss"]["values"])
+    return {title: chart for title, chart in drawn.items() if trained and chart["values"]}

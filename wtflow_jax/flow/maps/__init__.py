@@ -11,7 +11,6 @@ from typing import Any, ClassVar, TypeAlias
 import jax.numpy as jnp
 
 from wtflow_jax.flow.types import Samples
-from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.parts import Parts
 
 Stats: TypeAlias = Any
@@ -19,20 +18,13 @@ Stats: TypeAlias = Any
 
 
 class WTMap:
-    """A worst-transport map; a frozen dataclass whose fields are its options.
+    """A worst-transport map; a frozen dataclass whose fields are its options."""
 
-    Attributes:
-        isotropic: whether x0 has the identity as its covariance at each position, so that a small
-            time already is far from the data.
-        position: whether the paper's headline row has the position embedding (Table IV).
-        streams: whether ``fit_batches`` takes features that are never in memory together.
-    """
-
+    #: Whether x0 has the identity as its covariance at each position: soon it is far from the data.
     isotropic: ClassVar[bool] = False
-    position: ClassVar[bool] = True
-    streams: ClassVar[bool] = False
-    kind: ClassVar[Any] = dict
-    """What ``fit`` returns, of arrays by name."""
+    position: ClassVar[bool] = True  #: whether the paper's best row has the embedding (Table IV)
+    streams: ClassVar[bool] = False  #: whether ``fit_batches`` takes what is never in memory whole
+    kind: ClassVar[Any] = dict  #: what ``fit`` returns, of arrays by name
 
     def fit(self, features: Samples) -> Stats:
         """Return the statistics of training features (n, *event)."""
@@ -62,12 +54,3 @@ def power(features: Samples, exponent: float) -> Samples:
     it; a square root does (power normalization: Perronnin, Sánchez, Mensink, ECCV 2010).
     """
     return features if exponent == 1 else jnp.sign(features) * jnp.abs(features) ** exponent
-
-
-def refuse_streams(wt: WTMap, name: str) -> None:
-    """Raise WTFlowError where a map needs all training features in memory."""
-    if not wt.streams:
-        raise WTFlowError(
-            f"--wt {name}: needs all training features in memory; give a higher --resident, fewer "
-            "images, or another --wt"
-        )

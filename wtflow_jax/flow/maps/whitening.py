@@ -31,25 +31,15 @@ SOME = 256
 
 
 class Whitening(NamedTuple):
-    """Statistics of the map, for p positions of c channels.
+    """Statistics of the map, for p positions of c channels."""
 
-    Attributes:
-        mean: of all positions (c,).
-        shared: Z, symmetric (c, c).
-        offset: the blended mean of each position in Z's coordinates (p, c).
-        basis: first principal directions of each position there (p, rank, c).
-        gain: what the whitening adds along them (p, rank); at most zero.
-        rest: what it does everywhere, α^(−1/2), a scalar.
-        scale: s, a scalar.
-    """
-
-    mean: Float[Array, " c"]
-    shared: Float[Array, "c c"]
-    offset: Float[Array, "p c"]
-    basis: Float[Array, "p r c"]
-    gain: Float[Array, "p r"]
-    rest: Float[Array, ""]
-    scale: Float[Array, ""]
+    mean: Float[Array, " c"]  #: of all positions
+    shared: Float[Array, "c c"]  #: Z, symmetric
+    offset: Float[Array, "p c"]  #: the blended mean of each position in Z's coordinates
+    basis: Float[Array, "p r c"]  #: first principal directions of each position there
+    gain: Float[Array, "p r"]  #: what the whitening adds along them; at most zero
+    rest: Float[Array, ""]  #: what it does everywhere, α^(−1/2)
+    scale: Float[Array, ""]  #: s
 
 
 def _vectors(features: Samples) -> Float[Array, "n p c"]:
@@ -134,23 +124,6 @@ def _over_folds(
     return jax.lax.map(one, jnp.arange(folds))
 
 
-def fit(features: Samples, *, alpha: float = 0.1, rank: int = 64) -> Whitening:
-    """Fit the whitening to training features.
-
-    The scale s is fitted by leaving out a fifth of the samples in turn, so that ‖x0‖² of left-out
-    training maps averages D, as Lemma 6 asks of the fitted ones.
-
-    Args:
-        features: (n, *event), the last axis the channels, n ≥ 2.
-        alpha: α in (0, 1]: 0 would whiten each position by itself, 1 whitens all by one matrix.
-        rank: principal directions kept a position; at most n − 1 and c are there.
-
-    Raises:
-        WTFlowError: fewer than two samples.
-    """
-    return _on_one_thread(_fit, features, alpha, rank)
-
-
 def _on_one_thread(function: Callable, features: Samples, alpha: float, rank: int) -> Any:
     """Call a function of features, α, rank and folds, and wait for what it returns.
 
@@ -200,7 +173,7 @@ def held_out_log_likelihood(
     makes up for what a poor α gets wrong.
 
     Args:
-        features: as in ``fit``, and so ``alpha`` and ``rank``.
+        features: as in ``Whiten.fit``; ``alpha`` and ``rank`` are its options.
 
     Returns:
         Nats an element, a scalar; the higher, the better.
@@ -223,8 +196,15 @@ class Whiten(WTMap):
     RANGES: ClassVar = {"alpha": (1e-6, 1), "rank": (1, None)}
 
     def fit(self, features: Samples) -> Whitening:
-        """Return ``fit`` with the options."""
-        return fit(features, alpha=self.alpha, rank=self.rank)
+        """Return the statistics of training features (n, *event), n ≥ 2.
+
+        The scale s is fitted by leaving out a fifth of the samples in turn, so that ‖x0‖² of
+        left-out training maps averages D, as Lemma 6 asks of the fitted ones.
+
+        Raises:
+            WTFlowError: fewer than two samples.
+        """
+        return _on_one_thread(_fit, features, self.alpha, self.rank)
 
     def apply(self, stats: Stats, features: Samples) -> Samples:
         """Return ``apply``."""
