@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from wtflow_jax.data.files import GOOD
 from wtflow_jax.support.errors import WTFlowError
@@ -187,12 +188,10 @@ def _patch(rng: Random, diameter: float) -> Mask:
 
 def _smooth(field: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
     """Three box filters, close to a Gaussian; integers, since sums of floats depend on order."""
-    width = 2 * radius + 1
-    for _ in range(3):
-        for _ in range(2):
-            padded = np.pad(field, ((radius + 1, radius), (0, 0)), mode="edge")
-            sums = np.cumsum(padded, axis=0)
-            field = ((sums[width:] - sums[:-width] + width // 2) // width).T
+    ones = np.ones(2 * radius + 1, np.int64)
+    for axis in (0, 1) * 3:
+        sums = ndimage.convolve1d(field, ones, axis, mode="nearest")
+        field = (sums + radius) // len(ones)
     return field
 
 
