@@ -32,16 +32,14 @@ class Region(NamedTuple):
 
 def label_regions(masks: Masks) -> Regions:
     """Label the defects of each mask, its 8-connected components: all that AUPRO takes of masks."""
-    labels, areas, before = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
+    labels, before = [np.zeros(0, np.int32)], 0
     for mask in masks:
         if mask.any():
-            components = np.empty(mask.shape, np.int32)
-            ndimage.label(mask, np.ones((3, 3)), output=components)
-            components = components[mask] - 1
-            labels.append(components + np.int32(before))
-            areas.append(np.bincount(components))
-            before += len(areas[-1])
-    return Regions(np.concatenate(labels), np.concatenate(areas))
+            components, count = ndimage.label(mask, np.ones((3, 3)))
+            labels.append(components[mask] + np.int32(before - 1))
+            before += count
+    whole = np.concatenate(labels)
+    return Regions(whole, np.bincount(whole))
 
 
 def aupro(scores: Maps, masks: Masks, limit: float = LIMIT) -> float | None:
