@@ -99,11 +99,6 @@ def aupro_of(ranked: Ranked, limit: float = LIMIT) -> float:
 def rises(ranked: Ranked) -> Float[np.ndarray, " d"]:
     """Return by how much the mean overlap of all regions rises at each threshold."""
     regions = label_regions(ranked.labels) if ranked.regions is None else ranked.regions
-    if len(regions.labels) != len(ranked.found):
-        raise ValueError(
-            f"regions of {len(regions.labels)} pixels for masks of {len(ranked.found)}: label "
-            "these masks"
-        )
     shares = 1 / (regions.areas * len(regions.areas))
     return _sums(ranked, shares[regions.labels])
 
