@@ -89,14 +89,10 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
         fitting = sorted(file for file in given.iterdir() if file.name.startswith(name))
         if len(fitting) == 1:
             return fitting[0]
-        if fitting:
-            both = f"{fitting[0].name} and {fitting[1].name} both are {name}'s"
-            raise WTFlowError(f"{given}: {both}; give --weights one of them")
-        if not isinstance(official, Packaged):
-            raise WTFlowError(
-                f"{given}: no file in it begins with {name}; give --weights the path of one, "
-                "or leave it away to download it"
-            )
+        if fitting or not isinstance(official, Packaged):
+            found = " and ".join(file.name for file in fitting[:2]) or "no file"
+            advice = "give --weights the path of one, or leave it away to download it"
+            raise WTFlowError(f"{given}: beginning with {name}: {found}; {advice}")
     elif given:
         if not given.is_file():
             raise WTFlowError(f"{given}: no such weights file; --weights takes a path to one")

@@ -75,16 +75,10 @@ def regions(
     found: list[Region] = []
     for path, values in masks_of(sample):
         marks = [int(value) for value in np.unique(values) if value]
-        if len(marks) != 1:
+        if len(marks) != 1 or marks[0] not in saturations:
             raise WTFlowError(
-                f"{path}: {len(marks)} values above zero ({', '.join(map(str, marks[:5]))}) "
-                "where one marks the defect: restore the published mask"
-            )
-        if marks[0] not in saturations:
-            known = ", ".join(map(str, sorted(saturations)))
-            raise WTFlowError(
-                f"{path}: value {marks[0]} marks no defect of {CONFIG} ({known}): "
-                "restore the published files"
+                f"{path}: its values above zero are {marks[:5]}, where one of {CONFIG}'s "
+                f"{sorted(saturations)} marks the defect: restore the published files"
             )
         mask = resize_mask(values > 0, size)
         threshold, relative = saturations[marks[0]]
