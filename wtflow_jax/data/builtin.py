@@ -190,7 +190,7 @@ def _smooth(field: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
     ones = np.ones(2 * radius + 1, np.int64)
     for axis in (0, 1) * 3:
         sums = ndimage.convolve1d(field, ones, axis, mode="nearest")
-        field = (sums + radius) // len(ones)
+        field = np.asarray((sums + radius) // len(ones), np.int64)
     return field
 
 

@@ -35,9 +35,10 @@ def label_regions(masks: Masks) -> Regions:
     labels, before = [np.zeros(0, np.int32)], 0
     for mask in masks:
         if mask.any():
-            components, count = ndimage.label(mask, np.ones((3, 3)))
+            components = np.empty(mask.shape, np.int32)
+            ndimage.label(mask, np.ones((3, 3)), output=components)
             labels.append(components[mask] + np.int32(before - 1))
-            before += count
+            before = int(labels[-1].max()) + 1
     whole = np.concatenate(labels)
     return Regions(whole, np.bincount(whole))
 
