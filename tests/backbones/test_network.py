@@ -194,7 +194,7 @@ def test_resnet_cell_centres(name):
     stages = [[first, *[convs] * (count - 1)] for count in net.blocks]
     params = {"stem": ones(7, 3), "stages": stages}
     apply = jax.jit(lambda x: resnet.features(params, x, layers=(1, 2, 3)))
-    check_centres(apply, [backbones.Grid(resnet.STRIDES[s], 0.0) for s in (1, 2, 3)], 640)
+    check_centres(apply, [backbones.Grid(stride, 0.0) for stride in (4, 8, 16)], 640)
 
 
 def test_only_the_requested_depth_is_computed(tmp_path):

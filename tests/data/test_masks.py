@@ -8,7 +8,7 @@ from PIL import Image
 from raising import fails
 
 from wtflow_jax.data import Sample, read_mask
-from wtflow_jax.data.masks import Marked, doubt
+from wtflow_jax.data.masks import doubt
 
 
 def test_mask_of_a_good_image_is_empty_and_no_file_is_opened():
@@ -79,8 +79,8 @@ def test_lossy_masks_are_refused(tmp_path):
 
 
 def test_masks_that_may_be_inverted_are_noted():
-    marked = [Marked(f"{i}.png", share) for i, share in enumerate((0.07, 0.93, 0.93))]
+    marked = {"0.png": 0.07, "1.png": 0.93, "2.png": 0.93}
     assert doubt(marked).startswith("1.png: its mask marks 93% of it, and most masks")
     # One large defect is none that is noted.
-    assert doubt(marked[:2]) is None
-    assert doubt([]) is None
+    assert doubt({"0.png": 0.07, "1.png": 0.93}) is None
+    assert doubt({}) is None

@@ -108,7 +108,7 @@ def test_an_image_in_memory_is_that_of_its_file(source, tmp_path):
     (found,) = read(source)
     np.testing.assert_array_equal(found, PIXELS)
     path = trees.write(tmp_path / "a.png", PIXELS)
-    again = next(find(Held("image 1", png())))
+    again = next(find(Held("image 1", png)))
     np.testing.assert_array_equal(read_image(again, (32, 64)), read_image(path, (32, 64)))
 
 

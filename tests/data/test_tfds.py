@@ -16,6 +16,7 @@ import wtflow_jax.data
 from wtflow_jax.app.datasets import main
 from wtflow_jax.data import (
     LAYOUTS,
+    Held,
     Sample,
     Saturation,
     categories,
@@ -81,7 +82,7 @@ def same(found, expected, root):
         assert (ours.label, ours.kind) == (theirs.label, theirs.kind)
         pairs = list(zip((ours.path, *ours.masks), (theirs.path, *theirs.masks), strict=True))
         for file, path in pairs:
-            assert isinstance(file, tfds.StoredFile)
+            assert isinstance(file, Held)
             assert file.read_bytes() == path.read_bytes()
             assert path.as_posix().endswith(str(file).partition("#")[2])
         assert np.array_equal(read_image(ours.path, SIZE), read_image(theirs.path, SIZE))

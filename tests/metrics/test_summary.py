@@ -31,8 +31,8 @@ def test_images_of_one_class_have_no_metrics():
 def test_pixels_that_are_not_known_have_no_metrics():
     maps = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     masks = maps > 0.5
-    known, unknown = summary.of_pixels(maps, masks), summary.of_pixels(maps, None)
-    assert known["pixel_auroc"] == 100
+    known, unknown = (metrics.measure("pixel", maps, given) for given in (masks, None))
+    assert known["pixel_auroc"] == 1
     assert unknown == dict.fromkeys(known)
 
 

@@ -48,12 +48,11 @@ def test_a_deferred_signal_is_a_flag_until_it_is_left():
     assert done == ["saved"]
 
 
-def test_signals_are_raised_within_what_is_deferred():
+def test_a_signal_that_is_not_deferred_is_raised():
     def work():
-        with signals.deferred():
+        with signals.deferred(False):
             signal.raise_signal(signal.SIGINT)
-            with signals.deferred(False):
-                raise AssertionError("is not reached")
+            raise AssertionError("is not reached")
 
     assert heard(work) == 130
 

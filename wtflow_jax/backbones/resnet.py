@@ -1,8 +1,9 @@
 """ResNet-18, ResNet-34 and Wide-ResNet-50-2 up to the third stage, as torchvision builds them.
 
 He et al., arXiv 1512.03385; Zagoruyko and Komodakis, arXiv 1605.07146. In the bottleneck the
-stride is on the 3×3 convolution (torchvision's v1.5). Padding is symmetric, so cell i of a stage is
-centred on pixel i·stride. Batch norm is folded into the convolutions.
+stride is on the 3×3 convolution (torchvision's v1.5). The strides of the stages are 4, 8 and 16;
+padding is symmetric, so cell i of a stage is centred on pixel i·stride. Batch norm is folded into
+the convolutions.
 """
 
 from functools import partial
@@ -17,9 +18,6 @@ from jaxtyping import Array, Float
 from wtflow_jax.backbones.network import BACKBONES, Grid, Map, Network, convolve
 from wtflow_jax.backbones.weights import ConvReader, Download, State
 from wtflow_jax.flow.types import Params
-
-STRIDES = {1: 4, 2: 8, 3: 16}
-"""Of each stage."""
 
 
 class Architecture(NamedTuple):
@@ -55,7 +53,7 @@ def from_state(name: str, state: State, path: Path) -> Params:
     reader = ConvReader(name, state, path, eps=1e-5)
     stem = reader.conv("conv1", "bn1", (64, 3, 7, 7))
     stages, before = [], 64
-    for stage in STRIDES:
+    for stage in (1, 2, 3):
         after, blocks = net.channels[stage - 1], []
         for index in range(net.blocks[stage - 1]):
             shapes = {"conv1": (after, before, 3, 3), "conv2": (after, after, 3, 3)}
@@ -126,7 +124,7 @@ for _name, _net in ARCHITECTURES.items():
             features=features,
             from_state=partial(from_state, _name),
             channels=lambda stage, channels=_net.channels: channels[stage - 1],
-            grid=lambda stage: Grid(STRIDES[stage], 0.0),
+            grid=lambda stage: Grid(2 << stage, 0.0),
             official=Download(_URL.format(_name, DIGESTS[_name][:8]), DIGESTS[_name]),
         )
     )

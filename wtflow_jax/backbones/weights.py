@@ -89,14 +89,10 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
         fitting = sorted(file for file in given.iterdir() if file.name.startswith(name))
         if len(fitting) == 1:
             return fitting[0]
-        if fitting:
-            both = f"{fitting[0].name} and {fitting[1].name} both are {name}'s"
-            raise WTFlowError(f"{given}: {both}; give --weights one of them")
-        if not isinstance(official, Packaged):
-            raise WTFlowError(
-                f"{given}: no file in it begins with {name}; give --weights the path of one, "
-                "or leave it away to download it"
-            )
+        if fitting or not isinstance(official, Packaged):
+            found = " and ".join(file.name for file in fitting[:2]) or "no file"
+            advice = "give --weights the path of one, or leave it away to download it"
+            raise WTFlowError(f"{given}: beginning with {name}: {found}; {advice}")
     elif given:
         if not given.is_file():
             raise WTFlowError(f"{given}: no such weights file; --weights takes a path to one")
@@ -130,20 +126,17 @@ class ConvReader:
 
     def __init__(self, name: str, state: State, path: Path, eps: float) -> None:
         """Start with nothing taken; name and path are for messages, eps is that of the norms."""
-        self._name, self._state, self._path, self._eps = name, state, path, eps
-        self._taken: set[str] = set()
+        self._name, self._left, self._path, self._eps = name, dict(state), path, eps
 
     def _refuse(self, what: str) -> WTFlowError:
         advice = f"give weights of {self._name} or another --backbone"
         return WTFlowError(f"{self._path}: {what}; {advice}")
 
     def _take(self, tensor: str, shape: tuple[int, ...]) -> np.ndarray:
-        if tensor not in self._state:
+        if (array := self._left.pop(tensor, None)) is None:
             raise self._refuse(f"no tensor {tensor!r}, which {self._name} has {shape}")
-        array = self._state[tensor]
         if array.shape != shape:
             raise self._refuse(f"{tensor!r} is {array.shape}, in {self._name} it is {shape}")
-        self._taken.add(tensor)
         return array
 
     def conv(self, conv: str, norm: str, shape: tuple[int, int, int, int]) -> dict[str, np.ndarray]:
@@ -153,8 +146,8 @@ class ConvReader:
         """
         out = (shape[0],)
         weight = self._take(f"{conv}.weight", shape)
-        bias = self._take(f"{conv}.bias", out) if f"{conv}.bias" in self._state else None
-        if bias is None or f"{norm}.running_mean" in self._state:
+        bias = self._take(f"{conv}.bias", out) if f"{conv}.bias" in self._left else None
+        if bias is None or f"{norm}.running_mean" in self._left:
             names = ("weight", "bias", "running_mean", "running_var")
             learned = [self._take(f"{norm}.{name}", out) for name in names]
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -169,7 +162,6 @@ class ConvReader:
 
         Without it the weights of a deeper network often fit.
         """
-        for tensor in self._state:
-            known = tensor in self._taken or tensor.endswith(".num_batches_tracked")
-            if tensor.startswith(parts) and not known:
+        for tensor in self._left:
+            if tensor.startswith(parts) and not tensor.endswith(".num_batches_tracked"):
                 raise self._refuse(f"{tensor!r} has no place in {self._name}")

@@ -9,11 +9,12 @@ documented formula, and ``randbytes``): the pixels are the same on every machine
 import shutil
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from wtflow_jax.data.files import GOOD
 from wtflow_jax.support.errors import WTFlowError
@@ -32,6 +33,7 @@ TRAIN, TEST_GOOD, TEST_EACH = 60, 20, 10
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Float = NDArray[np.floating]
+Painted = tuple[Mask, NDArray[Any] | float, float]
 
 
 class Damaged(NamedTuple):
@@ -109,8 +111,9 @@ def make_image(photographs: tuple[Grey, ...], split: str, kind: str, index: int)
     donor = _crop(rng, photographs[donor_of], COLUMNS[split], upside_down=True)
     # Evenly spaced strengths: every kind has faint and plain examples, whatever the seed.
     strength = ((index * 7) % TEST_EACH + 0.5) / TEST_EACH
-    region, painted = DEFECTS[kind](rng, good, donor, strength)
-    image = np.clip(np.floor(painted + 0.5), 0, 255).astype(np.uint8)
+    region, paint, share = DEFECTS[kind](rng, good, donor, strength)
+    painted = np.floor(good * (1 - share) + paint * share + 0.5)
+    image = np.clip(painted, 0, 255).astype(np.uint8)
     # A painted pixel may land on its old grey; one step off keeps the mask both whole and exact.
     off = np.where(good < 128, good + 1, good - 1).astype(np.uint8)
     image = np.where(region, np.where(image == good, off, image), good)
@@ -129,12 +132,11 @@ def _crop(rng: Random, photograph: Grey, columns: tuple[int, int], upside_down: 
     return np.ascontiguousarray(crop)
 
 
-def _cut_paste(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
-    share = 0.65 + 0.35 * strength
-    return _patch(rng, rng.uniform(32, 50)), good * (1 - share) + donor * share
+def _cut_paste(rng: Random, good: Grey, donor: Grey, strength: float) -> Painted:
+    return _patch(rng, rng.uniform(32, 50)), donor, 0.65 + 0.35 * strength
 
 
-def _scratch(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
+def _scratch(rng: Random, good: Grey, donor: Grey, strength: float) -> Painted:
     length = rng.uniform(34, 52)
     along = _direction(rng)
     bend = rng.uniform(-0.25, 0.25) * length
@@ -146,28 +148,26 @@ def _scratch(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mas
     for (cy, cx), at in zip(line, t[:, 0], strict=True):
         width = 0.7 + (0.8 + strength) * (1 - at * at)
         nearest = np.minimum(nearest, (np.square(y - cy) + np.square(x - cx)) / (width * width))
-    ink, share = 235.0 if rng.random() < 0.5 else 25.0, 0.5 + 0.5 * strength
-    return nearest < 1, good * (1 - share) + ink * share
+    return nearest < 1, 235.0 if rng.random() < 0.5 else 25.0, 0.5 + 0.5 * strength
 
 
-def _blob(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
+def _blob(rng: Random, good: Grey, donor: Grey, strength: float) -> Painted:
     region = _patch(rng, rng.uniform(22, 44))
-    ink, share = 20.0 if rng.random() < 0.6 else 225.0, 0.25 + 0.5 * strength
-    return region, good * (1 - share) + ink * share
+    return region, 20.0 if rng.random() < 0.6 else 225.0, 0.25 + 0.5 * strength
 
 
-def _blur(rng: Random, good: Grey, donor: Grey, strength: float) -> tuple[Mask, Float]:
+def _blur(rng: Random, good: Grey, donor: Grey, strength: float) -> Painted:
     diameter = rng.uniform(32, 50)
     blurred = _smooth(good.astype(np.int64), 2 + int(3 * strength))
     # The face of a brick is smooth already: of a few places, take where blurring shows most.
     change = np.abs(blurred - good)
     region = max((_patch(rng, diameter) for _ in range(4)), key=lambda r: int(change[r].sum()))
-    return region, blurred.astype(np.float64)
+    return region, blurred, 1.0
 
 
 DEFECTS = dict(blob=_blob, blur=_blur, cut_paste=_cut_paste, scratch=_scratch)
 """Each takes (rng, crop, crop of another photograph, strength in [0, 1]) and returns the region
-it damages, bool [192, 192], and what it paints there, float64 [192, 192]."""
+it damages, bool [192, 192], the grey that it paints there, one or [192, 192], and its share."""
 
 
 def _patch(rng: Random, diameter: float) -> Mask:
@@ -187,12 +187,10 @@ def _patch(rng: Random, diameter: float) -> Mask:
 
 def _smooth(field: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
     """Three box filters, close to a Gaussian; integers, since sums of floats depend on order."""
-    width = 2 * radius + 1
-    for _ in range(3):
-        for _ in range(2):
-            padded = np.pad(field, ((radius + 1, radius), (0, 0)), mode="edge")
-            sums = np.cumsum(padded, axis=0)
-            field = ((sums[width:] - sums[:-width] + width // 2) // width).T
+    ones = np.ones(2 * radius + 1, np.int64)
+    for axis in (0, 1) * 3:
+        sums = ndimage.convolve1d(field, ones, axis, mode="nearest")
+        field = np.asarray((sums + radius) // len(ones), np.int64)
     return field
 
 

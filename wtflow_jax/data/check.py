@@ -8,7 +8,7 @@ import numpy as np
 
 from wtflow_jax.data.images import decode, is_large
 from wtflow_jax.data.layouts import LAYOUTS, open_category
-from wtflow_jax.data.masks import Marked, doubt, masks_of
+from wtflow_jax.data.masks import doubt, masks_of
 from wtflow_jax.data.sample import Sample
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
@@ -59,23 +59,25 @@ def check(
         except WTFlowError as error:
             rows.append(Row(name, "", None, total, "cannot be read", False, (str(error),)))
             continue
-        advance = track(name, sum(map(len, (category.train, category.validation, category.test))))
         parts = {
             "train": category.train,
             "validation": category.validation,
             "test good": tuple(sample for sample in category.test if not sample.label),
             "test defective": tuple(sample for sample in category.test if sample.label),
         }
+        advance = track(name, sum(map(len, parts.values())))
         for split, samples in parts.items():
             count = getattr(published, split.replace(" ", "_"), None)
             if split == "validation" and not samples and not count:
                 continue
-            found = []
-            for one in ahead(_looked, samples, alone=lambda sample: is_large(sample.path)):
+            broken, marked = [], {}
+            looked = ahead(_looked, samples, alone=lambda sample: is_large(sample.path))
+            for sample, found in zip(samples, looked, strict=True):
                 advance()
-                found.append(one)
-            broken = tuple(one for one in found if isinstance(one, str))
-            note = doubt([one for one in found if isinstance(one, Marked)])
+                if isinstance(found, str):
+                    broken.append(found)
+                elif found is not None:
+                    marked[str(sample.path)] = found
             more = 0 if count is None else len(samples) - count
             if broken:
                 verdict = f"cannot be used: {len(broken)}"
@@ -85,13 +87,14 @@ def check(
                 verdict = "extra, not published" if known.published else "found"
             else:
                 verdict = "complete"
-            problems, complete = (*broken, note) if note else broken, not (broken or more)
+            problems = tuple(filter(None, (*broken, doubt(marked))))
+            complete = not (broken or more)
             rows.append(Row(name, split, len(samples), count, verdict, complete, problems))
     return rows
 
 
-def _looked(sample: Sample) -> str | Marked | None:
-    """Return why a sample cannot be used, else how much of it its masks mark."""
+def _looked(sample: Sample) -> str | float | None:
+    """Return why a sample cannot be used, else the share of it that its masks mark."""
     try:
         if not sample.masks:
             decode(sample.path)
@@ -99,4 +102,4 @@ def _looked(sample: Sample) -> str | Marked | None:
         marked = np.logical_or.reduce([values > 0 for _, values in masks_of(sample)])
     except WTFlowError as error:
         return str(error)
-    return Marked(str(sample.path), float(marked.mean()))
+    return float(marked.mean())

@@ -119,7 +119,8 @@ def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> 
 
     height, width = framing.size
     weight = tent(height)[:, None] * tent(width)
-    total, weights = np.zeros((2, *_filled(framed, framing)))
+    bottom, right = framed.corners[-1]
+    total, weights = np.zeros((2, bottom + height, right + width))
     for (top, left), one in zip(framed.corners, maps, strict=True):
         part = np.s_[top : top + height, left : left + width]
         total[part] += weight * one
@@ -130,15 +131,11 @@ def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> 
 def whole(framed: Framed, framing: Framing) -> UInt8[np.ndarray, "h w 3"]:
     """Return the image at the size of its map, put together again from its windows."""
     height, width = framing.size
-    image = np.empty((*_filled(framed, framing), 3), np.uint8)
+    bottom, right = framed.corners[-1]
+    image = np.empty((bottom + height, right + width, 3), np.uint8)
     for (top, left), window in zip(framed.corners, framed.windows, strict=True):
         image[top : top + height, left : left + width] = window
     return image[: framed.size[0], : framed.size[1]]
-
-
-def _filled(framed: Framed, framing: Framing) -> Size:
-    """Return the size of an image that is at least one window."""
-    return max(framed.size[0], framing.size[0]), max(framed.size[1], framing.size[1])
 
 
 def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Framed | WTFlowError]]:

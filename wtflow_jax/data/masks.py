@@ -1,7 +1,7 @@
 """Defective pixels: masks as they are stored and at another size. Are they inverted?"""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -73,22 +73,16 @@ def resize_mask(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.NEAREST)) > 0
 
 
-class Marked(NamedTuple):
-    """A defective image with a mask: its path, and the share of its pixels that is marked."""
-
-    path: str
-    share: float
-
-
-def doubt(marked: Sequence[Marked]) -> str | None:
+def doubt(marked: Mapping[str, float]) -> str | None:
     """Return a line that asks whether masks are inverted; None where there is no reason to.
 
-    ``marked`` are all defective images of a category that have masks. There is reason where the
-    median one has more than half of its pixels marked; one large defect alone is no reason.
+    ``marked`` has the share of marked pixels of all defective images of a category that have masks,
+    by path. There is reason where the median one has more than half of its pixels marked; one large
+    defect alone is no reason.
     """
-    if not marked or np.median([one.share for one in marked]) <= 0.5:
+    if not marked or np.median([*marked.values()]) <= 0.5:
         return None
-    path, share = max(marked, key=lambda one: one.share)
+    path, share = max(marked.items(), key=lambda one: one[1])
     return (
         f"{path}: its mask marks {share:.0%} of it, and most masks mark more than half of their "
         "image: are they inverted? What is above zero is defective"

@@ -1,33 +1,32 @@
 """What every reader returns: files, samples, categories."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
-
-
-@runtime_checkable
-class File(Protocol):
-    """An image or mask; its text names it. A ``Path``, ``Held``, or a record of prepared data."""
-
-    def read_bytes(self) -> bytes:
-        """Return its contents, an encoded image."""
-        ...
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True)
 class Held:
-    """An image that was handed over in memory, encoded without loss; ``image 3`` in messages."""
+    """An image in no file of its own: one that was handed over, or a record of prepared data.
+
+    Messages call it by its name: ``image 3``, ``DIR/LAYOUT/CATEGORY#PATH``.
+    """
 
     name: str
-    image: bytes = field(repr=False)
+    load: Callable[[], bytes] = field(compare=False, repr=False)
 
     def __str__(self) -> str:
         """Return its name."""
         return self.name
 
     def read_bytes(self) -> bytes:
-        """Return the encoded image."""
-        return self.image
+        """Return the encoded image; OSError where its record cannot be read."""
+        return self.load()
+
+
+File: TypeAlias = Path | Held
+"""An image or mask, encoded; its text names it."""
 
 
 class Sample(NamedTuple):

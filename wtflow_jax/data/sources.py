@@ -4,6 +4,7 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def find(source: Any, *, stdin: bool = False) -> Iterator[File]:
         WTFlowError: nothing of the name, no image in it, or what is no image.
     """
     for place, one in enumerate(_each(source, stdin), 1):
-        yield one if isinstance(one, File) else _held(f"image {place}", one)
+        name = f"image {place}"
+        yield one if isinstance(one, File) else Held(name, partial(bytes, _encoded(name, one)))
 
 
 def is_one(source: Any) -> bool:
@@ -69,17 +71,17 @@ def _each(source: Any, stdin: bool) -> Iterator[Any]:
         raise WTFlowError(f"a value of type {type(source).__name__}: no image; {WANTED}")
 
 
-def _held(name: str, image: Any) -> Held:
+def _encoded(name: str, image: Any) -> bytes:
     if isinstance(image, Encoded):
-        return Held(name, bytes(image))
+        return bytes(image)
     if isinstance(image, Image.Image):
-        return Held(name, encode(name, image))
+        return encode(name, image)
     if isinstance(image, np.ndarray):
         known = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
         if image.dtype != np.uint8 or not known or not image.size:
             wanted = "give uint8, 0 to 255, as (height, width, 3) in RGB or (height, width)"
             raise WTFlowError(f"{name}: an array of {image.dtype} {image.shape}: {wanted}")
-        return Held(name, encode(name, Image.fromarray(image)))
+        return encode(name, Image.fromarray(image))
     try:
         content = image.read()
     except (OSError, ValueError) as error:
@@ -87,7 +89,7 @@ def _held(name: str, image: Any) -> Held:
     if not isinstance(content, bytes) or not content:
         what = "at its end" if not content else "opened as text"
         raise WTFlowError(f"{name}: a file that is {what}: open it anew, with 'rb'")
-    return Held(name, content)
+    return content
 
 
 def _paths(given: str, stdin: bool) -> Iterator[Path]:

@@ -2,53 +2,27 @@
 
 ``prepare`` stores a category's files as they are, next to labels and kinds, in array_record files:
 few large ones, with random access. ``prepared`` gives the samples that the layout's own reader
-gives, in the same order; their paths are ``StoredFile``, which read single records. TensorFlow is
-not needed; tensorflow-datasets is, and is imported by ``tfds_builders`` alone, when first used.
+gives, in the same order; their paths are ``Held``, which read a record each time. TensorFlow is not
+needed; tensorflow-datasets is, and is imported by ``tfds_builders`` alone, when first used.
 """
 
 import errno
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wtflow_jax.data.files import one_line
 from wtflow_jax.data.layouts import LAYOUTS, Layout, open_category
-from wtflow_jax.data.sample import Category, Sample, Saturation
+from wtflow_jax.data.sample import Category, Held, Sample, Saturation
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import alone
 
 VERSION = "1.0.0"
 """Directory of a prepared category: raise it when the same files would be stored otherwise."""
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """A file in a prepared data set, read from its record anew each time.
-
-    It is called ``DIR/LAYOUT/CATEGORY#PATH``; there is no such file on disk.
-    """
-
-    name: str
-    load: Callable[[], bytes] = field(compare=False, repr=False)
-
-    def __str__(self) -> str:
-        """Return its name."""
-        return self.name
-
-    def read_bytes(self) -> bytes:
-        """Return the file as it was published; OSError where its record cannot be read."""
-        try:
-            # Of a record that was cut there is None.
-            return bytes(self.load())
-        # array_record and protobuf raise what they like.
-        except Exception as error:
-            reason = f"no record to be read: {one_line(error)}"
-            raise OSError(errno.EIO, reason, self.name) from error
 
 
 def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = untracked) -> bool:
@@ -89,7 +63,7 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
 
 
 def prepared(layout: str) -> Layout:
-    """Return the layout of what ``prepare`` stores; its samples' files are ``StoredFile``.
+    """Return the layout of what ``prepare`` stores; its samples' files are ``Held``.
 
     To list categories, tensorflow-datasets is not needed. WTFlowError: no such layout.
     """
@@ -126,8 +100,19 @@ def _samples(directory: Path, records: Any, entries: list[dict[str, Any]]) -> tu
     if len(records) != len(entries):
         raise ValueError(f"{len(records)} records instead of {len(entries)}")
 
-    def stored(path: str, load: Callable[[], bytes]) -> StoredFile:
-        return StoredFile(f"{directory}#{path.removeprefix(f'{directory.name}/')}", load)
+    def stored(path: str, record: Callable[[], bytes]) -> Held:
+        name = f"{directory}#{path.removeprefix(f'{directory.name}/')}"
+
+        def load() -> bytes:
+            try:
+                # Of a record that was cut there is None.
+                return bytes(record())
+            # array_record and protobuf raise what they like.
+            except Exception as error:
+                reason = f"no record to be read: {one_line(error)}"
+                raise OSError(errno.EIO, reason, name) from error
+
+        return Held(name, load)
 
     def sample(i: int, path: str, label: int, kind: str, masks: list[str], **_: Any) -> Sample:
         image = stored(path, lambda: records[i]["image"])

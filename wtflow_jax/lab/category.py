@@ -146,9 +146,9 @@ class Loader:
         # Masks first: they are quick, and a bad one is told of before minutes of work.
         masks = _masks(category, size)
         saturated = [
-            metrics.Region(i, region.mask, region.saturation)
+            region
             for i, sample in enumerate(category.test if category.saturations else ())
-            for region in data.regions(sample, size, category.saturations)
+            for region in data.regions(sample, size, category.saturations, i)
         ]
         asked, options = config.features, config.backbone_options
         own = {"layer": asked.layer, "options": dict(options), "weights": self.setup.data.weights}

@@ -86,7 +86,8 @@ def _figures(found: Scored, regions: Regions | None = None) -> Figures:
     """Return the metrics of images and of pixels in %."""
     known, masks = _known(found)
     images = summary.of_images(found.scores, found.labels, found.kinds)
-    return images | summary.of_pixels(found.maps[known], masks, regions)
+    pixels = metrics.measure("pixel", found.maps[known], masks, regions)
+    return images | {name: summary.percent(share) for name, share in pixels.items()}
 
 
 def _known(found: Scored) -> tuple[Any, Bool[np.ndarray, "m H W"] | None]:

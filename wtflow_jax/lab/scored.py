@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from wtflow_jax.data.masks import Marked, doubt
+from wtflow_jax.data.masks import doubt
 from wtflow_jax.geometry.radial import Radii
 from wtflow_jax.metrics import UndefinedMetric
 from wtflow_jax.support.errors import WTFlowError
@@ -65,7 +65,7 @@ def warn(scored: Scored) -> None:
         )
     if masks is not None:
         drawn = np.flatnonzero(labels & known).tolist()
-        messages.append(doubt([Marked(paths[i], float(masks[i].mean())) for i in drawn]))
+        messages.append(doubt({paths[i]: float(masks[i].mean()) for i in drawn}))
     for message in filter(None, messages):
         warnings.warn(message, UndefinedMetric, stacklevel=2)
 

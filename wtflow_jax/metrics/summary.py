@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from wtflow_jax.metrics.ranking import METRICS, Regions, UndefinedMetric, auroc, measure
+from wtflow_jax.metrics.ranking import METRICS, UndefinedMetric, auroc, measure
 from wtflow_jax.metrics.threshold import Threshold
 
 Figures = dict[str, float | None]
@@ -41,19 +41,6 @@ def of_images(
         of_kind = np.array([k == kind for k in kinds])
         some = ~labels | of_kind
         shares[f"image_auroc {kind}"] = auroc(scores[some], of_kind[some])
-    return {name: percent(share) for name, share in shares.items()}
-
-
-def of_pixels(
-    maps: Float[np.ndarray, "n H W"],
-    masks: Bool[np.ndarray, "n H W"] | None,
-    regions: Regions | None = None,
-) -> Figures:
-    """Return all metrics of pixels; masks are None where they are not known.
-
-    ``regions`` is ``label_regions(masks)``, where it is at hand.
-    """
-    shares = measure("pixel", maps, masks, regions)
     return {name: percent(share) for name, share in shares.items()}
 
 

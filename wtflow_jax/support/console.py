@@ -112,18 +112,20 @@ def markdown(table: Table) -> str:
 
 def show(table: Table, console: Console) -> None:
     """Print a table; on a terminal that is too narrow, without the last columns."""
-    for left_out in range(len(table.columns)):
-        count = len(table.columns) - left_out
-        view = rich.table.Table(title=escape(shown(table.title)))
-        for i, name in enumerate(table.columns[:count]):
-            view.add_column(escape(shown(name)), justify="right" if i else "left", no_wrap=True)
-        for row in table.rows:
-            view.add_row(*(escape(shown(cell)) for cell in row[:count]))
-        width = Console(width=10_000).measure(view).maximum
-        # Where nobody looks at it, as wide as it is.
-        if not console.is_terminal or width <= console.width:
-            break
-    Console(file=console.file, width=max(width, console.width)).print(view)
+    view, left_out = rich.table.Table(title=escape(shown(table.title))), 0
+    for i, name in enumerate(table.columns):
+        view.add_column(escape(shown(name)), justify="right" if i else "left", no_wrap=True)
+    for row in table.rows:
+        view.add_row(*(escape(shown(cell)) for cell in row))
+
+    def width() -> int:
+        return Console(width=10_000).measure(view).maximum
+
+    # Where nobody looks at it, as wide as it is.
+    while console.is_terminal and width() > console.width and len(view.columns) > 1:
+        view.columns.pop()
+        left_out += 1
+    Console(file=console.file, width=max(width(), console.width)).print(view)
     for note in [*table.notes, *[f"{left_out} more columns are in table.md."] * bool(left_out)]:
         console.print(shown(note), style="dim", markup=False)
 

@@ -48,18 +48,15 @@ class Parts(Mapping[str, Any], Generic[Part]):
 
     def __getitem__(self, name: str) -> Any:
         """Return an entry, or raise KeyError."""
-        self._look()
-        return self._entries[name]
+        return self._look()[name]
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names."""
-        self._look()
-        return iter(self._entries)
+        return iter(self._look())
 
     def __len__(self) -> int:
         """Return how many there are."""
-        self._look()
-        return len(self._entries)
+        return len(self._look())
 
     # Each is itself, and a static argument of jitted functions may hold it.
     __eq__ = object.__eq__
@@ -85,7 +82,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
         chosen = {k: v for k, v in (options or {}).items() if k in own}
         return entry(**chosen) if _has_options(entry) else entry
 
-    def _look(self) -> None:
+    def _look(self) -> dict[str, Any]:
         if self._folder and self._folder not in _looked:
             _looked.add(self._folder)
             for module in pkgutil.iter_modules(importlib.import_module(self._folder).__path__):
@@ -99,6 +96,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
                     raise WTFlowError(f"{file}: no Python file; mend the variable {VARIABLE}")
                 sys.modules[name] = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(sys.modules[name])
+        return self._entries
 
 
 def check_ranges(part: Any) -> None:
@@ -112,10 +110,8 @@ def check_ranges(part: Any) -> None:
         values = value if isinstance(value, tuple) else () if value is None else (value,)
         least, most = -math.inf if low is None else low, math.inf if high is None else high
         # Written so that NaN is outside of every range; and so is what is no number.
-        if all(
-            isinstance(x, Real) and least <= x <= most and not (multiple and x % multiple)
-            for x in values
-        ):
+        numbers = all(isinstance(x, Real) for x in values)
+        if numbers and all(least <= x <= most and not (multiple and x % multiple) for x in values):
             continue
         wanted = [f"at least {_text(low)}"] * (low is not None)
         wanted += [f"at most {_text(high)}"] * (high is not None)

@@ -55,15 +55,13 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def deferred(value: bool = True) -> Iterator[None]:
-    """Keep a signal for ``asked``; with False within such a block it raises ``Stopped`` again."""
+    """Keep a signal for ``asked``; with False it raises ``Stopped`` as anywhere."""
     global _deferred
-    before, _deferred = _deferred, value
+    _deferred = value
     try:
-        if not value:
-            leave()
         yield
     finally:
-        _deferred = before
+        _deferred = False
 
 
 def asked() -> bool:

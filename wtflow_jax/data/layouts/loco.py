@@ -4,29 +4,18 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
 
 from wtflow_jax.data.files import by_name, categories_in, damage, images, without_mask
 from wtflow_jax.data.layouts import LAYOUTS, Layout, published
 from wtflow_jax.data.layouts.mvtec import by_kind
 from wtflow_jax.data.masks import masks_of, resize_mask
 from wtflow_jax.data.sample import Category, Sample, Saturation
+from wtflow_jax.metrics.regions import Region
 from wtflow_jax.support.errors import WTFlowError
 
 CONFIG = "defects_config.json"
-
-
-class Defect(NamedTuple):
-    """One annotated region of an image; with the image's index it is a ``metrics.Region``.
-
-    It has a pixel at least; ``saturation`` of them, above 0 and maybe a fraction, count as whole.
-    """
-
-    mask: Bool[np.ndarray, "H W"]
-    saturation: float
 
 
 def read(root: Path, name: str) -> Category:
@@ -49,58 +38,55 @@ def read(root: Path, name: str) -> Category:
 
 def read_saturations(path: Path) -> dict[int, Saturation]:
     """Return the saturation of each defect of a ``defects_config.json``, by its value in a mask."""
+    found: dict[int, Saturation] = {}
     try:
-        return dict(map(_entry, json.loads(path.read_bytes())))
+        for fields in json.loads(path.read_bytes()):
+            threshold, relative = fields["saturation_threshold"], fields["relative_saturation"]
+            # A share, or pixels.
+            if not 0 < threshold <= (1 if relative else 1 << 31):
+                raise ValueError(
+                    f"saturation_threshold {threshold!r} is no share or number of pixels"
+                )
+            found[int(fields["pixel_value"])] = Saturation(float(threshold), bool(relative))
     # KeyError and TypeError: other fields, or no list of objects at all.
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"not a table of defects ({damage(error)}): restore the published file"
         raise WTFlowError(f"{path}: {reason}") from error
-
-
-def _entry(fields: Mapping[str, Any]) -> tuple[int, Saturation]:
-    threshold, relative = fields["saturation_threshold"], fields["relative_saturation"]
-    # A share, or pixels.
-    if not 0 < threshold <= (1 if relative else 1 << 31):
-        raise ValueError(f"saturation_threshold {threshold!r} is no share or number of pixels")
-    return int(fields["pixel_value"]), Saturation(float(threshold), bool(relative))
+    return found
 
 
 def regions(
-    sample: Sample, size: tuple[int, int], saturations: Mapping[int, Saturation]
-) -> list[Defect]:
+    sample: Sample, size: tuple[int, int], saturations: Mapping[int, Saturation], image: int = 0
+) -> list[Region]:
     """Return each mask of an image at another size, with its saturation there (LOCO, Sec. 4).
 
     A relative saturation is a share of the defect's area; an absolute one is in pixels of the
     mask as published, so it shrinks or grows with the image, and is at most the defect's area.
     The official evaluation rounds relative ones down, which at a smaller size could leave none.
 
-    ``size`` is height and width in pixels, reached by nearest neighbour. There is one a mask file,
-    in order; none for a good image, and none of a defect of which no pixel is left at that size.
+    ``size`` is height and width in pixels, reached by nearest neighbour; ``image`` is the sample's
+    index in the scores. There is one a mask file, in order; none for a good image, and none of a
+    defect of which no pixel is left at that size.
 
     Raises:
         WTFlowError: a file cannot be decoded; a mask is not as large as the image, marks nothing
             or marks more than one defect; its defect is not among ``saturations``.
     """
-    found: list[Defect] = []
+    found: list[Region] = []
     for path, values in masks_of(sample):
         marks = [int(value) for value in np.unique(values) if value]
-        if len(marks) != 1:
+        if len(marks) != 1 or marks[0] not in saturations:
             raise WTFlowError(
-                f"{path}: {len(marks)} values above zero ({', '.join(map(str, marks[:5]))}) "
-                "where one marks the defect: restore the published mask"
-            )
-        if marks[0] not in saturations:
-            known = ", ".join(map(str, sorted(saturations)))
-            raise WTFlowError(
-                f"{path}: value {marks[0]} marks no defect of {CONFIG} ({known}): "
-                "restore the published files"
+                f"{path}: its values above zero are {marks[:5]}, where one of {CONFIG}'s "
+                f"{sorted(saturations)} marks the defect: restore the published files"
             )
         mask = resize_mask(values > 0, size)
         threshold, relative = saturations[marks[0]]
         area = float(mask.sum())
         if area:
             absolute = threshold * mask.size / values.size
-            found.append(Defect(mask, threshold * area if relative else min(absolute, area)))
+            whole = threshold * area if relative else min(absolute, area)
+            found.append(Region(image, mask, whole))
     return found
 
 

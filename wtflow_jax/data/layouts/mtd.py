@@ -14,10 +14,7 @@ from wtflow_jax.data.sample import Category, Sample
 
 def read(root: Path, name: str) -> Category:
     """List the images; kinds are ``Blowhole``, ``Break`` and so on."""
-
-    def photographs(directory: Path) -> list[Path]:
-        return images(directory, f"images of {name}", frozenset({".jpg"}))
-
+    photographs = partial(images, what=f"images of {name}", endings=frozenset({".jpg"}))
     free = photographs(root / "MT_Free" / "Imgs")
     train, held_out = hold_out(free, len(free) // 5)
     test: list[Sample] = []

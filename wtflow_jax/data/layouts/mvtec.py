@@ -1,4 +1,4 @@
-"""MVTec AD, MPDD, which is laid out alike, and MVTec 3D-AD, of which only RGB is read."""
+"""MVTec AD; MPDD and BTAD, laid out alike but for names; MVTec 3D-AD, of which only RGB is read."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,8 +10,11 @@ from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.errors import WTFlowError
 
 
-def read(root: Path, name: str) -> Category:
-    """List a category; MVTec 3D-AD is told by directories ``rgb`` (its good masks are empty)."""
+def read(root: Path, name: str, kinds: tuple[str, ...] = (), suffix: str = "_mask") -> Category:
+    """List a category; MVTec 3D-AD is told by directories ``rgb`` (its good masks are empty).
+
+    ``kinds`` as for ``by_kind``, ``suffix`` is what a mask's name has after the image's.
+    """
     category = root / name
     is_3d = any(category.glob("train/good/rgb")) or any(category.glob("test/*/rgb"))
 
@@ -19,38 +22,46 @@ def read(root: Path, name: str) -> Category:
         if is_3d:
             return files.defective(paths, kind.name, kind / "gt")
         masks = category / "ground_truth" / kind.name
-        return files.defective(paths, kind.name, masks, suffix="_mask")
+        return files.defective(paths, kind.name, masks, suffix)
 
-    return by_kind(category, masked, "rgb" if is_3d else "")
+    return by_kind(category, masked, "rgb" if is_3d else "", kinds)
 
 
 def by_kind(
-    category: Path, masked: Callable[[Path, list[Path]], list[Sample]], folder: str = ""
+    category: Path,
+    masked: Callable[[Path, list[Path]], list[Sample]],
+    folder: str = "",
+    kinds: tuple[str, ...] = (),
 ) -> Category:
     """List a category of ``train/good``, ``test/KIND`` and maybe ``validation/good``.
 
     ``masked`` makes samples of a defect's directory and its images; ``folder`` is where in each of
-    these directories the images are.
+    these directories the images are. ``kinds`` are all there should be, the first of them good;
+    where there are none, those that are there, of them ``good``.
     """
-    train = files.good(files.images(category / "train" / files.GOOD / folder, "training images"))
+    passed = kinds[0] if kinds else files.GOOD
+    train = files.good(files.images(category / "train" / passed / folder, "training images"))
     tests = category / "test"
-    kinds = files.directories(tests)
-    if not kinds:
+    directories = [tests / kind for kind in kinds] or files.directories(tests)
+    if not directories:
         there = tests if tests.is_dir() else category
         found = f"no directories in it, {there.name} has {files.listing(there)}"
         raise WTFlowError(f"{tests}: {found}: put test images in test/good and test/DEFECT")
     test: list[Sample] = []
-    for kind in kinds:
+    for kind in directories:
         paths = files.images(kind / folder, "test images")
-        test += files.good(paths) if kind.name == files.GOOD else masked(kind, paths)
-    validation = files.good(files.images(category / "validation" / files.GOOD / folder))
+        test += files.good(paths) if kind.name == passed else masked(kind, paths)
+    validation = files.good(files.images(category / "validation" / passed / folder))
     return Category(category.name, train, tuple(test), validation)
 
 
-categories = partial(files.categories_in, looks="CATEGORY/train/good and CATEGORY/test")
-for _name, _title, _source in (
-    ("mvtec_ad", "MVTec AD", "Bergmann et al., IJCV 2021"),
-    ("mpdd", "MPDD", "Jezek et al., ICUMT 2021"),
-    ("mvtec_3d", "MVTec 3D-AD", "Bergmann et al., VISAPP 2022"),
+_btad = partial(read, kinds=("ok", "ko"), suffix="")
+for _name, _title, _source, _read, _good, _test in (
+    ("mvtec_ad", "MVTec AD", "Bergmann et al., IJCV 2021", read, "good", "test"),
+    ("mpdd", "MPDD", "Jezek et al., ICUMT 2021", read, "good", "test"),
+    ("mvtec_3d", "MVTec 3D-AD", "Bergmann et al., VISAPP 2022", read, "good", "test"),
+    ("btad", "BTAD", "Mishra et al., ISIE 2021", _btad, "ok", "test/{ok,ko}"),
 ):
-    LAYOUTS.add(_name)(Layout(_title, _source, categories, read, published(_name)))
+    _looks = f"CATEGORY/train/{_good} and CATEGORY/{_test}"
+    _categories = partial(files.categories_in, looks=_looks)
+    LAYOUTS.add(_name)(Layout(_title, _source, _categories, _read, published(_name)))
