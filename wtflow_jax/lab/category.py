@@ -95,24 +95,16 @@ def with_settings(config: Config, asked: Data, name: str) -> Config:
 
 
 class Ready(NamedTuple):
-    """A category, ready for a model; of its test images ``labels`` to ``masks`` as in ``Scored``.
+    """A category, ready for a model; of its test images ``labels`` to ``masks``, see ``Scored``."""
 
-    Attributes:
-        splits: features.
-        samples: the test images.
-        regions: of the masks of ``known`` images, as the metrics take them; None without masks.
-        saturated: MVTec LOCO's regions with their saturation; None elsewhere.
-        where: cells sit in the image, by the convention of cell centres.
-    """
-
-    splits: Splits
-    samples: Sequence[Sample]
+    splits: Splits  #: features
+    samples: Sequence[Sample]  #: the test images
     labels: Bool[np.ndarray, " n"]
     known: Bool[np.ndarray, " n"]
     masks: Bool[np.ndarray, "n H W"] | None
-    regions: metrics.Regions | None
-    saturated: Sequence[metrics.Region] | None
-    where: dict[str, scores.Upsampling]
+    regions: metrics.Regions | None  #: of the masks of ``known`` images; None without masks
+    saturated: Sequence[metrics.Region] | None  #: MVTec LOCO's, with saturation; None elsewhere
+    where: dict[str, scores.Upsampling]  #: cells sit in the image, by the convention of centres
 
 
 class Loader:

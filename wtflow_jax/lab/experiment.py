@@ -31,23 +31,14 @@ Variants = Mapping[str, Changes]
 
 
 class Experiment(NamedTuple):
-    """What one file of ``experiments/`` is.
+    """What one file of ``experiments/`` is."""
 
-    Attributes:
-        name: of the file.
-        description: what ``--help`` says.
-        show: the closing tables, of the run's setup and the rows of ``results.json``.
-        variants: of the run's setup.
-        measure: what is done for a row, and its entries.
-        given: the experiment's own defaults, by flag.
-    """
-
-    name: str
-    description: str | None
-    show: Callable[[Setup, Rows], Sequence[Table]]
-    variants: Callable[[Setup], Variants] = lambda setup: {"": {}}
-    measure: Callable[[Job], Row] = measuring.measure
-    given: Mapping[str, Any] = {}
+    name: str  #: of the file
+    description: str | None  #: what ``--help`` says
+    show: Callable[[Setup, Rows], Sequence[Table]]  #: the closing tables, of ``results.json``
+    variants: Callable[[Setup], Variants] = lambda setup: {"": {}}  #: of the run's setup
+    measure: Callable[[Job], Row] = measuring.measure  #: makes the entries of a row
+    given: Mapping[str, Any] = {}  #: the experiment's own defaults, by flag
 
     def parse(self, arguments: Sequence[str]) -> Setup:
         """Read flags."""

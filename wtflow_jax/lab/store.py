@@ -68,26 +68,15 @@ class Splits(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A finished model.
+    """A finished model; epoch 0 stands for all where nothing is trained."""
 
-    Attributes:
-        directory: where it is kept.
-        detector: after the last epoch.
-        cells: scores a cell after each evaluated epoch, by split; epoch 0 alone where nothing is
-            trained.
-        history: an entry an epoch, with its loss and seconds.
-        norms: ‖x0‖ of each image, by split (Lemmas 5 and 6).
-        radii: of some test images on their way.
-        environment: what its numbers depend on beside the config.
-    """
-
-    directory: Path
-    detector: Detector
-    cells: dict[int, dict[str, Cells]]
-    history: History
-    norms: dict[str, list[float]]
-    radii: Radii
-    environment: dict[str, Any]
+    directory: Path  #: where it is kept
+    detector: Detector  #: after the last epoch
+    cells: dict[int, dict[str, Cells]]  #: scores a cell after each evaluated epoch, by split
+    history: History  #: an entry an epoch, with its loss and seconds
+    norms: dict[str, list[float]]  #: ‖x0‖ of each image, by split (Lemmas 5 and 6)
+    radii: Radii  #: of some test images on their way
+    environment: dict[str, Any]  #: what its numbers depend on beside the config
 
 
 def obtain(
