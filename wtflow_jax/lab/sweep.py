@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,8 +24,8 @@ import jax
 import tyro
 
 from wtflow_jax.lab import category, experiment, flags, results
-from wtflow_jax.lab.all import read
-from wtflow_jax.support.console import Advance, bars, status
+from wtflow_jax.lab.all import command
+from wtflow_jax.support.console import Advance, bars
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone
 from wtflow_jax.support.parts import check_ranges
@@ -65,14 +66,9 @@ Start = Callable[[Part, int], None]
 
 def main(experiments: Path, arguments: Sequence[str]) -> int:
     """Sweep an experiment of a directory as the arguments say, and return the exit status."""
-
-    def work() -> int:
-        refusal = "is no flag of a sweep; the experiment's come after a --"
-        return sweep(experiments, *read(arguments, Settings, __doc__, refusal))
-
     # Jobs take the accelerators, and end with the sweep however it is stopped.
     jax.config.update("jax_platforms", "cpu")
-    return status(work, again="the same command goes on")
+    return command(arguments, Settings, __doc__, partial(sweep, experiments))
 
 
 def sweep(experiments: Path, settings: Settings, words: list[str]) -> int:
@@ -230,10 +226,9 @@ def _reason(job: Any) -> str:
 
 
 def _merge(chosen: experiment.Experiment, setup: flags.Setup, rows: results.Rows) -> None:
-    """Add rows that were measured by jobs to the sweep's results."""
+    """Add rows that were measured by jobs to the sweep's results; those of other code are left."""
     with alone(setup.run.out):
         found = results.begin(chosen.name, setup)
-        # What is new takes the place of what other code had measured.
-        both = {(r["category"], r["variant"], r["seed"]): r for r in [*found["rows"], *rows]}
-        found["rows"] = list(both.values())
+        own = [row for row in (*found["rows"], *rows) if row.get("code") == chosen.code()]
+        found["rows"] = [*{(r["category"], r["variant"], r["seed"]): r for r in own}.values()]
         results.write(setup.run.out, found, chosen.tables(setup, found["rows"]))
