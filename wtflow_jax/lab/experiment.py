@@ -1,7 +1,6 @@
 """An experiment is a value: what is run, what is measured of a row, and how rows become tables."""
 
 import contextlib
-import inspect
 import runpy
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,10 +47,6 @@ class Experiment(NamedTuple):
     def command(self) -> NoReturn:
         """Run from the command line, and exit."""
         sys.exit(main(self))
-
-    def code(self) -> str:
-        """Return a digest of the code that decides its rows."""
-        return store.code(Path(inspect.getfile(inspect.unwrap(self.measure))))
 
     def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
         """Return the tables of rows, maybe none yet."""
@@ -169,7 +164,7 @@ def _run(experiment: Experiment, setup: Setup) -> list[Row]:
     layout = sharding.layout(*setup.devices.mesh)
     # Before another process of the run writes there.
     sharding.meet("opened")
-    code = experiment.code()
+    code = store.code(experiment.measure)
 
     def settings(label: str, name: str, seed: int) -> tuple[Config, dict[str, str]]:
         """Return the config of a row and what is otherwise in it."""

@@ -9,12 +9,13 @@ and ``cells/EPOCH.npz`` with the scores of evaluated epochs; when it is finished
 import ast
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -255,9 +256,10 @@ def key(config: Config, splits: Splits) -> str:
     return digest.hexdigest()[:12]
 
 
-def code(own: Path) -> str:
-    """Return a digest of the code that decides a row, an experiment's own file included."""
-    return digest_of(*DECIDES, *MEASURES, *map(os.path.abspath, named_files()), str(own))[:12]
+def code(measure: Callable[..., Any]) -> str:
+    """Return a digest of the code that decides a row, the file of what measures it included."""
+    named = map(os.path.abspath, [*named_files(), inspect.getfile(inspect.unwrap(measure))])
+    return digest_of(*DECIDES, *MEASURES, *named)[:12]
 
 
 @lru_cache
