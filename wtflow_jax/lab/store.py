@@ -258,8 +258,8 @@ def key(config: Config, splits: Splits) -> str:
 
 def code(measure: Callable[..., Any]) -> str:
     """Return a digest of the code that decides a row, the file of what measures it included."""
-    named = map(os.path.abspath, [*named_files(), inspect.getfile(inspect.unwrap(measure))])
-    return digest_of(*DECIDES, *MEASURES, *named)[:12]
+    own = inspect.getfile(inspect.unwrap(measure))
+    return digest_of(*DECIDES, *MEASURES, *map(os.path.abspath, named_files()), own)[:12]
 
 
 @lru_cache
