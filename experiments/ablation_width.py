@@ -56,6 +56,4 @@ def _beside(rows: Rows, metric: str, setting: str, theirs: Mapping[str, paper.Fi
 
 
 EXPERIMENT = Experiment("ablation_width", __doc__, show, variants)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -74,6 +74,4 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 GIVEN = {"velocity": "exact", "wt": "whiten"}
 EXPERIMENT = Experiment("held_out", __doc__, show, measure=run, given=GIVEN)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -80,6 +80,4 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 
 EXPERIMENT = Experiment("pooling", __doc__, show, measure=run)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

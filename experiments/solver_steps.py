@@ -117,6 +117,4 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 
 EXPERIMENT = Experiment("solver_steps", __doc__, show, lambda setup: grid(wt=views.HEADLINE), run)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -44,9 +44,10 @@ class Experiment(NamedTuple):
         given = {"out": Path("runs") / self.name, **self.given}
         return flags.parse(arguments, given, self.description or "")
 
-    def command(self) -> NoReturn:
-        """Run from the command line, and exit."""
-        sys.exit(main(self))
+    def command(self, module: str) -> None:
+        """Run from the command line, and exit, where its ``module`` is the program."""
+        if module == "__main__":
+            sys.exit(main(self))
 
     def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
         """Return the tables of rows, maybe none yet."""
