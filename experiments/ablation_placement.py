@@ -26,6 +26,4 @@ EXPERIMENT = comparison(
     table="XI",
     extra=("loss",),
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

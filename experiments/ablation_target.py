@@ -20,6 +20,4 @@ EXPERIMENT = comparison(
     ("AUROC in % by target and WT map", "target, WT map"),
     table="VIII",
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -12,10 +12,11 @@ Widths 32, 64 and 128; with ``--preset paper`` the paper's 128 to 768, with the 
 category, that of width 128 some twelve times mvtec.py's.
 """
 
+from collections.abc import Mapping
 from itertools import product
 
 from wtflow_jax.lab import Experiment, Rows, Setup, Variants, paper, views
-from wtflow_jax.support.console import Table
+from wtflow_jax.support.console import Table, number
 
 
 def variants(setup: Setup) -> Variants:
@@ -35,16 +36,24 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return image and pixel AUROC, and the loss, a width and map; each category's beside it."""
     title, theirs = "AUROC in % by WT map and width", paper.auroc("IV")
     found = [views.by_variant(rows, title, "WT map, width", theirs, ("loss",))]
-    for (metric, word), number in zip(views.ROW_IN_PAPER.items(), ("S-XV", "S-XVI"), strict=True):
-        theirs = paper.table(number)
-        known = {name: theirs[name] for name in views.names(rows, "category") if name in theirs}
-        if known:
-            title = f"Table {number}: {word} AUROC in %, the paper's in brackets"
-            found.append(views.beside(rows, metric, title, known))
+    for (metric, word), table in zip(views.ROW_IN_PAPER.items(), ("S-XV", "S-XVI"), strict=True):
+        theirs = paper.table(table)
+        settings = dict.fromkeys([*views.names(rows, "variant"), *theirs["mean"]])
+        body = [
+            [name, *(_beside(part, metric, setting, theirs[name]) for setting in settings)]
+            for name, part in views.by(rows, "category").items()
+            if name in theirs
+        ]
+        if body:
+            title = f"Table {table}: {word} AUROC in %, the paper's in brackets"
+            found.append(Table(title, ["category", *settings], body))
     return found
 
 
-EXPERIMENT = Experiment("ablation_width", __doc__, show, variants)
+def _beside(rows: Rows, metric: str, setting: str, theirs: Mapping[str, paper.Figure]) -> str:
+    value, _ = views.over_seeds(views.pick(rows, variant=setting), metric)
+    return number(value) + (f" ({theirs[setting].value:.1f})" if setting in theirs else "")
 
-if __name__ == "__main__":
-    EXPERIMENT.command()
+
+EXPERIMENT = Experiment("ablation_width", __doc__, show, variants)
+EXPERIMENT.command(__name__)

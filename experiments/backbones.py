@@ -25,6 +25,4 @@ def variants(setup: Setup) -> Variants:
 
 TITLES = "AUROC in % by backbone", "backbone, WT map"
 EXPERIMENT = comparison("backbones", __doc__, variants, TITLES, table="S-VII")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

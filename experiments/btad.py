@@ -10,6 +10,4 @@ Cost: as mvtec.py, with two to four times the images a category. Not run here ye
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("btad", __doc__, data="btad")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

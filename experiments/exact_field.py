@@ -19,6 +19,4 @@ from wtflow_jax.lab import data_set
 EXPERIMENT = data_set(
     "exact_field", __doc__, means="I", image="S-VIII", pixel="S-IX", velocity="exact", wt="whiten"
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

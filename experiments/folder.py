@@ -12,6 +12,4 @@ the same. Cost: as mvtec.py.
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("folder", __doc__, data="folder")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -19,7 +19,7 @@ from scipy.stats import kurtosis
 from wtflow_jax.detector import detector
 from wtflow_jax.flow.maps import power, whitening
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, store, views
-from wtflow_jax.support.console import Table, number
+from wtflow_jax.support.console import Table
 from wtflow_jax.support.errors import WTFlowError
 
 ALPHAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
@@ -61,11 +61,8 @@ def run(job: Job) -> Row:
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return a table a choice and one of the norms."""
-    found = []
-    for name, symbol in (("alpha", "α"), ("rank", "rank")):
-        columns = ["category", *rows[0][name], "best"]
-        body = [[r["category"], *map(number, r[name].values()), views.best(r[name])] for r in rows]
-        found.append(Table(f"{symbol}: held-out log-likelihood, nats an element", columns, body))
+    by = "held-out log-likelihood, nats an element"
+    found = [views.choices(rows, "alpha", f"α: {by}"), views.choices(rows, "rank", f"rank: {by}")]
 
     def cell(part: dict[str, float]) -> str:
         return f"{part['square']:.2f} ({part['unscaled']:.2f}), {part['kurtosis']:.1f}"
@@ -77,6 +74,4 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 GIVEN = {"velocity": "exact", "wt": "whiten"}
 EXPERIMENT = Experiment("held_out", __doc__, show, measure=run, given=GIVEN)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

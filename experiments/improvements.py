@@ -59,6 +59,4 @@ def _gain(rows: Rows, change: str, metric: str) -> str:
 
 
 EXPERIMENT = Experiment("improvements", __doc__, show, variants, given={"seeds": 3})
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -11,6 +11,4 @@ and a half times the cells. Not run here yet: no data at hand (docs/results.md).
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("kolektor", __doc__, data="kolektor_sdd")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -15,6 +15,4 @@ Not run here yet: no data at hand (docs/results.md).
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("loco", __doc__, means="III", data="mvtec_loco")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -33,6 +33,4 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 VARIANTS = {wt: {"wt": wt, "position": False} for wt in MAPS}
 """The paper's three maps, without the position embedding."""
 EXPERIMENT = Experiment("loss_vs_wt", __doc__, show, lambda setup: VARIANTS)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -12,6 +12,4 @@ Cost: as mvtec.py. Not run here yet: no data at hand (docs/results.md).
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("mpdd", __doc__, means="V", data="mpdd")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

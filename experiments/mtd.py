@@ -11,6 +11,4 @@ which. Cost: as mvtec.py, with four times the images. Not run here yet: no data 
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("mtd", __doc__, data="mtd")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -14,6 +14,4 @@ printed beside the measured ones. What was reached: docs/results.md.
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("mvtec", __doc__, means="I", image="S-VIII", pixel="S-IX", data="mvtec_ad")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

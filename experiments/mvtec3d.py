@@ -14,6 +14,4 @@ docs/results.md.
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("mvtec3d", __doc__, means="VI", data="mvtec_3d")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -21,7 +21,7 @@ from wtflow_jax import metrics
 from wtflow_jax.detector import detector, route
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, views
 from wtflow_jax.metrics.summary import percent
-from wtflow_jax.support.console import Table, number
+from wtflow_jax.support.console import Table
 
 FOLDS = 5
 FRACTIONS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0)
@@ -74,16 +74,10 @@ def run(job: Job) -> Row:
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return AUROC by fraction, and the best one."""
-    body = [
-        [row["category"], *map(number, row["pooling"].values()), views.best(row["pooling"])]
-        for row in rows
-    ]
     flow = setup.config().flow
     title = f"AUROC in % of pasted blocks by share of pixels pooled: {flow.wt}, {flow.velocity}"
-    return [Table(title, ["category", *rows[0]["pooling"], "best"], body)]
+    return [views.choices(rows, "pooling", title)]
 
 
 EXPERIMENT = Experiment("pooling", __doc__, show, measure=run)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -144,6 +144,4 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
 
 
 EXPERIMENT = Experiment("radial", __doc__, show, measure=run)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -45,6 +45,4 @@ def _spread(part: Rows, metric: str) -> list[str]:
 
 VARIANTS = grid(wt=("none", "layer_norm"))
 EXPERIMENT = Experiment("seeds", __doc__, show, lambda setup: VARIANTS, given={"seeds": 3})
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

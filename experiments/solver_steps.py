@@ -97,30 +97,24 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
     """Return Table VII beside ours, and a table of all solvers a category and map."""
     counts = list(map(str, STEPS))
     digits = {"image_auroc": 2, "pixel_auroc": 2, "evaluations": 0, "seconds": 2}
-
-    def line(name: str, by_steps: dict[str, float | None]) -> list[str]:
-        return [name, *(number(by_steps.get(steps)) for steps in counts)]
-
-    euler, others = [], []
+    columns = ["solver", "steps", "image", "pixel", "evaluations", "seconds", "distance"]
+    euler, others = list[tuple[str, dict[str, float | None]]](), []
     for row in rows:
         name, solves = f"{row['category']}, {row['variant']}", row["solves"]
         ours = {s["steps"]: s["pixel_auroc"] for s in solves if s["solver"] == "euler"}
-        euler.append(line(name, ours))
+        euler.append((name, ours))
         body = []
         for solve in solves:
             figures = [number(solve[name], None, count) for name, count in digits.items()]
             body.append([solve["solver"], solve["steps"], *figures, f"{solve['distance']:.2g}"])
-        columns = ["solver", "steps", "image", "pixel", "evaluations", "seconds", "distance"]
         title = f"Solvers: {name}, {setup.config().features.backbone}"
         others.append(Table(title, columns, body))
     for wt in views.names(rows, "variant"):
         theirs = paper.table("VII")[views.HEADLINE[wt]]
-        euler.append(line(f"paper, {wt}", {steps: cell.value for steps, cell in theirs.items()}))
-    title = "Pixel AUROC in % by Euler steps"
-    return [Table(title, ["category, WT map", *counts], euler), *others]
+        euler.append((f"paper, {wt}", {steps: cell.value for steps, cell in theirs.items()}))
+    body = [[name, *(number(by.get(steps)) for steps in counts)] for name, by in euler]
+    return [Table("Pixel AUROC in % by Euler steps", ["category, WT map", *counts], body), *others]
 
 
 EXPERIMENT = Experiment("solver_steps", __doc__, show, lambda setup: grid(wt=views.HEADLINE), run)
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -20,6 +20,4 @@ EXPERIMENT = comparison(
     ("AUROC in % by start radius: {backbone}", "WT map, ‖x0‖/√D"),
     extra=("image_auroc_map", "loss"),
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

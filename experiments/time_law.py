@@ -22,6 +22,4 @@ EXPERIMENT = comparison(
     ("AUROC in % by time law: {backbone}, {wt}", "time law"),
     extra=("image_auroc_map",),
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

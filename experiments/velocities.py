@@ -24,6 +24,4 @@ EXPERIMENT = comparison(
     ("AUROC in %, {backbone}, mean ± std over seeds", "WT map, velocity"),
     seeds=3,
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

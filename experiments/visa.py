@@ -14,6 +14,4 @@ four times the training images a category. Not run here yet: no data at hand (do
 from wtflow_jax.lab import data_set
 
 EXPERIMENT = data_set("visa", __doc__, means="II", image="S-X", pixel="S-XI", data="visa")
-
-if __name__ == "__main__":
-    EXPERIMENT.command()
+EXPERIMENT.command(__name__)

@@ -51,7 +51,7 @@ def test_one_that_fails_is_told_of_and_the_next_goes_on(tmp_path, capsys):
     ("words", "message"),
     [
         (["mvtek"], "error: mvtek: no experiment; choose from ablation_placement"),
-        (["--smoke"], "error: --smoke: is no flag of all.py; give those of the experiments after"),
+        (["--smoke"], "error: --smoke: is no flag of this; give an experiment's after"),
     ],
 )
 def test_bad_input_is_one_line(words, message, capsys):

@@ -114,16 +114,6 @@ def test_one_image_is_too_few(tmp_path, cache, capsys):
     assert "has 1 images to train on and 0 to test" in capsys.readouterr().err
 
 
-def test_half_a_data_set_is_told_of(tmp_path, cache, capsys):
-    trees.mvtec_ad(tmp_path / "data", "connector")
-    run("mpdd", tmp_path / "data", tmp_path, cache)
-    assert (
-        "connector: 4 + 2 + 2 images (train + good + defective), published are 128 + 30 + 14: "
-        "see python -m wtflow_jax.datasets check mpdd "
-        f"{tmp_path / 'data'}\n"
-    ) in capsys.readouterr().err
-
-
 def test_the_papers_settings_of_a_category():
     def found(name, one, *flags):
         setup = load(name).parse(flags)

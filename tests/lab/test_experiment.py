@@ -173,7 +173,7 @@ def test_a_process_that_dies_goes_on_bit_for_bit(finished, tmp_path):
         "    if len(history) == 2: import os; os._exit(9)\n"
         "Checkpoints.save = stop\n"
         "import mvtec\n"
-        "mvtec.EXPERIMENT.command()\n"
+        "mvtec.EXPERIMENT.command('__main__')\n"
     )
     assert callable(Checkpoints.save)
     flags = *flags, "--models", tmp_path / "models", "--out", tmp_path / "out"

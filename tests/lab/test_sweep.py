@@ -132,7 +132,7 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
         (["mvtec", "--", "--coordinator", "a:1"], "error: --coordinator: a job is one process"),
         (["mvtec", "--", "--root", "nowhere"], "error: nowhere: "),
         (["mvtec", "--", "--width", "9"], "error: --width 9"),
-        (["mvtec", "--seeds", "3"], "error: --seeds: is no flag of a sweep; the experiment's come"),
+        (["mvtec", "--seeds", "3"], "error: --seeds: is no flag of this; give an"),
     ],
     ids=str,
 )

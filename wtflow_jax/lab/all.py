@@ -10,8 +10,9 @@ failed.
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -37,25 +38,30 @@ class Settings:
     """Directory that gets a directory each."""
 
 
-def read(
-    arguments: Sequence[str], flags: type[Flags], description: str | None, refusal: str
-) -> tuple[Flags, list[str]]:
-    """Return a command's own flags, and the words after ``--``; another flag is refused."""
-    own = list(takewhile(lambda word: word != "--", arguments))
-    found, unknown = tyro.cli(flags, args=own, description=description, return_unknown_args=True)
-    if unknown:
-        raise WTFlowError(f"{unknown[0]}: {refusal}")
-    return found, list(arguments[len(own) + 1 :])
+def command(
+    arguments: Sequence[str],
+    flags: type[Flags],
+    description: str | None,
+    work: Callable[[Flags, list[str]], int],
+) -> int:
+    """Work with a command's own flags and the words after ``--``; return the exit status."""
+
+    def parsed() -> int:
+        own = list(takewhile(lambda word: word != "--", arguments))
+        found, more = tyro.cli(flags, args=own, description=description, return_unknown_args=True)
+        if more:
+            raise WTFlowError(f"{more[0]}: is no flag of this; give an experiment's after --")
+        return work(found, list(arguments[len(own) + 1 :]))
+
+    return status(parsed, again="the same command goes on")
 
 
 def main(experiments: Path, arguments: Sequence[str]) -> int:
     """Run those of a directory that the arguments name, and return the exit status."""
-    return status(lambda: _main(experiments, arguments), again="the same command goes on")
+    return command(arguments, Settings, __doc__, partial(_run, experiments))
 
 
-def _main(experiments: Path, arguments: Sequence[str]) -> int:
-    refusal = "is no flag of all.py; give those of the experiments after --"
-    settings, words = read(arguments, Settings, __doc__, refusal)
+def _run(experiments: Path, settings: Settings, words: list[str]) -> int:
     names = settings.names or experiment.names(experiments)
     chosen = [experiment.load(experiments, name) for name in names]
     failed = []

@@ -1,10 +1,8 @@
 """The categories of a run, and each of them ready for models: features, masks, what is known."""
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +20,7 @@ from wtflow_jax.lab.flags import Data, Setup
 from wtflow_jax.lab.store import Splits
 from wtflow_jax.support.console import Track
 from wtflow_jax.support.environment import memory
-from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.training import sharding
 
 
@@ -45,11 +43,7 @@ def opened(setup: Setup) -> list[Category]:
                 f"{root}: {name} has {len(category.train)} images to train on and "
                 f"{len(category.test)} to test; give one of each at least"
             )
-        if setup.run.smoke:
-            category = _few(category)
-        else:
-            _compare(root, layout, category)
-        categories.append(category)
+        categories.append(_few(category) if setup.run.smoke else category)
     return categories
 
 
@@ -62,23 +56,6 @@ def _few(category: Category) -> Category:
     test = (thin([s for s in category.test if s.kind == kind], each) for kind in kinds)
     train, validation = thin(category.train, 16), thin(category.validation, 6)
     return category._replace(train=train, test=sum(test, ()), validation=validation)
-
-
-def _compare(root: Path, layout: str, category: Category) -> None:
-    """Tell of a category that has other images than were published."""
-    name = layout.removeprefix(data.PREPARED)
-    published = data.LAYOUTS.find(name).published.get(category.name)
-    defective = sum(sample.label for sample in category.test)
-    counts = len(category.train), len(category.test) - defective, defective
-    if published and counts != published[:3]:
-        found, expected = (" + ".join(map(str, numbers)) for numbers in (counts, published[:3]))
-        # A prepared set is checked where it was prepared from.
-        where = shown(root if name == layout else "ROOT")
-        print(
-            f"{shown(category.name)}: {found} images (train + good + defective), published are "
-            f"{expected}: see python -m wtflow_jax.datasets check {name} {where}",
-            file=sys.stderr,
-        )
 
 
 def with_settings(config: Config, asked: Data, name: str) -> Config:
@@ -95,24 +72,16 @@ def with_settings(config: Config, asked: Data, name: str) -> Config:
 
 
 class Ready(NamedTuple):
-    """A category, ready for a model; of its test images ``labels`` to ``masks`` as in ``Scored``.
+    """A category, ready for a model; of its test images ``labels`` to ``masks``, see ``Scored``."""
 
-    Attributes:
-        splits: features.
-        samples: the test images.
-        regions: of the masks of ``known`` images, as the metrics take them; None without masks.
-        saturated: MVTec LOCO's regions with their saturation; None elsewhere.
-        where: cells sit in the image, by the convention of cell centres.
-    """
-
-    splits: Splits
-    samples: Sequence[Sample]
+    splits: Splits  #: features
+    samples: Sequence[Sample]  #: the test images
     labels: Bool[np.ndarray, " n"]
     known: Bool[np.ndarray, " n"]
     masks: Bool[np.ndarray, "n H W"] | None
-    regions: metrics.Regions | None
-    saturated: Sequence[metrics.Region] | None
-    where: dict[str, scores.Upsampling]
+    regions: metrics.Regions | None  #: of the masks of ``known`` images; None without masks
+    saturated: Sequence[metrics.Region] | None  #: MVTec LOCO's, with saturation; None elsewhere
+    where: dict[str, scores.Upsampling]  #: cells sit in the image, by the convention of centres
 
 
 class Loader:

@@ -1,14 +1,13 @@
 """An experiment is a value: what is run, what is measured of a row, and how rows become tables."""
 
 import contextlib
-import inspect
 import runpy
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -31,40 +30,28 @@ Variants = Mapping[str, Changes]
 
 
 class Experiment(NamedTuple):
-    """What one file of ``experiments/`` is.
+    """What one file of ``experiments/`` is."""
 
-    Attributes:
-        name: of the file.
-        description: what ``--help`` says.
-        show: the closing tables, of the run's setup and the rows of ``results.json``.
-        variants: of the run's setup.
-        measure: what is done for a row, and its entries.
-        given: the experiment's own defaults, by flag.
-    """
-
-    name: str
-    description: str | None
-    show: Callable[[Setup, Rows], Sequence[Table]]
-    variants: Callable[[Setup], Variants] = lambda setup: {"": {}}
-    measure: Callable[[Job], Row] = measuring.measure
-    given: Mapping[str, Any] = {}
+    name: str  #: of the file
+    description: str | None  #: what ``--help`` says
+    show: Callable[[Setup, Rows], Sequence[Table]]  #: the closing tables, of ``results.json``
+    variants: Callable[[Setup], Variants] = lambda setup: {"": {}}  #: of the run's setup
+    measure: Callable[[Job], Row] = measuring.measure  #: makes the entries of a row
+    given: Mapping[str, Any] = {}  #: the experiment's own defaults, by flag
 
     def parse(self, arguments: Sequence[str]) -> Setup:
         """Read flags."""
         given = {"out": Path("runs") / self.name, **self.given}
         return flags.parse(arguments, given, self.description or "")
 
-    def command(self) -> NoReturn:
-        """Run from the command line, and exit."""
-        sys.exit(main(self))
+    def command(self, module: str) -> None:
+        """Run from the command line, and exit, where its ``module`` is the program."""
+        if module == "__main__":
+            sys.exit(main(self))
 
     def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
-        """Return the tables of rows that were found, or raise WTFlowError for rows of others."""
-        try:
-            return self.show(setup, rows) if rows else []
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            path = setup.run.out / results.FILE
-            raise WTFlowError(f"{path}: is no results file; give another --out") from error
+        """Return the tables of rows, maybe none yet."""
+        return self.show(setup, rows) if rows else []
 
 
 def data_set(
@@ -156,7 +143,9 @@ def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
         print(f"{devices.coordinator}: waiting for all processes to join", file=sys.stderr)
         sharding.connect(devices.coordinator, devices.processes, devices.process)
         sharding.agree({k: v for k, v in setup.flags().items() if k != "process"})
-    rows = run(experiment, setup)["rows"]
+    flags.check(setup, experiment.variants(setup))
+    with alone(setup.run.out) if sharding.first() else contextlib.nullcontext():
+        rows = _run(experiment, setup)
     console = Console(quiet=not sharding.first())
     for table in experiment.show(setup, rows):
         show(table, console)
@@ -168,25 +157,15 @@ def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
     return 0
 
 
-def run(experiment: Experiment, setup: Setup) -> results.Results:
-    """Go through the rows, writing ``results.json`` after each, and return its contents.
-
-    Raises:
-        WTFlowError: bad input, in one line.
-    """
-    flags.check(setup, experiment.variants(setup))
-    with alone(setup.run.out) if sharding.first() else contextlib.nullcontext():
-        return _run(experiment, setup)
-
-
-def _run(experiment: Experiment, setup: Setup) -> results.Results:
+def _run(experiment: Experiment, setup: Setup) -> list[Row]:
+    """Go through the rows, writing ``results.json`` after each, and return all of them."""
     found, variants = results.begin(experiment.name, setup), experiment.variants(setup)
     out, usual = setup.run.out, setup.config().flags()
     # Before minutes of work: are there as many devices?
     layout = sharding.layout(*setup.devices.mesh)
     # Before another process of the run writes there.
     sharding.meet("opened")
-    code = store.code(Path(inspect.getfile(inspect.unwrap(experiment.measure))))
+    code = store.code(experiment.measure)
 
     def settings(label: str, name: str, seed: int) -> tuple[Config, dict[str, str]]:
         """Return the config of a row and what is otherwise in it."""
@@ -202,12 +181,11 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
             and row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
         )
 
-    def write(tables: Sequence[Table]) -> None:
+    def write() -> None:
         if sharding.first():
-            results.write(out, found, tables)
+            results.write(out, found, experiment.tables(setup, rows))
 
     found["rows"] = rows = [row for row in found["rows"] if current(row)]
-    tables = experiment.tables(setup, rows)
     with sharding.turns("categories"):
         opened = category.opened(setup)
     seeds = range(usual["seed"], usual["seed"] + setup.run.seeds)
@@ -217,11 +195,11 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
         if not views.pick(rows, category=one.name, variant=label, seed=seed)
     ]
     if not todo:
-        return found
+        return rows
     # Before minutes of work: can all of it be written?
     flags.writable(out, setup.run.models, setup.run.cache / "features")
     # Before the first row too: --resume compares its flags with these.
-    write(tables)
+    write()
     loader = Loader(setup)
     for one, label, seed in todo:
         config, differ = settings(label, one.name, seed)
@@ -232,5 +210,5 @@ def _run(experiment: Experiment, setup: Setup) -> results.Results:
         with bars() as track:
             row |= experiment.measure(Job(config, setup, one, loader, to, layout, track))
         rows.append(row)
-        write(experiment.show(setup, rows))
-    return found
+        write()
+    return rows

@@ -56,9 +56,8 @@ def measure(job: Job, draw: bool = False) -> Row:
             row[f"{name}_final"] = values[-1]
     history = [entry | figures.get(entry["epoch"], {}) for entry in model.history]
     losses = [entry["loss"] for entry in history[-lately:]]
-    test = np.array(model.norms["test"])
-    of = {"train": np.array(model.norms["train"])}
-    of |= {"test_good": test[~ready.labels], "test_defective": test[ready.labels]}
+    train, test = (np.array(model.norms[name]) for name in ("train", "test"))
+    of = {"train": train, "test_good": test[~ready.labels], "test_defective": test[ready.labels]}
     held_out = list(model.cells.values())[-1]["validation"]
     row |= {
         "undefined": undefined,

@@ -22,27 +22,16 @@ FORM |= {"mask": "b3"}
 
 
 class Scored(NamedTuple):
-    """Test images with their scores, and what is known of them.
+    """n test images with their scores, and what is known of them."""
 
-    Attributes:
-        paths: of n image files.
-        kinds: ``good`` or a defect's name.
-        labels: whether each is defective (n,).
-        known: whether its defective pixels are known (n,).
-        scores: higher is more anomalous (n,).
-        maps: of the anomaly (n, H, W).
-        masks: defective pixels (n, H, W); None where no defect has a mask.
-        radii: of some images; None where nobody looked.
-    """
-
-    paths: Sequence[str]
-    kinds: Sequence[str]
-    labels: Bool[np.ndarray, " n"]
-    known: Bool[np.ndarray, " n"]
-    scores: Float[np.ndarray, " n"]
-    maps: Float[np.ndarray, "n H W"]
-    masks: Bool[np.ndarray, "n H W"] | None = None
-    radii: Radii | None = None
+    paths: Sequence[str]  #: of their files
+    kinds: Sequence[str]  #: ``good`` or a defect's name
+    labels: Bool[np.ndarray, " n"]  #: whether each is defective
+    known: Bool[np.ndarray, " n"]  #: whether its defective pixels are known
+    scores: Float[np.ndarray, " n"]  #: higher is more anomalous
+    maps: Float[np.ndarray, "n H W"]  #: of the anomaly
+    masks: Bool[np.ndarray, "n H W"] | None = None  #: defective pixels; None: no defect has a mask
+    radii: Radii | None = None  #: of some images; None where nobody looked
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:

@@ -9,12 +9,13 @@ and ``cells/EPOCH.npz`` with the scores of evaluated epochs; when it is finished
 import ast
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,26 +69,15 @@ class Splits(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A finished model.
+    """A finished model; epoch 0 stands for all where nothing is trained."""
 
-    Attributes:
-        directory: where it is kept.
-        detector: after the last epoch.
-        cells: scores a cell after each evaluated epoch, by split; epoch 0 alone where nothing is
-            trained.
-        history: an entry an epoch, with its loss and seconds.
-        norms: ‖x0‖ of each image, by split (Lemmas 5 and 6).
-        radii: of some test images on their way.
-        environment: what its numbers depend on beside the config.
-    """
-
-    directory: Path
-    detector: Detector
-    cells: dict[int, dict[str, Cells]]
-    history: History
-    norms: dict[str, list[float]]
-    radii: Radii
-    environment: dict[str, Any]
+    directory: Path  #: where it is kept
+    detector: Detector  #: after the last epoch
+    cells: dict[int, dict[str, Cells]]  #: scores a cell after each evaluated epoch, by split
+    history: History  #: an entry an epoch, with its loss and seconds
+    norms: dict[str, list[float]]  #: ‖x0‖ of each image, by split (Lemmas 5 and 6)
+    radii: Radii  #: of some test images on their way
+    environment: dict[str, Any]  #: what its numbers depend on beside the config
 
 
 def obtain(
@@ -266,9 +256,10 @@ def key(config: Config, splits: Splits) -> str:
     return digest.hexdigest()[:12]
 
 
-def code(own: Path) -> str:
-    """Return a digest of the code that decides a row, an experiment's own file included."""
-    return digest_of(*DECIDES, *MEASURES, *map(os.path.abspath, named_files()), str(own))[:12]
+def code(measure: Callable[..., Any]) -> str:
+    """Return a digest of the code that decides a row, the file of what measures it included."""
+    own = inspect.getfile(inspect.unwrap(measure))
+    return digest_of(*DECIDES, *MEASURES, *map(os.path.abspath, named_files()), own)[:12]
 
 
 @lru_cache

@@ -16,15 +16,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import tyro
 
-from wtflow_jax.lab import category, experiment, flags, results
-from wtflow_jax.lab.all import read
-from wtflow_jax.support.console import Advance, bars, status
+from wtflow_jax.lab import category, experiment, flags, results, store
+from wtflow_jax.lab.all import command
+from wtflow_jax.support.console import Advance, bars
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone
 from wtflow_jax.support.parts import check_ranges
@@ -57,22 +58,15 @@ class Settings:
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 Part = tuple[str, int]
 """A category and a seed."""
-Jobs = dict[Part, Any]
-"""submitit's."""
-Start = Callable[[Part, int], None]
-"""Starts a job, the slot-th of those at once."""
+Start = Callable[[Part, int], Any]
+"""Starts a job, the slot-th of those at once, and returns submitit's."""
 
 
 def main(experiments: Path, arguments: Sequence[str]) -> int:
     """Sweep an experiment of a directory as the arguments say, and return the exit status."""
-
-    def work() -> int:
-        refusal = "is no flag of a sweep; the experiment's come after a --"
-        return sweep(experiments, *read(arguments, Settings, __doc__, refusal))
-
     # Jobs take the accelerators, and end with the sweep however it is stopped.
     jax.config.update("jax_platforms", "cpu")
-    return status(work, again="the same command goes on")
+    return command(arguments, Settings, __doc__, partial(sweep, experiments))
 
 
 def sweep(experiments: Path, settings: Settings, words: list[str]) -> int:
@@ -94,21 +88,22 @@ def sweep(experiments: Path, settings: Settings, words: list[str]) -> int:
     asked = [(one.name, seed) for one in category.opened(setup) for seed in seeds]
     # Before minutes of work: was it begun with other flags?
     _merge(chosen, setup, [])
-    jobs, executor = Jobs(), _executor(settings)
+    jobs, executor = dict[Part, Any](), _executor(settings)
 
-    def start(part: Part, slot: int) -> None:
+    def start(part: Part, slot: int) -> Any:
         name, seed = part
         own = ["--categories", name, "--seed", str(seed), "--seeds", "1"]
         own += ["--out", str(out / _place(part))]
         given = experiments, settings.name, [*whole, *own], devices(settings, slot)
         jobs[part] = executor.submit(run_job, *given)
+        return jobs[part]
 
     with bars() as track:
         advance = track(settings.name, len(asked))
         advance(0, f"{settings.jobs} at once, logs in {out / LOGS}")
         try:
             if settings.cluster == "local":
-                _run_here(settings.jobs, asked, jobs, start, advance)
+                _run_here(settings.jobs, asked, start, advance)
             else:
                 # One array, of which SLURM runs --jobs at once.
                 with executor.batch():
@@ -142,17 +137,16 @@ def _check(settings: Settings) -> None:
         raise WTFlowError("submitit is not installed; pip install -e '.[sweep]' -c constraints.txt")
 
 
-def _run_here(most: int, asked: list[Part], jobs: Jobs, start: Start, advance: Advance) -> None:
+def _run_here(most: int, asked: list[Part], start: Start, advance: Advance) -> None:
     """Keep ``most`` of them running, each with a GPU of its own where there are some."""
-    waiting, running = list(asked), dict[int, Part]()
+    waiting, running = list(asked), dict[int, Any]()
     while waiting or running:
         for slot in range(most):
-            if slot in running and jobs[running[slot]].done():
+            if slot in running and running[slot].done():
                 del running[slot]
                 advance()
             if slot not in running and waiting:
-                running[slot] = waiting.pop(0)
-                start(running[slot], slot)
+                running[slot] = start(waiting.pop(0), slot)
         time.sleep(0.2)
 
 
@@ -230,10 +224,10 @@ def _reason(job: Any) -> str:
 
 
 def _merge(chosen: experiment.Experiment, setup: flags.Setup, rows: results.Rows) -> None:
-    """Add rows that were measured by jobs to the sweep's results."""
+    """Add rows that were measured by jobs to the sweep's results; those of other code are left."""
     with alone(setup.run.out):
         found = results.begin(chosen.name, setup)
-        # What is new takes the place of what other code had measured.
-        both = {(r["category"], r["variant"], r["seed"]): r for r in [*found["rows"], *rows]}
-        found["rows"] = list(both.values())
+        code = store.code(chosen.measure)
+        own = [row for row in (*found["rows"], *rows) if row.get("code") == code]
+        found["rows"] = [*{(r["category"], r["variant"], r["seed"]): r for r in own}.values()]
         results.write(setup.run.out, found, chosen.tables(setup, found["rows"]))

@@ -22,11 +22,6 @@ Figures = Mapping[str, Figure]
 """By system or setting."""
 
 
-def best(values: Mapping[str, float | None]) -> str:
-    """Return the name of the highest value."""
-    return max(values, key=lambda name: values[name] or 0.0)
-
-
 def pick(rows: Rows, **wanted: Any) -> Rows:
     """Return the rows whose entries are as wanted."""
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
@@ -220,14 +215,12 @@ def beside_means(rows: Rows, table: str) -> Table:
     return Table(f"Means beside those of Table {table}", columns, body)
 
 
-def beside(rows: Rows, metric: str, title: str, theirs: Mapping[str, Figures]) -> Table:
-    """Return one metric, a row a category of theirs, a column a variant; theirs in brackets."""
-    settings = list(dict.fromkeys([*names(rows, "variant"), *next(iter(theirs.values()))]))
+def choices(rows: Rows, column: str, title: str) -> Table:
+    """Return a column with a value a choice: a row a category, and the choice of the highest."""
 
-    def cell(name: str, setting: str) -> str:
-        value, _ = over_seeds(pick(rows, category=name, variant=setting), metric)
-        figure = theirs[name].get(setting)
-        return number(value) + (f" ({number(figure[0], None, 1)})" if figure else "")
+    def line(row: Mapping[str, Any]) -> list[str]:
+        values = row[column]
+        best = max(values, key=lambda name: values[name] or 0.0)
+        return [row["category"], *map(number, values.values()), best]
 
-    body = [[name, *(cell(name, setting) for setting in settings)] for name in theirs]
-    return Table(title, ["category", *settings], body)
+    return Table(title, ["category", *rows[0][column], "best"], [line(row) for row in rows])

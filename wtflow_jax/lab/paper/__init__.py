@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DIRECTORY = Path(__file__).parent
-NUMBERS = sorted(path.stem for path in DIRECTORY.glob("*.csv"))
-"""Of all tables."""
 
 SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("mvtec_ad", "transistor"): {"image_size": "256"},  # suppl. XI-B, XI-D
