@@ -202,7 +202,8 @@ def nested(arrays: Mapping[str, Any]) -> Any:
         is_list = built and all(name.isdecimal() for name in built)
         return [built[str(i)] for i in range(len(built))] if is_list else built
 
-    return lists(traverse_util.unflatten_dict(arrays, sep="/"))
+    # An array by itself has no path.
+    return lists(traverse_util.unflatten_dict(arrays, sep="/") if "" not in arrays else arrays[""])
 
 
 def check_free(directory: Path) -> bool:
