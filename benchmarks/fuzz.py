@@ -59,7 +59,7 @@ def entrance(name: str, place: Path) -> tuple[list[bytes], Path, Callable[[Path]
         row = {"category": "a", "variant": "", "seed": 0, "history": [{"epoch": 1, "loss": 0.5}]}
         table = {"title": "T", "columns": ["a", "b"], "rows": [["x", "1"]], "notes": ["n"]}
         found = {"experiment": "mvtec", "config": {"a": 1}, "rows": [row], "tables": [table]}
-        read = lambda path: page.write(place, place / "page.html", 3)  # noqa: E731
+        read = lambda path: page.write(place, 3)  # noqa: E731
         return [json.dumps(found).encode()], place / page.RESULTS, read
     if name == "table":
         (place / "split_csv").mkdir()

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import plane
 from wtflow_jax.flow import targets
-from wtflow_jax.geometry.centripetal import centripetal_potential, mean_velocity
+from wtflow_jax.geometry.centripetal import mean_velocity
 
 DIMENSIONS = (2, 16, 128, 1024)
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -59,7 +59,7 @@ def compute(smoke: bool = False) -> Potential:
 
 def summary(result: Potential) -> list[str]:
     """Return a line a target: the largest distance from −d, in standard errors."""
-    expected = np.asarray(centripetal_potential(jnp.asarray(result.distances), 1.0))
+    expected = -result.distances
     return [
         f"{name}, D = {', '.join(map(str, DIMENSIONS))}: V(d) + d at most "
         f"{np.abs(values - expected).max():.4f}, "

@@ -15,8 +15,10 @@ from conftest import shared
 from PIL import Image
 from running import one_line, table, wtflow
 
+from wtflow_jax.backbones import BACKBONES
 from wtflow_jax.detector import model
 from wtflow_jax.support import tensors
+from wtflow_jax.velocities import VELOCITIES
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,6 @@ def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
         ("predict nowhere {new} --out f", "nowhere: is no model"),
         ("predict {model} nowhere --out f", "nowhere: no such file"),
         ("predict {model} --out f", "no images: give directories, files, patterns, or -"),
-        ("predict {model} {new} --out f --batch 0", "--batch 0: give at least 1"),
         ("predict {model} {new} --out {new}", "{new}: is not empty; give another --out"),
         ("predict {model} {new} --out {new} --resume", "{new}: is not empty; give another --out"),
         ("evaluate {model} {new} --out f --data nope", "--data nope: no such choice; take one of"),
@@ -125,6 +126,22 @@ def test_flags_that_do_not_exist_end_in_2(command, place, tmp_path, capsys, monk
     assert ended.value.code == 2
     assert "--help" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_help_of_fit_lists_the_parts_that_there_are(capsys, monkeypatch):
+    monkeypatch.setitem(VELOCITIES._entries, "my_own", VELOCITIES["exact"])
+    with pytest.raises(SystemExit):
+        wtflow("fit", "--help")
+    told = capsys.readouterr().out
+    for parts in (VELOCITIES, BACKBONES):
+        assert "{" + ",".join(parts) + "}" in "".join(told.split())
+
+
+def test_help_imports_no_part():
+    code = "import sys; from wtflow_jax.app.commands import main\ntry: main(['--help'])\n"
+    code += "except SystemExit: assert 'jax' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_model_is_told_of(place, capsys):

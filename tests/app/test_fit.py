@@ -137,6 +137,18 @@ def test_features_are_those_of_the_backbone_in_the_order_of_the_images(small_mod
     assert sorted(given.digests) == model.training["seen"]
 
 
+def test_flags_are_those_of_what_is_chosen_and_a_cache_may_be_text(tmp_path):
+    images = [trees.noisy(i) for i in range(3)]
+    for asked, said in (
+        ({"width": 8}, "--width: is an option of patch, unet, which is not run; choose it, or"),
+        ({"wt": "none", "alpha": 0.2}, "--alpha: is an option of whiten, which is not run"),
+    ):
+        with fails(said):
+            fit.fit(images, image_size="32", **asked)
+    model = fit.fit(images, image_size="32", alpha=0.2, cache=str(tmp_path))
+    assert model.config.wt.alpha == 0.2
+
+
 def test_more_features_than_memory_are_refused_at_the_first_batch(tmp_path, monkeypatch):
     images = [trees.noisy(i) for i in range(3)]
     monkeypatch.setattr(fit, "memory", lambda: 2**10)

@@ -119,7 +119,7 @@ def test_resumed_rows_are_those_of_a_run_that_was_left_alone(cut, tmp_path):
     new = [one for one in results if not resumed.has(Path(one.path))]
     assert new == results[2:]
     assert list(resumed.write(new)) == new
-    assert (resumed.rows, resumed.defective, resumed.failed) == (4, 1, 1)
+    assert resumed.decisions == {"good": 2, "defective": 1, None: 1}
     for name in ("predictions.jsonl", "predictions.csv"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len(table(out)) == 4

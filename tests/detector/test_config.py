@@ -2,8 +2,9 @@
 
 import ast
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from raising import fails
@@ -13,6 +14,7 @@ from wtflow_jax.backbones import BACKBONES
 from wtflow_jax.detector.config import GROUPS, TABLES, configure
 from wtflow_jax.flow.maps import MAPS
 from wtflow_jax.flow.maps.whitening import Whiten
+from wtflow_jax.flow.targets import TARGETS
 from wtflow_jax.lab import flags
 from wtflow_jax.velocities import VELOCITIES
 from wtflow_jax.velocities.exact import Exact
@@ -179,6 +181,24 @@ def test_values_that_float32_cannot_hold_are_refused(asked):
 def test_what_does_not_exist_is_one_line(asked, said):
     with fails(said):
         configure(**asked).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("alpha", "--target bent: rename its option alpha, that of --wt whiten"),
+        ("seed", "--target bent: rename its option seed, that of a flag"),
+    ],
+)
+def test_options_have_names_of_their_own(name, said, monkeypatch):
+    class Bent:
+        __annotations__: ClassVar = {name: float}
+
+    setattr(Bent, name, 1.0)
+    monkeypatch.setitem(TARGETS._entries, "bent", dataclass(frozen=True)(Bent))
+    for refused in (configure, flags.known):
+        with fails(said):
+            refused()
 
 
 def chosen_by_name():

@@ -244,7 +244,7 @@ def test_scores_are_those_of_the_parts(flags, place, paths):
     np.testing.assert_allclose(found.scores, expected, rtol=2e-4)
     small = scores.upsample(cells(asked.steps_loc), where)
     np.testing.assert_allclose(found.maps, small, rtol=2e-4, atol=1e-5)
-    run, arrays = route.program(backbone, fitted, SIZE)
+    run, arrays = route.program(backbone, fitted, SIZE, detector.sampling(fitted.config))
     for part, wanted in zip(jax.jit(run)(arrays, images), found, strict=True):
         np.testing.assert_allclose(part, wanted, rtol=2e-4, atol=1e-5)
     assert np.ptp(expected) > 2e-3 * expected.mean()

@@ -1,4 +1,4 @@
-"""The centripetal potential, by its closed form and by Monte Carlo."""
+"""The centripetal potential, by Monte Carlo."""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from wtflow_jax.flow import targets
-from wtflow_jax.geometry import centripetal_potential, mean_velocity
+from wtflow_jax.geometry import mean_velocity
 
 KEY = jax.random.key(0)
-
-
-@pytest.mark.parametrize("radius", [0.5, 3.0])
-def test_the_potential_is_minus_the_distance(radius):
-    d = jnp.array([0.0, 0.4, 2.0])
-    np.testing.assert_allclose(centripetal_potential(d, radius), -d, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)

@@ -14,24 +14,22 @@ do not exist, 3 where some images could not be scored (their rows say why), 130 
 # What takes long to import is imported when a command runs, so that --help is quick.
 
 import math
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
+import wtflow_jax as wtflow
 from wtflow_jax.support.console import bars, show, status
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone, check_empty
-
-if TYPE_CHECKING:
-    from wtflow_jax.detector.model import Model
+from wtflow_jax.support.parts import check_ranges
 
 STRANGEST = 3
 """Of the good images those with the highest scores are named: are they good?"""
@@ -39,17 +37,13 @@ SOME_FAILED = 3
 """Exit status where some images could not be scored."""
 
 Fitted = Annotated[Path, Positional, arg(help="Directory that fit has written.")]
-Batch = Annotated[int, arg(help="Windows a call.")]
 
 
-def _at_least_one(flag: str, value: int) -> None:
-    if value < 1:
-        raise WTFlowError(f"--{flag} {value}: give at least 1")
+# In quotes below: tables of parts are looked at for fit alone.
+def _choice(flag: str) -> Any:
+    from wtflow_jax.detector.config import TABLES, choice
 
-
-def _some(images: Sequence[str]) -> None:
-    if not images:
-        raise WTFlowError("no images: give directories, files, patterns, or -")
+    return choice(next(parts for parts in TABLES if parts.flag == flag))
 
 
 @dataclass(frozen=True)
@@ -65,11 +59,10 @@ class Fit:
     """Share of good images that may be called defective."""
     preset: Literal["small", "fine"] = "small"
     """fine looks closer, at four times the time."""
-    velocity: str = "exact"
-    """Velocity field: exact, that of the good images themselves, or unet or patch, a network that
-    is trained on them."""
-    backbone: str = "efficientnet_lite0"
-    """Frozen feature extractor: efficientnet_lite0, resnet18, resnet34 or wide_resnet50_2."""
+    velocity: "Annotated[str, _choice('velocity')]" = "exact"
+    """Velocity field: exact is that of the good images themselves, a network is trained on them."""
+    backbone: "Annotated[str, _choice('backbone')]" = "efficientnet_lite0"
+    """Frozen feature extractor."""
     weights: str | None = None
     """Its .safetensors or .pth file; left out: the installed package (Lite0) or a download."""
     image_size: str | None = None
@@ -84,19 +77,17 @@ class Fit:
     """Directory for downloaded weights; left out: the user's."""
 
     def _work(self) -> int:
-        from wtflow_jax.app.fit import fit
         from wtflow_jax.data import find
         from wtflow_jax.detector import model
         from wtflow_jax.training.schedule import Diverged
 
-        _some(self.images)
         replaced = model.check_free(self.out)
         paths = list(find(self.images, stdin=True))
         asked = {name: value for name, value in vars(self).items() if value is not None}
         del asked["images"], asked["out"]
         with bars() as track:
             try:
-                fitted = fit(paths, track=track, **asked)
+                fitted = wtflow.fit(paths, track=track, **asked)
             except Diverged as error:
                 raise WTFlowError(
                     f"{error}; give --velocity exact, which trains nothing, or another --seed"
@@ -124,42 +115,33 @@ class Predict:
     """Directory of the results."""
     maps: Literal["overlay", "16bit", "none"] = "overlay"
     """The map over the image; or its values as a 16-bit picture; or none."""
-    batch: Batch = 8
     resume: bool = False
     """Go on with results that are there."""
 
     def _work(self) -> int:
         from wtflow_jax.app import writing
         from wtflow_jax.data import find
-        from wtflow_jax.detector import model
 
-        _at_least_one("batch", self.batch)
-        _some(self.images)
         writing.check_free(self.out, self.resume)
-        loaded = model.load(self.model)
+        loaded = wtflow.load(self.model)
         given = find(self.images, stdin=True)
         # Before a directory is made: is there anything?
         given = chain(list(islice(given, 1)), given)
         shades = loaded.colours, loaded.threshold.value
         results = writing.Results(self.out, self.maps, *shades, self.resume)
         # Pictures that this command has written may be below what it is given.
-        own = os.path.abspath(self.out / writing.MAPS)
-        paths = (
-            path
-            for path in map(Path, map(str, given))
-            if not (Path(os.path.abspath(path)).is_relative_to(own) or results.has(path))
-        )
+        paths = (path for path in map(Path, map(str, given)) if not results.has(path))
         with bars() as track:
             advance = track("images", None)
-            for _ in results.write(loaded.results(paths, self.batch)):
+            for _ in results.write(loaded.results(paths)):
                 advance()
-        images = "image" if results.rows == 1 else "images"
-        failed = f"{results.failed} not scored"
-        if results.failed:
-            failed += " (the column error says why; predict them into another --out)"
-        found = f"{results.rows} {images}, {results.defective} defective, {failed}"
+        rows, failed = results.decisions.total(), results.decisions[None]
+        found = f"{rows} {'image' if rows == 1 else 'images'}, "
+        found += f"{results.decisions[writing.DEFECTIVE]} defective, {failed} not scored"
+        if failed:
+            found += " (the column error says why; predict them into another --out)"
         print(f"{found}; written to {shown(self.out)}")
-        return SOME_FAILED if results.failed else 0
+        return SOME_FAILED if failed else 0
 
 
 @dataclass(frozen=True)
@@ -176,24 +158,21 @@ class Evaluate:
     """The root's layout (python -m wtflow_jax.datasets check --help lists them)."""
     category: str | None = None
     """Which category of a data set; needed where there are several."""
-    batch: Batch = 8
 
     def _work(self) -> int:
         from rich.console import Console
 
         from wtflow_jax.app import evaluate
-        from wtflow_jax.detector import model
         from wtflow_jax.lab import scored
 
-        _at_least_one("batch", self.batch)
-        loaded = model.load(self.model)
+        loaded = wtflow.load(self.model)
         name, samples = evaluate.labelled(self.root, self.category, self.data)
         # Scores without results are of a run that was killed, or whose disk was full.
         check_empty(self.out, self.out / name / scored.FILE)
         with bars() as track:
-            found = evaluate.score(loaded, samples, self.batch, track)
-            row = {"category": name, **evaluate.measure(loaded, found)}
-        for table in evaluate.write(self.out, loaded, self.root, row, found):
+            found = evaluate.score(loaded, samples, track)
+        row, tables = evaluate.write(self.out, loaded, self.root, name, found)
+        for table in tables:
             show(table, Console())
         if left_out := len(samples) - len(found.paths):
             print(f"left out, as the model was fitted on them: {left_out}")
@@ -205,23 +184,21 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page of a run: its figures, curves, threshold and pictures."""
+    """Write one HTML page of a run, report.html: figures, curves, threshold and pictures."""
 
     run: Annotated[Path, Positional]
     """Directory that evaluate, predict or an experiment has written."""
-    out: Path | None = None
-    """The page; left out: report.html in the run."""
     pictures: int = 200
     """Images shown with pictures, evenly spread over their scores; one a row at least."""
+
+    RANGES: ClassVar = {"pictures": (1, None)}
 
     def _work(self) -> int:
         from wtflow_jax.app.report import page
 
-        _at_least_one("pictures", self.pictures)
-        out = self.out or self.run / "report.html"
         with bars() as track:
-            page.write(self.run, out, self.pictures, track)
-        print(f"written to {shown(out)}")
+            written = page.write(self.run, self.pictures, track)
+        print(f"written to {shown(written)}")
         return 0
 
 
@@ -235,10 +212,9 @@ class Export:
 
     def _work(self) -> int:
         from wtflow_jax.app import export
-        from wtflow_jax.detector import model
 
         export.check_free(self.out)
-        export.export(model.load(self.model), self.out)
+        export.export(wtflow.load(self.model), self.out)
         print(f"written to {shown(self.out)}")
         return 0
 
@@ -250,13 +226,11 @@ class Info:
     model: Fitted
 
     def _work(self) -> int:
-        from wtflow_jax.detector import model
-
-        print("\n".join(describe(model.load(self.model))))
+        print("\n".join(describe(wtflow.load(self.model))))
         return 0
 
 
-def describe(fitted: "Model") -> list[str]:
+def describe(fitted: "wtflow.Model") -> list[str]:
     """Return what a person wants to know of a model, a line each."""
     wanted, n = fitted.config.decision.false_alarms, len(fitted.training["held_out"])
     copies = fitted.training["images"] - n
@@ -291,19 +265,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> Any:
-    app = tyro.extras.SubcommandApp()
-    for command in COMMANDS:
-        app.command(command, name=command.__name__.lower())  # pyright: ignore
-    return app.cli(prog="wtflow", description=__doc__, args=arguments)
+    named = {command.__name__.lower(): command for command in COMMANDS}
+    about = {"prog": "wtflow", "description": __doc__}
+    return tyro.extras.subcommand_cli_from_dict(named, args=arguments, **about)
 
 
 def _execute(asked: Any) -> int:
-    from wtflow_jax.support import compilation
-    from wtflow_jax.support.environment import CACHE
+    from wtflow_jax.support import compilation, environment
 
+    check_ranges(asked)
+    if not getattr(asked, "images", True):
+        raise WTFlowError("no images: give directories, files, patterns, or -")
     # What one command has compiled, the next one takes from there, if it can be kept.
     with suppress(OSError):
-        compilation.keep(CACHE / "compiled")
+        compilation.keep(environment.CACHE / "compiled")
     # What writes a directory has it alone.
     with alone(asked.out) if isinstance(asked, Fit | Predict | Evaluate) else nullcontext():
         return asked._work()

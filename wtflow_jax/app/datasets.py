@@ -47,7 +47,8 @@ def _check(layout: Name, root: Root, categories: Some = ()) -> int:
         found = ", ".join(f"{row.found} {row.split}" for row in rows)
         closing = f"nothing is published to compare with; found {found}"
     Console(highlight=False).print(table)
-    _print(*(problem for row in rows for problem in row.problems), f"{known.title}: {closing}")
+    problems = [problem for row in rows for problem in row.problems]
+    print(*map(shown, [*problems, f"{known.title}: {closing}"]), sep="\n")
     return 1 if amiss else 0
 
 
@@ -63,13 +64,9 @@ def _prepare(layout: Name, root: Root, data_dir: Place, categories: Some = ()) -
         for name in names:
             if not tfds.prepare(layout, root, data_dir, name, track):
                 track(f"{name}: was there", 1)()
-    _print(f"{known.title}: {', '.join(names)}: take --data {PREPARED}{layout} --root {data_dir}")
+    take = f"take --data {PREPARED}{layout} --root {data_dir}"
+    print(shown(f"{known.title}: {', '.join(names)}: {take}"))
     return 0
-
-
-def _print(*lines: str) -> None:
-    for line in lines:
-        Console(highlight=False).print(shown(line), markup=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str]) -> int:

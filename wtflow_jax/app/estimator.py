@@ -1,21 +1,21 @@
 """WT-Flow as a scikit-learn outlier detector: in pipelines, and in model selection."""
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, no_type_check
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from wtflow_jax import backbones
 from wtflow_jax.app import fit
-from wtflow_jax.backbones import Backbone, features
+from wtflow_jax.backbones import features
 from wtflow_jax.data.images import MULTIPLE
 from wtflow_jax.detector import detector, route
 from wtflow_jax.detector.config import configure
@@ -23,8 +23,7 @@ from wtflow_jax.flow import scores
 from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.support.environment import CACHE
 
-OWN = ("weights", "random_state")
-"""Parameters that are no flags of ``configure``."""
+_load = lru_cache(maxsize=1)(backbones.load)
 
 
 # Parameters of any value: scikit-learn's convention is that fit checks them.
@@ -76,8 +75,9 @@ class WTFlow(OutlierMixin, BaseEstimator):
             WTFlowError: a choice is out of its range, or too few samples are different ones.
         """
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        flags = [field.name for field in fields(self) if field.name not in OWN]
-        asked = {name: value for name in flags if (value := getattr(self, name)) is not None}
+        asked = {name: value for name, value in self.get_params().items() if value is not None}
+        for other in ("weights", "random_state"):
+            asked.pop(other, None)
         self.config_ = configure(**asked, seed=seed)
         self.config_.check()
         maps, where = self._maps(X, reset=True)
@@ -124,7 +124,18 @@ class WTFlow(OutlierMixin, BaseEstimator):
         # Of scikit-learn's types nothing is known.
         array: Any = validate_data(self, X, **options)
         if is_image:
-            return self._features(array)
+            _, height, width, channels = array.shape
+            if channels != 3 or height % MULTIPLE or width % MULTIPLE:
+                raise ValueError(
+                    f"X has uint8 images of {height}x{width}x{channels}; give RGB, sides "
+                    f"multiples of {MULTIPLE}"
+                )
+            layer = tuple(self.layer)
+            backbone = _load(self.backbone, layer=layer, weights=self.weights, cache=CACHE)
+            named = ((Path(f"X[{i}]"), image) for i, image in enumerate(array))
+            batches = features.batched(backbone, named, self.config_.features.dense)
+            where = route.upsampling(backbone, self.config_, (height, width))
+            return np.concatenate(list(batches)), where
         if array.ndim not in (2, 4):
             raise ValueError(f"X has {array.ndim} axes; give (n, c), (n, h, w, c) or uint8 images")
         if array.ndim == 4 and array.shape[-1] == 3 and min(array.shape[1:3]) >= MULTIPLE:
@@ -133,23 +144,3 @@ class WTFlow(OutlierMixin, BaseEstimator):
         maps = array if array.ndim == 4 else array[:, None, None, :]
         cells_alone = (np.eye(side, dtype=np.float32) for side in maps.shape[1:3])
         return maps, scores.Upsampling(*cells_alone)
-
-    def _features(
-        self, images: UInt8[np.ndarray, "n H W k"]
-    ) -> tuple[Float[np.ndarray, "n h w c"], scores.Upsampling]:
-        _, height, width, channels = images.shape
-        if channels != 3 or height % MULTIPLE or width % MULTIPLE:
-            raise ValueError(
-                f"X has uint8 images of {height}x{width}x{channels}; give RGB, sides multiples of "
-                f"{MULTIPLE}"
-            )
-        backbone = _backbone(self.backbone, tuple(self.layer), self.weights)
-        named = ((Path(f"X[{i}]"), image) for i, image in enumerate(images))
-        batches = features.batched(backbone, named, self.config_.features.dense)
-        where = route.upsampling(backbone, self.config_, (height, width))
-        return np.concatenate(list(batches)), where
-
-
-@lru_cache(maxsize=1)
-def _backbone(name: str, layer: tuple[str, ...], weights: str | None) -> Backbone:
-    return backbones.load(name, layer=layer, weights=weights, cache=CACHE)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from PIL import Image
 
 from wtflow_jax import data
@@ -13,7 +12,6 @@ from wtflow_jax.app import fit
 from wtflow_jax.data import Sample
 from wtflow_jax.data.framing import Framed, Size, framed
 from wtflow_jax.data.sample import File
-from wtflow_jax.detector import route
 from wtflow_jax.detector.model import Model
 from wtflow_jax.lab import measuring, results, scored, store
 from wtflow_jax.lab.scored import Scored
@@ -44,13 +42,8 @@ def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[S
     return found.name, [*more, *found.test]
 
 
-def score(
-    model: Model,
-    samples: Sequence[Sample],
-    batch: int = route.BATCH,
-    track: Track = untracked,
-) -> Scored:
-    """Score labelled images, ``batch`` windows a call, and follow the radius of some.
+def score(model: Model, samples: Sequence[Sample], track: Track = untracked) -> Scored:
+    """Score labelled images, and follow the radius of some.
 
     Those that the model was fitted on are left out: their scores tell nothing. All maps are held in
     memory. Where images have several sizes, maps and masks are scaled to the size of the first.
@@ -71,13 +64,14 @@ def score(
 
     values, maps, masks = [], [], []
     size: Size | None = None
-    for i, one in enumerate(model.score(unseen(), batch)):
+    for i, one in enumerate(model.score(unseen())):
         if one.map is None:
             raise WTFlowError(f"{one.error}")
         values.append(one.score)
         height, width = one.map.shape
         size = size or (height, width)
-        maps.append(_resized(one.map, size))
+        picture, wanted = Image.fromarray(one.map), (size[1], size[0])
+        maps.append(np.asarray(picture.resize(wanted, Image.Resampling.BILINEAR)))
         masks.append(data.read_mask(new[i], size))
     if not new:
         raise WTFlowError(
@@ -96,26 +90,12 @@ def score(
     return Scored(*named, labels, known, np.array(values, np.float32), *pixels, radii)
 
 
-def _resized(values: Float[np.ndarray, "h w"], size: Size) -> np.ndarray:
-    if values.shape == size:
-        return values
-    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-def measure(model: Model, found: Scored) -> dict[str, Any]:
-    """Return every metric in %, why some are undefined, and what the threshold does."""
-    row = measuring.metrics_of(found)
-    held_out = len(model.training["held_out"])
-    decision = summary.decided(model.threshold, held_out, found.scores, found.labels)
-    return row | {"decision": decision, "colours": model.colours}
-
-
 def tables(row: dict[str, Any], found: Scored) -> list[Table]:
     """Return the metrics and the decisions as tables."""
     good, decision = int((~found.labels).sum()), row["decision"]
     kinds = [name for name in row if name.startswith("image_auroc ")]
-    body = [[title, number(row[name])] for name, title in summary.titles().items()]
-    body += [[name.replace("image_auroc", "image AUROC,"), number(row[name])] for name in kinds]
+    titles = summary.titles() | {k: k.replace("image_auroc", "image AUROC,") for k in kinds}
+    body = [[title, number(row[name])] for name, title in titles.items()]
     above = found.scores > decision["threshold"]
     promised = f"{decision['promised']:.1f} %, by {decision['images']} good images"
 
@@ -135,12 +115,22 @@ def tables(row: dict[str, Any], found: Scored) -> list[Table]:
     ]
 
 
-def write(out: Path, model: Model, root: Path, row: dict[str, Any], found: Scored) -> list[Table]:
-    """Write ``results.json`` and ``NAME/scores.npz``, as an experiment does; return the tables."""
-    relative = f"{row['category']}/{scored.FILE}"
-    scored.save(out / relative, found)
+def write(
+    out: Path, model: Model, root: Path, name: str, found: Scored
+) -> tuple[dict[str, Any], list[Table]]:
+    """Measure scored images of a category, and write it down as an experiment does.
+
+    In the row are every metric in %, why some are undefined, and what the threshold does.
+
+    Returns:
+        The row of ``results.json``, and its tables; ``NAME/scores.npz`` has the scores.
+    """
+    row, held_out = {"category": name, **measuring.metrics_of(found)}, model.training["held_out"]
+    decision = summary.decided(model.threshold, len(held_out), found.scores, found.labels)
+    row |= {"decision": decision, "colours": model.colours}
+    row |= {"scores": f"{name}/{scored.FILE}", "environment": environment()}
+    scored.save(out / row["scores"], found)
     shown = tables(row, found)
     config = model.config.flags() | {"root": root}
-    rows = [row | {"scores": relative, "environment": environment()}]
-    results.write(out, {"experiment": "evaluate", "config": config, "rows": rows}, shown)
-    return shown
+    results.write(out, {"experiment": "evaluate", "config": config, "rows": [row]}, shown)
+    return row, shown

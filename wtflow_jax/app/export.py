@@ -20,6 +20,7 @@ from jaxtyping import Array
 
 from wtflow_jax.backbones import BACKBONES
 from wtflow_jax.detector import route
+from wtflow_jax.detector.detector import sampling
 from wtflow_jax.detector.model import Model
 from wtflow_jax.flow import ode
 from wtflow_jax.flow.types import Params, Samples, Time, VelocityFn
@@ -58,7 +59,8 @@ def _windows(model: Model) -> jax.ShapeDtypeStruct:
 
 def stablehlo(model: Model, path: Path) -> None:
     """Write a zip of the function as ``jax.export`` serializes it, and the description."""
-    run, arrays = route.program(model.backbone, model.detector, model.framing.size)
+    how = sampling(model.config)
+    run, arrays = route.program(model.backbone, model.detector, model.framing.size, how)
 
     def program(windows: Array) -> tuple[Array, Array]:
         # Behind a barrier weights are no constants, with which XLA would calculate for seconds.
@@ -95,9 +97,8 @@ def onnx(model: Model, path: Path) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if portable := BACKBONES.make(backbone.name, dict(backbone.options)).portable:
         backbone = backbone._replace(apply=partial(portable, layers=backbone.layers))
-    run, arrays = route.program(
-        backbone, model.detector, model.framing.size, euler, velocity_fn=velocity_fn
-    )
+    how = sampling(config)._replace(push_forward=euler, velocity_fn=velocity_fn)
+    run, arrays = route.program(backbone, model.detector, model.framing.size, how)
     windows = _windows(model)
     # Traced beforehand: jax2onnx replaces functions of JAX and Flax while it traces.
     traced = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(partial(run, arrays))(windows))
@@ -107,13 +108,7 @@ def onnx(model: Model, path: Path) -> None:
 
 
 def euler(
-    velocity_fn: VelocityFn,
-    params: Params,
-    x0: Samples,
-    *,
-    steps: int,
-    solver: ode.Solver,
-    t_start: Time,
+    velocity_fn: VelocityFn, params: Params, x0: Samples, *, steps: int, solver: Any, t_start: Time
 ) -> Samples:
     """Return what ``ode.push_forward`` does with the solver euler, in a loop of its own."""
     size = (1 - t_start) / steps
@@ -135,8 +130,6 @@ def check_free(path: Path) -> None:
         raise WTFlowError(f"{path}: give a name that ends in {' or '.join(FORMATS)}")
     if path.exists():
         raise WTFlowError(f"{path}: is there already; give another --out")
-    if not path.parent.is_dir():
-        raise WTFlowError(f"{path.parent}: is no directory; make it, or give another --out")
 
 
 def export(model: Model, path: Path) -> None:

@@ -16,7 +16,7 @@ from wtflow_jax.data import open_image, parse_size, sources
 from wtflow_jax.data.framing import Framing, framed, size_for
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import detector, route
-from wtflow_jax.detector.config import Config, configure
+from wtflow_jax.detector.config import Config, check_used, configure
 from wtflow_jax.detector.model import Model
 from wtflow_jax.flow import scores
 from wtflow_jax.metrics.threshold import threshold
@@ -39,7 +39,7 @@ def fit(
     *,
     overlap: int | None = None,
     weights: str | None = None,
-    cache: Path = CACHE,
+    cache: str | Path = CACHE,
     track: Track = untracked,
     **choices: Any,
 ) -> Model:
@@ -67,17 +67,16 @@ def fit(
     files = list(sources.find(source))
     config = configure(**{"velocity": "exact", "wt": "whiten", "false_alarms": 0.01} | choices)
     config.check()
+    check_used(choices, [config])
     if len(files) < LEAST:
         raise WTFlowError(
             f"{len(files)} good images: too few to score each by a model of others, and so to "
             f"set a threshold by; give at least {LEAST}, better 20 or more"
         )
     framing = _framing(config, files, overlap)
-    asked = config.features
-    options = dict(config.backbone_options)
-    backbone = backbones.load(
-        asked.backbone, layer=asked.layer, weights=weights, cache=cache, options=options
-    )
+    asked, options = config.features, dict(config.options)
+    given = {"layer": asked.layer, "weights": weights, "cache": Path(cache), "options": options}
+    backbone = backbones.load(asked.backbone, **given)
     windows = take(files, backbone, framing, asked.dense, track)
     where = route.upsampling(backbone, config, framing.size)
     held_out = cross_fit(windows, config, where, track)
@@ -131,9 +130,7 @@ def take(
         WTFlowError: an image cannot be decoded; the features would not fit into memory.
     """
     advance = track("features", len(files))
-    parts: list[np.ndarray] = []
-    owner: list[int] = []
-    digests: list[str] = []
+    parts, owner, digests = list[np.ndarray](), list[int](), list[str]()
 
     def windows() -> Iterator[tuple[File, np.ndarray]]:
         for i, (path, found) in enumerate(framed(files, framing)):
@@ -185,16 +182,14 @@ def cross_fit(
     folds = min(FOLDS, len(numbers))
     order = np.random.default_rng(config.training.seed).permutation(len(numbers))
     part = (order % folds)[number]
-    found, low = np.zeros(len(number), np.float32), math.inf
+    found, low = np.full(len(number), -np.inf, np.float32), math.inf
     advance = track("held-out scores", folds)
     for fold in range(folds):
         held = part[windows.owner] == fold
         fitted = detector.fit(config, jnp.asarray(windows.maps[~held]))
         predicted = route.predict(fitted, windows.maps[held], where)
-        owner = windows.owner[held]
         # Of several windows the highest.
-        starts = np.flatnonzero(np.diff(owner, prepend=owner[0] - 1))
-        found[part == fold] = np.maximum.reduceat(predicted.scores, starts)
+        np.maximum.at(found, windows.owner[held], predicted.scores)
         low = min(low, float(predicted.maps.min()))
         advance()
     _, of = np.unique(number, return_index=True)

@@ -79,16 +79,14 @@ class Settings:
     resident: float = 0.5
     """Share of a device's memory for features, before and after the WT map; more are streamed."""
 
-    RANGES: ClassVar = {
-        **dict.fromkeys(("channels", "cells", "images", "epochs", "batch"), (1, None)),
-        **dict.fromkeys(("devices", "model"), (1, None)),
-        **{"width": (8, None), "efficiency": (1e-9, 1), "resident": (0, 1)},
-    }
-    MULTIPLES: ClassVar = {"width": 8}
+    RANGES: ClassVar = {"efficiency": (1e-9, 1), "resident": (0, 1)}
+    COUNTS: ClassVar = ("channels", "cells", "images", "epochs", "batch", "devices", "model")
+    RANGES |= dict.fromkeys(COUNTS, (1, None))
 
     def check(self) -> None:
         """Raise WTFlowError if a value is out of its range."""
         check_ranges(self)
+        check_ranges(UNet(width=self.width))
         if self.devices % self.model:
             raise WTFlowError(f"--model {self.model}: does not divide --devices {self.devices}")
         if self.batch % self.devices:
@@ -105,7 +103,6 @@ class Plan(NamedTuple):
     gradient_bytes: float  # and of parameters that are gathered or cast for computing
     activation_bytes: float  # kept for the gradients, and both ends of the path
     feature_bytes: float  # of all training images, once; x0 takes as much again in training
-    moved_bytes: float  # what a step must read and write at least
     sent_bytes: float  # to other devices in a step
     seconds: dict[str, float]  # of a step: computing, memory, sending
     one_step_seconds: float  # inference of one map by one Euler step
@@ -173,7 +170,6 @@ def plan(asked: Settings) -> Plan:
         gradient_bytes=whole + gathered,
         activation_bytes=activations,
         feature_bytes=asked.images * _bytes(x),
-        moved_bytes=moved,
         sent_bytes=sent,
         seconds={
             "computing": step_flops / asked.devices / peak,
@@ -209,6 +205,7 @@ def table(asked: Settings) -> Table:
         where = "too much on any number of devices: lower --width"
     else:
         where = "too much: lower --width or --batch, or raise --devices and --model"
+    moved = found.seconds["memory"] * device.bandwidth
     bound = max(found.seconds, key=found.seconds.__getitem__)
     rows = {
         "parameters": f"{found.parameters / 1e6:,.1f} M",
@@ -219,7 +216,7 @@ def table(asked: Settings) -> Table:
         "activations": _units(found.activation_bytes, "B"),
         "features": _units(found.feature_bytes, "B"),
         "memory": f"{_units(total, 'B')} without features, of {_units(device.memory, 'B')}",
-        "moved, sent a step": f"{_units(found.moved_bytes, 'B')}, {_units(found.sent_bytes, 'B')}",
+        "moved, sent a step": f"{_units(moved, 'B')}, {_units(found.sent_bytes, 'B')}",
         "computing, moving, sending": ", ".join(map(_duration, found.seconds.values())),
         "a training step takes": f"{_duration(found.step_seconds)}, bound by {bound}",
         "an epoch": _duration(epoch),

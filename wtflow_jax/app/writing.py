@@ -44,8 +44,8 @@ class Results:
     """A directory of results.
 
     A row is written after its map and in one piece, first as JSON, then to the table. Of what was
-    interrupted the last line may be a part, which ``resume`` cuts off. ``rows`` are there, of which
-    ``defective`` say so and ``failed`` could not be scored.
+    interrupted the last line may be a part, which ``resume`` cuts off. ``decisions`` counts the
+    rows by their decision, None where an image could not be scored.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class Results:
             WTFlowError: it holds something else, or rows of another model.
         """
         self._directory, self._kind = directory, kind
+        self._maps = os.path.abspath(directory / MAPS)
         self._colours, self._threshold = colours, threshold
-        self.rows = self.defective = self.failed = 0
         check_free(directory, resume)
         known: list[Row] = []
         if resume and (path := directory / LINES).is_file():
@@ -80,19 +80,17 @@ class Results:
                 f"not {threshold:.5g}; give another --out"
             )
         self._done = Counter(Path(row["path"]) for row in known)
+        self.decisions = Counter(row["decision"] for row in known)
         head = ",".join(COLUMNS) + "\n"
         for name, texts in ((LINES, map(_line, known)), (TABLE, [head, *map(_cells, known)])):
             with replacing(directory / name) as part:
                 _append(part, "".join(texts))
-        for row in known:
-            self._count(row)
 
     def has(self, path: Path) -> bool:
-        """Return whether an image had a row before; one that is given twice has two."""
-        if not self._done[path]:
-            return False
-        self._done[path] -= 1
-        return True
+        """Return whether an image had a row before (one given twice has two), or is a map here."""
+        before = self._done[path] > 0
+        self._done[path] -= before
+        return before or Path(os.path.abspath(path)).is_relative_to(self._maps)
 
     def write(self, results: Iterable[Result]) -> Iterator[Result]:
         """Write what is found of images, and yield it; maps are drawn in threads.
@@ -106,13 +104,8 @@ class Results:
                 row["decision"] = DEFECTIVE if result.defective else GOOD
             _append(self._directory / LINES, _line(row))
             _append(self._directory / TABLE, _cells(row))
-            self._count(row)
+            self.decisions[row["decision"]] += 1
             yield result
-
-    def _count(self, row: Row) -> None:
-        self.rows += 1
-        self.defective += row["decision"] == DEFECTIVE
-        self.failed += row["error"] is not None
 
     def _draw(self, result: Result) -> str | None:
         """Draw a map, and return its path in the directory."""

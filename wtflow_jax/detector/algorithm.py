@@ -94,10 +94,6 @@ def train(
         past.check()
 
 
-PushForward: TypeAlias = Callable[..., Samples]
-"""Solves as ``ode.push_forward`` does, with its parameters."""
-
-
 class Sampling(NamedTuple):
     """What is done at inference; hashable, a static argument."""
 
@@ -108,7 +104,7 @@ class Sampling(NamedTuple):
     t_start: float  #: T in [0, 1), where transport starts
     residual: bool  #: whether the residual at T is scored
     score: scores.Score  #: of an element of the endpoint
-    push_forward: PushForward = ode.push_forward
+    push_forward: Callable[..., Samples] = ode.push_forward  #: or what takes the same
 
 
 def sample(

@@ -5,7 +5,7 @@ parts that are chosen. What was asked stays known, so that a variant of a config
 takes the defaults of its own parts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -222,6 +222,40 @@ def _parts(config: Config) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield parts.options(name), parts.make(name, options)
 
 
+def options(taken: Iterable[str] = ()) -> dict[str, tuple[str, type]]:
+    """Return of each option of each part the class that has it first, with a title of that.
+
+    Raises:
+        WTFlowError: two parts have one of the same name, or it is that of a flag, or ``taken``.
+    """
+    flags = (*taken, *_flat(Config()), "preset")
+    known: dict[str, tuple[str, Any, str]] = {name: ("", None, "a flag") for name in flags}
+    for parts in TABLES:
+        for part, entry in parts.items():
+            for option in parts.options(part):
+                own = next(base for base in reversed(entry.__mro__) if hasattr(base, option))
+                title, here = f"{parts.flag}_{own.__name__}".lower(), f"{_flag(parts.flag)} {part}"
+                _, owner, other = known.setdefault(option, (title, own, here))
+                if owner is not own:
+                    raise WTFlowError(f"{here}: rename its option {option}, that of {other}")
+    return {option: (title, owner) for option, (title, owner, _) in known.items() if owner}
+
+
+def check_used(asked: Iterable[str], configs: Iterable[Config]) -> None:
+    """Raise WTFlowError if an option is asked for that is of no part which is chosen."""
+    if unused := set(asked) & options().keys() - {flag for one in configs for flag in one.flags()}:
+        option = min(unused)
+        owners = [part for parts in TABLES for part in parts if option in parts.options(part)]
+        raise WTFlowError(
+            f"{_flag(option)}: is an option of {', '.join(owners)}, which is not run; "
+            "choose it, or leave the flag away"
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:
     network = BACKBONES.make(backbone)
     paper: dict[str, Any] = {"backbone": "wide_resnet50_2", "width": 768, "position": wt.position}
@@ -248,10 +282,9 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
         WTFlowError: a flag or a choice that does not exist.
     """
     preset = asked.get("preset", "small")
-    names = {name for group in GROUPS.values() for name in group.__dataclass_fields__}
-    options = {option for parts in TABLES for name in parts for option in parts.options(name)}
-    if unknown := set(asked) - names - options - {"preset"}:
-        raise WTFlowError(f"--{min(unknown).replace('_', '-')}: no such flag")
+    known = options()
+    if unknown := asked.keys() - _flat(Config()).keys() - known.keys() - {"preset"}:
+        raise WTFlowError(f"{_flag(min(unknown))}: no such flag")
     wt: WTMap = MAPS.make(asked.get("wt", Flow.wt))
     velocity: Velocity = VELOCITIES.make(asked.get("velocity", Flow.velocity))
     values = _preset(preset, asked.get("backbone", Features.backbone), wt) | velocity.usual(wt)
@@ -270,6 +303,6 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
     return Config(
         preset=preset,
         **groups,
-        options=tuple(sorted((k, v) for k, v in values.items() if k in options)),
+        options=tuple(sorted((k, v) for k, v in values.items() if k in known)),
         asked=tuple(asked.items()) + (("smoke", True),) * smoke,
     )

@@ -43,9 +43,8 @@ def start(config: Config) -> Start:
 def sampling(config: Config) -> Sampling:
     """Return what a config does at inference."""
     asked, velocity_fn = config.inference, config.velocity.velocity_fn()
-    solver, steps = config.solver, (asked.steps_det, asked.steps_loc)
-    what = asked.start, asked.residual, config.score
-    return Sampling(start(config), velocity_fn, solver, steps, *what)
+    what = (asked.steps_det, asked.steps_loc), asked.start, asked.residual, config.score
+    return Sampling(start(config), velocity_fn, config.solver, *what)
 
 
 def objective(config: Config, samples: int, layout: sharding.Layout = sharding.LOCAL) -> Objective:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Float, UInt8
 
 from wtflow_jax import backbones
@@ -185,25 +186,24 @@ class Model:
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
     """Return the arrays of nested dicts, lists and named tuples by their paths, ``a/0/b``."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for path, leaf in leaves
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 
 
 def nested(arrays: Mapping[str, Any]) -> Any:
     """Return nested dicts and lists of arrays by their paths; named tuples become dicts."""
-    if set(arrays) == {""}:
-        return arrays[""]
-    parts: dict[str, dict[str, Any]] = {}
-    for path, array in arrays.items():
-        first, _, rest = path.partition("/")
-        parts.setdefault(first, {})[rest] = array
-    built = {name: nested(below) for name, below in parts.items()}
-    if built and all(name.isdecimal() for name in built):
-        return [built[str(i)] for i in range(len(built))]
-    return built
+
+    def lists(tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        built = {name: lists(below) for name, below in tree.items()}
+        is_list = built and all(name.isdecimal() for name in built)
+        return [built[str(i)] for i in range(len(built))] if is_list else built
+
+    # An array by itself has no path.
+    return lists(traverse_util.unflatten_dict(arrays, sep="/") if "" not in arrays else arrays[""])
 
 
 def check_free(directory: Path) -> bool:

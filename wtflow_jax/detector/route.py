@@ -10,16 +10,14 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from wtflow_jax.backbones import Backbone, features
-from wtflow_jax.detector.algorithm import PushForward, sample
+from wtflow_jax.detector.algorithm import Sampling, sample
 from wtflow_jax.detector.config import Config
 from wtflow_jax.detector.detector import Detector, sampling
-from wtflow_jax.flow import ode, scores
-from wtflow_jax.flow.types import VelocityFn
+from wtflow_jax.flow import scores
 from wtflow_jax.support.batches import in_batches
 from wtflow_jax.support.compilation import XLA_OPTIONS
 from wtflow_jax.support.errors import WTFlowError
@@ -67,20 +65,14 @@ _finish = jax.jit(finished, static_argnames="top_fraction")
 def cells(detector: Detector, maps: FeatureMaps) -> Cells:
     """Return the scores a cell of feature maps."""
     how, params = sampling(detector.config), detector.config.velocity.rounded(detector.params)
-
-    def one(part: np.ndarray) -> tuple[Array, Array]:
-        return _sample(how, params, detector.stats, jnp.asarray(part))
-
-    return Cells(*in_batches(one, BATCH, maps))
+    return Cells(*in_batches(partial(_sample, how, params, detector.stats), BATCH, maps))
 
 
 def finish(found: Cells, where: scores.Upsampling, top_fraction: float) -> Prediction:
     """Return maps and image scores of the scores of cells; see ``finished``."""
-
-    def one(pair: np.ndarray) -> tuple[Array, Array]:
-        return _finish((pair[:, 0], pair[:, 1]), where, top_fraction)
-
-    return Prediction(*in_batches(one, BATCH, np.stack(found, axis=1)))
+    pairs = np.stack(found, axis=1)
+    call = partial(_finish, where=where, top_fraction=top_fraction)
+    return Prediction(*in_batches(lambda pair: call((pair[:, 0], pair[:, 1])), BATCH, pairs))
 
 
 def predict(detector: Detector, maps: FeatureMaps, where: scores.Upsampling) -> Prediction:
@@ -110,8 +102,7 @@ def program(
     backbone: Backbone,
     detector: Detector,
     size: tuple[int, int],
-    push_forward: PushForward = ode.push_forward,
-    velocity_fn: VelocityFn | None = None,
+    how: Sampling,
     *,
     compiled: bool = False,
 ) -> tuple[Callable[[Any, Any], tuple[Array, Array]], Any]:
@@ -121,8 +112,7 @@ def program(
         backbone: a loaded one.
         detector: fitted on its features.
         size: of the images.
-        push_forward: solves the flow.
-        velocity_fn: the detector's in other words.
+        how: it samples; ``detector.sampling``, or that in other words.
         compiled: of the three compiled functions; else pure, for programs without this package.
 
     Returns:
@@ -131,8 +121,6 @@ def program(
     """
     config = detector.config
     dense, top_fraction = config.features.dense, config.decision.top_fraction
-    how = sampling(config)._replace(push_forward=push_forward)
-    how = how._replace(velocity_fn=velocity_fn or how.velocity_fn)
     pure = features.pooled, sample, finished
     take, score, finish = (features.run, _sample, _finish) if compiled else pure
 
@@ -157,7 +145,7 @@ def scorer(
     It compiles when it is first called, or loads what was compiled (``compilation.keep``), and
     raises WTFlowError where images are of another shape or type.
     """
-    run, arrays = program(backbone, detector, size, compiled=True)
+    run, arrays = program(backbone, detector, size, sampling(detector.config), compiled=True)
     call = partial(run, jax.device_put(arrays))
 
     def score(images: np.ndarray) -> Prediction:

@@ -4,7 +4,6 @@ Throughout, ``params`` are the velocity's, samples ``x0`` (n, *event) are after 
 ``key`` decides what is drawn.
 """
 
-from wtflow_jax.geometry.centripetal import centripetal_potential as centripetal_potential
 from wtflow_jax.geometry.centripetal import mean_velocity as mean_velocity
 from wtflow_jax.geometry.empirical import empirical_velocity as empirical_velocity
 from wtflow_jax.geometry.empirical import posterior_mean as posterior_mean

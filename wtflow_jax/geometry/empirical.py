@@ -46,13 +46,12 @@ def _squared_distances(
     return distances.at[nearest].set(jax.lax.map(lambda i: direct(rows[i]), nearest))
 
 
-def _posterior(
-    rows: Float[Array, "n d"], t: Time, x: Float[Array, " d"]
-) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+def _posterior(data: Samples, t: Time, x: Sample) -> tuple[Sample, Sample]:
     """Return the datum x* with the largest weight, and E[x0 | x_t = x] − x*.
 
     The data are gone through in blocks with a running minimum of the distance.
     """
+    shape, x, rows = x.shape, x.reshape(-1), data.reshape(data.shape[0], -1)
     n, d = rows.shape
     size = min(n, BLOCK, max(NEAREST, 2**22 // d))
     # About the mean the products are smaller, and so is what they lose by rounding.
@@ -85,7 +84,7 @@ def _posterior(
 
     first = block(jnp.zeros((), jnp.int32))
     whole, _ = jax.lax.scan(merge, first, jnp.arange(1, -(-n // size)))
-    return whole.nearest, whole.total / whole.weight
+    return whole.nearest.reshape(shape), (whole.total / whole.weight).reshape(shape)
 
 
 def posterior_mean(data: Samples, t: Time, x: Sample) -> Sample:
@@ -94,8 +93,8 @@ def posterior_mean(data: Samples, t: Time, x: Sample) -> Sample:
     w = softmax(−‖x − (1 − t)x_i‖²/(2t²)). Arguments as in ``empirical_velocity``.
     """
     t = jnp.maximum(t, EARLIEST)
-    nearest, rest = _posterior(data.reshape(data.shape[0], -1), t, x.reshape(-1))
-    return (nearest + rest).reshape(x.shape)
+    nearest, rest = _posterior(data, t, x)
+    return nearest + rest
 
 
 def empirical_velocity(data: Samples, t: Time, x: Sample) -> Sample:
@@ -115,5 +114,5 @@ def empirical_velocity(data: Samples, t: Time, x: Sample) -> Sample:
         x: one position (*event), as the velocity is.
     """
     t = jnp.maximum(t, EARLIEST)
-    nearest, rest = _posterior(data.reshape(data.shape[0], -1), t, x.reshape(-1))
-    return ((x.reshape(-1) - nearest - rest) / t).reshape(x.shape)
+    nearest, rest = _posterior(data, t, x)
+    return (x - nearest - rest) / t

@@ -28,12 +28,7 @@ def _unit(x: Sample) -> Sample:
 
 
 def largest_singular_value(
-    velocity_fn: VelocityFn,
-    params: Params,
-    t: Time,
-    x: Sample,
-    key: PRNGKey,
-    iterations: int = 30,
+    velocity_fn: VelocityFn, params: Params, t: Time, x: Sample, key: PRNGKey, iterations: int = 30
 ) -> Float[Array, ""]:
     """Return the largest singular value of ∂v/∂x at one position x (*event), from below.
 

@@ -56,9 +56,7 @@ def ot_angle(
     displacement = optimal_displacement(x, z)
     normal = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(float).tiny)
     along = [np.sum(part * normal, axis=1) for part in (v, displacement)]
-    tangential = [
-        part - a[:, None] * normal for part, a in zip((v, displacement), along, strict=True)
-    ]
+    tangential = v - along[0][:, None] * normal, displacement - along[1][:, None] * normal
     squares = np.sum(displacement**2, axis=1)
     return OTAngle(
         whole=_cosine(v, displacement),

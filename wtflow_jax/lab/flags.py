@@ -1,6 +1,5 @@
 """The flags of experiments: where data and results are, on top of those that decide a model."""
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -9,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import tyro
 
-from wtflow_jax.detector.config import GROUPS, TABLES, Config, configure
+from wtflow_jax.detector.config import GROUPS, Config, check_used, configure, options
 from wtflow_jax.support.environment import CACHE
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.parts import check_ranges
@@ -148,19 +147,7 @@ def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) 
 
 def _option_groups() -> dict[str, type]:
     """Return the classes that options of parts are fields of, each once, by a title of theirs."""
-    found: dict[str, type] = {}
-    owners = {f.name: group for group in (LAB | GROUPS).values() for f in fields(group)}
-    for parts in TABLES:
-        for name, entry in parts.items():
-            for option in parts.options(name):
-                # Options that several parts inherit stand with the class that has them first.
-                bases = reversed(entry.__mro__)
-                owner = next(base for base in bases if option in inspect.get_annotations(base))
-                if owners.setdefault(option, owner) is not owner:
-                    one, other = owner.__name__, owners[option].__name__
-                    raise WTFlowError(f"{one}: rename its option {option}, a flag of {other}")
-                found[f"{parts.flag}_{owner.__name__}".lower()] = owner
-    return found
+    return dict(options(f.name for group in LAB.values() for f in fields(group)).values())
 
 
 def check(found: Setup, variants: Mapping[str, Mapping[str, Any]]) -> None:
@@ -176,14 +163,7 @@ def check(found: Setup, variants: Mapping[str, Mapping[str, Any]]) -> None:
             raise WTFlowError(
                 f"--batch-size {batch}: give a multiple of the {devices} devices of --mesh"
             )
-    known = {name for config in configs for name in config.flags()}
-    if unused := set(found.asked) - known:
-        flag = min(unused)
-        owners = [name for parts in TABLES for name in parts if flag in parts.options(name)]
-        raise WTFlowError(
-            f"--{flag.replace('_', '-')}: is an option of {', '.join(owners)}, which is not run; "
-            "choose it, or leave the flag away"
-        )
+    check_used(found.asked, configs)
 
 
 def writable(*directories: Path) -> None:

@@ -77,7 +77,7 @@ def run(tmp_path):
 
 def written(run, most=200):
     """Write a run's page and return its text."""
-    page.write(run, run / "report.html", most)
+    page.write(run, most)
     return (run / "report.html").read_text()
 
 
@@ -143,17 +143,6 @@ def test_altered_results_have_a_page_or_are_one_line(run):
             written(run, most=1)
 
 
-def test_a_page_replaces_pages_alone(run, tmp_path):
-    for _ in range(2):
-        written(run)
-    mine = tmp_path / "mine.html"
-    mine.write_text("mine")
-    for out in (mine, tmp_path):
-        with fails("is there already, and is no page"):
-            page.write(run, out, 1)
-    assert mine.read_text() == "mine"
-
-
 def test_progress_is_of_rows(run):
     done = []
 
@@ -161,7 +150,7 @@ def test_progress_is_of_rows(run):
         done.append((what, total))
         return lambda count=1, note=None: done.append(count)
 
-    page.write(run, run / "report.html", 1, track)
+    page.write(run, 1, track)
     assert done == [("rows", 1), 1]
 
 

@@ -19,8 +19,7 @@ from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import replacing
 
 RESULTS = "results.json"
-START = b"<!doctype html>"
-"""First bytes of a page; one that is there is replaced."""
+PAGE = "report.html"
 CURVES = {
     "roc": "ROC",
     "precision_recall": "Precision and recall",
@@ -48,21 +47,18 @@ class Section(NamedTuple):
         return [name for name in LAYERS if name in there]
 
 
-def write(run: Path, out: Path, most: int, track: Track = untracked) -> None:
-    """Write the page of a run.
+def write(run: Path, most: int, track: Track = untracked) -> Path:
+    """Write the page of a run into its directory, and return its path.
 
     Args:
         run: directory that an experiment, ``wtflow evaluate`` or ``wtflow predict`` has written.
-        out: HTML file.
         most: images shown with pictures, over all rows.
         track: shows progress.
 
     Raises:
-        WTFlowError: the directory holds no run, a file of it cannot be read, a package is missing,
-            or ``out`` is a file of another kind.
+        WTFlowError: the directory holds no run, a file of it cannot be read, or a package is
+            missing.
     """
-    if out.exists() and not (out.is_file() and out.read_bytes().startswith(START)):
-        raise WTFlowError(f"{out}: is there already, and is no page; give another --out")
     source = next(filter(Path.is_file, (run / RESULTS, run / LINES)), None)
     if source is None:
         raise WTFlowError(
@@ -75,8 +71,9 @@ def write(run: Path, out: Path, most: int, track: Track = untracked) -> None:
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
         raise WTFlowError(f"{source}: is no results file ({what}); run it again") from error
-    with replacing(out) as part:
+    with replacing(run / PAGE) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return run / PAGE
 
 
 def _page(run: Path, source: Path, most: int, track: Track) -> str:
@@ -152,20 +149,15 @@ def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
     labels, known = tested.labels, tested.known
     parts = {charts.GOOD: tested.scores[~labels], charts.DEFECTIVE: tested.scores[labels]}
     drawn = {"Scores": charts.histogram(parts, threshold)}
-    curves: dict[str, metrics.Curves] = {}
     with summary.reasons():
-        if found := metrics.curves(tested.scores, labels):
-            curves[charts.IMAGES] = found
+        curves = {charts.IMAGES: metrics.curves(tested.scores, labels)}
         if tested.masks is not None:
             masks = tested.masks[known]
             regions = metrics.label_regions(masks)
-            if found := metrics.curves(tested.maps[known], masks, regions):
-                curves[charts.PIXELS] = found
+            curves[charts.PIXELS] = metrics.curves(tested.maps[known], masks, regions)
     for kind, title in CURVES.items():
-        lines = {
-            name: line for name, of in curves.items() if (line := getattr(of, kind)) is not None
-        }
-        if lines:
+        found = {name: getattr(of, kind, None) for name, of in curves.items()}
+        if lines := {name: line for name, line in found.items() if line is not None}:
             drawn[title] = charts.lines(kind, lines)
     if tested.radii is not None:
         drawn["Radius on the way"] = charts.radial(tested.radii, labels)

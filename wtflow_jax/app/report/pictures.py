@@ -2,7 +2,6 @@
 
 import base64
 import io
-from functools import cache
 
 import matplotlib
 import numpy as np
@@ -14,6 +13,8 @@ STRENGTH = 0.6
 SIDE = 320
 """Pixels of the longer side of a picture in a page."""
 QUALITY = 75
+PALETTE = np.round(255 * matplotlib.colormaps["inferno"](np.arange(256))[:, :3]).astype(np.uint8)
+"""256 colours, RGB."""
 
 
 def scaled(
@@ -28,15 +29,8 @@ def coloured(values: Float[np.ndarray, "h w"]) -> Image.Image:
     """Return the colours of values of ``scaled``."""
     # A palette takes a tenth of the time of matplotlib's own way.
     image = Image.fromarray(np.round(255 * values).astype(np.uint8))
-    image.putpalette(_palette())
+    image.putpalette(PALETTE.tobytes())
     return image.convert("RGB")
-
-
-@cache
-def _palette() -> bytes:
-    """Return 256 colours, RGB."""
-    colours = matplotlib.colormaps["inferno"](np.arange(256))
-    return np.round(255 * colours[:, :3]).astype(np.uint8).tobytes()
 
 
 def overlay(image: Image.Image, values: Float[np.ndarray, "h w"]) -> Image.Image:
