@@ -46,7 +46,7 @@ def test_figures_are_xlas(width, channels, cells):
 @pytest.mark.parametrize(
     ("width", "channels", "cells"),
     [
-        (16, 64, (16, 16)),
+        pytest.param(16, 64, (16, 16), marks=pytest.mark.slow),
         pytest.param(32, 320, (16, 16), marks=pytest.mark.slow),
         pytest.param(16, 448, (9, 13), marks=pytest.mark.slow),
     ],
@@ -152,6 +152,7 @@ def test_what_does_not_fit_is_said():
     assert where(width=4096).endswith("on any number of devices: lower --width")
 
 
+@pytest.mark.slow
 def test_the_command_shows_a_table():
     command = [sys.executable, "-m", "wtflow_jax.plan", "--width", "128", "--images", "1000000"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -104,11 +104,16 @@ def random_resnet(name):
     net, draw = resnet.ARCHITECTURES[name], np.random.default_rng(0)
     shapes, before = {"conv1": (64, 3, 7, 7)}, 64
     for stage, (count, after) in enumerate(zip(net.blocks, net.channels, strict=True)):
-        inner = net.inner[stage] if net.inner else None
+        inner = net.inner[stage] if net.inner else after
         for index in range(count):
-            for conv, shape in resnet._shapes(before, inner, after, index == 0).items():
-                conv = conv.replace("downsample", "downsample.0")
-                shapes[f"layer{stage + 1}.{index}.{conv}"] = shape
+            if net.inner:
+                block = {"conv1": (inner, before, 1, 1), "conv2": (inner, inner, 3, 3)}
+                block["conv3"] = (after, inner, 1, 1)
+            else:
+                block = {"conv1": (after, before, 3, 3), "conv2": (after, after, 3, 3)}
+            if before != after:
+                block["downsample.0"] = (after, before, 1, 1)
+            shapes |= {f"layer{stage + 1}.{index}.{conv}": of for conv, of in block.items()}
             before = after
     state = {}
     for conv, shape in shapes.items():

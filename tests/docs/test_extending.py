@@ -84,6 +84,7 @@ def test_options_are_on_help(place):
     assert "--lean" not in without
 
 
+@pytest.mark.slow
 def test_all_together(place):
     chosen = "--wt robust --share 0.6 --target student --freedom 4 --time-law leaning --loss huber"
     chosen += " --solver two_stage --score power --velocity shallow --hidden 8 --backbone filters"

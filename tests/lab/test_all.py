@@ -11,12 +11,18 @@ from wtflow_jax.lab import all
 
 
 @pytest.mark.parametrize(
-    "script", [("-m", "wtflow_jax"), ("experiments/all.py",), ("experiments/sweep.py",)]
+    ("script", "reader"),
+    [
+        (("-m", "wtflow_jax"), "gone"),
+        (("-m", "wtflow_jax"), "full"),
+        (("experiments/all.py",), "full"),
+        pytest.param(("experiments/all.py",), "gone", marks=pytest.mark.slow),
+        pytest.param(("experiments/sweep.py",), "gone", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("reader", ["gone", "full"])
 def test_help_that_cannot_be_written(script, reader):
     if reader == "full":
-        writing, told = os.open("/dev/full", os.O_WRONLY), "error: No space left on device\n"
+        writing, told = os.open("/dev/full", os.O_WRONLY), "error: No space left on device"
     else:
         reading, writing = os.pipe()
         os.close(reading)
@@ -26,7 +32,9 @@ def test_help_that_cannot_be_written(script, reader):
         command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=EXPERIMENTS.parent
     )
     os.close(writing)
-    assert (ended.returncode, ended.stderr) == (1, told)
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == bool(told)
+    assert ended.stderr.startswith(told)
 
 
 def test_one_that_fails_is_told_of_and_the_next_goes_on(tmp_path, capsys):

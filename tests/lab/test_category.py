@@ -29,11 +29,11 @@ def run(name, root, tmp_path, cache, *flags):
 @pytest.mark.parametrize(
     ("name", "make", "categories"),
     [
-        ("mpdd", trees.mvtec_ad, ["part"]),
+        pytest.param("mpdd", trees.mvtec_ad, ["part"], marks=pytest.mark.slow),
         ("mvtec3d", trees.mvtec_3d, ["part3d"]),
         ("visa", trees.visa, ["candle", "pcb1"]),
-        ("btad", trees.btad, ["01", "02", "03"]),
-        ("mtd", trees.mtd, ["mtd"]),
+        pytest.param("btad", trees.btad, ["01", "02", "03"], marks=pytest.mark.slow),
+        pytest.param("mtd", trees.mtd, ["mtd"], marks=pytest.mark.slow),
     ],
 )
 def test_a_data_set_is_scored(name, make, categories, tmp_path, cache):

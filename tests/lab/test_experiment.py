@@ -202,6 +202,7 @@ def test_a_directory_that_is_not_the_runs(tmp_path, cache, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_a_row_a_category_variant_and_seed(tmp_path, cache):
     """Models that two experiments need are trained once, each with its own part's defaults."""
     flags = *QUICK[:-2], "--epochs", 1, "--cache", cache, "--models", tmp_path / "models"

@@ -28,6 +28,7 @@ def test_the_exact_field_trains_nothing(tmp_path, cache):
     assert (out / "texture" / "maps.png").exists()
 
 
+@pytest.mark.slow
 def test_a_patch_velocity_trains(tmp_path, cache):
     out = tmp_path / "patch"
     flags = "--velocity", "patch", "--wt", "whiten", *QUICK, *places(out), "--cache", cache
@@ -80,6 +81,7 @@ def test_what_training_images_decide(tmp_path, cache, capsys):
     assert "--wt none: held_out.py questions whiten" in message
 
 
+@pytest.mark.slow
 def test_what_training_images_say_of_pooling(tmp_path, cache):
     out = tmp_path / "pooling"
     # At 64 pixels most of the weights give the same maps.

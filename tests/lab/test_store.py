@@ -205,10 +205,10 @@ def test_one_that_is_being_trained_is_waited_for(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ({"epochs": 12}, list(range(3, 13))),
+        pytest.param({"epochs": 12}, [*range(3, 13)], marks=pytest.mark.slow),
         ({"epochs": 3}, [1, 2, 3]),
         ({"epochs": 24, "eval_every": 2}, list(range(6, 25, 2))),
-        ({"epochs": 12, "eval_from": 0.0}, list(range(1, 13))),
+        pytest.param({"epochs": 12, "eval_from": 0.0}, [*range(1, 13)], marks=pytest.mark.slow),
         ({"epochs": 7, "eval_every": 3}, [1, 4, 7]),
     ],
 )

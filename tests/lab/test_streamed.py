@@ -19,7 +19,7 @@ MAPS = np.random.default_rng(0).normal(1, 2, (11, 4, 4, 3)).astype(np.float32)
 
 @pytest.mark.parametrize("wt", ["none", "layer_norm", "batch_norm"])
 def test_training_is_that_of_features_in_memory(tmp_path, wt):
-    config = configure(width=8, epochs=2, batch_size=4, wt=wt)
+    config = configure(velocity="patch", width=8, epochs=2, batch_size=4, wt=wt)
     stored = shards.write(tmp_path, MAPS.shape[1:], [[MAPS[:4]], [MAPS[4:]]])
     runs = []
     for features in (jnp.asarray(MAPS), stored):
@@ -40,6 +40,7 @@ def test_what_needs_all_features_says_so(tmp_path):
         detector.init(configure(velocity="exact"), stored)
 
 
+@pytest.mark.slow
 def test_an_experiment_streams_what_does_not_fit(tmp_path, capsys):
     trees.mvtec_ad(tmp_path / "data", train=8)
     rows = {}

@@ -15,10 +15,10 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +80,10 @@ class Trained(NamedTuple):
     environment: dict[str, Any]  #: what its numbers depend on beside the config
 
 
+Kept: TypeAlias = dict[int, dict[str, np.ndarray]]
+"""Scores a cell by epoch, then by split and kind."""
+
+
 def obtain(
     config: Config, name: str, splits: Splits, models: Path, layout: Layout, track: Track
 ) -> Trained:
@@ -90,25 +94,26 @@ def obtain(
     with alone(directory, wait=True) if sharding.first() else contextlib.nullcontext():
         # Within the lock, so that all processes of a run see the same.
         sharding.meet(f"{directory.name}: locked")
+        found = None
         if not (directory / FILE).exists():
-            _train(config, name, splits, directory, layout, track)
+            found = _train(config, name, splits, directory, layout, track)
         sharding.meet(f"{directory.name}: finished")
-    return _load(directory, config)
+    return found or _load(directory, config)
 
 
 def _train(
     config: Config, name: str, splits: Splits, directory: Path, layout: Layout, track: Track
-) -> None:
-    began = time.perf_counter()
+) -> Trained | None:
+    """Train, score and keep a model, and return it where this process is the first."""
+    began, kept = time.perf_counter(), Kept()
     features = splits.train
     if not isinstance(features, Stored):
         features = layout.replicate(features)
     fitted, state = detector.init(config, features, layout)
     if state is None:
         entry = {"epoch": 0, "loss": None, "seconds_train": time.perf_counter() - began}
-        entry |= _evaluate(fitted, splits, directory, 0)
-        _finish(fitted, splits, directory, [entry])
-        return
+        entry |= _evaluate(fitted, splits, directory, 0, kept)
+        return _finish(fitted, splits, directory, [entry], kept)
 
     def local(params: Params) -> Detector:
         """Return the detector whole on one device of this process; every process must call it."""
@@ -137,7 +142,7 @@ def _train(
                 if whole:
                     entry = {"epoch": epoch, "loss": past.loss, "seconds_train": past.seconds}
                     if epoch > from_epoch and (epochs - epoch) % asked.eval_every == 0:
-                        entry |= _evaluate(local(state.params), splits, directory, epoch)
+                        entry |= _evaluate(local(state.params), splits, directory, epoch, kept)
                         due = True
                     history.append(entry)
                     past = past.over()
@@ -150,10 +155,12 @@ def _train(
             kept = f"; what was saved stays in {checkpoints.directory}" * checkpoints.any()
             advice = "give a lower --learning-rate, or another --wt or --seed"
             raise WTFlowError(f"{name}: {error}{kept}; {advice}") from error
-    _finish(local(state.params), splits, directory, history)
+    return _finish(local(state.params), splits, directory, history, kept)
 
 
-def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> dict[str, float]:
+def _evaluate(
+    fitted: Detector, splits: Splits, directory: Path, epoch: int, kept: Kept
+) -> dict[str, float]:
     """Score the cells of all splits, keep them, and return how long it took."""
     began = time.perf_counter()
     if sharding.first():
@@ -164,19 +171,25 @@ def _evaluate(fitted: Detector, splits: Splits, directory: Path, epoch: int) -> 
             if not all(np.isfinite(part).all() for part in found):
                 raise Diverged(f"scores are not finite after epoch {epoch}")
             arrays |= {f"{split}/{kind}": part for kind, part in found._asdict().items()}
+        kept[epoch] = arrays
+        # For a run that goes on after this one was stopped.
         with replacing(directory / "cells" / f"{epoch:04d}.npz") as part, part.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     return {"seconds_evaluate": time.perf_counter() - began}
 
 
-def _finish(fitted: Detector, splits: Splits, directory: Path, history: History) -> None:
+def _finish(
+    fitted: Detector, splits: Splits, directory: Path, history: History, kept: Kept
+) -> Trained | None:
     """Put all that is known of a model into one file, and remove what it was made of."""
     if not sharding.first():
-        return
+        return None
     arrays = model.flatten({"params": fitted.params, "stats": fitted.stats})
     for epoch in (entry["epoch"] for entry in history if "seconds_evaluate" in entry):
-        with np.load(directory / "cells" / f"{epoch:04d}.npz") as file:
-            arrays |= {f"cells/epoch{epoch}/{name}": file[name] for name in file.files}
+        if epoch not in kept:
+            with np.load(directory / "cells" / f"{epoch:04d}.npz") as file:
+                kept[epoch] = dict(file)
+        arrays |= {f"cells/epoch{epoch}/{name}": part for name, part in kept[epoch].items()}
     # Test images are sorted by kind: evenly spaced ones are of all kinds.
     some = evenly(len(splits.test), FOLLOWED)
     found = radii(fitted, splits.test[some], some)
@@ -192,30 +205,36 @@ def _finish(fitted: Detector, splits: Splits, directory: Path, history: History)
     tensors.save(directory / FILE, arrays, about)
     for left in ("checkpoint", "cells"):
         shutil.rmtree(directory / left, ignore_errors=True)
+    return _trained(directory, fitted.config, arrays, about)
 
 
 def _load(directory: Path, config: Config) -> Trained:
     path = directory / FILE
     try:
-        arrays, about = tensors.load(path)
-        tree = model.nested(arrays)
-        cells = {
-            int(name.removeprefix("epoch")): {part: Cells(**kinds) for part, kinds in of.items()}
-            for name, of in tree["cells"].items()
-        }
-        params, stats = (jax.tree.map(jnp.asarray, tree.get(k, {})) for k in ("params", "stats"))
-        return Trained(
-            directory,
-            Detector(config, params, config.wt.restore(stats)),
-            # By name, epoch10 stood before epoch9; the last one is what is shown.
-            dict(sorted(cells.items())),
-            about["history"],
-            about["norms"],
-            Radii(**tree["radii"], t_start=about["t_start"], root_d=about["root_d"]),
-            about["environment"],
-        )
+        return _trained(directory, config, *tensors.load(path))
     except (ValueError, LookupError, TypeError) as error:
         raise WTFlowError(f"{path}: is damaged ({error}); delete {directory}") from error
+
+
+def _trained(
+    directory: Path, config: Config, arrays: Mapping[str, Any], about: Mapping[str, Any]
+) -> Trained:
+    tree = model.nested(arrays)
+    cells = {
+        int(name.removeprefix("epoch")): {part: Cells(**kinds) for part, kinds in of.items()}
+        for name, of in tree["cells"].items()
+    }
+    params, stats = (jax.tree.map(jnp.asarray, tree.get(k, {})) for k in ("params", "stats"))
+    return Trained(
+        directory,
+        Detector(config, params, config.wt.restore(stats)),
+        # By name, epoch10 stood before epoch9; the last one is what is shown.
+        dict(sorted(cells.items())),
+        about["history"],
+        about["norms"],
+        Radii(**tree["radii"], t_start=about["t_start"], root_d=about["root_d"]),
+        about["environment"],
+    )
 
 
 def radii(fitted: Detector, maps: FeatureMaps, of: np.ndarray) -> Radii:
