@@ -217,6 +217,12 @@ def test_a_result_without_a_decision_is_an_error(model, image):
     assert "NaN" in row.error
 
 
+def test_results_take_paths_as_strings(model, image):
+    (row,) = model.results([str(image)])
+    assert (row.path, row.error) == (image, None)
+    assert row.score == pytest.approx(model.predict(image).score, rel=1e-5)
+
+
 def test_a_second_call_compiles_nothing(model, image):
     compiled = []
 

@@ -117,12 +117,13 @@ class Model:
             return next(sure())
         return sure() if isinstance(source, Iterator) else list(sure())
 
-    def results(self, files: Iterable[File], batch: int = route.BATCH) -> Iterator[Result]:
+    def results(self, files: Iterable[File | str], batch: int = route.BATCH) -> Iterator[Result]:
         """Score image files, ``batch`` windows a call; one that cannot be has an ``error``.
 
         Files are taken as far ahead as images are decoded.
         """
-        return self.score(framing.framed(files, self.framing), batch)
+        paths = (Path(file) if isinstance(file, str) else file for file in files)
+        return self.score(framing.framed(paths, self.framing), batch)
 
     def score(
         self, images: Iterable[tuple[File, Framed | WTFlowError]], batch: int = route.BATCH
