@@ -148,11 +148,11 @@ for batch in map(int, sys.argv[1:]):
 np.savez("found.npz", **found)
 assert not any(name.startswith(("wtflow", "flax", "diffrax")) for name in sys.modules)
 """
-LONG = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("unet", "patch", "fine", "cut")]
+LONG = [pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 BATCHES = {"exact": (1, 3, 8)} | {kind: (3,) for kind in ("unet", "patch", "fine", "cut")}
 
 
-@pytest.mark.parametrize("kind", ["exact", *LONG])
+@pytest.mark.parametrize("kind", LONG)
 def test_stablehlo_in_a_process_with_jax_alone(kind, place, fitted, tmp_path):
     loaded = model.load(fitted(kind))
     export.export(loaded, tmp_path / "model.stablehlo")

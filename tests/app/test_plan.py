@@ -140,6 +140,7 @@ def test_command(flags, message):
     assert (bad.returncode, bad.stderr) == (1, f"error: {message}\n")
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said():
     def where(**flags):
         return plan.table(plan.Settings(**flags)).notes[0]

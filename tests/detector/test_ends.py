@@ -80,7 +80,11 @@ def test_degenerate_features_are_mapped_fitted_and_scored(name, wt):
 
 
 @pytest.mark.parametrize(
-    ("velocity", "name"), [("patch", "the same in a channel"), ("unet", "one number")]
+    ("velocity", "name"),
+    [
+        ("patch", "the same in a channel"),
+        pytest.param("unet", "one number", marks=pytest.mark.slow),
+    ],
 )
 def test_networks_train_on_degenerate_features(name, velocity):
     scored(DEGENERATE[name], wt="batch_norm", velocity=velocity)

@@ -77,7 +77,11 @@ KINDS = [
 ]
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{kind[1]['velocity']}")
+@pytest.fixture(
+    scope="module",
+    params=[*KINDS[:2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])],
+    ids=lambda kind: f"{kind[0]}-{kind[1]['velocity']}",
+)
 def kind(request, place, paths):
     """A model, and the scores of all images by what sets a threshold."""
     name, flags = request.param
@@ -214,7 +218,7 @@ PATCH = {"velocity": "patch", "width": 8, "start": 0.0, "residual": False}
 @pytest.mark.parametrize(
     "flags",
     [
-        {"wt": "batch_norm"},
+        pytest.param({"wt": "batch_norm"}, marks=pytest.mark.slow),
         {"steps_det": 1, "steps_loc": 3, "centres": "half_pixel", "top_fraction": 0.5},
         {"solver": "heun", "steps_det": 2, "steps_loc": 2, "start": 0.3, "power": 0.5},
         {"dense": True, "score": "log_density"},

@@ -118,7 +118,7 @@ def test_its_flow_standardizes_a_gaussian():
     assert jnp.max(jnp.abs(expected - at_zero)) > 0.1
 
 
-@pytest.mark.parametrize("d", [2, 40])
+@pytest.mark.parametrize("d", [2, pytest.param(40, marks=pytest.mark.slow)])
 def test_its_derivatives_are_those_of_the_posterior(d):
     """∇u = I/t − (1 − t)/t³·Cov[x0 | x_t = x], suppl. Eq. 31, forwards and backwards."""
     data = jnp.asarray(RNG.normal(size=(30, d)), jnp.float32)

@@ -113,10 +113,10 @@ def test_stopped_at_any_step_it_goes_on_bit_for_bit(whole, step, tmp_path):
 def test_killed_while_it_is_evaluated_it_goes_on_bit_for_bit(whole, epoch, tmp_path, monkeypatch):
     evaluate = store._evaluate
 
-    def killed(fitted, splits, directory, now):
+    def killed(fitted, splits, directory, now, kept):
         if now == epoch:
             raise Asked
-        return evaluate(fitted, splits, directory, now)
+        return evaluate(fitted, splits, directory, now, kept)
 
     monkeypatch.setattr(store, "_evaluate", killed)
     with pytest.raises(Asked):

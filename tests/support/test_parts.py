@@ -22,11 +22,11 @@ from wtflow_jax.flow.maps import MAPS, WTMap
 class Shift(WTMap):
     """x0 = f + by."""
 
-    by: float = 2.0
+    by_{name}: float = 2.0
     """How far."""
 
     def apply(self, stats, features):
-        return features + self.by
+        return features + self.by_{name}
 '''
 
 
@@ -92,11 +92,11 @@ def test_a_file_that_the_variable_names_adds_a_part(tmp_path, maps, monkeypatch,
     files = [tmp_path] if in_directory else [tmp_path / "shift.py", tmp_path / "other.py"]
     monkeypatch.setenv(parts.VARIABLE, os.pathsep.join(map(str, files)))
     assert {"layer_norm", "shift", "other"} <= set(maps)
-    assert maps.options("shift") == ("by",)
-    config = configure(wt="shift", by=3.0)
+    assert maps.options("shift") == ("by_shift",)
+    config = configure(wt="shift", by_shift=3.0)
     assert config.wt.apply((), 1.0) == 4.0
-    assert config.flags()["by"] == 3.0
-    assert configure(wt="shift").wt.by == 2.0
+    assert config.flags()["by_shift"] == 3.0
+    assert configure(wt="shift").wt.by_shift == 2.0
     # Looked at once: a second look is the same class.
     assert maps["shift"] is type(config.wt)
 

@@ -67,6 +67,7 @@ def files(directory):
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_told_and_the_checkpoint_before_taken(saved, tmp_path, capfd):
     """Every file of the newest checkpoint, a bit flipped in its middle and one in its last byte."""
     directory, (before, newest) = saved

@@ -18,13 +18,14 @@ T = jnp.float32(0.4)
 
 def drawn(part):
     """Parameters that are not zero in the last layer."""
-    return jax.tree.map(lambda leaf: leaf + 0.1, part.init(jax.random.key(0), X0))
+    return jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(part.init)(jax.random.key(0), X0))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_velocity_has_the_shape_of_its_map_and_is_zero_at_first(name):
     part = VELOCITIES.make(name, {"width": 8})
-    v = part.velocity_fn()(part.init(jax.random.key(0), X0), T, X0[0])
+    params = jax.jit(part.init)(jax.random.key(0), X0)
+    v = jax.jit(part.velocity_fn())(params, T, X0[0])
     assert (v.shape, v.dtype) == (X0[0].shape, jnp.float32)
     assert not v.any()
 

@@ -148,7 +148,9 @@ def extract(
     path = cache / "features" / f"{_name(key)}.safetensors"
     if path.exists():
         try:
-            arrays, _ = tensors.load(path)
+            arrays, about = tensors.load(path)
+            if about != key:
+                raise ValueError("holds the features of other images")
         except ValueError as error:
             print(shown(f"{path}: cannot be used ({error}); computed anew"), file=sys.stderr)
         else:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -65,14 +66,20 @@ _finish = jax.jit(finished, static_argnames="top_fraction")
 def cells(detector: Detector, maps: FeatureMaps) -> Cells:
     """Return the scores a cell of feature maps."""
     how, params = sampling(detector.config), detector.config.velocity.rounded(detector.params)
-    return Cells(*in_batches(partial(_sample, how, params, detector.stats), BATCH, maps))
+
+    def one(part: np.ndarray) -> tuple[Array, Array]:
+        return _sample(how, params, detector.stats, jnp.asarray(part))
+
+    return Cells(*in_batches(one, BATCH, maps))
 
 
 def finish(found: Cells, where: scores.Upsampling, top_fraction: float) -> Prediction:
     """Return maps and image scores of the scores of cells; see ``finished``."""
-    pairs = np.stack(found, axis=1)
-    call = partial(_finish, where=where, top_fraction=top_fraction)
-    return Prediction(*in_batches(lambda pair: call((pair[:, 0], pair[:, 1])), BATCH, pairs))
+
+    def one(pair: np.ndarray) -> tuple[Array, Array]:
+        return _finish((pair[:, 0], pair[:, 1]), where, top_fraction)
+
+    return Prediction(*in_batches(one, BATCH, np.stack(found, axis=1)))
 
 
 def predict(detector: Detector, maps: FeatureMaps, where: scores.Upsampling) -> Prediction:
