@@ -15,7 +15,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Most of the time is LLVM's; with XLA_FLAGS= it compiles as for users (.ci/run, the slow tests).
+# Most of the time is LLVM's; with XLA_FLAGS= it compiles as for users (.ci/oldest, .ci/newest).
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 # A shell's background job ignores it, and so would what the tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
