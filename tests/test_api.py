@@ -74,7 +74,7 @@ def test_good_images_of_every_kind_make_the_same_model(small_model, model, tmp_p
         ([b"rubbish"] * 3, {"image_size": "32x32"}, "image 1: cannot be decoded"),
         ("nowhere", {"nope": 1}, "no such file"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"nope": 1}, "--nope: no such flag"),
-        (np.zeros((4, 32, 32, 3), np.uint8), {"velocity": "nope"}, "take one of exact, patch"),
+        (np.zeros((4, 32, 32, 3), np.uint8), {"velocity": "nope"}, "no such choice; take one of"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"backbone": "nope"}, "take one of efficientnet"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"false_alarms": 1.0}, "--false-alarms 1: give"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"overlap": 600}, "--overlap 600: give"),
