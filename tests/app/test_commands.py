@@ -88,7 +88,7 @@ def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
         ("fit {new} --out m --seed -1", "--seed -1: give at least 0 and at most 2147483647"),
         ("fit {new} --out m --image-size 65", "image size '65': 65 is not a positive multiple"),
         ("fit {new} --out m --overlap 600", "--overlap 600: give"),
-        ("fit {new} --out m --velocity nope", "--velocity nope: no such choice; take one of exact"),
+        ("fit {new} --out m --velocity nope", "--velocity nope: no such choice; take one of "),
         ("fit {new} --out m --backbone nope", "--backbone nope: no such choice; take one of eff"),
         ("fit {new} --out m --weights none.pth", "none.pth: no such weights file"),
         ("fit {new} --out {new}", "{new}: holds other files; give another directory"),
