@@ -50,8 +50,12 @@ class Experiment(NamedTuple):
             sys.exit(main(self))
 
     def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
-        """Return the tables of rows, maybe none yet."""
-        return self.show(setup, rows) if rows else []
+        """Return the tables of rows that were found, or raise WTFlowError for rows of others."""
+        try:
+            return self.show(setup, rows) if rows else []
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            path = setup.run.out / results.FILE
+            raise WTFlowError(f"{path}: is no results file; give another --out") from error
 
 
 def data_set(

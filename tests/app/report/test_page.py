@@ -143,6 +143,15 @@ def test_altered_results_have_a_page_or_are_one_line(run):
             written(run, most=1)
 
 
+def test_a_page_replaces_pages_alone(run):
+    for _ in range(2):
+        written(run)
+    (run / page.PAGE).write_text("mine")
+    with fails("report.html: is there already, and is no page; move it away"):
+        page.write(run, 1)
+    assert (run / page.PAGE).read_text() == "mine"
+
+
 def test_progress_is_of_rows(run):
     done = []
 

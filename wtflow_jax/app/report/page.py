@@ -20,6 +20,8 @@ from wtflow_jax.support.files import replacing
 
 RESULTS = "results.json"
 PAGE = "report.html"
+START = b"<!doctype html>"
+"""What a page begins with: nothing else is replaced."""
 CURVES = {
     "roc": "ROC",
     "precision_recall": "Precision and recall",
@@ -56,9 +58,11 @@ def write(run: Path, most: int, track: Track = untracked) -> Path:
         track: shows progress.
 
     Raises:
-        WTFlowError: the directory holds no run, a file of it cannot be read, or a package is
-            missing.
+        WTFlowError: the directory holds no run, a file of it cannot be read, ``PAGE`` is there and
+            no page, or a package is missing.
     """
+    if (run / PAGE).exists() and not (run / PAGE).read_bytes().startswith(START):
+        raise WTFlowError(f"{run / PAGE}: is there already, and is no page; move it away")
     source = next(filter(Path.is_file, (run / RESULTS, run / LINES)), None)
     if source is None:
         raise WTFlowError(
