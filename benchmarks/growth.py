@@ -15,7 +15,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tyro
@@ -43,12 +43,17 @@ class Point:
     """That experiments/mvtec.py goes through in this process, each of other numbers of images."""
 
 
+Quantity = Literal["images", "channels", "width", "steps", "categories"]
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where the growth starts."""
 
     start: Point = Point()
     """The first point of each; of categories 1."""
+    quantities: tuple[Quantity, ...] = get_args(Quantity)
+    """What grows."""
     doublings: int = 4
     """How often each is doubled."""
     repeats: int = 3
@@ -59,7 +64,7 @@ class Settings:
     """Used by the benchmark itself: time the point --start."""
 
 
-GROWS = {
+GROWS: dict[Quantity, tuple[str, ...]] = {
     "images": ("epoch", "memory"),
     "channels": ("epoch", "inference", "memory"),
     "width": ("epoch", "inference", "memory"),
@@ -150,13 +155,13 @@ def main(settings: Settings) -> None:
     for column in ("", "from", "to", "what", "first", "last", "exponent"):
         table.add_column(column, justify="right")
     data: dict[str, Any] = {}
-    for name, told in GROWS.items():
+    for name in settings.quantities:
         first = getattr(settings.start, name) or 1
         values = [first * 2**i for i in range(settings.doublings + 1)]
         points = [replace(settings.start, **{name: value}) for value in values]
         found = [peers.run(_command(settings, point)) for point in points]
         data[name] = {"values": values}
-        for what in told:
+        for what in GROWS[name]:
             y = np.array([figures[what] for figures in found])
             exponent = fitted(np.array(values, float), y)
             data[name][what] = {"figures": y.tolist(), "exponent": exponent}

@@ -47,7 +47,7 @@ def run(job: Job) -> Row:
     model = job.obtain(ready)
     x0 = np.asarray(model.detector.x0(jnp.asarray(ready.splits.test)))
     field = job.config.velocity.velocity_fn(), model.detector.params
-    limit = 10 if job.setup.run.smoke else max(STEPS)
+    limit = 2 if job.setup.run.smoke else max(STEPS)
 
     # Endpoints of a batch of x0, and the network evaluations of each image.
     def equal(name: str, steps: int, x0: np.ndarray) -> tuple[Any, Any]:

@@ -9,8 +9,9 @@ from jaxtyping import install_import_hook
 
 # In this process and in the command lines that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# What one test or command line has compiled, the next one takes from here; so do all workers.
-if "PYTEST_XDIST_WORKER" not in os.environ:
+# What one test or command line has compiled, the next one takes from here; so do all workers,
+# and the slow tests after the others where both are given one directory (.ci/run).
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     COMPILED = tempfile.TemporaryDirectory()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

@@ -95,7 +95,7 @@ def test_several_devices_hold_and_send_what_is_said(data, model):
     """On eight that a CPU pretends to be; compiled, not run."""
     width, channels, batch = 64, 256, 8
     command = [sys.executable, "-c", MESH, *map(str, (data, model, width, channels, batch))]
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    flags = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         command, env=os.environ | flags, capture_output=True, text=True, check=True
     )

@@ -286,7 +286,7 @@ from wtflow_jax.detector import detector, route
 from wtflow_jax.detector.config import configure
 from wtflow_jax.support import compilation
 compilation.keep(Path(sys.argv[1]))
-config = configure(width=8, solver=sys.argv[2])
+config = configure(velocity="patch", width=8, solver=sys.argv[2])
 lite0 = backbones.load("efficientnet_lite0", cache=Path(sys.argv[1]) / "weights")
 found, _ = detector.init(config, jnp.zeros((2, 2, 2, 80)))
 print(route.scorer(lite0, found, (64, 64))(np.zeros((1, 64, 64, 3), np.uint8)).scores)

@@ -46,7 +46,8 @@ def together(directory, mesh, epochs=4, streamed=False):
         }
         command = [sys.executable, str(TESTS / "together.py"), json.dumps(asked)]
         # One thread each: two cores are shared by all.
-        environment = os.environ | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+        flags = f"{os.environ['XLA_FLAGS']} --xla_cpu_multi_thread_eigen=false"
+        environment = os.environ | {"XLA_FLAGS": flags}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         running.append(subprocess.Popen(command, env=environment, **pipes))
     ended = [(process, *process.communicate(timeout=600)) for process in running]
@@ -72,15 +73,10 @@ def test_losses_are_those_of_one_process(alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_each_process_reads_its_part_of_a_batch(alone, tmp_path):
-    found = together(tmp_path, (2, 1), streamed=True)
-    np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
-
-
-@pytest.mark.slow
 def test_a_checkpoint_goes_to_another_layout(alone, tmp_path):
-    half = together(tmp_path / "half", (2, 1), epochs=2)
-    assert len(half["losses"]) == 2
+    """The first two processes read each its part of a batch from disk."""
+    half = together(tmp_path / "half", (2, 1), epochs=2, streamed=True)
+    np.testing.assert_allclose(half["losses"], alone["losses"][:2], rtol=1e-5)
     for after in (1, 2), (1, 1):
         place = shutil.copytree(tmp_path / "half", tmp_path / f"{after}")
         found = together(place, after)
