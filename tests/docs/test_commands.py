@@ -34,7 +34,7 @@ PAGES.remove(ROOT / "docs" / "extending.md")
 FLAGS = "--smoke --epochs 2 --seeds 1 --cache cache --models models --velocity patch"
 ONE = f"{FLAGS} --categories bottle"
 SHORT = {
-    "wtflow fit": "--image-size 64",
+    "wtflow fit": "--image-size 96",
     "experiments": ONE,
     **dict.fromkeys(("experiments/mvtec.py", "experiments/mvtec3d.py"), FLAGS),
     "experiments/folder.py": FLAGS,

@@ -8,6 +8,8 @@ import pytest
 import trees
 from running import one_line
 
+from wtflow_jax.support.files import alone
+
 from kills import ROOT, finish, left, start, trained
 
 pytestmark = pytest.mark.slow
@@ -93,16 +95,12 @@ def test_two_runs_of_one_directory(tmp_path):
     assert running.returncode == 143, stderr
 
 
-def test_two_predictions_of_one_directory(tmp_path):
+def test_two_commands_of_one_directory(tmp_path):
     for i in range(6):
         trees.write(tmp_path / "good" / f"{i}.png", trees.noisy(i))
     finish(("-m", "wtflow_jax", "fit", "good", "--out", "model", "--image-size", 64), tmp_path)
-    command = "-m", "wtflow_jax", "predict", "model", "good", "--out", "found"
-    running = start(command, tmp_path)
-    while not (tmp_path / "found" / ".lock").exists():
-        assert running.poll() is None
-    for other in (command, ("-m", "wtflow_jax", "fit", "good", "--out", "found")):
-        second = start(other, tmp_path)
-        _, stderr = second.communicate()
-        assert "found: another process is writing there" in one_line(stderr)
-    assert running.wait() == 0
+    with alone(tmp_path / "found"):
+        for other in (("predict", "model", "good"), ("fit", "good")):
+            second = start(("-m", "wtflow_jax", *other, "--out", "found"), tmp_path)
+            _, stderr = second.communicate()
+            assert "found: another process is writing there" in one_line(stderr)

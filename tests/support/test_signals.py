@@ -57,6 +57,19 @@ def test_a_signal_that_is_not_deferred_is_raised():
     assert heard(work) == 130
 
 
+def test_a_signal_during_garbage_collection_is_not_lost():
+    class Held:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def work():
+        Held()
+        time.sleep(60)
+        raise AssertionError("is not reached")
+
+    assert heard(work) == 143
+
+
 def test_the_second_signal_is_the_system_s():
     def work():
         with signals.deferred():

@@ -6,12 +6,18 @@ signal when it returns. The second signal ends the process at once.
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
 HEARD = signal.SIGINT, signal.SIGTERM
+
+DEAF = "__del__", "_xla_gc_callback"
+"""Functions of the garbage collection, which lets nothing out that they raise: JAX has the last."""
+AGAIN = 0.05
+"""Seconds after which a signal that came in one of these is sent again."""
 
 _asked: int | None = None
 _deferred = False
@@ -46,6 +52,11 @@ def heard() -> Iterator[None]:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _asked
+    while frame is not None:
+        if frame.f_code.co_name in DEAF:
+            threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
+            return
+        frame = frame.f_back
     _asked = number
     for each in HEARD:
         signal.signal(each, signal.SIG_DFL)
