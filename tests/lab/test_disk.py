@@ -8,9 +8,8 @@ import pytest
 import trees
 from running import one_line
 
-from wtflow_jax.support.files import alone
-
 from kills import ROOT, finish, left, start, trained
+from wtflow_jax.support.files import alone
 
 pytestmark = pytest.mark.slow
 

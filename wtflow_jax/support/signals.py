@@ -10,14 +10,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from traceback import walk_stack
 from types import FrameType
 
 HEARD = signal.SIGINT, signal.SIGTERM
 
 DEAF = "__del__", "_xla_gc_callback"
-"""Functions of the garbage collection, which lets nothing out that they raise: JAX has the last."""
-AGAIN = 0.05
-"""Seconds after which a signal that came in one of these is sent again."""
+"""Garbage collection (the last is JAX's), which lets no exception out: a signal is sent again."""
 
 _asked: int | None = None
 _deferred = False
@@ -52,11 +51,9 @@ def heard() -> Iterator[None]:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _asked
-    while frame is not None:
-        if frame.f_code.co_name in DEAF:
-            threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
-            return
-        frame = frame.f_back
+    if any(each.f_code.co_name in DEAF for each, _ in walk_stack(frame)):
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+        return
     _asked = number
     for each in HEARD:
         signal.signal(each, signal.SIG_DFL)
