@@ -31,7 +31,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # Its commands need its files: test_extending.py runs them.
 PAGES.remove(ROOT / "docs" / "extending.md")
 # What asks for no other network gets the one that is compiled in seconds.
-FLAGS = "--smoke --epochs 2 --seeds 1 --cache cache --models models --velocity patch"
+FLAGS = "--smoke --epochs 1 --seeds 1 --cache cache --models models --velocity patch"
 ONE = f"{FLAGS} --categories bottle"
 SHORT = {
     "wtflow fit": "--image-size 96",
@@ -39,6 +39,7 @@ SHORT = {
     **dict.fromkeys(("experiments/mvtec.py", "experiments/mvtec3d.py"), FLAGS),
     "experiments/folder.py": FLAGS,
     "experiments/solver_steps.py": f"{ONE} --start 0",
+    "toy/ring_flow.py": "--smoke",
     "benchmarks/unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
