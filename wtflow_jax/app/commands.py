@@ -243,6 +243,8 @@ def describe(fitted: "wtflow.Model") -> list[str]:
         f"defective above a score of {value:.5g}: of good images like these, scored by models "
         f"that had not seen them, {rate:.1%} are expected to be higher",
     ]
+    if any(fitted.framing.white):
+        lines.append(str(fitted.framing.white))
     if rate > wanted * 1.0001:
         enough = math.ceil(1 / wanted - 1e-9) - 1
         lines.append(

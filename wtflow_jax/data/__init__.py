@@ -9,6 +9,7 @@ from wtflow_jax.data.images import decode as decode
 from wtflow_jax.data.images import open_image as open_image
 from wtflow_jax.data.images import parse_size as parse_size
 from wtflow_jax.data.images import read_image as read_image
+from wtflow_jax.data.images import white_of as white_of
 from wtflow_jax.data.layouts import LAYOUTS as LAYOUTS
 from wtflow_jax.data.layouts import PREPARED as PREPARED
 from wtflow_jax.data.layouts import Counts as Counts
