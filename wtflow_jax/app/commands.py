@@ -77,12 +77,12 @@ class Fit:
     """Directory for downloaded weights; left out: the user's."""
 
     def _work(self) -> int:
-        from wtflow_jax.data import find
+        from wtflow_jax.data import find_good
         from wtflow_jax.detector import model
         from wtflow_jax.training.schedule import Diverged
 
         replaced = model.check_free(self.out)
-        paths = list(find(self.images, stdin=True))
+        paths = find_good(self.images, stdin=True)
         asked = {name: value for name, value in vars(self).items() if value is not None}
         del asked["images"], asked["out"]
         with bars() as track:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from wtflow_jax import backbones
 from wtflow_jax.backbones import Backbone, features
-from wtflow_jax.data import open_image, parse_size, sources, white_of
+from wtflow_jax.data import find_good, open_image, parse_size, white_of
 from wtflow_jax.data.framing import Framing, framed, size_for
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import detector, route
@@ -52,7 +52,8 @@ def fit(
 
     Args:
         source: of good images: a directory, a list of paths, arrays (H, W, 3), PIL images, as
-            ``data.find`` has it. What is white in those of more than eight bits is taken from them.
+            ``data.find_good`` has it. What is white in those of more than eight bits is taken from
+            them.
         bgr: whether colours of arrays are blue, green, red, as OpenCV has them.
         overlap: pixels by which windows overlap; None shows each image whole.
         weights: file of the backbone; None takes the installed or downloaded ones.
@@ -67,7 +68,7 @@ def fit(
         WTFlowError: fewer different images than ``LEAST``, one that cannot be decoded, or a value
             that cannot be.
     """
-    files = list(sources.find(source, bgr=bgr))
+    files = find_good(source, bgr=bgr)
     config = configure(**{"velocity": "exact", "wt": "whiten", "false_alarms": 0.01} | choices)
     config.check()
     check_used(choices, [config])
