@@ -57,7 +57,7 @@ def undecodable(directory: Path) -> dict[str, Path]:
     contents["flipped.png"] = bytes(b ^ 255 for b in encoded(image, "PNG"))
     contents["none.png"] = png(0, 0, b"")
     contents["short.png"] = png(64, 64, bytes(100))
-    contents["float.tif"] = encoded(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF")
+    contents["float.tif"] = encoded(Image.fromarray(np.full((8, 8), 300, np.float32)), "TIFF")
     contents["far.tif"] = encoded(Image.fromarray(np.full((8, 8), 1 << 20, np.int32)), "TIFF")
     return _files(directory, contents)
 

@@ -109,6 +109,51 @@ def test_one_image_of_every_kind(make, model, image, expected):
     same(model.predict(make(image)), expected)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda pixels: pixels.astype(np.uint16) * 257,
+        lambda pixels: pixels.astype(">u2") * 257,
+        lambda pixels: pixels / 255,
+        lambda pixels: (pixels / 255).astype(np.float32),
+        lambda pixels: np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]),
+    ],
+    ids=["uint16", "big-endian", "float64", "float32", "with alpha"],
+)
+def test_numbers_of_every_kind(make, model, image, expected):
+    pixels = np.asarray(Image.open(image))
+    same(model.predict(make(pixels)), expected)
+    if pixels.shape == make(pixels).shape:
+        same(model.predict(make(pixels)[..., ::-1], bgr=True), expected)
+    (first, _) = model.predict(np.stack([make(pixels)] * 2))
+    assert first.score == pytest.approx(expected.score, rel=1e-5)
+
+
+def test_twelve_bits_are_those_of_the_good_images(tmp_path):
+    def saved(seed, defect=False, bits=12):
+        grey = trees.noisy(seed, defect)[..., 0]
+        values = np.round(grey * ((2**bits - 1) / 255)).astype(np.uint16)
+        path = tmp_path / f"{bits}" / f"{seed}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(values).save(path)
+        return path, grey
+
+    good, greys = zip(*(saved(seed) for seed in range(4)), strict=True)
+    twelve, eight = (wtflow.fit(list(of), image_size="64") for of in (good, greys))
+    assert twelve.framing.white == (4095, None)
+    assert twelve.threshold == eight.threshold
+    bad, grey = saved(9, defect=True)
+    twelve.save(tmp_path / "model")
+    for model in (twelve, wtflow.load(tmp_path / "model")):
+        assert model.predict(bad).score == eight.predict(grey).score
+        # A converted one is as bright.
+        assert model.predict(grey).score == eight.predict(grey).score
+    with fails("7.png: its highest value is 65535, and in the images .* 4095 is white"):
+        twelve.predict(saved(7, defect=True, bits=16)[0])
+    with fails("9.png: 16-bit pixels up to 4095, and which value is white is not known"):
+        eight.predict(bad)
+
+
 def test_grey_images(model, image, tmp_path):
     grey = Image.open(image).convert("L")
     wanted = model.predict(trees.write(tmp_path / "grey.png", np.asarray(grey)))
@@ -172,16 +217,17 @@ BAD = {
     "text file": lambda path: path.open(),
     "closed file": lambda path: closed(path),
     "file at its end": lambda path: io.BytesIO(),
-    "float": lambda path: np.asarray(Image.open(path)) / 255.0,
+    "float": lambda path: np.asarray(Image.open(path)) / 2.0,
+    "16 bits": lambda path: np.asarray(Image.open(path)).astype(np.uint16),
     "int64": lambda path: np.asarray(Image.open(path)).astype(int),
-    "bool": lambda path: np.zeros((8, 8), bool),
-    "alpha": lambda path: np.zeros((8, 8, 4), np.uint8),
+    "two channels": lambda path: np.zeros((8, 8, 2), np.uint8),
+    "alpha": lambda path: np.zeros((8, 8, 4)),
     "no pixel": lambda path: np.zeros((0, 4, 3), np.uint8),
     "no image": lambda path: np.zeros((0, 4, 4, 3), np.uint8),
     "axes": lambda path: np.zeros((1, 2, 2, 2, 3), np.uint8),
     "scalar": lambda path: np.uint8(3),
     "names": lambda path: np.array([str(path)]),
-    "float pixels": lambda path: Image.new("F", (8, 8)),
+    "float pixels": lambda path: Image.new("F", (8, 8), 2.0),
     "no size": lambda path: Image.new("RGB", (0, 0)),
     "empty list": lambda path: [],
     "empty iterator": lambda path: iter(()),

@@ -60,14 +60,17 @@ def test_32_bit_integers_in_16_bit_range_and_beyond(tmp_path):
     Image.fromarray(values).save(path)
     assert read_image(path, (2, 2))[..., 0].tolist() == [[0, 2], [255, 100]]
     Image.fromarray(values + 1).save(path)
-    with fails("a.tif", "1 to 65536", "8 or 16 bits"):
+    with fails("a.tif", "up to 65536", "convert it to 8 bits"):
         read_image(path, (2, 2))
 
 
-def test_float_pixels_are_refused(tmp_path):
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
-    with fails("a.tif", "float", "8 or 16 bits"):
-        read_image(tmp_path / "a.tif", (4, 4))
+def test_float_pixels_are_from_0_to_1(tmp_path):
+    values = np.array([[0, 0.25], [0.5, 1]], np.float32)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif", (2, 2))[..., 0].tolist() == [[0, 64], [128, 255]]
+    Image.fromarray(2 * values).save(tmp_path / "a.tif")
+    with fails("a.tif", "floating-point pixels up to 2", "convert it to 8 bits"):
+        read_image(tmp_path / "a.tif", (2, 2))
 
 
 def test_alpha_lies_over_black(tmp_path):

@@ -77,12 +77,12 @@ class Fit:
     """Directory for downloaded weights; left out: the user's."""
 
     def _work(self) -> int:
-        from wtflow_jax.data import find
+        from wtflow_jax.data import find_good
         from wtflow_jax.detector import model
         from wtflow_jax.training.schedule import Diverged
 
         replaced = model.check_free(self.out)
-        paths = list(find(self.images, stdin=True))
+        paths = find_good(self.images, stdin=True)
         asked = {name: value for name, value in vars(self).items() if value is not None}
         del asked["images"], asked["out"]
         with bars() as track:
@@ -243,6 +243,8 @@ def describe(fitted: "wtflow.Model") -> list[str]:
         f"defective above a score of {value:.5g}: of good images like these, scored by models "
         f"that had not seen them, {rate:.1%} are expected to be higher",
     ]
+    if any(fitted.framing.white):
+        lines.append(str(fitted.framing.white))
     if rate > wanted * 1.0001:
         enough = math.ceil(1 / wanted - 1e-9) - 1
         lines.append(

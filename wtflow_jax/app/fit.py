@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from wtflow_jax import backbones
 from wtflow_jax.backbones import Backbone, features
-from wtflow_jax.data import open_image, parse_size, sources
+from wtflow_jax.data import find_good, open_image, parse_size, white_of
 from wtflow_jax.data.framing import Framing, framed, size_for
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import detector, route
@@ -37,6 +37,7 @@ LEAST = 3
 def fit(
     source: Any,
     *,
+    bgr: bool = False,
     overlap: int | None = None,
     weights: str | None = None,
     cache: str | Path = CACHE,
@@ -50,7 +51,10 @@ def fit(
     middle of the colour scale is the threshold.
 
     Args:
-        source: of good images: a directory, a list of paths, arrays (H, W, 3) uint8, PIL images.
+        source: of good images: a directory, a list of paths, arrays (H, W, 3), PIL images, as
+            ``data.find_good`` has it. What is white in those of more than eight bits is taken from
+            them.
+        bgr: whether colours of arrays are blue, green, red, as OpenCV has them.
         overlap: pixels by which windows overlap; None shows each image whole.
         weights: file of the backbone; None takes the installed or downloaded ones.
         cache: directory for downloaded weights.
@@ -64,7 +68,7 @@ def fit(
         WTFlowError: fewer different images than ``LEAST``, one that cannot be decoded, or a value
             that cannot be.
     """
-    files = list(sources.find(source))
+    files = find_good(source, bgr=bgr)
     config = configure(**{"velocity": "exact", "wt": "whiten", "false_alarms": 0.01} | choices)
     config.check()
     check_used(choices, [config])
@@ -98,15 +102,17 @@ def fit(
 
 def _framing(config: Config, files: Sequence[File], overlap: int | None) -> Framing:
     """Return how images are shown: as asked, or in their median aspect."""
+    white = white_of(files)
     size = parse_size(config.features.image_size)
     if overlap is None and "x" not in config.features.image_size.lower():
         # Of large folders some tell as much as all.
         some = files[:: max(1, len(files) // SAMPLE)][:SAMPLE]
-        aspects = [image.height / image.width for image in map(open_image, some)]
+        images = (open_image(file, white) for file in some)
+        aspects = [image.height / image.width for image in images]
         size = size_for(size[0] * size[1], float(np.median(aspects)))
     if overlap is not None and not 0 <= overlap < min(size):
         raise WTFlowError(f"--overlap {overlap}: give at least 0 and less than {min(size)}")
-    return Framing(size, overlap)
+    return Framing(size, overlap, white)
 
 
 class Windows(NamedTuple):

@@ -5,10 +5,12 @@ from wtflow_jax.data.files import hold_out as hold_out
 from wtflow_jax.data.framing import Framed as Framed
 from wtflow_jax.data.framing import Framing as Framing
 from wtflow_jax.data.framing import framed as framed
+from wtflow_jax.data.good import find_good as find_good
 from wtflow_jax.data.images import decode as decode
 from wtflow_jax.data.images import open_image as open_image
 from wtflow_jax.data.images import parse_size as parse_size
 from wtflow_jax.data.images import read_image as read_image
+from wtflow_jax.data.images import white_of as white_of
 from wtflow_jax.data.layouts import LAYOUTS as LAYOUTS
 from wtflow_jax.data.layouts import PREPARED as PREPARED
 from wtflow_jax.data.layouts import Counts as Counts

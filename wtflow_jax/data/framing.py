@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from wtflow_jax.data.depth import White
 from wtflow_jax.data.images import MULTIPLE, is_large, open_image
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError
@@ -28,11 +29,13 @@ MOST = 1 << 28
 class Framing(NamedTuple):
     """How images are shown to a model: windows (H, W) in pixels, multiples of 32.
 
-    Neighbouring ones share ``overlap`` pixels at least; None shows an image whole.
+    Neighbouring ones share ``overlap`` pixels at least; None shows an image whole. ``white`` is
+    what is white in images of more than eight bits.
     """
 
     size: Size
     overlap: int | None = None
+    white: White = White()
 
 
 class Framed(NamedTuple):
@@ -143,7 +146,7 @@ def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Fram
 
     def one(path: File) -> tuple[File, Framed | WTFlowError]:
         try:
-            return path, frame(open_image(path), framing, path)
+            return path, frame(open_image(path, framing.white), framing, path)
         except WTFlowError as error:
             return path, error
 

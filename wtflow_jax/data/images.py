@@ -4,13 +4,17 @@ import contextlib
 import io
 import logging
 import re
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from wtflow_jax.data import depth
+from wtflow_jax.data.depth import Deep, White
 from wtflow_jax.data.files import one_line
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError
@@ -23,8 +27,12 @@ WINDOW = 1 << 23
 """Pixels of what a backbone is given, at most: some of them are in memory at a time."""
 LARGE = 1 << 25
 """Pixels from which on an image is not decoded beside others."""
-EIGHT_BITS = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)
-"""Of each 16-bit value."""
+LOW_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
+"""Of 16-bit colours Pillow keeps the high byte; told that they are stored the other way round, the
+low one."""
+BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA, SAMPLE_FORMAT = 258, 262, 277, 284, 338, 339
+"""Tags of TIFF."""
+UNKNOWN = White()
 
 # Pillow warns of images half as large as those it refuses, and of odd metadata. Here an image is
 # read, or a line says why not.
@@ -32,50 +40,134 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def read_image(path: File, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(
+    path: File, size: tuple[int, int], white: White = UNKNOWN
+) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image and resize it: bilinear, antialiased where it shrinks.
+
+    ``size`` is H and W in pixels; else as ``open_image``.
+    """
+    height, width = size
+    resized = open_image(path, white).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(resized)
+
+
+def open_image(path: File, white: White = UNKNOWN) -> Image.Image:
+    """Decode an image; RGB, as large as it is stored.
 
     The file's contents say which of ``FORMATS`` it is. It is turned as its EXIF orientation says.
     Grey is repeated in the three channels, palettes and CMYK become RGB, and what is transparent
-    is laid over black. 16-bit grey becomes round(v / 257); of 16-bit colour Pillow keeps the high
-    byte. ``size`` is H and W in pixels.
+    is laid over black. Values of more than eight bits become round(255·v / white).
 
     Raises:
-        WTFlowError: it cannot be decoded, has several frames, or values without an 8-bit reading.
+        WTFlowError: it cannot be decoded, has several frames, more bands than are colours, or
+            values of which is not known how bright they are.
     """
-    height, width = size
-    return np.array(open_image(path).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def open_image(path: File) -> Image.Image:
-    """Decode an image, see ``read_image``; RGB, as large as it is stored."""
-    return _to_rgb(path, decode(path))
+    image, values, said = _stored(path)
+    if values is None:
+        return _to_rgb(path, image)
+    with _named(path):
+        bits = depth.eight_bits(values, said or white.of(values))
+    if image.mode == "RGBA":
+        bits = np.dstack([bits, np.asarray(image)[..., 3]])
+    return _to_rgb(path, Image.fromarray(bits))
 
 
 def decode(path: File) -> Image.Image:
-    """Decode an image as it is stored, turned as its EXIF orientation says; see ``read_image``."""
-    with _one_line(path), _opened(path) as image:
+    """Decode an image as Pillow has it, turned as its EXIF orientation says; see ``open_image``."""
+    with _one_line(path), _opened(path.read_bytes()) as image:
         _load(path, image)
         ImageOps.exif_transpose(image, in_place=True)
         return image
 
 
-def encode(name: str, image: Image.Image) -> bytes:
-    """Return a user's image, which stays as it is, as a file, of what ``open_image`` makes of it.
+def white_of(files: Iterable[File]) -> White:
+    """Return which value is white in images that are of one camera; errors as ``open_image``.
 
-    It is kept without loss; ``name`` is for messages. Errors as ``read_image``.
+    Of images of eight bits only the beginning is read.
     """
-    file = io.BytesIO()
+    white = UNKNOWN
+    for path in files:
+        _, values, said = _stored(path, shallow=False)
+        if values is not None and not said:
+            with _named(path):
+                white = white.wider(values)
+    return white
+
+
+class _Stored(NamedTuple):
+    image: Image.Image
+    values: Deep | None = None  #: those of more than eight bits, grey or RGB
+    white: int | None = None  #: which of these the file says is white
+
+
+def _stored(path: File, shallow: bool = True) -> _Stored:
+    """Decode an image; not ``shallow`` ones, of eight bits, where these are not asked for."""
+    with _one_line(path):
+        content = path.read_bytes()
+        if content.startswith(depth.MAGIC):
+            values = depth.unpacked(content)
+            return _Stored(Image.new("RGB", values.shape[1::-1]), values)
+        with _opened(content) as image:
+            is_grey, is_deep = _depth(image)
+            if not (is_deep or shallow):
+                return _Stored(image)
+            _load(path, image)
+            ImageOps.exif_transpose(image, in_place=True)
+        if not is_deep:
+            return _Stored(image)
+        values = np.asarray(image)
+        if is_grey:
+            bits = _tag(image, BITS, 16)
+            return _Stored(image, values, 2**bits - 1 if bits < 16 else None)
+        with _opened(content) as other:
+            other.tile = [tile._replace(args=_low_byte(tile.args)) for tile in other.tile]
+            _load(path, other)
+            low = np.asarray(ImageOps.exif_transpose(other))
+        return _Stored(image, values[..., :3].astype(np.uint16) << 8 | low[..., :3])
+
+
+def _depth(image: Image.Image) -> tuple[bool, bool]:
+    """Return whether an image that was not loaded is grey of more than eight bits; or any such."""
+    is_grey = image.mode == "F" or image.mode.startswith("I")
+    tiles = getattr(image, "tile", [])
+    is_colour = image.mode in ("RGB", "RGBA") and any(";16" in _raw(tile.args) for tile in tiles)
+    return is_grey, is_grey or is_colour
+
+
+def _raw(args: object) -> str:
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def _low_byte(args: object) -> object:
+    colours, _, end = _raw(args).partition(";")
+    other = f"{colours};{LOW_BYTE[end]}"
+    return (other, *args[1:]) if isinstance(args, tuple) else other
+
+
+def encode(name: str, image: Image.Image) -> bytes:
+    """Return a user's image, which stays as it is, as a file that ``open_image`` reads.
+
+    It is kept without loss; ``name`` is for messages. Errors as ``open_image``.
+    """
     with _one_line(name):
+        is_grey, is_deep = _depth(image)
+        if is_deep and not is_grey:
+            reason = "colours of 16 bits, of which Pillow keeps 8: give its path"
+            raise WTFlowError(f"{name}: {reason}, or an array of uint16")
         _load(name, image)
-        _to_rgb(name, ImageOps.exif_transpose(image)).save(file, "BMP")
-    return file.getvalue()
+        turned = ImageOps.exif_transpose(image)
+        if is_deep:
+            return depth.packed(np.asarray(turned))
+        file = io.BytesIO()
+        _to_rgb(name, turned).save(file, "BMP")
+        return file.getvalue()
 
 
 def is_large(path: File) -> bool:
     """Return whether an image has ``LARGE`` pixels or more; one that cannot be opened has not."""
     try:
-        with _opened(path) as image:
+        with _opened(path.read_bytes()) as image:
             return image.width * image.height >= LARGE
     # Whatever it is, it is told when the image is decoded.
     except Exception:
@@ -103,11 +195,13 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
-def _opened(path: File) -> Image.Image:
-    return Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS)
+def _opened(content: bytes) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def _load(path: File | str, image: Image.Image) -> None:
+    if reason := _misread(image):
+        raise WTFlowError(f"{path}: {reason}")
     # Telephones put what else they have to say of a picture behind it.
     if image.format != "MPO":
         # Counting the frames of a TIFF takes their square.
@@ -117,6 +211,41 @@ def _load(path: File | str, image: Image.Image) -> None:
             raise WTFlowError(f"{path}: {several}: save it as a file of its own")
         image.seek(0)
     image.load()
+
+
+def _misread(image: Image.Image) -> str | None:
+    """Return what Pillow would leave out or take for something else, if anything."""
+    _, is_deep = _depth(image)
+    raws = [_raw(tile.args) for tile in getattr(image, "tile", [])]
+    if any(raw.startswith(("LA;16", "RGBa;16")) for raw in raws):
+        return "transparent pixels of 16 bits, stored in a way of which 8 are read: save it without"
+    bands = len(image.getbands())
+    if image.mode == "RGBA" and _tag(image, SAMPLES, 0) == 4 and _tag(image, EXTRA, 0) == 0:
+        # Pillow takes a fourth band for transparency where nobody says what it is.
+        bands = 3
+    if (samples := _tag(image, SAMPLES, bands)) > bands and image.mode != "P":
+        return f"{samples} bands, of which {bands} would be read: save those that count as RGB"
+    if _tag(image, PLANAR, 1) == 2 and _tag(image, BITS, 8) > 8 and raws and ";" not in raws[0]:
+        return "16-bit bands one after the other, which are not read: save it as PNG"
+    if is_deep and _tag(image, PHOTOMETRIC, 1) == 0:
+        return "more than eight bits with white as zero: invert it"
+    if _tag(image, BITS, 16) == 8 and _tag(image, SAMPLE_FORMAT, 1) == 2:
+        return "signed 8-bit pixels: add 128, and save it as unsigned"
+    return None
+
+
+def _tag(image: Image.Image, tag: int, otherwise: int) -> int:
+    """Return the first value of a TIFF's tag."""
+    found = getattr(image, "tag_v2", {}).get(tag, otherwise)
+    return int(found[0] if isinstance(found, tuple) else found)
+
+
+@contextlib.contextmanager
+def _named(path: File | str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise WTFlowError(f"{path}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -147,19 +276,6 @@ def _reason(path: str, error: Exception) -> str:
 
 
 def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise WTFlowError(
-                f"{path}: 32-bit integer pixels from {values.min()} to {values.max()}: "
-                "convert it to 8 or 16 bits"
-            )
-        # Row by row: a copy of what are indices would be eight bytes a pixel.
-        return Image.fromarray(np.stack([EIGHT_BITS[row] for row in values])).convert("RGB")
-    if image.mode == "F":
-        raise WTFlowError(
-            f"{path}: 32-bit float pixels, which have no agreed range: convert it to 8 or 16 bits"
-        )
     try:
         if image.has_transparency_data:
             return over_black(image)

@@ -11,28 +11,32 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wtflow_jax.data.depth import packed
 from wtflow_jax.data.files import extensions, is_image, nested, walk
 from wtflow_jax.data.images import encode
 from wtflow_jax.data.sample import File, Held
 from wtflow_jax.support.errors import WTFlowError
 
 STDIN = "-"
+ARRAYS = "give bool, uint8, uint16 or floats, (height, width) or (height, width, 1, 3 or 4)"
 Encoded = bytes | bytearray | memoryview
 WANTED = (
-    "give paths, images in memory (bytes, a file opened with 'rb', PIL, uint8 arrays), or a list "
-    "of these"
+    "give paths, images in memory (bytes, a file opened with 'rb', PIL, arrays), or a list of these"
 )
 
 
-def find(source: Any, *, stdin: bool = False) -> Iterator[File]:
+def find(source: Any, *, stdin: bool = False, bgr: bool = False) -> Iterator[File]:
     """Yield the images that are meant, in order.
 
     Args:
         source: a path, str or Path, of a file, of a directory with images in it and below, or a
             pattern with \\*, ? or [...], \\*\\* for directories at any depth; bytes or a binary
-            file, an encoded image; a PIL image; an array (NumPy, JAX), uint8, of one image (H, W)
-            or (H, W, 3) in RGB, or of several (N, H, W, 3); or an iterable of these.
+            file, an encoded image; a PIL image; an array (NumPy, JAX) of one image (H, W),
+            (H, W, 1), (H, W, 3) or (H, W, 4), the last channel transparency, or of several,
+            (N, H, W, C); or an iterable of these. Values are bool, uint8, uint16, or floating
+            point, of which ``depth.White`` says what is white.
         stdin: whether "-" means a list of paths on standard input, one a line.
+        bgr: whether colours of arrays are blue, green, red, as OpenCV has them.
 
     Returns:
         Paths as they were given; what was in memory is ``Held``, a copy, and is called by its
@@ -43,7 +47,7 @@ def find(source: Any, *, stdin: bool = False) -> Iterator[File]:
     """
     for place, one in enumerate(_each(source, stdin), 1):
         name = f"image {place}"
-        yield one if isinstance(one, File) else Held(name, partial(bytes, _encoded(name, one)))
+        yield one if isinstance(one, File) else Held(name, partial(bytes, _encoded(name, one, bgr)))
 
 
 def is_one(source: Any) -> bool:
@@ -71,17 +75,13 @@ def _each(source: Any, stdin: bool) -> Iterator[Any]:
         raise WTFlowError(f"a value of type {type(source).__name__}: no image; {WANTED}")
 
 
-def _encoded(name: str, image: Any) -> bytes:
+def _encoded(name: str, image: Any, bgr: bool) -> bytes:
     if isinstance(image, Encoded):
         return bytes(image)
     if isinstance(image, Image.Image):
         return encode(name, image)
     if isinstance(image, np.ndarray):
-        known = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
-        if image.dtype != np.uint8 or not known or not image.size:
-            wanted = "give uint8, 0 to 255, as (height, width, 3) in RGB or (height, width)"
-            raise WTFlowError(f"{name}: an array of {image.dtype} {image.shape}: {wanted}")
-        return encode(name, Image.fromarray(image))
+        return _of_array(name, image, bgr)
     try:
         content = image.read()
     except (OSError, ValueError) as error:
@@ -90,6 +90,22 @@ def _encoded(name: str, image: Any) -> bytes:
         what = "at its end" if not content else "opened as text"
         raise WTFlowError(f"{name}: a file that is {what}: open it anew, with 'rb'")
     return content
+
+
+def _of_array(name: str, array: np.ndarray, bgr: bool) -> bytes:
+    known = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype.kind not in "buf" or array.dtype.itemsize > 8 or not known or not array.size:
+        raise WTFlowError(f"{name}: an array of {array.dtype} {array.shape}: {ARRAYS}")
+    if array.dtype == bool:
+        array = array * np.uint8(255)
+    array = array.reshape(array.shape[:2]) if array.shape[2:] == (1,) else array
+    if bgr and array.ndim == 3:
+        array = array[..., [2, 1, 0, 3][: array.shape[2]]]
+    if array.dtype == np.uint8:
+        return encode(name, Image.fromarray(np.ascontiguousarray(array)))
+    if array.shape[2:] == (4,):
+        raise WTFlowError(f"{name}: {array.dtype} with transparency: give its three colours")
+    return packed(np.ascontiguousarray(array))
 
 
 def _paths(given: str, stdin: bool) -> Iterator[Path]:

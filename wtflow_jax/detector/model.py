@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from wtflow_jax import backbones
 from wtflow_jax.backbones import Backbone
 from wtflow_jax.data import framing, sources
+from wtflow_jax.data.depth import White
 from wtflow_jax.data.framing import Framed, Framing
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import route
@@ -28,7 +29,7 @@ from wtflow_jax.support import tensors
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import written
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever a model of before could not be read, or would give other scores."""
 FILE = "model.safetensors"
 
@@ -89,13 +90,16 @@ class Model:
             self._scorers[batch] = route.scorer(self.backbone, self.detector, size, batch)
         return self._scorers[batch]
 
-    def predict(self, source: Any) -> "Result | list[Result] | Iterator[Result]":
+    def predict(
+        self, source: Any, *, bgr: bool = False
+    ) -> "Result | list[Result] | Iterator[Result]":
         """Score images.
 
         Args:
             source: one image: a path, its encoded bytes or a file of them, a PIL image, or an
-                array (H, W, 3) or (H, W) uint8. Or several: a directory, a pattern, an array
-                (N, H, W, 3), a list, or any iterable of images.
+                array (H, W, 3) or (H, W). Or several: a directory, a pattern, an array
+                (N, H, W, 3), a list, or any iterable of images. ``data.find`` has it in full.
+            bgr: whether colours of arrays are blue, green, red, as OpenCV has them.
 
         Returns:
             A ``Result`` for one image; a list for several, in their order; an iterator for an
@@ -108,7 +112,7 @@ class Model:
         single = sources.is_one(source)
 
         def sure() -> Iterator[Result]:
-            for result in self.results(sources.find(source), 1 if single else route.BATCH):
+            for result in self.results(sources.find(source, bgr=bgr), 1 if single else route.BATCH):
                 if result.error is not None:
                     raise WTFlowError(result.error)
                 yield result
@@ -233,13 +237,13 @@ def load(directory: str | Path) -> Model:
         arrays, about = tensors.load(path)
         if about["format"] != FORMAT:
             raise ValueError(f"has format {about['format']}, this is {FORMAT}")
-        tree = jax.tree.map(jnp.asarray, nested(arrays))
+        tree, shown = jax.tree.map(jnp.asarray, nested(arrays)), about["framing"]
         config, named = configure(**about["config"]), about["backbone"]
         config.check()
         name, digest, options = named["name"], named["digest"], dict(config.backbone_options)
         layers = backbones.parse_layers(name, named["layers"])
         return Model(
-            framing=Framing(tuple(about["framing"]["size"]), about["framing"]["overlap"]),
+            framing=Framing(tuple(shown["size"]), shown["overlap"], White(*shown["white"])),
             backbone=backbones.assemble(name, layers, tree["backbone"], digest, options),
             detector=Detector(config, tree["params"], config.wt.restore(tree.get("stats", {}))),
             threshold=Threshold(**about["threshold"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from wtflow_jax.data import read_image
+from wtflow_jax.data import read_image, white_of
 from wtflow_jax.data.sample import File
 from wtflow_jax.lab.scored import Scored
 
@@ -35,7 +35,7 @@ def save_maps(path: Path, files: Sequence[File], scored: Scored) -> None:
     axes = figure.subplots(len(rows), len(shown), squeeze=False)
     low, high = float(scored.maps.min()), float(np.quantile(scored.maps, 0.995))
     for column, i in zip(axes.T, shown, strict=True):
-        column[0].imshow(read_image(files[i], size))
+        column[0].imshow(read_image(files[i], size, white_of([files[i]])))
         column[0].set_title(f"{scored.kinds[i]}\nscore {scored.scores[i]:.4f}", fontsize=8)
         if scored.masks is not None:
             mask = scored.masks[i] if scored.known[i] else np.ones(size)

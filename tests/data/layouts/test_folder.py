@@ -60,3 +60,9 @@ def test_folder_without_good_images(tmp_path):
     trees.write(tmp_path / "dent" / "b.png", trees.picture(1))
     with fails(str(tmp_path), "no good images, found a.png, dent"):
         open_category(tmp_path, tmp_path.name, "folder")
+
+
+def test_a_published_category_is_none(tmp_path):
+    trees.mvtec_ad(tmp_path, "bottle")
+    with fails("has train or test in it", "give --data mvtec_ad and .*, category bottle"):
+        open_category(tmp_path / "bottle", "bottle", "folder")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from wtflow_jax.app import writing
 from wtflow_jax.app.report.pictures import coloured, embedded, overlay, scaled
-from wtflow_jax.data import decode, open_image
+from wtflow_jax.data import decode, open_image, white_of
 from wtflow_jax.lab.scored import Scored, evenly
 from wtflow_jax.support.errors import WTFlowError, shown
 
@@ -78,7 +78,7 @@ def _gallery(
         if i in chosen:
             image = None
             try:
-                image = open_image(Path(path))
+                image = open_image(Path(path), white_of([Path(path)]))
             except WTFlowError as error:
                 failed.append(str(error))
             entry["pictures"] = {name: embedded(one) for name, one in layers(i, image).items()}

@@ -24,7 +24,12 @@ def categories(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, name: str) -> Category:
-    """List the images; masks of no kind of defect are refused."""
+    """List the images; masks of no kind of defect are refused, and so is a published category."""
+    if files.has_split(root):
+        raise WTFlowError(
+            f"{root}: has train or test in it, which are no kinds of defects: give --data mvtec_ad "
+            f"and {root.absolute().parent}, category {root.absolute().name}; or rename them"
+        )
     defects = {
         directory.name: paths
         for directory in files.directories(root)
