@@ -4,6 +4,7 @@ import io
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -267,6 +268,18 @@ def test_results_take_paths_as_strings(model, image):
     (row,) = model.results([str(image)])
     assert (row.path, row.error) == (image, None)
     assert row.score == pytest.approx(model.predict(image).score, rel=1e-5)
+
+
+def test_another_camera_is_warned_of_once_a_call(model, image):
+    dark = (0.6 * np.asarray(Image.open(image.parent / "b.png"))).astype(np.uint8)
+    for source, words in ((dark, "the image is"), ([dark] * 3, "the last 3 images are")):
+        with pytest.warns(wtflow.WTFlowWarning, match=f"^{words} unlike .*: darker") as caught:
+            model.predict(source)
+        assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(image.parent / "b.png")
+        model.predict(image.parent)
 
 
 def test_a_second_call_compiles_nothing(model, image):

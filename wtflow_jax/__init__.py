@@ -20,10 +20,19 @@ if TYPE_CHECKING:
     from wtflow_jax.app.fit import fit
     from wtflow_jax.detector.config import Config, configure
     from wtflow_jax.detector.model import Model, Result, load
-    from wtflow_jax.support.errors import WTFlowError
+    from wtflow_jax.support.errors import WTFlowError, WTFlowWarning
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Model", "Result", "WTFlowError", "configure", "fit", "load"]
+__all__ = [
+    "Config",
+    "Model",
+    "Result",
+    "WTFlowError",
+    "WTFlowWarning",
+    "configure",
+    "fit",
+    "load",
+]
 
 _FROM = {
     "fit": "app.fit",
@@ -33,6 +42,7 @@ _FROM = {
     "Result": "detector.model",
     "load": "detector.model",
     "WTFlowError": "support.errors",
+    "WTFlowWarning": "support.errors",
 }
 
 

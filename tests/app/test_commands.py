@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trees
 from conftest import shared
@@ -316,3 +317,18 @@ def test_a_report_of_both_kinds_of_runs(place, tmp_path):
     for name, words in (("measured", "Radius on the way"), ("found", "Predictions")):
         assert wtflow("report", tmp_path / name) == 0
         assert words in (tmp_path / name / "report.html").read_text()
+
+
+def test_another_camera_is_said_in_one_line(place, tmp_path, capsys):
+    for i in range(6):
+        dark = (0.6 * trees.noisy(400 + i)).astype(np.uint8)
+        trees.write(tmp_path / "dark" / "good" / f"{i}.png", dark)
+    for command in ("predict", "evaluate"):
+        out = tmp_path / command
+        assert wtflow(command, place / "model", tmp_path / "dark", "--out", out) == 0
+        (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("warning: ")]
+        assert line.startswith("warning: the last 6 images are unlike those the model was fitted")
+        assert "darker (brightness " in line
+        again = "predict", place / "model", place / "new", "--out", tmp_path / f"{command} new"
+        assert wtflow(*again) == 0
+        assert "warning" not in capsys.readouterr().err

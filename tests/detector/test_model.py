@@ -12,7 +12,7 @@ from raising import fails
 from wtflow_jax import backbones
 from wtflow_jax.app import fit
 from wtflow_jax.data.framing import Framing
-from wtflow_jax.detector import detector, model
+from wtflow_jax.detector import detector, drift, model
 from wtflow_jax.detector.config import configure
 from wtflow_jax.detector.model import FILE, Model
 from wtflow_jax.flow.maps import MAPS
@@ -42,6 +42,7 @@ def made(lite0, windows, **flags):
     config = configure(**{"velocity": "exact", "rank": 3, "image_size": "64"} | flags)
     fitted = detector.init(config, jnp.asarray(windows.maps))[0]
     training = {"images": 5, "seen": list(windows.digests), "held_out": [0.5], "held_out_of": [0]}
+    training["usual"] = drift.usual(windows.looks)
     threshold = Threshold(0.625, 0.125)
     return Model(Framing((64, 64)), lite0, fitted, threshold, (0.6, 0.7), training, {"a": "1"})
 
@@ -131,7 +132,7 @@ def test_what_another_version_wrote_is_one_line(lite0, windows, tmp_path):
     path = tmp_path / FILE
     arrays, about = tensors.load(path)
     changes = [
-        {"format": 2},
+        {"format": 3},
         {"config": about["config"] | {"gone": 1}},
         {"config": about["config"] | {"wt": "gone"}},
         {"backbone": about["backbone"] | {"name": "gone"}},

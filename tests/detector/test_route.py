@@ -64,7 +64,7 @@ def noisy(config, maps):
 
 
 def made(backbone, fitted):
-    training = {"images": 0, "seen": [], "held_out": [0.0]}
+    training = {"images": 0, "seen": [], "held_out": [0.0], "usual": {}}
     frame, threshold = Framing(SIZE), Threshold(0.65, 0.1)
     return Model(frame, backbone, fitted, threshold, (0.6, 0.7), training, {})
 
@@ -184,7 +184,8 @@ def test_an_experiments_row_is_what_a_model_says(velocity, tmp_path):
     (row,) = rows(tmp_path / "out")
     found = scored.load(tmp_path / "out" / row["scores"])
     fitted = trained(tmp_path, flags)
-    whole = Model(Framing((64, 64)), *fitted, Threshold(0.65, 0.1), (0.6, 0.7), {"seen": []}, {})
+    training = {"seen": [], "usual": {}}
+    whole = Model(Framing((64, 64)), *fitted, Threshold(0.65, 0.1), (0.6, 0.7), training, {})
     results = list(whole.results(map(Path, found.paths)))
     np.testing.assert_array_equal([result.score for result in results], found.scores)
     np.testing.assert_array_equal([result.map for result in results], found.maps)

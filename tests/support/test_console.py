@@ -2,12 +2,13 @@
 
 import io
 import signal
+import warnings
 
 import pytest
 from rich.console import Console
 
 from wtflow_jax.support import console
-from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError, WTFlowWarning
 
 SMALL = console.Table("Title", ["name", "first", "second"], [["a", "1.00", "2.00"]], ["Note."])
 
@@ -106,3 +107,17 @@ def test_a_command_within_another_answers_for_itself():
     before = signal.getsignal(signal.SIGINT)
     assert console.status(outer) == 0
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_warning_is_one_line_and_others_stay_as_they_are(capfd):
+    def doubts():
+        for _ in range(2):
+            warnings.warn("a\nb: may be wrong; look", WTFlowWarning, stacklevel=1)
+        warnings.warn("of something else", UserWarning, stacklevel=1)
+        return 0
+
+    before = warnings.showwarning
+    with pytest.warns(UserWarning, match="of something else"):
+        assert console.status(doubts) == 0
+    assert warnings.showwarning is before
+    assert capfd.readouterr().err == 2 * "warning: a\\nb: may be wrong; look\n"

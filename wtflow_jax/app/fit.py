@@ -14,8 +14,9 @@ from wtflow_jax import backbones
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.data import find_good, open_image, parse_size, white_of
 from wtflow_jax.data.framing import Framing, framed, size_for
+from wtflow_jax.data.look import Look
 from wtflow_jax.data.sample import File
-from wtflow_jax.detector import detector, route
+from wtflow_jax.detector import detector, drift, route
 from wtflow_jax.detector.config import Config, check_used, configure
 from wtflow_jax.detector.model import Model
 from wtflow_jax.flow import scores
@@ -96,6 +97,7 @@ def fit(
         "seen": sorted(windows.digests),
         "held_out": held_out.scores.tolist(),
         "held_out_of": held_out.of.tolist(),
+        "usual": drift.usual(windows.looks),
     }
     return Model(framing, backbone, fitted, found, (held_out.low, high), training, versions())
 
@@ -121,6 +123,7 @@ class Windows(NamedTuple):
     maps: Float[np.ndarray, "k h w c"]  #: f
     owner: Int[np.ndarray, " k"]  #: index of each window's image, ascending
     digests: tuple[str, ...]  #: of the images; copies have the same
+    looks: tuple[Look, ...] = ()  #: of the images, where they are some
 
 
 def take(
@@ -136,13 +139,15 @@ def take(
         WTFlowError: an image cannot be decoded; the features would not fit into memory.
     """
     advance = track("features", len(files))
-    parts, owner, digests = list[np.ndarray](), list[int](), list[str]()
+    parts, owner = list[np.ndarray](), list[int]()
+    digests, looks = list[str](), list[Look]()
 
     def windows() -> Iterator[tuple[File, np.ndarray]]:
         for i, (path, found) in enumerate(framed(files, framing)):
             if isinstance(found, WTFlowError):
                 raise found
             digests.append(found.digest())
+            looks.append(found.look)
             owner.extend([i] * len(found.windows))
             advance()
             yield from ((path, window) for window in found.windows)
@@ -157,7 +162,7 @@ def take(
                 f"take {SHARE:.0%} of {limit / 2**30:.1f} GiB; give fewer images, or a smaller "
                 "--overlap"
             )
-    return Windows(np.concatenate(parts), np.array(owner), tuple(digests))
+    return Windows(np.concatenate(parts), np.array(owner), tuple(digests), tuple(looks))
 
 
 class HeldOut(NamedTuple):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from wtflow_jax.data.depth import White
 from wtflow_jax.data.images import MULTIPLE, is_large, open_image
+from wtflow_jax.data.look import Look, look
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.threads import ahead
@@ -41,12 +42,14 @@ class Framing(NamedTuple):
 class Framed(NamedTuple):
     """An image as windows, uint8 RGB, each with its top and left corner in the image.
 
-    ``size`` is (h, w) of the image at the windows' scale, which may be less than a window.
+    ``size`` is (h, w) of the image at the windows' scale, which may be less than a window;
+    ``look`` is that of the image, whatever fills its windows.
     """
 
     windows: UInt8[np.ndarray, "k H W 3"]
     corners: tuple[tuple[int, int], ...]
     size: Size
+    look: Look
 
     def digest(self) -> str:
         """Return what tells images apart, whatever their names: hexadecimal digits."""
@@ -79,14 +82,14 @@ def frame(image: Image.Image, framing: Framing, name: object = "image") -> Frame
 
     WTFlowError: they would have more than ``MOST`` pixels together.
     """
-    height, width = framing.size
+    (height, width), stored = framing.size, (image.height, image.width)
     if framing.overlap is None:
         factor = min(height / image.height, width / image.width)
         h, w = (max(1, round(factor * side)) for side in (image.height, image.width))
         size, rows, columns = (min(height, h), min(width, w)), [0], [0]
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     else:
-        size = image.height, image.width
+        size = stored
         rows = starts(size[0], height, framing.overlap)
         columns = starts(size[1], width, framing.overlap)
         count = len(rows) * len(columns)
@@ -98,11 +101,12 @@ def frame(image: Image.Image, framing: Framing, name: object = "image") -> Frame
             )
     below, beside = max(0, height - size[0]), max(0, width - size[1])
     pixels = np.asarray(image)
+    seen = look(pixels, stored)
     if below or beside:
         pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge")
     corners = tuple((top, left) for top in rows for left in columns)
     windows = [pixels[top : top + height, left : left + width] for top, left in corners]
-    return Framed(np.stack(windows), corners, size)
+    return Framed(np.stack(windows), corners, size, seen)
 
 
 def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> np.ndarray:

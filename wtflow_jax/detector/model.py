@@ -20,8 +20,9 @@ from wtflow_jax.backbones import Backbone
 from wtflow_jax.data import framing, sources
 from wtflow_jax.data.depth import White
 from wtflow_jax.data.framing import Framed, Framing
+from wtflow_jax.data.look import Look
 from wtflow_jax.data.sample import File
-from wtflow_jax.detector import route
+from wtflow_jax.detector import drift, route
 from wtflow_jax.detector.config import Config, configure
 from wtflow_jax.detector.detector import Detector
 from wtflow_jax.metrics.threshold import Threshold
@@ -44,6 +45,7 @@ class Result(NamedTuple):
         defective: whether that is above the model's threshold.
         map: of the anomaly, float32 (h, w).
         pixels: the image at the map's size, uint8 RGB (h, w, 3).
+        look: what its camera and light make of it, see ``drift``.
     """
 
     path: File
@@ -52,6 +54,7 @@ class Result(NamedTuple):
     defective: bool | None = None
     map: Float[np.ndarray, "h w"] | None = None
     pixels: UInt8[np.ndarray, "h w 3"] | None = None
+    look: Look | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Model:
         threshold: above which an image is called defective.
         colours: scores of a pixel at the two ends of the colour scale of all pictures.
         training: what it was fitted on: number of images, their digests and fingerprint, held-out
-            scores.
+            scores, and how images usually look.
         versions: of the packages that fitted it.
     """
 
@@ -105,6 +108,8 @@ class Model:
             A ``Result`` for one image; a list for several, in their order; an iterator for an
             iterator, a few images of which are in memory at a time.
 
+        It warns as ``score`` does.
+
         Raises:
             WTFlowError: an image that cannot be scored, in one line that names it.
         """
@@ -118,7 +123,8 @@ class Model:
                 yield result
 
         if single:
-            return next(sure())
+            (found,) = sure()
+            return found
         return sure() if isinstance(source, Iterator) else list(sure())
 
     def results(self, files: Iterable[File | str], batch: int = route.BATCH) -> Iterator[Result]:
@@ -132,7 +138,16 @@ class Model:
     def score(
         self, images: Iterable[tuple[File, Framed | WTFlowError]], batch: int = route.BATCH
     ) -> Iterator[Result]:
-        """Score the images of ``framing.framed``; one of several windows has its highest score."""
+        """Score the images of ``framing.framed``; one of several windows has its highest score.
+
+        A ``WTFlowWarning`` says where they look unlike those that the model was fitted on
+        (``drift``): once, after some images or at the end.
+        """
+        return drift.watched(self._in_batches(images, batch), self.training["usual"])
+
+    def _in_batches(
+        self, images: Iterable[tuple[File, Framed | WTFlowError]], batch: int
+    ) -> Iterator[Result]:
         waiting: list[tuple[File, Framed | WTFlowError]] = []
         for path, found in images:
             waiting.append((path, found))
@@ -165,6 +180,7 @@ class Model:
                 defective=score > self.threshold.value,
                 map=framing.join(image, maps, self.framing),
                 pixels=framing.whole(image, self.framing),
+                look=image.look,
             )
 
     def save(self, directory: str | Path) -> None:

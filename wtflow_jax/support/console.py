@@ -3,8 +3,9 @@
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import rich.progress
 import rich.table
@@ -13,7 +14,7 @@ from rich.markup import escape
 from rich.table import Column
 
 from wtflow_jax.support import signals
-from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, shown
 
 NONE = "–"
 """In place of a figure that there is none of."""
@@ -74,7 +75,7 @@ def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int
         print(shown(what + (more and f"; {more}")), file=sys.stderr)
         return exit_status
 
-    with signals.heard():
+    with signals.heard(), _warnings_in_a_line():
         try:
             return work()
         except WTFlowError as error:
@@ -88,6 +89,23 @@ def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int
             return told(f"error: {where}{error.strerror or error}", advice)
         except KeyboardInterrupt as stopped:
             return told("stopped", again, getattr(stopped, "status", 130))
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Print each WTFlowWarning as one line on standard error, and others as before."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, WTFlowWarning):
+                print(shown(f"warning: {message}"), file=sys.stderr)
+            else:
+                usual(message, category, *where)
+
+        warnings.simplefilter("always", WTFlowWarning)
+        warnings.showwarning = show
+        yield
 
 
 class Table(NamedTuple):

@@ -19,3 +19,10 @@ class WTFlowError(Exception):
     def __init__(self, message: str) -> None:
         """Keep a message as one line, whatever the names in it are."""
         super().__init__(shown(message))
+
+
+class WTFlowWarning(UserWarning):
+    """What was done may be wrong, in one line that says why and what to do.
+
+    Command lines print it on standard error; the exit status stays as it is.
+    """

@@ -1,0 +1,141 @@
+"""Are images taken as those were that a model was fitted on, or has the camera changed?
+
+A measure of ``data.look`` has a usual range, that of the good images. A defect changes it in some
+images, a camera or its light in all: it is said where more than half of them are outside.
+"""
+
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import numpy as np
+
+from wtflow_jax.data.look import Look
+from wtflow_jax.support.errors import WTFlowWarning
+
+MIDDLE = 2, 98
+"""Percentiles of good images: the ends of a usual range, whatever a few strange ones are."""
+STRETCH = 0.5
+"""Of a range's width: as far beyond it on either side nothing is said."""
+FEW = 5
+"""Of fewer images most may be of strange parts:"""
+FARTHER = 3
+"""nothing is said of them as far as so many times that."""
+TOGETHER = 100
+"""Images that are judged together: a camera that changes on the way is seen among thousands."""
+MANY = 20
+"""Images that are not all defective by chance."""
+
+Usual: TypeAlias = Mapping[str, Sequence[float]]
+"""The lowest and the highest usual value of each measure that is known."""
+
+
+class Measure(NamedTuple):
+    """How a measure is spoken of, and by how much it may differ in any case."""
+
+    less: str
+    more: str
+    value: str
+    digits: str
+    share: float  #: of its usual values
+    least: float = 0.0
+
+
+MEASURES = {
+    "brightness": Measure("darker", "brighter", "brightness {}", ".0f", 0.05, 1),
+    "red": Measure("less red", "redder", "red {} %", ".1f", 0.01),
+    "blue": Measure("less blue", "bluer", "blue {} %", ".1f", 0.01),
+    "colour": Measure("greyer", "more coloured", "colour {} %", ".0f", 0.1, 2),
+    "contrast": Measure("paler", "harder", "contrast {} %", ".0f", 0.1, 1),
+    "sharpness": Measure("less sharp", "sharper or grainier", "sharpness {} %", ".0f", 0.1),
+    "pixels": Measure("smaller", "larger", "{} pixels", ",.0f", 0.2),
+    "aspect": Measure("wider", "taller", "height over width {}", ".2f", 0.05),
+}
+
+
+def usual(looks: Sequence[Look]) -> dict[str, list[float]]:
+    """Return the usual range of each measure, of good images."""
+    ends = np.percentile(looks, MIDDLE, axis=0).T.tolist()
+    return dict(zip(Look._fields, ends, strict=True))
+
+
+def judged(looks: Sequence[Look], defective: int, usual: Usual) -> str | None:
+    """Return a line on images, at least one, that look unlike good ones, or None.
+
+    ``defective`` is how many of them are called so.
+    """
+    found, n = [], len(looks)
+    # The two in the middle, so that no half of the images is outside alone.
+    lower, upper = (
+        Look(*np.percentile(looks, 50, axis=0, method=side)) for side in ("lower", "higher")
+    )
+    for name, (low, high) in usual.items():
+        one = MEASURES[name]
+        slack = max(STRETCH * (high - low), one.share * (low + high) / 2, one.least)
+        slack *= FARTHER if n < FEW else 1
+        if (value := getattr(upper, name)) < low - slack:
+            word = one.less
+        elif (value := getattr(lower, name)) > high + slack:
+            word = one.more
+        else:
+            continue
+        now, *ends = (format(number, one.digits) for number in (value, low, high))
+        was = " to ".join(dict.fromkeys(ends))
+        found.append(f"{word} ({one.value.format(now)}, was {was})")
+    if not found:
+        return None
+    which = "the image is" if n == 1 else f"the last {n} images are"
+    doubt = "unless the part is as strange, " if n < FEW else ""
+    return (
+        f"{which} unlike those the model was fitted on: {', '.join(found)}; {doubt}the camera or "
+        f"its light has changed, and decisions may be wrong ({defective} of {n} called "
+        "defective): fit again"
+    )
+
+
+@runtime_checkable
+class Looked(Protocol):
+    """A result of an image; its look is None where it could not be scored."""
+
+    @property
+    def look(self) -> Look | None:
+        """As ``data.look`` has it."""
+
+    @property
+    def defective(self) -> bool | None:
+        """Whether it is called so."""
+
+
+Result = TypeVar("Result", bound=Looked)
+
+
+def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
+    """Yield results, and warn once where ``judged`` has a line on the last ``TOGETHER`` of them.
+
+    It is asked after as many, and at the end. Where it has none and all images are called
+    defective, that is said.
+    """
+    recent = deque[tuple[Look, bool]](maxlen=TOGETHER)
+    images, defective, line = 0, 0, None
+
+    def now() -> str | None:
+        looks, called = zip(*recent, strict=True)
+        return judged(looks, sum(called), usual)
+
+    for result in results:
+        yield result
+        if result.look is not None:
+            recent.append((result.look, bool(result.defective)))
+            images, defective = images + 1, defective + bool(result.defective)
+            if not line and images % TOGETHER == 0 and (line := now()):
+                warnings.warn(line, WTFlowWarning, stacklevel=2)
+    if line or not images:
+        return
+    if not (line := now()) and defective == images >= MANY:
+        line = (
+            f"all {images} images are called defective: if some of them are good, the camera or "
+            "the place of the part has changed, and the model has to be fitted again"
+        )
+    if line:
+        warnings.warn(line, WTFlowWarning, stacklevel=2)
