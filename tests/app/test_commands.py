@@ -236,7 +236,7 @@ def test_copies_are_no_evidence(place, tmp_path, capsys):
     for i in range(3):
         trees.write(same / f"{i}.png", trees.noisy(0))
     assert wtflow("fit", same, "--out", tmp_path / "m", "--image-size", "64") == 1
-    assert "3 images are 1 and copies of them" in capsys.readouterr().err
+    assert "3 good images are 1 different ones or parts" in capsys.readouterr().err
 
 
 def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, capsys):

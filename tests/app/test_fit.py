@@ -8,7 +8,7 @@ import pytest
 import trees
 from raising import fails
 
-from wtflow_jax.app import fit
+from wtflow_jax.app import fit, groups
 from wtflow_jax.data.images import read_image
 from wtflow_jax.detector import detector, route
 from wtflow_jax.detector.config import configure
@@ -34,6 +34,11 @@ def scored(good, maps):
     return route.predict(detector.fit(CONFIG, jnp.asarray(good)), maps, WHERE).scores
 
 
+def crossed(given, kept=None):
+    """Scores of images by models of others and of no copies."""
+    return fit.cross_fit(given, groups.numbered(given.digests), CONFIG, WHERE, kept)
+
+
 @pytest.fixture
 def fitted_on(monkeypatch):
     """Note the features of each model that is fitted."""
@@ -49,7 +54,7 @@ def fitted_on(monkeypatch):
 
 def test_each_image_is_scored_by_a_model_of_the_others(fitted_on):
     given = windows([*range(7)], [*"abcdefg"])
-    found = fit.cross_fit(given, CONFIG, WHERE)
+    found = crossed(given)
     models = [*fitted_on]
     assert len(models) == fit.FOLDS
     left_out = Counter()
@@ -64,18 +69,42 @@ def test_each_image_is_scored_by_a_model_of_the_others(fitted_on):
 
 def test_copies_are_left_out_together_and_count_once(fitted_on):
     given = windows([*range(6)], [*"abacab"])
-    found = fit.cross_fit(given, CONFIG, WHERE)
+    found = crossed(given)
     # Three different ones: as many parts.
     assert sorted(len(features) for features in fitted_on) == [3, 4, 5]
     assert len(found.scores) == len(found.of) == 3
     assert sorted(given.digests[i] for i in found.of) == [*"abc"]
-    with fails("3 images are 2 and copies of them; give at least 3 different ones"):
-        fit.cross_fit(windows([0, 1, 2], [*"aba"]), CONFIG, WHERE)
+    with fails("3 good images are 2 different ones or parts", "give at least 3"):
+        crossed(windows([0, 1, 2], [*"aba"]))
+
+
+def test_images_of_a_part_are_left_out_together_and_the_highest_counts(fitted_on):
+    given, labels = windows([*range(8)], [*"abcdefgh"]), np.array([0, 1, 0, 2, 3, 0, 1, 4])
+    found = fit.cross_fit(given, labels, CONFIG, WHERE)
+    for features in [*fitted_on]:
+        held = [i for i in range(8) if not (given.maps[i] == features).all(axis=(1, 2, 3)).any()]
+        # A part is in a model, or out of it.
+        assert not set(labels[held]) & set(np.delete(labels, held))
+        wanted = scored(features, given.maps[held])
+        for part in set(labels[held]):
+            own = [(score, i) for score, i in zip(wanted, held, strict=True) if labels[i] == part]
+            score, image = max(own)
+            assert found.scores[part] == pytest.approx(score, rel=1e-6)
+            assert found.of[part] == image
+
+
+def test_models_are_fitted_on_what_is_kept_and_score_all(fitted_on):
+    given, kept = windows([*range(9)], [*"abcdefghi"]), np.arange(9) % 4 > 0
+    found = crossed(given, kept)
+    assert np.isfinite(found.scores).all()
+    for features in fitted_on:
+        assert len(features) >= kept.sum() - 2
+        assert not any((given.maps[i] == features).all(axis=(1, 2, 3)).any() for i in (0, 4, 8))
 
 
 def test_of_several_windows_the_highest_is_the_images():
     given = windows([0, 0, 1, 2, 2, 2, 3], [*"abcd"])
-    found = fit.cross_fit(given, CONFIG, WHERE)
+    found = crossed(given)
     for image in range(4):
         own = given.owner == image
         wanted = scored(given.maps[~own], given.maps[own]).max()
@@ -154,3 +183,50 @@ def test_more_features_than_memory_are_refused_at_the_first_batch(tmp_path, monk
     monkeypatch.setattr(fit, "memory", lambda: 2**10)
     with fails(r"3 images have about 0\.0 GiB of features", "give fewer images"):
         fit.fit(images, image_size="32")
+
+
+def test_the_strangest_are_left_out_of_the_model_and_of_the_threshold(tmp_path):
+    good = [trees.noisy(i) for i in range(18)]
+    bad = [trees.noisy(50 + i, defect=True) for i in range(2)]
+    images = [*good[:5], bad[0], *good[5:12], bad[1], *good[12:]]
+    given = {"image_size": "64", "false_alarms": 0.1}
+    spoilt, clean = (fit.fit(part, **given) for part in (images, good))
+    model = fit.fit(images, contamination=0.1, **given)
+    assert sorted(model.training["left_out_of"]) == [5, 13]
+    assert not {5, 13} & set(model.training["held_out_of"])
+    assert model.training["images"] == len(model.training["held_out"]) == 18
+    assert model.training["seen"] == clean.training["seen"]
+    # As if they had never been there: the folds differ alone.
+    assert model.threshold.rate == clean.threshold.rate
+    assert model.threshold.value == pytest.approx(clean.threshold.value, rel=0.02)
+    assert model.threshold.value < spoilt.threshold.value
+    assert all(result.defective for result in model.predict(bad))
+    assert min(model.training["left_out"]) > model.threshold.value
+    for share in (-0.1, 0.6, float("nan")):
+        with fails(f"--contamination {share}: give at least 0 and at most 0.5"):
+            fit.fit(images, contamination=share)
+    with fails("4 good images are 2 different ones or parts", "what is left out"):
+        fit.fit(good[:4], contamination=0.5, image_size="64")
+
+
+def test_parts_are_found_named_or_labelled(tmp_path):
+    rng, files = np.random.default_rng(0), []
+    for part in range(6):
+        for take in range(2):
+            pixels = trees.noisy(part).astype(int) + rng.integers(-1, 2, (64, 64, 3))
+            path = tmp_path / f"{part}" / f"p{part}t{take}.png"
+            files.append(trees.write(path, np.clip(pixels, 0, 255).astype(np.uint8)))
+    labels = [int(path.parent.name) for path in files]
+    for group in ("alike", "folder", r"p(\d)", labels, [*map(str, labels)]):
+        model = fit.fit(files, group=group, image_size="64")
+        assert model.training["groups"] == labels, group
+        assert len(model.training["held_out"]) == 6
+        assert model.threshold.rate == pytest.approx(1 / 7)
+    each = fit.fit(files, group="none", image_size="64")
+    assert len(each.training["held_out"]) == 12
+    # Scored by models that know the part they are lower.
+    assert each.threshold.value < model.threshold.value
+    with fails("3 labels of 12 images: give one an image"):
+        fit.fit(files, group=[1, 2, 3], image_size="64")
+    with fails("12 good images are 1 different ones or parts"):
+        fit.fit(files, group="p", image_size="64")

@@ -46,3 +46,45 @@ def test_none_is_set_by_what_is_no_number(score):
     """No score is above NaN: all images would be called good."""
     with fails("held-out score is NaN or infinite"):
         decision.threshold(np.array([1.0, score, 2.0]), 0.05)
+
+
+def test_of_several_images_a_part_the_highest_keeps_the_promise():
+    """And by single images, which are alike, it is broken."""
+    rng = np.random.default_rng(2)
+
+    def parts(n):
+        return rng.normal(size=(n, 1)) + 0.3 * rng.normal(size=(n, 6))
+
+    rates = []
+    for _ in range(2000):
+        good, new = parts(10), parts(40).max(axis=1)
+        found = [decision.threshold(values, 0.05) for values in (good.max(axis=1), good.ravel())]
+        rates.append([[np.mean(new > one.value), one.rate] for one in found])
+    (kept, promised), (broken, aimed) = np.mean(rates, axis=0)
+    assert kept == pytest.approx(promised, abs=0.01)
+    assert broken > 2 * aimed
+
+
+@pytest.mark.parametrize("left_out", [0, 3, 10])
+def test_the_rate_if_all_that_was_left_out_is_good(left_out):
+    rng, rates = np.random.default_rng(3), []
+    for _ in range(2000):
+        good = np.sort(rng.normal(size=50))
+        found = decision.threshold(good[: 50 - left_out], 0.05)
+        rates.append([np.mean(rng.normal(size=100) > found.value)])
+    highest = decision.highest_rate(found, 50 - left_out, left_out)
+    assert np.mean(rates) == pytest.approx(highest, abs=0.01)
+    assert (highest == pytest.approx(found.rate)) == (not left_out)
+
+
+def test_far_scores_are_those_that_leave_the_spread_of_the_others():
+    rng = np.random.default_rng(4)
+    good = np.exp(0.1 * rng.normal(size=(500, 60)))
+    # One of a hundred sets of good images has one, were they log-normal.
+    assert np.mean([decision.far(scores).any() for scores in good]) < 0.05
+    for scores in good[:20]:
+        mixed = np.concatenate([scores, [3, 4, 5]])
+        for unit in (1e-3, 1, 1e3):
+            assert np.nonzero(decision.far(unit * mixed))[0].tolist()[-3:] == [60, 61, 62]
+    assert not decision.far(np.ones(5)).any()
+    assert not decision.far(np.zeros(5)).any()

@@ -31,8 +31,6 @@ from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone, check_empty
 from wtflow_jax.support.parts import check_ranges
 
-STRANGEST = 3
-"""Of the good images those with the highest scores are named: are they good?"""
 SOME_FAILED = 3
 """Exit status where some images could not be scored."""
 
@@ -57,6 +55,12 @@ class Fit:
     """Directory of the model."""
     false_alarms: float = 0.01
     """Share of good images that may be called defective."""
+    group: str = "alike"
+    """How images of one part are known, which are left out together: alike (much nearer to one
+    another than to all others), folder (a directory a part), none (an image a part), or a regular
+    expression for paths, 'part([0-9]+)', whose first group or whole match names the part."""
+    contamination: float = 0.0
+    """Share of the images that may be defective: as many are left out, the strangest."""
     preset: Literal["small", "fine"] = "small"
     """fine looks closer, at four times the time."""
     velocity: "Annotated[str, _choice('velocity')]" = "exact"
@@ -77,6 +81,7 @@ class Fit:
     """Directory for downloaded weights; left out: the user's."""
 
     def _work(self) -> int:
+        from wtflow_jax.app.notes import notes
         from wtflow_jax.data import find_good
         from wtflow_jax.detector import model
         from wtflow_jax.training.schedule import Diverged
@@ -93,11 +98,7 @@ class Fit:
                     f"{error}; give --velocity exact, which trains nothing, or another --seed"
                 ) from error
         fitted.save(self.out)
-        print("\n".join(describe(fitted)))
-        held_out = zip(fitted.training["held_out"], fitted.training["held_out_of"], strict=True)
-        highest = [(score, paths[i]) for score, i in sorted(held_out, reverse=True)[:STRANGEST]]
-        named = ", ".join(f"{shown(path)} ({score:.5g})" for score, path in highest)
-        print(f"strangest among them: {named}; a defective one would raise the threshold")
+        print("\n".join([*describe(fitted), *notes(fitted, paths, self.group)]))
         out = shown(self.out)
         instead = ", in place of the model that was there" if replaced else ""
         print(f"written to {out}{instead}; next: wtflow predict {out} IMAGES --out DIR")
@@ -232,24 +233,36 @@ class Info:
 
 def describe(fitted: "wtflow.Model") -> list[str]:
     """Return what a person wants to know of a model, a line each."""
-    wanted, n = fitted.config.decision.false_alarms, len(fitted.training["held_out"])
-    copies = fitted.training["images"] - n
+    from wtflow_jax.metrics.threshold import highest_rate
+
+    training, wanted = fitted.training, fitted.config.decision.false_alarms
+    n, images = len(training["held_out"]), len(set(training["seen"]))
+    copies, left_out = training["images"] - images, len(training.get("left_out", ()))
+    what, others, above = "images", "models that had not seen them", "be higher"
+    if n < images:
+        what, others, above = "parts", "models of other parts", "have an image that is higher"
     height, width = fitted.framing.size
     how = "scaled into" if fitted.framing.overlap is None else "cut into windows of"
     flow, (value, rate) = fitted.config.flow, fitted.threshold
     lines = [
-        f"{n} good images{f' and {copies} copies' if copies else ''}, {how} {height}x{width} "
+        f"{images} good images{f' and {copies} copies' if copies else ''}"
+        f"{f' of {n} parts' if n < images else ''}, {how} {height}x{width} "
         f"pixels; {fitted.backbone.name}, {flow.velocity} velocity, {flow.wt}",
-        f"defective above a score of {value:.5g}: of good images like these, scored by models "
-        f"that had not seen them, {rate:.1%} are expected to be higher",
+        f"defective above a score of {value:.5g}: of good {what} like these, scored by {others}, "
+        f"{rate:.1%} are expected to {above}",
     ]
     if any(fitted.framing.white):
         lines.append(str(fitted.framing.white))
+    if left_out:
+        lines.append(
+            f"{left_out} of {n + left_out} {what} were left out as the strangest: were they good, "
+            f"{highest_rate(fitted.threshold, n, left_out):.1%} are expected"
+        )
     if rate > wanted * 1.0001:
         enough = math.ceil(1 / wanted - 1e-9) - 1
         lines.append(
-            f"{wanted:.1%} were asked for, which {n} images cannot promise: the threshold is the "
-            f"highest of their scores, and it takes {enough} images for as few"
+            f"{wanted:.1%} were asked for, which {n} {what} cannot promise: the threshold is the "
+            f"highest of their scores, and it takes {enough} {what} for as few"
         )
     return lines
 

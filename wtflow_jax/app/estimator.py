@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from wtflow_jax import backbones
-from wtflow_jax.app import fit
+from wtflow_jax.app import fit, groups
 from wtflow_jax.backbones import features
 from wtflow_jax.data.images import MULTIPLE
 from wtflow_jax.detector import detector, route
@@ -84,7 +84,8 @@ class WTFlow(OutlierMixin, BaseEstimator):
         self.shape_ = maps.shape[1:]
         digests = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in maps)
         windows = fit.Windows(maps, np.arange(len(maps)), digests)
-        held_out = fit.cross_fit(windows, self.config_, where).scores
+        copies = groups.numbered(digests)
+        held_out = fit.cross_fit(windows, copies, self.config_, where).scores
         found = threshold(held_out, self.config_.decision.false_alarms)
         fitted = detector.fit(self.config_, jnp.asarray(maps))
         # Without the functions: a fitted estimator can be pickled.

@@ -2,18 +2,20 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from wtflow_jax import backbones
+from wtflow_jax.app import groups
+from wtflow_jax.app.groups import Groups
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.data import find_good, open_image, parse_size, white_of
-from wtflow_jax.data.framing import Framing, framed, size_for
+from wtflow_jax.data.framing import Framing, framed, size_for, whole
 from wtflow_jax.data.look import Look
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import detector, drift, route
@@ -32,13 +34,19 @@ SAMPLE = 32
 SHARE = 0.25
 """Of the memory, for the features: fitting holds them in some copies."""
 LEAST = 3
-"""Good images: each is scored by a model of two others at least."""
+"""Good images or parts: each is scored by a model of two others at least."""
+MOST = 0.5
+"""Of the good images, that may be left out as the strangest."""
+ROUNDS = 5
+"""Of leaving the strangest out, at most: in the first, defects are in the models of their likes."""
 
 
 def fit(
     source: Any,
     *,
     bgr: bool = False,
+    group: str | Sequence[Hashable] = groups.ALIKE,
+    contamination: float = 0.0,
     overlap: int | None = None,
     weights: str | None = None,
     cache: str | Path = CACHE,
@@ -49,13 +57,20 @@ def fit(
 
     The threshold is that of ``metrics.threshold`` on the scores of ``cross_fit``. These models saw
     fewer images than the one that is returned, so the rate is no guarantee (docs/faq.md). The
-    middle of the colour scale is the threshold.
+    middle of the colour scale is the threshold. Of several images of a part the highest score
+    counts: the rate is then that of good parts with an image above.
 
     Args:
         source: of good images: a directory, a list of paths, arrays (H, W, 3), PIL images, as
             ``data.find_good`` has it. What is white in those of more than eight bits is taken from
             them.
         bgr: whether colours of arrays are blue, green, red, as OpenCV has them.
+        group: what tells which images are of one part. ``alike`` is ``groups.alike``, ``folder``
+            the directory of each file, ``none`` takes each image for another part; any other text
+            is a regular expression, see ``groups.named``. Or a label an image.
+        contamination: share of the images, or parts, that may be defective: as many are left out
+            as the strangest (``trimmed``), by the model and by the threshold. Its rate is that of
+            good images if all of these are defective; ``metrics.threshold.highest_rate`` if none.
         overlap: pixels by which windows overlap; None shows each image whole.
         weights: file of the backbone; None takes the installed or downloaded ones.
         cache: directory for downloaded weights.
@@ -66,9 +81,11 @@ def fit(
             S × S where they are cut.
 
     Raises:
-        WTFlowError: fewer different images than ``LEAST``, one that cannot be decoded, or a value
-            that cannot be.
+        WTFlowError: fewer different images or parts than ``LEAST``, an image that cannot be
+            decoded, or a value that cannot be.
     """
+    if not 0 <= contamination <= MOST:
+        raise WTFlowError(f"--contamination {contamination}: give at least 0 and at most {MOST}")
     files = find_good(source, bgr=bgr)
     config = configure(**{"velocity": "exact", "wt": "whiten", "false_alarms": 0.01} | choices)
     config.check()
@@ -84,20 +101,26 @@ def fit(
     backbone = backbones.load(asked.backbone, **given)
     windows = take(files, backbone, framing, asked.dense, track)
     where = route.upsampling(backbone, config, framing.size)
-    held_out = cross_fit(windows, config, where, track)
-    found = threshold(held_out.scores, config.decision.false_alarms)
+    labels = grouped(files, windows, group)
+    held_out, kept = trimmed(windows, labels, config, where, contamination, track)
+    found = threshold(held_out.scores[kept], config.decision.false_alarms)
     advance = track("model", 1)
-    fitted = detector.fit(config, jnp.asarray(windows.maps))
+    own = kept[labels]
+    fitted = detector.fit(config, jnp.asarray(windows.maps[own[windows.owner]]))
     advance()
+    seen = sorted(digest for digest, is_own in zip(windows.digests, own, strict=True) if is_own)
     # Of images that are all alike: a scale of some width.
     high = held_out.low + 2 * max(found.value - held_out.low, 1e-6)
     training = {
-        "images": len(files),
-        "fingerprint": hashlib.sha256("".join(sorted(windows.digests)).encode()).hexdigest(),
-        "seen": sorted(windows.digests),
-        "held_out": held_out.scores.tolist(),
-        "held_out_of": held_out.of.tolist(),
-        "usual": drift.usual(windows.looks),
+        "images": len(seen),
+        "fingerprint": hashlib.sha256("".join(seen).encode()).hexdigest(),
+        "seen": seen,
+        "groups": labels.tolist(),
+        "held_out": held_out.scores[kept].tolist(),
+        "held_out_of": held_out.of[kept].tolist(),
+        "left_out": held_out.scores[~kept].tolist(),
+        "left_out_of": held_out.of[~kept].tolist(),
+        "usual": drift.usual([windows.looks[i] for i in np.flatnonzero(own)]),
     }
     return Model(framing, backbone, fitted, found, (held_out.low, high), training, versions())
 
@@ -124,6 +147,7 @@ class Windows(NamedTuple):
     owner: Int[np.ndarray, " k"]  #: index of each window's image, ascending
     digests: tuple[str, ...]  #: of the images; copies have the same
     looks: tuple[Look, ...] = ()  #: of the images, where they are some
+    thumbs: Float[np.ndarray, "n s s"] = np.empty((0, 0, 0))  #: of images by ``groups.thumbnail``
 
 
 def take(
@@ -141,6 +165,7 @@ def take(
     advance = track("features", len(files))
     parts, owner = list[np.ndarray](), list[int]()
     digests, looks = list[str](), list[Look]()
+    thumbs = list[np.ndarray]()
 
     def windows() -> Iterator[tuple[File, np.ndarray]]:
         for i, (path, found) in enumerate(framed(files, framing)):
@@ -148,6 +173,7 @@ def take(
                 raise found
             digests.append(found.digest())
             looks.append(found.look)
+            thumbs.append(groups.thumbnail(whole(found, framing)))
             owner.extend([i] * len(found.windows))
             advance()
             yield from ((path, window) for window in found.windows)
@@ -162,46 +188,121 @@ def take(
                 f"take {SHARE:.0%} of {limit / 2**30:.1f} GiB; give fewer images, or a smaller "
                 "--overlap"
             )
-    return Windows(np.concatenate(parts), np.array(owner), tuple(digests), tuple(looks))
+    taken = tuple(digests), tuple(looks), np.stack(thumbs)
+    return Windows(np.concatenate(parts), np.array(owner), *taken)
+
+
+def grouped(files: Sequence[File], windows: Windows, group: str | Sequence[Hashable]) -> Groups:
+    """Return groups of images: those of one part, and copies whatever they are called.
+
+    Args:
+        files: of the images.
+        windows: of them.
+        group: as in ``fit``.
+
+    Raises:
+        WTFlowError: other labels than there are images; as ``groups.named``.
+    """
+    copies = groups.numbered(windows.digests)
+    if not isinstance(group, str):
+        if len(group) != len(files):
+            raise WTFlowError(f"{len(group)} labels of {len(files)} images: give one an image")
+        return groups.joined(copies, groups.numbered(group))
+    if group == groups.NONE:
+        return copies
+    if group == groups.ALIKE:
+        return groups.joined(copies, groups.alike(windows.thumbs))
+    return groups.joined(copies, groups.named(files, group))
 
 
 class HeldOut(NamedTuple):
-    """Good images as models see them that were fitted without them."""
+    """Good images as models see them that were fitted without them, and without their group."""
 
-    scores: Float[np.ndarray, " n"]  #: of the images, each once, however often it is there
-    of: Int[np.ndarray, " n"]  #: index of each
+    scores: Float[np.ndarray, " g"]  #: of the groups, each that of its highest image
+    of: Int[np.ndarray, " g"]  #: index of that image
     low: float  #: the lowest score of a pixel
 
 
 def cross_fit(
-    windows: Windows, config: Config, where: scores.Upsampling, track: Track = untracked
+    windows: Windows,
+    labels: Groups,
+    config: Config,
+    where: scores.Upsampling,
+    kept: Bool[np.ndarray, " g"] | None = None,
+    track: Track = untracked,
 ) -> HeldOut:
-    """Score each image by a model that was fitted on others, and on no copy of it.
+    """Score each image by a model that was fitted on images of other groups.
 
-    There are ``FOLDS`` parts, or as many as images; an image is in one of them with its copies.
+    Groups are split into ``FOLDS`` folds, or as many as there are groups.
+
+    Args:
+        windows: of the images.
+        labels: of each image its group.
+        config: of the models.
+        where: cells sit in the images.
+        kept: whether models are fitted on a group; None: on all.
+        track: shows progress.
 
     Raises:
-        WTFlowError: fewer than ``LEAST`` of the images are different ones.
+        WTFlowError: models are fitted on fewer than ``LEAST`` groups.
     """
-    numbers: dict[str, int] = {}
-    number = np.array([numbers.setdefault(digest, len(numbers)) for digest in windows.digests])
-    if len(numbers) < LEAST:
+    kept = np.ones(labels.max() + 1, bool) if kept is None else kept
+    count = int(kept.sum())
+    if count < LEAST:
         raise WTFlowError(
-            f"{len(number)} images are {len(numbers)} and copies of them; give at least {LEAST} "
-            "different ones"
+            f"{len(labels)} good images are {count} different ones or parts, without copies and "
+            f"what is left out; give at least {LEAST}"
         )
-    folds = min(FOLDS, len(numbers))
-    order = np.random.default_rng(config.training.seed).permutation(len(numbers))
-    part = (order % folds)[number]
-    found, low = np.full(len(number), -np.inf, np.float32), math.inf
+    folds = min(FOLDS, count)
+    fold_of = np.arange(len(kept)) % folds
+    fold_of[kept] = np.random.default_rng(config.training.seed).permutation(count) % folds
+    found, low = np.full(len(labels), -np.inf, np.float32), math.inf
     advance = track("held-out scores", folds)
     for fold in range(folds):
-        held = part[windows.owner] == fold
-        fitted = detector.fit(config, jnp.asarray(windows.maps[~held]))
-        predicted = route.predict(fitted, windows.maps[held], where)
+        held = fold_of == fold
+        others = windows.maps[(kept & ~held)[labels][windows.owner]]
+        fitted = detector.fit(config, jnp.asarray(others))
+        own = held[labels][windows.owner]
+        predicted = route.predict(fitted, windows.maps[own], where)
         # Of several windows the highest.
-        np.maximum.at(found, windows.owner[held], predicted.scores)
+        np.maximum.at(found, windows.owner[own], predicted.scores)
         low = min(low, float(predicted.maps.min()))
         advance()
-    _, of = np.unique(number, return_index=True)
+    # And of several images: the first of each group, highest first.
+    order = np.lexsort((-found, labels))
+    of = order[np.unique(labels[order], return_index=True)[1]]
     return HeldOut(found[of], of, low)
+
+
+def trimmed(
+    windows: Windows,
+    labels: Groups,
+    config: Config,
+    where: scores.Upsampling,
+    share: float,
+    track: Track = untracked,
+) -> tuple[HeldOut, Bool[np.ndarray, " g"]]:
+    """Score each image as ``cross_fit`` does, by models without the strangest groups.
+
+    These are the ``share`` of all, rounded up, with the highest scores; then again by the scores of
+    models without them, since a defect hides its likes in other folds, until they are the same, at
+    most ``ROUNDS`` times. So a robust covariance is fitted (the concentration steps of FAST-MCD,
+    Technometrics 1999).
+
+    Args:
+        windows: as the other arguments of ``cross_fit``.
+        share: of the groups that are left out, from 0 to ``MOST``.
+
+    Returns:
+        Scores of all groups, and whether each is kept.
+    """
+    kept = np.ones(labels.max() + 1, bool)
+    held_out = cross_fit(windows, labels, config, where, kept, track)
+    # A hair less: 0.07 times 100 is 7, in float64 a bit more.
+    count = math.ceil(share * len(kept) - 1e-9)
+    for _ in range(ROUNDS):
+        before, kept = kept, np.argsort(np.argsort(held_out.scores)) < len(kept) - count
+        if (kept == before).all():
+            break
+        held_out = cross_fit(windows, labels, config, where, kept, track)
+    return held_out, kept

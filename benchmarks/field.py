@@ -1,0 +1,191 @@
+"""Does ``wtflow fit`` keep its promise on images as people have them?
+
+    python benchmarks/field.py --root mvtec_ad --categories bottle screw
+    python benchmarks/field.py --root mvtec_ad --categories bottle --cases shots --repeats 3
+
+A case makes of a category the good images that a model is fitted on, and the ways of ``wtflow.fit``
+that are compared. Each is tested on good images that were not used, test and training ones, and on
+defective ones. ``promised`` is the rate of false alarms that the model tells, ``above`` the good
+images that it calls defective, ``found`` the defective ones. Another case is another function in
+``CASES``.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import tyro
+from PIL import Image
+from rich.table import Table
+
+import peers
+import wtflow_jax as wtflow
+from wtflow_jax.data import File, Sample, find, open_category, open_image
+from wtflow_jax.support.console import bars
+
+Images: TypeAlias = Sequence[File | bytes]
+
+
+class Known(NamedTuple):
+    """Images of a category in an order that is drawn."""
+
+    good: list[File]  #: training images
+    test_good: list[File]
+    test_bad: list[File]
+    rng: np.random.Generator
+
+
+class Trial(NamedTuple):
+    """What a model is fitted on and tested on."""
+
+    good: Images  #: to fit on, with what is taken for good
+    test_good: Images
+    test_bad: Images
+    ways: dict[str, dict[str, Any]]  #: keywords of ``wtflow.fit``, by what they are called
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is tried."""
+
+    root: Path
+    """Directory of a data set."""
+    categories: tuple[str, ...]
+    """Some of its categories."""
+    cases: tuple[str, ...] = ()
+    """Some of the cases; left out: all."""
+    data: str = "mvtec_ad"
+    """The data set's layout."""
+    images: int = 100
+    """Good images that a model is fitted on, at most."""
+    probes: int = 60
+    """Images of a kind that it is tested on, at most."""
+    repeats: int = 1
+    """Draws of a case, added up."""
+    backbone: str = "efficientnet_lite0"
+    """Frozen feature extractor."""
+    weights: str | None = None
+    """Its file."""
+    json: Path | None = None
+    """Where to write the figures."""
+
+
+def shot(file: File, rng: np.random.Generator) -> bytes:
+    """Return another photograph of a part, a JPEG.
+
+    It is shifted by one to three pixels each way and up to 5 % brighter or darker, and has noise of
+    one to three grey levels.
+    """
+    image = open_image(file)
+    down, right = rng.choice([-3, -2, -1, 1, 2, 3], 2)
+    pixels = np.pad(np.asarray(image, float), ((3, 3), (3, 3), (0, 0)), mode="edge")
+    pixels = pixels[3 + down :, 3 + right :][: image.height, : image.width]
+    pixels = pixels * rng.uniform(0.95, 1.05) + rng.normal(0, rng.uniform(1, 3), pixels.shape)
+    return encoded(pixels, int(rng.integers(70, 96)))
+
+
+def encoded(pixels: np.ndarray, quality: int) -> bytes:
+    """Return pixels of any range as a JPEG."""
+    file = io.BytesIO()
+    image = Image.fromarray(np.clip(pixels.round(), 0, 255).astype(np.uint8))
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def shots(known: Known, images: int, parts: int, each: int) -> Trial:
+    """Several photographs of each part; other parts are tested by one."""
+    label = np.repeat(np.arange(parts), each)
+    good, rest = known.good[:parts], known.good[parts:]
+    one = partial(shot, rng=known.rng)
+    ways = {"--group none": {"group": "none"}, "as it is": {}, "by labels": {"group": label}}
+    given = [one(good[i]) for i in label]
+    others = [*known.test_good, *rest]
+    return Trial(given, [*map(one, others)], [*map(one, known.test_bad)], ways)
+
+
+def contaminated(known: Known, images: int, share: float, asked: float) -> Trial:
+    """A share of the good images is defective."""
+    count = round(share * images)
+    good, rest = known.good[: images - count], known.good[images - count :]
+    given = [*good, *known.test_bad[:count]]
+    ways = {"as it is": {}, f"--contamination {asked}": {"contamination": asked}}
+    return Trial(given, [*known.test_good, *rest], known.test_bad[count:], ways)
+
+
+CASES: dict[str, Callable[[Known, int], Trial]] = {
+    "10 parts, 6 shots of each": partial(shots, parts=10, each=6),
+    "20 parts, 2 shots of each": partial(shots, parts=20, each=2),
+    "all good": partial(contaminated, share=0, asked=0.1),
+    "5 % defective": partial(contaminated, share=0.05, asked=0.1),
+    "10 % defective": partial(contaminated, share=0.1, asked=0.1),
+}
+
+
+def drawn(settings: Settings, category: str, repeat: int) -> Known:
+    """Return a category's images in the order of a repeat."""
+    rng = np.random.default_rng(repeat)
+    found = open_category(settings.root, category, settings.data)
+
+    def some(samples: Iterable[Sample], label: int, most: int) -> list[File]:
+        files = [sample.path for sample in samples if sample.label == label]
+        return [files[i] for i in rng.permutation(len(files))[:most]]
+
+    good = some(found.train, 0, settings.images + settings.probes)
+    bad = some(found.test, 1, settings.probes)
+    return Known(good, some(found.test, 0, settings.probes), bad, rng)
+
+
+def measured(trial: Trial, settings: Settings) -> dict[str, dict[str, float]]:
+    """Return the figures of each way to fit."""
+    figures = {}
+    for way, given in trial.ways.items():
+        asked = {"backbone": settings.backbone, "weights": settings.weights, **given}
+        model = wtflow.fit(trial.good, **asked)
+        row = {"promised": model.threshold.rate, "held out": len(model.training["held_out"])}
+        for name, images in (("above", trial.test_good), ("found", trial.test_bad)):
+            scores = [result.score for result in model.results(find([*images]))]
+            row[name] = sum(score is not None and score > model.threshold.value for score in scores)
+            row[f"of {name}"] = len(images)
+        figures[way] = row
+    return figures
+
+
+def main(settings: Settings) -> None:
+    """Run the cases and print a table."""
+    if unknown := set(settings.cases) - CASES.keys():
+        raise SystemExit(f"--cases {min(unknown)}: give some of {', '.join(CASES)}")
+    table = Table(title=f"{settings.backbone}, {settings.repeats} draws")
+    for heading in ("", "", "", "held out", "promised", "good above", "", "defective found"):
+        table.add_column(heading)
+    data: dict[str, Any] = {}
+    with bars() as track:
+        for category in settings.categories:
+            for case in settings.cases or CASES:
+                advance, found = track(f"{category}, {case}", settings.repeats), []
+                for repeat in range(settings.repeats):
+                    trial = CASES[case](drawn(settings, category, repeat), settings.images)
+                    found.append(measured(trial, settings))
+                    advance()
+                data[f"{category}, {case}"] = found
+                for way in found[0]:
+                    total = {k: sum(one[way][k] for one in found) for k in found[0][way]}
+                    mean = {k: v / settings.repeats for k, v in total.items()}
+                    table.add_row(
+                        category,
+                        case,
+                        way,
+                        f"{mean['held out']:.0f}",
+                        f"{mean['promised']:.1%}",
+                        f"{total['above']:.0f} of {total['of above']:.0f}",
+                        f"{total['above'] / total['of above']:.1%}",
+                        f"{total['found']:.0f} of {total['of found']:.0f}",
+                    )
+    peers.show(table, data, settings.json)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

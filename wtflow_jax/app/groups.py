@@ -1,0 +1,124 @@
+"""Which good images are of one part: each is scored by models of other parts."""
+
+import re
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from scipy import ndimage
+from scipy.cluster import hierarchy
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import squareform
+
+from wtflow_jax.data.sample import File
+from wtflow_jax.support.errors import WTFlowError
+
+ALIKE, FOLDER, NONE = "alike", "folder", "none"
+"""How parts are known, in words; anything else is a regular expression."""
+SIDE = 64
+"""Cells that images are compared by, each way: a shift of some pixels is less than one."""
+JET = (0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)
+"""Orders of the derivatives that a moved image is made of."""
+RATIO = 1 / 3
+"""Of images of one part, whose distances were a quarter of those to other parts or less, and of
+others, whose were a half or more but for a few pairs (docs/field.md)."""
+
+Groups: TypeAlias = Int[np.ndarray, " n"]
+"""Of each image the number of its group, from 0 on, in the order in which they first come."""
+
+
+def numbered(names: Sequence[Hashable]) -> Groups:
+    """Return groups of images whose names are the same."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
+
+
+def joined(one: Groups, other: Groups) -> Groups:
+    """Return groups of what one or the other puts together, in however many steps."""
+    # A graph of groups: an image is an edge between its two.
+    edges = np.ones(len(one)), (one, one.max() + 1 + other)
+    size = one.max() + other.max() + 2
+    _, label = connected_components(coo_array(edges, (size, size)), directed=False)
+    return numbered(label[one].tolist())
+
+
+def named(files: Sequence[File], group: str) -> Groups:
+    """Return groups by the names of files.
+
+    Args:
+        files: of the images.
+        group: ``folder``, the directory a file is in; or a regular expression that is searched for
+            in each path: its first group, or all that it matches, names the part.
+
+    Raises:
+        WTFlowError: it is no regular expression, or not in a path.
+    """
+    paths = [Path(str(file)) for file in files]
+    if group == FOLDER:
+        return numbered([path.parent for path in paths])
+    asked = f"--group {group}"
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        words = f"give one, or {ALIKE}, {FOLDER} or {NONE}"
+        raise WTFlowError(f"{asked}: no regular expression ({error}); {words}") from error
+    found = [pattern.search(path.as_posix()) for path in paths]
+    if None in found:
+        raise WTFlowError(f"{files[found.index(None)]}: {asked} is not in it; give what all have")
+    return numbered([match[min(1, pattern.groups)] for match in found if match])
+
+
+def thumbnail(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "s s"]:
+    """Return an image as ``SIDE`` × ``SIDE`` grey values, each the mean of its pixels."""
+    grey = Image.fromarray(pixels).convert("L").convert("F")
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def distances(thumbs: Float[np.ndarray, "n s s"]) -> Float[np.ndarray, "n n"]:
+    """Return how far images are from being one another, moved a little and in another light.
+
+    It is the share of an image's deviation, from 0 to 1, that is left when it is fitted by 1,
+    another image and the derivatives ``JET`` of that, all blurred by one cell: a step of Lucas and
+    Kanade (IJCAI 1981) of the second order. Of both directions it is the less. Features would not
+    do: shifted by three pixels they move as far as from part to part.
+    """
+    n = len(thumbs)
+    blurred = (ndimage.gaussian_filter(thumbs, (0, 1, 1), (0, *order)) for order in JET)
+    # Without the border, which is blurred with what is not there.
+    jet = np.stack([part[:, 3:-3, 3:-3].reshape(n, -1) for part in blurred], axis=-1)
+    centred = jet[..., 0] - jet[..., 0].mean(axis=1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+    found = np.empty((n, n), np.float32)
+    for i, own in enumerate(jet):
+        basis = np.concatenate([np.ones_like(own[:, :1]), own], axis=1)
+        explained = np.square(centred @ np.linalg.qr(basis).Q).sum(axis=1)
+        found[i] = np.sqrt(np.maximum(1 - explained, 0))
+    return np.minimum(found, found.T)
+
+
+def alike(thumbs: Float[np.ndarray, "n s s"]) -> Groups:
+    """Return groups of images that are much nearer to one another than to all others.
+
+    Each step on the shortest way through a group is less than ``RATIO`` of that to the nearest
+    image outside: single linkage, and the ratio test of nearest neighbours (Lowe, IJCV 2004). So
+    there is no scale to choose, and images that fill a range, as of a part turned every way, form
+    no group.
+    A group has fewer images than there could be groups of its size: few of many images are kinds,
+    views or colours, which models must see together.
+    """
+    found = distances(thumbs)
+    n = len(found)
+    tree = hierarchy.linkage(squareform(found, checks=False), "single")
+    children, height, size = tree[:, :2].astype(int), tree[:, 2], tree[:, 3]
+    above = np.full(2 * n - 1, np.inf)
+    above[children] = height[:, None]
+    within = np.zeros(2 * n - 1, bool)
+    within[n:] = (height < RATIO * above[n:]) & (size**2 < n)
+    for row in reversed(range(n - 1)):
+        within[children[row]] |= within[n + row]
+    # Cut below each node that is within no group.
+    return numbered(hierarchy.fcluster(tree, 0, "monocrit", monocrit=~within[n:] * 1.0).tolist())

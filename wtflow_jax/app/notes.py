@@ -1,0 +1,61 @@
+"""What to look at among the good images that a model was fitted on."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from wtflow_jax.app.groups import ALIKE
+from wtflow_jax.data.sample import File
+from wtflow_jax.detector.model import Model
+from wtflow_jax.metrics.threshold import far
+from wtflow_jax.support.errors import shown
+
+NAMED = 3
+"""Images of a kind that are named."""
+
+
+def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
+    """Return which images were taken for one part, and which may be defective, a line each.
+
+    Args:
+        fitted: a new model.
+        files: all images that it was given.
+        group: as it was asked for.
+    """
+    training = fitted.training
+    scores, left_out = np.array(training["held_out"]), training["left_out"]
+
+    def scored(scores: Sequence[float], of: Sequence[int]) -> str:
+        highest = sorted(zip(scores, of, strict=True), reverse=True)
+        return _listed([f"{shown(files[i])} ({score:.5g})" for score, i in highest])
+
+    lines = []
+    if len(scores) < len(set(training["seen"])):
+        labels = np.array(training["groups"])
+        largest = np.nonzero(labels == np.bincount(labels).argmax())[0].tolist()
+        otherwise = "; if they are not, give --group none" if group == ALIKE else ""
+        named = _listed([shown(files[i]) for i in largest])
+        lines.append(f"of one part, for instance: {named}{otherwise}")
+    if left_out:
+        lines.append(
+            f"left out: {scored(left_out, training['left_out_of'])}; look at them: if they are "
+            "good, give a lower --contamination"
+        )
+    strange = far(scores)
+    if strange.any():
+        share = (strange.sum() + len(left_out)) / (len(scores) + len(left_out))
+        of = np.array(training["held_out_of"])[strange].tolist()
+        lines.append(
+            f"far above all others: {scored(scores[strange].tolist(), of)}; look at them: if they "
+            f"are defective, remove them or give --contamination {math.ceil(100 * share) / 100}"
+        )
+    elif not left_out:
+        named = scored(training["held_out"], training["held_out_of"])
+        lines.append(f"strangest among them: {named}; a defective one would raise the threshold")
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
