@@ -107,3 +107,43 @@ def test_images_are_scored_as_by_wtflow():
 def test_what_cannot_be_used_is_said(x, words):
     with pytest.raises(ValueError, match=words):
         WTFlow().fit(x)
+
+
+def test_numbers_far_from_zero_are_rounded_to_nothing(maps):
+    """float32 has 24 bits: beside 1e9 it has steps of 64."""
+    table = np.random.default_rng(0).normal(size=(80, 5))
+    for offset, dtype in ((1e9, float), (-1e7, float)):
+        moved = (table + offset).astype(dtype)
+        with pytest.raises(ValueError, match=r"^X\[\.\.\., 0\] has values about .*e\+0[79] that"):
+            WTFlow(random_state=0).fit(moved)
+    numbers = np.rint(1000 * table).astype(int) + 10**12
+    with pytest.raises(ValueError, match=r"which float32 rounds: subtract their mean first"):
+        WTFlow(random_state=0).fit(numbers)
+    with pytest.raises(ValueError, match=r"^X has values up to 1e\+300, too large for float32"):
+        WTFlow(random_state=0).fit(np.where(table > 2, 1e300, table))
+    with pytest.raises(ValueError, match=r"subtract their mean first"):
+        WTFlow(random_state=0).fit(maps[0].astype(float) + 1e9)
+    # A constant column has nothing to lose, and after a scaler there is no offset.
+    table[:, 1] = 1e9 + 0.3
+    fitted = WTFlow(random_state=0).fit(table)
+    scaled = make_pipeline(StandardScaler(), WTFlow(random_state=0)).fit(table + 1e9)
+    assert (fitted.predict(table[:1] + 9), scaled.predict(table[:1] + 1e9 + 9)) == (-1, -1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, int, object, "list", "frame"])
+def test_tables_of_other_kinds(dtype):
+    table = np.rint(8 * np.random.default_rng(0).normal(size=(30, 4)))
+    wanted = WTFlow(random_state=0).fit(table).score_samples(table)
+    if dtype == "frame":
+        pandas = pytest.importorskip("pandas")
+        given = pandas.DataFrame(table, columns=[*"abcd"])
+    else:
+        given = table.tolist() if dtype == "list" else table.astype(dtype)
+    found = WTFlow(random_state=0).fit(given).score_samples(given)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("x", [np.full((30, 4), np.nan), np.full((30, 4), np.inf), np.zeros(30)])
+def test_tables_without_numbers(x):
+    with pytest.raises(ValueError, match=r"NaN|infinity|axes|1D array"):
+        WTFlow().fit(x)

@@ -1,10 +1,12 @@
 """Solvers: their order, what they cost, their derivatives, and likelihoods along the flow."""
 
+import equinox as eqx
 import fields
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from raising import fails
 
 from wtflow_jax.flow import ode
 
@@ -189,3 +191,101 @@ def test_hutchinsons_estimate_is_unbiased():
     error = np.sqrt(off_diagonal / (2 * 500))
     assert abs(float(few.mean()) - float(exact[0])) < 4 * error
     assert float(few.std()) > 0
+
+
+# What a caller may hand over
+
+
+KEY = jax.random.key(0)
+CALLS = {
+    "push_forward": lambda *field, **more: ode.push_forward(*field, **more),
+    "trajectory": lambda *field, **more: ode.trajectory(*field, **more),
+    "log_likelihood": lambda *field, **more: ode.log_likelihood(*field, **more),
+    "hutchinson": lambda *field, **more: ode.log_likelihood(*field, KEY, **more),
+    "adaptive": lambda *field, **more: ode.push_forward_adaptive(*field, tolerance=1e-3, **more)[0],
+}
+EACH = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@EACH
+def test_a_solver_by_its_name(call):
+    by_name, itself = (call(fields.pendulum, None, X0, solver=s) for s in ("heun", ode.HEUN))
+    np.testing.assert_array_equal(by_name, itself)
+    with fails("--solver rk4: no such choice; take one of euler, heun"):
+        call(fields.pendulum, None, X0, solver="rk4")
+    with fails("solver Heun", "give one of euler, heun", "or an ode.Method of a solver of Diffrax"):
+        call(fields.pendulum, None, X0, solver=ode.HEUN.method)
+
+
+@EACH
+def test_what_is_no_array_or_has_no_hash(call):
+    network = eqx.nn.MLP(3, 3, 8, 1, key=KEY)
+    arrays, rest = eqx.partition(network, eqx.is_array)
+
+    def whole(params, t, x):
+        return params(x)
+
+    def parted(params, t, x):
+        return eqx.combine(params, rest)(x)
+
+    with fails(r"params\.activation: ", "no array", r"equinox\.partition"):
+        call(whole, network, X0)
+    assert call(parted, arrays, X0).shape[0] == 2
+    with fails(r"x0: ", "no array but of type object"):
+        call(fields.pendulum, None, np.array(X0, object))
+    with fails("velocity_fn: a value of type MLP, which has no hash"):
+        call(network, None, X0)
+    with fails("solver: a value of type list"):
+        call(fields.pendulum, None, X0, solver=[ode.HEUN])
+    # What a velocity itself raises is left as it is.
+    with pytest.raises(TypeError, match="mine"):
+        call(raising, None, X0)
+
+
+def raising(params, t, x):
+    raise TypeError("mine")
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_steps_that_are_none(steps):
+    for name in ("push_forward", "trajectory", "log_likelihood"):
+        with fails(f"steps {steps}: give at least 1"):
+            CALLS[name](fields.pendulum, None, X0, steps=steps)
+    with fails("probes 0: give at least 1"):
+        ode.log_likelihood(fields.pendulum, None, X0, KEY, probes=0)
+    with fails("steps: a value of type .*, which has no hash; give a plain value"):
+        ode.push_forward(fields.pendulum, None, X0, steps=jnp.int32(2))
+
+
+@EACH
+@pytest.mark.parametrize(
+    "cast",
+    [
+        lambda x: np.asarray(x, np.float64),
+        lambda x: np.asarray(x, np.float16),
+        lambda x: x.astype(jnp.bfloat16),
+        lambda x: np.asarray(x, int),
+        lambda x: x[:, 0],
+        lambda x: x[:0],
+    ],
+    ids=["float64", "float16", "bfloat16", "int", "one number a sample", "empty"],
+)
+def test_samples_of_other_kinds(call, cast):
+    x0 = cast(2 * X0)
+    found, wanted = (call(fields.pendulum, None, x) for x in (x0, jnp.asarray(x0, jnp.float32)))
+    assert found.dtype == jnp.float32
+    assert found.shape[0] == len(x0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+@EACH
+@pytest.mark.parametrize("promotion", ["standard", "strict"])
+def test_other_settings_of_jax(call, promotion):
+    wanted = call(fields.gaussian_velocity, fields.PARAMS, X0)
+    with jax.numpy_dtype_promotion(promotion):
+        found = call(fields.gaussian_velocity, fields.PARAMS, X0)
+    np.testing.assert_array_equal(found, wanted)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion(promotion):
+        found = call(fields.gaussian_velocity, fields.PARAMS, np.asarray(X0))
+        exact = call(fields.gaussian_velocity, fields.PARAMS, np.asarray(X0, np.float64))
+    np.testing.assert_allclose(found, exact, rtol=1e-5)

@@ -114,3 +114,14 @@ def test_what_is_no_number_is_outside_of_every_range():
 
     with fails("--share x: give at least 0 and at most 1"):
         parts.check_ranges(Part())
+
+
+def test_a_part_that_is_given_itself_or_by_its_name(table):
+    assert table.given(len) is len
+    assert table.given("function") is abs
+    assert table.given("options").a == 1
+    with fails("--wt-map other: no such choice; take one of function, options, made"):
+        table.given("other")
+    # Where a name is wanted.
+    with fails(r"--wt-map \['a'\]: no such choice"):
+        table.find(["a"])

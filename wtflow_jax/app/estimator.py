@@ -23,7 +23,32 @@ from wtflow_jax.flow import scores
 from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.support.environment import CACHE
 
+LOST = 0.01
+"""Of the standard deviation of a column: what rounding to float32 may cost."""
+
 _load = lru_cache(maxsize=1)(backbones.load)
+
+
+def _rounded(X: np.ndarray, fits: bool) -> np.ndarray:
+    """Return float64 as float32; ValueError where it is too large, or less is left to be learned.
+
+    ``fits`` says whether X is what is fitted on.
+    """
+    with np.errstate(over="ignore"):
+        rounded = X.astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise ValueError(f"X has values up to {np.abs(X).max():.3g}, too large for float32")
+    if fits:
+        samples = tuple(range(X.ndim - 1))
+        lost, spread = np.std(X - rounded, axis=samples), np.std(X, axis=samples)
+        if (coarse := lost > LOST * spread).any():
+            column = int(np.argmax(coarse))
+            raise ValueError(
+                f"X[..., {column}] has values about {np.mean(X[..., column]):.3g} that differ by "
+                f"about {spread[column]:.3g}, which float32 rounds: subtract their mean first, as "
+                "sklearn.preprocessing.StandardScaler does"
+            )
+    return rounded
 
 
 # Parameters of any value: scikit-learn's convention is that fit checks them.
@@ -120,7 +145,9 @@ class WTFlow(OutlierMixin, BaseEstimator):
     def _maps(self, X: Any, reset: bool) -> tuple[Float[np.ndarray, "n h w c"], scores.Upsampling]:
         """Return X as feature maps, and where their cells sit."""
         is_image = getattr(X, "dtype", None) == np.uint8 and getattr(X, "ndim", 0) == 4
-        kind, least = np.uint8 if is_image else np.float32, fit.LEAST if reset else 1
+        # The first is what others than these are made.
+        kind = np.uint8 if is_image else (np.float64, np.float32)
+        least = fit.LEAST if reset else 1
         options = {"reset": reset, "allow_nd": True, "dtype": kind, "ensure_min_samples": least}
         # Of scikit-learn's types nothing is known.
         array: Any = validate_data(self, X, **options)
@@ -142,6 +169,8 @@ class WTFlow(OutlierMixin, BaseEstimator):
         if array.ndim == 4 and array.shape[-1] == 3 and min(array.shape[1:3]) >= MULTIPLE:
             # As feature maps they would take hours.
             raise ValueError("X has floating-point images; give them as uint8, 0 to 255")
+        if array.dtype != np.float32:
+            array = _rounded(array, fits=reset)
         maps = array if array.ndim == 4 else array[:, None, None, :]
         cells_alone = (np.eye(side, dtype=np.float32) for side in maps.shape[1:3])
         return maps, scores.Upsampling(*cells_alone)

@@ -1,6 +1,6 @@
 """Which good images are meant by a directory: of a data set those that train, and no masks."""
 
-import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from wtflow_jax.data import files, sources
 from wtflow_jax.data.layouts import LAYOUTS, Layout
 from wtflow_jax.data.sample import File
-from wtflow_jax.support.errors import WTFlowError, shown
+from wtflow_jax.support.errors import WTFlowError, WTFlowWarning
 
 MASKS = frozenset({"ground_truth", "gt", "mask", "masks"})
 """Directories of masks, in the published data sets and beside them."""
@@ -20,8 +20,7 @@ def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[Fi
     """Return the good images that are meant; arguments and errors as ``sources.find``.
 
     Of a directory that is a category of a published data set these are its training images, and
-    where there is a directory ``good`` beside others, those in it; a line on standard error says
-    so.
+    where there is a directory ``good`` beside others, those in it; a ``WTFlowWarning`` says so.
 
     Raises:
         WTFlowError: a data set of several categories; masks among the images.
@@ -91,5 +90,6 @@ def _place(directory: Path, layout: Layout) -> tuple[Path, str] | None:
 
 
 def _told(what: str, paths: Sequence[File], left: str) -> Sequence[File]:
-    print(shown(f"{what}: its {len(paths)} training images; left out: {left}"), file=sys.stderr)
+    line = f"{what}: its {len(paths)} training images; left out: {left}"
+    warnings.warn(line, WTFlowWarning, stacklevel=2)
     return paths

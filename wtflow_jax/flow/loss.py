@@ -42,9 +42,9 @@ def rfm_loss(
     key: PRNGKey,
     *,
     index: Int[Array, " n"] | None = None,
-    target: targets.Target = targets.gaussian,
-    time_law: paths.TimeLaw = paths.uniform_time,
-    loss: Loss = rfm,
+    target: targets.Target | str = targets.gaussian,
+    time_law: paths.TimeLaw | str = paths.uniform_time,
+    loss: Loss | str = rfm,
 ) -> Float[Array, ""]:
     """Return the mean rFM loss of a batch (Algorithm 1, line 5).
 
@@ -57,7 +57,7 @@ def rfm_loss(
         x0: samples (n, *event), after the WT map.
         key: one key for the batch; sample i draws from ``fold_in(key, index[i])``.
         index: the samples' indices in the data set, (n,) int; 0 … n − 1 where left out.
-        target: where x1 comes from.
+        target: where x1 comes from; a function or its name, as the two below.
         time_law: how t is drawn.
         loss: of one sample.
 
@@ -65,13 +65,15 @@ def rfm_loss(
         A float32 scalar.
     """
     index = jnp.arange(x0.shape[0]) if index is None else index
+    draw, law = targets.TARGETS.given(target), paths.TIME_LAWS.given(time_law)
+    loss_of_one = LOSSES.given(loss)
 
     # No sample has this index: what all share is not any sample's own.
     shared = jax.random.fold_in(key, 2**32 - 1)
 
     def one(x: Sample, i: Int[Array, ""], sample_key: PRNGKey) -> Float[Array, ""]:
         time_key, target_key = jax.random.split(sample_key)
-        t = time_law(time_key, shared, i)
-        return loss(velocity_fn, params, x, target(target_key, x.shape), t)
+        t = law(time_key, shared, i)
+        return loss_of_one(velocity_fn, params, x, draw(target_key, x.shape), t)
 
     return jnp.mean(jax.vmap(one)(x0, index, sample_keys(key, index)))

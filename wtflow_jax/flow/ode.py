@@ -2,13 +2,14 @@
 
 Parameters travel through Diffrax's ``args``, so one compiled solve serves every set of parameters.
 A ``velocity_fn`` must be one object, not a fresh closure a call: it is the key of that compilation.
+WTFlowError, in one line: what is no array in ``params`` or ``x0``, what has no hash among the
+others, no such solver, fewer than one step.
 
 What is said of the arguments of ``push_forward`` holds for those of the same names elsewhere.
 """
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import diffrax
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
+from wtflow_jax.support.compilation import jit
+from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.parts import Parts
 
 
@@ -29,7 +32,8 @@ class Method(NamedTuple):
 
 
 Solver: TypeAlias = Any
-"""A ``Method``, or a frozen dataclass of options that has its attributes; hashable."""
+"""A ``Method``, a frozen dataclass of options that has its attributes, or the name of one of
+``SOLVERS``; hashable."""
 
 SOLVERS: Parts[Solver] = Parts("solver", "wtflow_jax.flow")
 """By name; orders 1, 2, 2, 5 and 5. One Euler step is one evaluation."""
@@ -43,8 +47,8 @@ MAX_STEPS = 4096
 FIRST_STEP = 0.01
 """Of a solve with adaptive steps."""
 
-State: TypeAlias = Any
-"""What is solved for: a sample, or a sample and the change of its log-density."""
+State: TypeAlias = Float[Array, "*state"]
+"""What is solved for: a sample, or its elements and the change of its log-density as one vector."""
 
 
 class _StepTo(diffrax.StepTo):
@@ -60,8 +64,21 @@ class _StepTo(diffrax.StepTo):
         return self.ts[1], 2
 
 
+def _given(solver: Solver) -> Solver:
+    """Return a solver, or that of a name; WTFlowError where it is neither."""
+    found = SOLVERS.given(solver)
+    if not isinstance(getattr(found, "method", None), diffrax.AbstractSolver):
+        raise WTFlowError(
+            f"solver {found}: give one of {', '.join(SOLVERS)}, or an ode.Method of a solver "
+            "of Diffrax"
+        )
+    return found
+
+
 def _equal(steps: int, t_start: float | Array) -> dict[str, Any]:
     """Return Diffrax's options for equal steps."""
+    if steps < 1:
+        raise WTFlowError(f"steps {steps}: give at least 1")
     # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
     controller = _StepTo(jnp.linspace(t_start, 1.0, steps + 1))
     return {"dt0": None, "stepsize_controller": controller, "max_steps": steps}
@@ -79,10 +96,10 @@ def _solve(
     return diffrax.diffeqsolve(
         # Diffrax asks for it at several places; its own jit traces it once for all of them.
         diffrax.ODETerm(jax.jit(lambda t, y, params: field(params, jnp.asarray(t), y))),
-        solver.method,
+        _given(solver).method,
         t0=t_start,
         t1=1.0,
-        y0=jax.tree.map(lambda y: (1 - jnp.asarray(t_start)) * y, y0),
+        y0=(1 - jnp.asarray(t_start)) * y0,
         args=params,
         # Equal steps do not fail, and to be able to raise costs a call back to the host.
         throw=False,
@@ -90,7 +107,7 @@ def _solve(
     )
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver"))
+@jit("velocity_fn", "steps", "solver")
 def push_forward(
     velocity_fn: VelocityFn,
     params: Params,
@@ -110,7 +127,7 @@ def push_forward(
         params: its parameters.
         x0: samples (n, *event) after the WT map.
         steps: number of equal steps; the paper takes 20 for detection, 1 for localization.
-        solver: one of ``SOLVERS``.
+        solver: one of ``SOLVERS``, or its name.
         t_start: T in [0, 1).
 
     Returns:
@@ -123,7 +140,7 @@ def push_forward(
     return jax.vmap(one)(x0)
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "solver"))
+@jit("velocity_fn", "solver")
 def push_forward_adaptive(
     velocity_fn: VelocityFn,
     params: Params,
@@ -144,6 +161,7 @@ def push_forward_adaptive(
         Endpoints (n, *event), NaN where ``MAX_STEPS`` did not do; and evaluations of the velocity,
         rejected steps included, (n,) int32.
     """
+    solver = _given(solver)
     controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
     options = {"dt0": FIRST_STEP, "max_steps": MAX_STEPS, "stepsize_controller": controller}
 
@@ -156,7 +174,7 @@ def push_forward_adaptive(
     return jax.vmap(one)(x0)
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "statistic"))
+@jit("velocity_fn", "steps", "solver", "statistic")
 def trajectory(
     velocity_fn: VelocityFn,
     params: Params,
@@ -186,7 +204,7 @@ def trajectory(
     return jax.vmap(one)(x0)
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "steps", "solver", "probes"))
+@jit("velocity_fn", "steps", "solver", "probes")
 def log_likelihood(
     velocity_fn: VelocityFn,
     params: Params,
@@ -213,17 +231,22 @@ def log_likelihood(
     Returns:
         Nats (n,).
     """
+    if probes < 1:
+        raise WTFlowError(f"probes {probes}: give at least 1")
 
     def one(x: Sample, directions: Float[Array, " p *event"], weight: float) -> Float[Array, ""]:
         def field(params: Params, t: Time, y: State) -> State:
-            v, push = jax.linearize(lambda x: velocity_fn(params, t, x), y[0])
-            products = jax.vmap(lambda e: jnp.sum(e * push(e)))(directions)
-            return v, weight * jnp.sum(products)
+            at = y[:-1].reshape(x.shape)
+            v, push = jax.linearize(lambda x: velocity_fn(params, t, x), at)
+            products = jax.vmap(lambda e: jnp.sum(e * push(e)))(directions.astype(at.dtype))
+            return jnp.append(v, weight * jnp.sum(products))
 
-        y0, options = (x, jnp.zeros(())), _equal(steps, t_start)
-        (x1,), (change,) = _solve(field, params, y0, solver, t_start, **options).ys
-        gaussian = -0.5 * jnp.sum(jnp.square(x1)) - 0.5 * x1.size * jnp.log(2 * jnp.pi)
-        return gaussian + change
+        # One vector. Two outputs of which a ``vmap`` maps one alone (the divergence may not depend
+        # on x) have a wrong gradient: JAX counts that of the other once for each sample.
+        y0, options = jnp.pad(x.ravel(), (0, 1)), _equal(steps, t_start)
+        end = _solve(field, params, y0, solver, t_start, **options).ys[0]
+        gaussian = -0.5 * jnp.sum(jnp.square(end[:-1])) - 0.5 * x.size * jnp.log(2 * jnp.pi)
+        return gaussian + end[-1]
 
     if key is None:
         d = math.prod(x0.shape[1:])

@@ -48,12 +48,12 @@ def log_density(x1: Samples) -> Samples:
     return jnp.square(x1) / 2
 
 
-def cell_scores(x1: Features, score: Score = density_proxy) -> CellScores:
+def cell_scores(x1: Features, score: Score | str = density_proxy) -> CellScores:
     """Return the mean over channels of the elements' scores, endpoints (n, h, w, c) to (n, h, w).
 
-    It ends at ``HIGHEST``; NaN stays NaN.
+    ``score`` is a function, or its name. It ends at ``HIGHEST``; NaN stays NaN.
     """
-    return jnp.minimum(jnp.mean(score(x1), axis=-1), HIGHEST)
+    return jnp.minimum(jnp.mean(SCORES.given(score)(x1), axis=-1), HIGHEST)
 
 
 class Upsampling(NamedTuple):

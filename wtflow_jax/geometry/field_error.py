@@ -1,6 +1,5 @@
 """How far a trained velocity is from another, the exact one for instance, by time."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ from jaxtyping import Array, Float
 
 from wtflow_jax.flow import paths, targets
 from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
+from wtflow_jax.support.compilation import jit
 
 
 class FieldError(NamedTuple):
@@ -18,7 +18,7 @@ class FieldError(NamedTuple):
     reference: Float[Array, " k"]  #: E‖u‖²/D
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "reference_fn", "target"))
+@jit("velocity_fn", "reference_fn", "target")
 def field_error(
     velocity_fn: VelocityFn,
     params: Params,
@@ -28,7 +28,7 @@ def field_error(
     times: Float[Array, " k"],
     key: PRNGKey,
     *,
-    target: targets.Target = targets.gaussian,
+    target: targets.Target | str = targets.gaussian,
 ) -> FieldError:
     """Compare two velocities at x_t = (1 − t)·x0 + t·x1, on a grid of times.
 
@@ -38,9 +38,10 @@ def field_error(
     v is ``velocity_fn`` with ``params``, u is ``reference_fn`` with its own; ``times`` are in
     (0, 1], and ``key`` decides x1, drawn from ``target``, the same at all times.
     """
+    draw = targets.TARGETS.given(target)
 
     def one(t: Time, x: Sample, key: PRNGKey) -> tuple[Array, Array]:
-        position = paths.position(x, target(key, x.shape), t)
+        position = paths.position(x, draw(key, x.shape), t)
         u = reference_fn(reference_params, t, position)
         v = velocity_fn(params, t, position)
         return jnp.mean(jnp.square(v - u)), jnp.mean(jnp.square(u))

@@ -1,6 +1,5 @@
 """How fast a velocity changes in space and in time, beside Theorem 2's bound."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ from jaxtyping import Array, Float
 
 from wtflow_jax.flow import paths, targets
 from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
+from wtflow_jax.support.compilation import jit
 
 
 class LipschitzProfile(NamedTuple):
@@ -23,8 +23,14 @@ def lipschitz_bound(t: Float[Array, "*k"], dimension: int) -> Float[Array, "*k"]
     return jnp.maximum(1 / t, (1 - t) * dimension / t**3)
 
 
+def _length(x: Sample) -> Float[Array, ""]:
+    """Return ‖x‖, its gradient zero where x is: that of a square root there is NaN."""
+    square = jnp.sum(jnp.square(x))
+    return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
+
+
 def _unit(x: Sample) -> Sample:
-    return x / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), jnp.finfo(x.dtype).tiny)
+    return x / jnp.maximum(_length(x), jnp.finfo(x.dtype).tiny)
 
 
 def largest_singular_value(
@@ -48,11 +54,10 @@ def largest_singular_value(
         return _unit(backwards(forwards(direction))[0])
 
     first = _unit(jax.random.normal(key, x.shape))
-    image = forwards(jax.lax.fori_loop(0, iterations, body, first))
-    return jnp.sqrt(jnp.sum(jnp.square(image)))
+    return _length(forwards(jax.lax.fori_loop(0, iterations, body, first)))
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "target", "iterations"))
+@jit("velocity_fn", "target", "iterations")
 def lipschitz_profile(
     velocity_fn: VelocityFn,
     params: Params,
@@ -60,7 +65,7 @@ def lipschitz_profile(
     times: Float[Array, " k"],
     key: PRNGKey,
     *,
-    target: targets.Target = targets.gaussian,
+    target: targets.Target | str = targets.gaussian,
     iterations: int = 30,
 ) -> LipschitzProfile:
     """Return local Lipschitz constants at x_t = (1 − t)·x0 + t·x1, on a grid of times.
@@ -68,13 +73,14 @@ def lipschitz_profile(
     ``times`` are in (0, 1]; ``key`` decides x1, drawn from ``target``, the same at all times, and
     first directions; more ``iterations`` approach the singular value from below.
     """
+    draw = targets.TARGETS.given(target)
 
     def one(t: Time, x: Sample, key: PRNGKey) -> tuple[Array, Array]:
         target_key, direction_key = jax.random.split(key)
-        position = paths.position(x, target(target_key, x.shape), t)
+        position = paths.position(x, draw(target_key, x.shape), t)
         arguments = velocity_fn, params, t, position, direction_key
         _, rate = jax.jvp(lambda t: velocity_fn(params, t, position), (t,), (jnp.ones_like(t),))
-        return largest_singular_value(*arguments, iterations), jnp.sqrt(jnp.sum(jnp.square(rate)))
+        return largest_singular_value(*arguments, iterations), _length(rate)
 
     keys = jax.random.split(key, x0.shape[0])
     over_samples = jax.vmap(one, in_axes=(None, 0, 0))

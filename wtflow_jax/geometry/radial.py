@@ -1,6 +1,5 @@
 """How far from the origin samples are on the way (Observations 1, 2; suppl. Tables XII-XIV)."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from wtflow_jax.flow import ode
 from wtflow_jax.flow.types import Params, Sample, Samples, VelocityFn
+from wtflow_jax.support.compilation import jit
 
 
 class Radii(NamedTuple):
@@ -21,7 +21,7 @@ class Radii(NamedTuple):
     root_d: float  #: √D, the radius of the Gaussian annulus
 
 
-@partial(jax.jit, static_argnames=("velocity_fn", "steps"))
+@jit("velocity_fn", "steps")
 def radial_profile(
     velocity_fn: VelocityFn,
     params: Params,

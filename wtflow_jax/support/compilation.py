@@ -1,14 +1,18 @@
-"""Compiler options of the outermost jitted functions, and JAX's cache of what was compiled.
+"""How functions are compiled: options, arguments that cannot be, and JAX's cache of programs.
 
 JAX refuses options on a jit within a jit, so what others are meant to compose (``flow.ode``) has
 none.
 """
 
 import contextlib
+import inspect
 import os
 import stat
 import zlib
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 
@@ -24,10 +28,66 @@ takes 0.4 of the time and a whole training step about half (docs/performance.md)
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 """For what is run once: drawing a network's first weights compiles in a third of the time."""
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 STAMP = ".checked"
 """In a directory of compiled programs: its age says which of them were looked at."""
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
 """What its files begin with."""
+
+
+def jit(*static: str) -> Callable[[Function], Function]:
+    """Return a decorator: ``jax.jit``, whose refusals of arguments are errors of one line.
+
+    Args:
+        static: names of arguments that are no arrays; equal ones share a program, by their hash.
+
+    Returns:
+        What compiles a function. It raises WTFlowError for a static argument without a hash, and
+        where another one, or a leaf of it, is no array.
+    """
+
+    def decorate(function: Function) -> Function:
+        compiled = jax.jit(function, static_argnames=static)
+
+        @wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            try:
+                return compiled(*arguments, **named)
+            except (TypeError, ValueError):
+                given = inspect.signature(function).bind(*arguments, **named).arguments
+                if not (refused := _refused(given, static)):
+                    raise
+            raise WTFlowError(refused)
+
+        return call  # pyright: ignore[reportReturnType]
+
+    return decorate
+
+
+def _refused(given: Mapping[str, Any], static: tuple[str, ...]) -> str:
+    """Return what JAX cannot take of some arguments, or nothing."""
+    for name in filter(given.__contains__, static):
+        try:
+            hash(given[name])
+        except TypeError:
+            return (
+                f"{name}: a value of type {type(given[name]).__name__}, which has no hash; give a "
+                "plain value, or a function whose arrays are among its params"
+            )
+    arrays = {name: value for name, value in given.items() if name not in static}
+    for path, leaf in jax.tree.leaves_with_path(arrays):
+        try:
+            jax.typeof(leaf)
+        except TypeError:
+            where = jax.tree_util.keystr(path, simple=True, separator=".")
+            what = getattr(leaf, "dtype", type(leaf).__name__)
+            return (
+                f"{where}: is no array but of type {what}; give arrays alone (of an Equinox "
+                "module equinox.partition(module, equinox.is_array)[0]) and keep the rest in the "
+                "function"
+            )
+    return ""
 
 
 def keep(directory: Path) -> None:

@@ -87,6 +87,11 @@ def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return told(f"error: {where}{error.strerror or error}", advice)
+        except RuntimeError as error:
+            # JAX has looked for its devices; what else is raised so is a bug.
+            if not str(error).startswith("Unable to initialize backend"):
+                raise
+            return told(f"error: {' '.join(str(error).split())}", "JAX_PLATFORMS=cpu needs no card")
         except KeyboardInterrupt as stopped:
             return told("stopped", again, getattr(stopped, "status", 130))
 

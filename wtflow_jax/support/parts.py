@@ -69,12 +69,16 @@ class Parts(Mapping[str, Any], Generic[Part]):
 
     def find(self, name: str) -> Any:
         """Return an entry, or raise WTFlowError with the names that there are."""
-        if name not in self:
+        if not isinstance(name, str) or name not in self:
             raise WTFlowError(
                 f"--{self.flag.replace('_', '-')} {name}: no such choice; take one of "
                 f"{', '.join(self)}"
             )
         return self[name]
+
+    def given(self, part: Any) -> Any:
+        """Return a part, or that of a name with its own defaults; WTFlowError as ``find``."""
+        return self.make(part) if isinstance(part, str) else part
 
     def make(self, name: str, options: Mapping[str, Any] | None = None) -> Part:
         """Return a part, with those of the options that it has; WTFlowError as ``find``."""

@@ -66,3 +66,44 @@ def test_a_published_category_is_none(tmp_path):
     trees.mvtec_ad(tmp_path, "bottle")
     with fails("has train or test in it", "give --data mvtec_ad and .*, category bottle"):
         open_category(tmp_path / "bottle", "bottle", "folder")
+
+
+@pytest.mark.parametrize("name", ["0.PNG", "1_mask.PNG"])
+@pytest.mark.parametrize("other", ["X.PNG", "X-mask.png", "X_gt.PNG", "X_Mask.PNG"])
+def test_a_mask_that_is_no_image_s(tmp_path, name, other):
+    """A typing error, another ending, or capitals: the defect would have no mask."""
+    root = trees.folder(tmp_path / "part")
+    masks = root / "masks" / "scratch" / "left"
+    renamed = masks / other.replace("X", "a" if other[1] == "." else name[0])
+    (masks / name).rename(renamed)
+    with fails(f"{renamed}: a mask of no image in {root}/scratch", "name it as its image"):
+        open_category(root, "part", "folder")
+
+
+def test_a_mask_and_its_image_in_other_case(tmp_path):
+    root = trees.folder(tmp_path / "part")
+    image, mask = trees.defect(0)
+    trees.write(root / "dent" / "IMG_7.JPG", image)
+    wrong = trees.write(root / "masks" / "dent" / "img_7.png", mask)
+    with fails(f"{wrong}: a mask of no image", "names count as they are written"):
+        open_category(root, "part", "folder")
+    wrong.rename(wrong.with_name("IMG_7.png"))
+    assert open_category(root, "part", "folder").test[0].masks == (wrong.with_name("IMG_7.png"),)
+
+
+@pytest.mark.parametrize("name", ["good", "masks"])
+def test_directories_in_other_case(tmp_path, name):
+    """Their images would be defective ones."""
+    root = trees.folder(tmp_path / "part")
+    for other in (name.upper(), name.title()):
+        (root / name).rename(root / other)
+        with fails(f"{root / other}: would be a kind of defect: name it {name}"):
+            open_category(root, "part", "folder")
+        (root / other).rename(root / name)
+
+
+def test_a_mask_beside_the_kinds_of_defect(tmp_path):
+    root = trees.folder(tmp_path / "part")
+    loose = trees.write(root / "masks" / "a.png", trees.defect(0)[1])
+    with fails(f"{loose}: a mask of no kind of defect: put it in {root}/masks/KIND"):
+        open_category(root, "part", "folder")

@@ -24,17 +24,22 @@ def categories(root: Path) -> tuple[str, ...]:
 
 
 def read(root: Path, name: str) -> Category:
-    """List the images; masks of no kind of defect are refused, and so is a published category."""
+    """List the images; names that would be taken for something else are refused."""
     if files.has_split(root):
         raise WTFlowError(
             f"{root}: has train or test in it, which are no kinds of defects: give --data mvtec_ad "
             f"and {root.absolute().parent}, category {root.absolute().name}; or rename them"
         )
+    _check_names(root)
     defects = {
         directory.name: paths
         for directory in files.directories(root)
         if directory.name not in (files.GOOD, MASKS) and (paths := _sorted(directory))
     }
+    for loose in files.images(root / MASKS):
+        raise WTFlowError(
+            f"{loose}: a mask of no kind of defect: put it in {loose.parent / 'KIND'}"
+        )
     for directory in files.directories(root / MASKS):
         if directory.name not in defects:
             raise WTFlowError(
@@ -62,11 +67,24 @@ def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
         return [Sample(path, 1, kind) for path in paths]
     samples: list[Sample] = []
     for key, path in files.by_name(paths, root / kind).items():
-        found = [masks[name] for name in (key, f"{key}_mask") if name in masks]
+        found = [masks.pop(name) for name in (key, f"{key}_mask") if name in masks]
         if len(found) > 1:
             raise WTFlowError(f"{path}: both {found[0]} and {found[1]} are its mask: remove one")
         samples.append(Sample(path, 1, kind, tuple(found)))
+    for mask in masks.values():
+        raise WTFlowError(
+            f"{mask}: a mask of no image in {root / kind}, where names count as they are written: "
+            "name it as its image, with or without _mask after the name, or remove it"
+        )
     return samples
+
+
+def _check_names(root: Path) -> None:
+    """Raise WTFlowError where Good or MASKS would be a kind of defect."""
+    for directory in files.directories(root):
+        name = directory.name.lower()
+        if name in (files.GOOD, MASKS) and name != directory.name:
+            raise WTFlowError(f"{directory}: would be a kind of defect: name it {name}")
 
 
 def _sorted(directory: Path) -> list[Path]:
