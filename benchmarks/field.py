@@ -11,6 +11,7 @@ images that it calls defective, ``found`` the defective ones. Another case is an
 """
 
 import io
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tyro
-from PIL import Image
+from PIL import Image, ImageFilter
 from rich.table import Table
 
 import peers
@@ -27,7 +28,8 @@ import wtflow_jax as wtflow
 from wtflow_jax.data import File, Sample, find, open_category, open_image
 from wtflow_jax.support.console import bars
 
-Images: TypeAlias = Sequence[File | bytes]
+Images: TypeAlias = Sequence[File | bytes | Image.Image]
+Change: TypeAlias = Callable[[Image.Image], bytes | Image.Image] | None
 
 
 class Known(NamedTuple):
@@ -46,6 +48,9 @@ class Trial(NamedTuple):
     test_good: Images
     test_bad: Images
     ways: dict[str, dict[str, Any]]  #: keywords of ``wtflow.fit``, by what they are called
+
+
+Case: TypeAlias = Callable[[Known, int], Trial]
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,55 @@ def contaminated(known: Known, images: int, share: float, asked: float) -> Trial
     return Trial(given, [*known.test_good, *rest], known.test_bad[count:], ways)
 
 
-CASES: dict[str, Callable[[Known, int], Trial]] = {
+def changed(known: Known, images: int, *, before: Change = None, after: Change = None) -> Trial:
+    """The images, changed all alike: those that are fitted on ``before``, tested ones ``after``."""
+
+    def each(files: Sequence[File], change: Change) -> Images:
+        return [change(open_image(file)) for file in files] if change else files
+
+    good, rest = known.good[:images], known.good[images:]
+    others = each([*known.test_good, *rest], after)
+    return Trial(each(good, before), others, each(known.test_bad, after), {"as it is": {}})
+
+
+def of_bits(image: Image.Image, bits: int) -> bytes:
+    """Return an image as a grey camera of so many bits has it, in a PNG of 16."""
+    values = np.asarray(image.convert("L"), float) * ((2**bits - 1) / 255)
+    file = io.BytesIO()
+    Image.fromarray(values.round().astype(np.uint16)).save(file, "PNG")
+    return file.getvalue()
+
+
+def times(image: Image.Image, factor: float) -> Image.Image:
+    """Return an image in other light."""
+    return image.point(lambda value: min(255, round(factor * value)))
+
+
+def swapped(image: Image.Image) -> Image.Image:
+    """Return an image with red and blue in each other's place."""
+    red, green, blue = image.split()
+    return Image.merge("RGB", (blue, green, red))
+
+
+def alike(bits: int) -> Case:
+    """Return the case of one camera of so many bits."""
+    change = partial(of_bits, bits=bits)
+    return partial(changed, before=change, after=change)
+
+
+CASES: dict[str, Case] = {
     "10 parts, 6 shots of each": partial(shots, parts=10, each=6),
     "20 parts, 2 shots of each": partial(shots, parts=20, each=2),
     "all good": partial(contaminated, share=0, asked=0.1),
     "5 % defective": partial(contaminated, share=0.05, asked=0.1),
     "10 % defective": partial(contaminated, share=0.1, asked=0.1),
+    **{f"{bits} bits": alike(bits) for bits in (8, 10, 12, 16)},
+    "20 % darker": partial(changed, after=partial(times, factor=0.8)),
+    "20 % brighter": partial(changed, after=partial(times, factor=1.2)),
+    "grey": partial(changed, after=lambda image: image.convert("L")),
+    "red and blue exchanged": partial(changed, after=swapped),
+    "half the size": partial(changed, after=lambda image: image.reduce(2)),
+    "blurred": partial(changed, after=lambda image: image.filter(ImageFilter.GaussianBlur(2))),
 }
 
 
@@ -147,7 +195,9 @@ def measured(trial: Trial, settings: Settings) -> dict[str, dict[str, float]]:
         model = wtflow.fit(trial.good, **asked)
         row = {"promised": model.threshold.rate, "held out": len(model.training["held_out"])}
         for name, images in (("above", trial.test_good), ("found", trial.test_bad)):
-            scores = [result.score for result in model.results(find([*images]))]
+            with warnings.catch_warnings(record=True) as told:
+                scores = [result.score for result in model.results(find([*images]))]
+            row[f"{name}: told"] = len(told)
             row[name] = sum(score is not None and score > model.threshold.value for score in scores)
             row[f"of {name}"] = len(images)
         figures[way] = row
@@ -159,7 +209,17 @@ def main(settings: Settings) -> None:
     if unknown := set(settings.cases) - CASES.keys():
         raise SystemExit(f"--cases {min(unknown)}: give some of {', '.join(CASES)}")
     table = Table(title=f"{settings.backbone}, {settings.repeats} draws")
-    for heading in ("", "", "", "held out", "promised", "good above", "", "defective found"):
+    for heading in (
+        "",
+        "",
+        "",
+        "held out",
+        "promised",
+        "good above",
+        "",
+        "defective found",
+        "told",
+    ):
         table.add_column(heading)
     data: dict[str, Any] = {}
     with bars() as track:
@@ -183,6 +243,7 @@ def main(settings: Settings) -> None:
                         f"{total['above']:.0f} of {total['of above']:.0f}",
                         f"{total['above'] / total['of above']:.1%}",
                         f"{total['found']:.0f} of {total['of found']:.0f}",
+                        f"{total['above: told']:.0f}, {total['found: told']:.0f}",
                     )
     peers.show(table, data, settings.json)
 
