@@ -1,13 +1,13 @@
 """Does ``wtflow fit`` keep its promise on images as people have them?
 
     python benchmarks/field.py --root mvtec_ad --categories bottle screw
-    python benchmarks/field.py --root mvtec_ad --categories bottle --cases shots --repeats 3
+    python benchmarks/field.py --root mvtec_ad --categories bottle --cases '12 bits' grey --repeats 3
 
 A case makes of a category the good images that a model is fitted on, and the ways of ``wtflow.fit``
 that are compared. Each is tested on good images that were not used, test and training ones, and on
 defective ones. ``promised`` is the rate of false alarms that the model tells, ``above`` the good
-images that it calls defective, ``found`` the defective ones. Another case is another function in
-``CASES``.
+images that it calls defective, ``found`` the defective ones, ``told`` how often it warned of a
+change, on the good and on the defective ones. Another case is another function in ``CASES``.
 """
 
 import io
