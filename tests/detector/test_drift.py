@@ -85,6 +85,17 @@ def test_nothing_is_said_of_new_parts_good_or_defective(usual):
         assert said(looks, usual) is None
 
 
+def test_a_grey_image_among_slightly_coloured_ones_and_the_reverse():
+    def toned(colour, level=100.0):
+        return Look(level, 33.3, 33.4, colour, 30, 60, 4800, 0.75)
+
+    grey, tinted = drift.usual([toned(0.0)] * 9), drift.usual([toned(5 + i / 9) for i in range(9)])
+    assert "greyer (colour 0 %, was 5 to 6)" in said([toned(0.0)], tinted)
+    assert "more coloured (colour 20 %, was 0)" in said([toned(20.0)], grey)
+    # What compression leaves of grey is none.
+    assert said([toned(0.3)], grey) is said([toned(0.0)], drift.usual([toned(0.3)] * 9)) is None
+
+
 def test_a_few_strange_good_images_do_not_hide_a_change(usual):
     looks = [taken(photograph(i)) for i in range(100)]
     black = [taken(Image.new("RGB", (160, 120)))] * 2
@@ -130,9 +141,12 @@ def test_a_camera_that_changes_on_the_way_is_said_once(usual):
     assert [len(line) > 0 for line in warned(itertools.islice(endless, 101), {})[1]] == [True]
 
 
-def test_all_defective_is_said_where_nothing_else_is(usual):
+def test_nearly_all_defective_is_said_where_nothing_else_is(usual):
     good = taken(photograph(100))
     assert warned([Found(good, True)] * 19, usual)[1] == []
-    assert warned([*[Found(good, True)] * 30, Found(good)], usual)[1] == []
-    (line,) = warned([Found(good, True)] * 150, usual)[1]
-    assert line.startswith("all 150 images are called defective: if some of them are good")
+    for defective, known in ((150, 0), (90, 10)):
+        results = [*[Found(good, True)] * defective, *[Found(good)] * known]
+        (line,) = warned(results, usual)[1]
+        images = defective + known
+        assert line.startswith(f"{defective} of {images} images are called defective: if more of")
+    assert warned([*[Found(good, True)] * 89, *[Found(good)] * 11], usual)[1] == []

@@ -24,8 +24,8 @@ FARTHER = 3
 """nothing is said of them as far as so many times that."""
 TOGETHER = 100
 """Images that are judged together: a camera that changes on the way is seen among thousands."""
-MANY = 20
-"""Images that are not all defective by chance."""
+MANY, MOST = 20, 0.9
+"""Images, and the share of them that is called defective: it is asked whether they are."""
 
 Usual: TypeAlias = Mapping[str, Sequence[float]]
 """The lowest and the highest usual value of each measure that is known."""
@@ -74,7 +74,8 @@ def judged(looks: Sequence[Look], defective: int, usual: Usual) -> str | None:
         one = MEASURES[name]
         slack = max(STRETCH * (high - low), one.share * (low + high) / 2, one.least)
         slack *= FARTHER if n < FEW else 1
-        if (value := getattr(upper, name)) < low - slack:
+        # Half of what is usual is too little, of one image too: a grey one among coloured ones.
+        if (value := getattr(upper, name)) < max(low - slack, (low - one.least) / 2):
             word = one.less
         elif (value := getattr(lower, name)) > high + slack:
             word = one.more
@@ -113,7 +114,7 @@ Result = TypeVar("Result", bound=Looked)
 def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
     """Yield results, and warn once where ``judged`` has a line on the last ``TOGETHER`` of them.
 
-    It is asked after as many, and at the end. Where it has none and all images are called
+    It is asked after as many, and at the end. Where it has none and nearly all images are called
     defective, that is said.
     """
     recent = deque[tuple[Look, bool]](maxlen=TOGETHER)
@@ -132,10 +133,10 @@ def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
                 warnings.warn(line, WTFlowWarning, stacklevel=2)
     if line or not images:
         return
-    if not (line := now()) and defective == images >= MANY:
+    if not (line := now()) and images >= MANY and defective >= MOST * images:
         line = (
-            f"all {images} images are called defective: if some of them are good, the camera or "
-            "the place of the part has changed, and the model has to be fitted again"
+            f"{defective} of {images} images are called defective: if more of them are good, the "
+            "camera or the place of the part has changed: fit again"
         )
     if line:
         warnings.warn(line, WTFlowWarning, stacklevel=2)
