@@ -284,10 +284,12 @@ def trimmed(
 ) -> tuple[HeldOut, Bool[np.ndarray, " g"]]:
     """Score each image as ``cross_fit`` does, by models without the strangest groups.
 
-    These are the ``share`` of all, rounded up, with the highest scores; then again by the scores of
+    These are the ``share`` of all, rounded up, with the highest scores; then again with those of
     models without them, since a defect hides its likes in other folds, until they are the same, at
     most ``ROUNDS`` times. So a robust covariance is fitted (the concentration steps of FAST-MCD,
-    Technometrics 1999).
+    Technometrics 1999). A group stays as strange as it has been to any models: else one of two that
+    are alike would come back whenever the other goes. Defects that are alike and in several folds
+    in each round are not found.
 
     Args:
         windows: as the other arguments of ``cross_fit``.
@@ -300,9 +302,11 @@ def trimmed(
     held_out = cross_fit(windows, labels, config, where, kept, track)
     # A hair less: 0.07 times 100 is 7, in float64 a bit more.
     count = math.ceil(share * len(kept) - 1e-9)
+    strange = held_out.scores
     for _ in range(ROUNDS):
-        before, kept = kept, np.argsort(np.argsort(held_out.scores)) < len(kept) - count
+        before, kept = kept, np.argsort(np.argsort(strange)) < len(kept) - count
         if (kept == before).all():
             break
         held_out = cross_fit(windows, labels, config, where, kept, track)
+        strange = np.maximum(strange, held_out.scores)
     return held_out, kept

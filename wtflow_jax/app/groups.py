@@ -87,9 +87,13 @@ def distances(thumbs: Float[np.ndarray, "n s s"]) -> Float[np.ndarray, "n n"]:
     do: shifted by three pixels they move as far as from part to part.
     """
     n = len(thumbs)
-    blurred = (ndimage.gaussian_filter(thumbs, (0, 1, 1), (0, *order)) for order in JET)
+
+    def blurred(thumb: Float[np.ndarray, "s s"], order: tuple[int, int]) -> np.ndarray:
+        return ndimage.gaussian_filter(thumb, 1, order)  # pyright: ignore[reportArgumentType]
+
+    jets = ([blurred(thumb, order) for order in JET] for thumb in thumbs)
     # Without the border, which is blurred with what is not there.
-    jet = np.stack([part[:, 3:-3, 3:-3].reshape(n, -1) for part in blurred], axis=-1)
+    jet = np.stack([np.stack(own, axis=-1)[3:-3, 3:-3].reshape(-1, len(JET)) for own in jets])
     centred = jet[..., 0] - jet[..., 0].mean(axis=1, keepdims=True)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
     found = np.empty((n, n), np.float32)
