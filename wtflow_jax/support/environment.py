@@ -43,7 +43,8 @@ def setting(error: Exception) -> str:
     # An assertion without a word is JAX's, where the platform's package is not installed.
     except (RuntimeError, AssertionError) as found:
         reason = " ".join(str(found).split()) or "there is no such device, or no package for it"
-        return f"JAX_PLATFORMS={jax.config.jax_platforms}: {reason}; unset it, or give cpu"
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX_PLATFORMS={platforms}: {reason}; unset it, or give cpu"
     return ""
 
 
