@@ -264,11 +264,10 @@ def test_steps_that_are_none(steps):
         lambda x: np.asarray(x, np.float64),
         lambda x: np.asarray(x, np.float16),
         lambda x: x.astype(jnp.bfloat16),
-        lambda x: np.asarray(x, int),
         lambda x: x[:, 0],
         lambda x: x[:0],
     ],
-    ids=["float64", "float16", "bfloat16", "int", "one number a sample", "empty"],
+    ids=["float64", "float16", "bfloat16", "one number a sample", "empty"],
 )
 def test_samples_of_other_kinds(call, cast):
     x0 = cast(2 * X0)
@@ -279,13 +278,12 @@ def test_samples_of_other_kinds(call, cast):
 
 
 @EACH
-@pytest.mark.parametrize("promotion", ["standard", "strict"])
-def test_other_settings_of_jax(call, promotion):
+def test_other_settings_of_jax(call):
     wanted = call(fields.gaussian_velocity, fields.PARAMS, X0)
-    with jax.numpy_dtype_promotion(promotion):
+    with jax.numpy_dtype_promotion("strict"):
         found = call(fields.gaussian_velocity, fields.PARAMS, X0)
     np.testing.assert_array_equal(found, wanted)
-    with jax.enable_x64(True), jax.numpy_dtype_promotion(promotion):
-        found = call(fields.gaussian_velocity, fields.PARAMS, np.asarray(X0))
+    with jax.enable_x64(True):
         exact = call(fields.gaussian_velocity, fields.PARAMS, np.asarray(X0, np.float64))
+        found = call(fields.gaussian_velocity, fields.PARAMS, np.asarray(X0))
     np.testing.assert_allclose(found, exact, rtol=1e-5)

@@ -2,12 +2,15 @@
 
 import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import trees
 from conftest import shared
 from PIL import Image
-from running import one_line, places, run
+from running import EXPERIMENTS, one_line, places, run
 
 QUICK = "--smoke", "--velocity", "patch", "--image-size", 64
 
@@ -143,3 +146,32 @@ def test_the_exact_field_wants_a_gaussian_target(refused, cache):
 
 def test_an_unknown_layout(tree, refused):
     assert "take one of mvtec_ad, mpdd" in refused(tree, "--data", "mvtec")
+
+
+def elsewhere(directory, *words, **settings):
+    """A program of its own: what JAX is told by its environment it is told once."""
+    command = [sys.executable, *map(str, words)]
+    environment = os.environ | settings
+    done = subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True)
+    assert done.returncode == 1
+    return one_line(done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there(tree, tmp_path, platform):
+    # A machine without cards, whatever is installed.
+    settings = {"JAX_PLATFORMS": platform, "CUDA_VISIBLE_DEVICES": ""}
+    mvtec = [EXPERIMENTS / "mvtec.py", *QUICK, "--root", tree, "--out", tmp_path / "out"]
+    fit = ["-m", "wtflow_jax", "fit", tree / "bolt" / "train" / "good", "--out", tmp_path / "m"]
+    for words in (mvtec, [*fit, "--image-size", 64], ["-m", "wtflow_jax.plan"]):
+        message = elsewhere(Path(__file__).parents[2], *words, **settings)
+        assert message.startswith(f"error: JAX_PLATFORMS={platform}: ")
+        assert message.endswith("; unset it, or give cpu")
+
+
+@pytest.mark.slow
+def test_a_promotion_that_flax_does_not_know(tree, tmp_path):
+    words = [EXPERIMENTS / "mvtec.py", *QUICK, "--root", tree, "--out", tmp_path / "out"]
+    message = elsewhere(tmp_path, *words, JAX_NUMPY_DTYPE_PROMOTION="strict")
+    assert message.startswith("error: JAX_NUMPY_DTYPE_PROMOTION=strict: ")

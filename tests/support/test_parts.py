@@ -122,6 +122,3 @@ def test_a_part_that_is_given_itself_or_by_its_name(table):
     assert table.given("options").a == 1
     with fails("--wt-map other: no such choice; take one of function, options, made"):
         table.given("other")
-    # Where a name is wanted.
-    with fails(r"--wt-map \['a'\]: no such choice"):
-        table.find(["a"])

@@ -54,10 +54,13 @@ def jit(*static: str) -> Callable[[Function], Function]:
         def call(*arguments: Any, **named: Any) -> Any:
             try:
                 return compiled(*arguments, **named)
+            except WTFlowError as error:
+                refused = str(error)
             except (TypeError, ValueError):
                 given = inspect.signature(function).bind(*arguments, **named).arguments
                 if not (refused := _refused(given, static)):
                     raise
+            # Without JAX's frames, and its note on those that it has left out.
             raise WTFlowError(refused)
 
         return call  # pyright: ignore[reportReturnType]

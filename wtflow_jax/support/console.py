@@ -87,11 +87,13 @@ def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return told(f"error: {where}{error.strerror or error}", advice)
-        except RuntimeError as error:
-            # JAX has looked for its devices; what else is raised so is a bug.
-            if not str(error).startswith("Unable to initialize backend"):
+        except (RuntimeError, AssertionError, ValueError) as error:
+            # Loads JAX, which --help does without.
+            from wtflow_jax.support import environment
+
+            if not (setting := environment.setting(error)):
                 raise
-            return told(f"error: {' '.join(str(error).split())}", "JAX_PLATFORMS=cpu needs no card")
+            return told(f"error: {setting}", "")
         except KeyboardInterrupt as stopped:
             return told("stopped", again, getattr(stopped, "status", 130))
 

@@ -34,6 +34,20 @@ def environment() -> dict[str, Any]:
     return {"versions": versions(), "device": name}
 
 
+def setting(error: Exception) -> str:
+    """Return which setting of JAX an error comes from, and what to do; nothing where from none."""
+    if isinstance(error, jax.dtypes.TypePromotionError):
+        return "JAX_NUMPY_DTYPE_PROMOTION=strict: Flax needs standard promotion; unset it"
+    try:
+        jax.devices()
+    # An assertion without a word is JAX's, where the platform's package is not installed.
+    except (RuntimeError, AssertionError) as found:
+        reason = " ".join(str(found).split()) or "there is no such device, or no package for it"
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX_PLATFORMS={platforms}: {reason}; unset it, or give cpu"
+    return ""
+
+
 def memory() -> float:
     """Return the bytes of the device, or those that this process may take, the fewer."""
     allowed = machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
