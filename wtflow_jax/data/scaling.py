@@ -73,12 +73,13 @@ def _along(images: Array, axis: int, length: Array, count: Array, side: int) -> 
 
     total = lax.fori_loop(0, taps, lambda i, total: total + tap(i)[1], jnp.zeros_like(centre))
 
+    lines = jnp.moveaxis(images, axis, 0)
+
     def add(i: Array, found: Array) -> Array:
         pixel, weight = tap(i)
-        part = jnp.take(images, pixel, axis, mode="clip").astype(jnp.int32)
-        return found + part * jnp.expand_dims(_fixed(weight, total), range(1, images.ndim - axis))
+        fixed = _fixed(weight, total)[:, None, None, None]
+        return found + fixed * jnp.take(lines, pixel, 0, mode="clip").astype(jnp.int32)
 
-    half = 1 << (BITS - 1)
-    shape = *images.shape[:axis], side, *images.shape[axis + 1 :]
-    found = lax.fori_loop(0, taps, add, jnp.full(shape, half, jnp.int32))
-    return lax.div(found, 1 << BITS).astype(jnp.uint8)
+    half = jnp.full((side, *lines.shape[1:]), 1 << (BITS - 1), jnp.int32)
+    found = lax.div(lax.fori_loop(0, taps, add, half), 1 << BITS)
+    return jnp.moveaxis(found.astype(jnp.uint8), 0, axis)
