@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -84,11 +85,17 @@ def exported(directory, path, environment):
     return path
 
 
-def windows_of(loaded, place):
-    """Eight different windows of a model's size; of images that it was fitted to all is 0."""
-    paths = [place / "bad.png", *sorted(place.glob("new/*.png"))]
-    parts = [framing.frame(open_image(path), loaded.framing).windows for path in paths]
-    return np.concatenate(parts)[:8]
+def images_of(loaded, place):
+    """Eight different images as an exported program takes them, and their windows.
+
+    Of images that a model was fitted to all is 0.
+    """
+    paths = [place / "bad.png", *sorted(place.glob("new/*.png"))][:8]
+    images = [open_image(path) for path in paths]
+    windows = np.concatenate([framing.frame(image, loaded.framing).windows for image in images])[:8]
+    if loaded.framing.overlap is not None:
+        return windows, windows
+    return np.stack([np.asarray(image) for image in images]), windows
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +129,17 @@ def test_stablehlo_by_the_loader_of_the_docs(place, fitted, predicted, tmp_path)
     assert decision == predicted[1] == "defective"
 
 
+@pytest.mark.parametrize("loader", LOADERS, ids=["stablehlo", "onnx"])
+@pytest.mark.parametrize(("shape", "kind"), [((9, 9), np.uint16), ((9, 9, 4), np.uint8)], ids=str)
+def test_what_loaders_would_read_otherwise_is_refused(loader, shape, kind, tmp_path):
+    path = trees.write(tmp_path / "image.png", np.full(shape, 7, kind))
+    code = re.search(r"^image = .*?(?=^scores|^pixels)", loader, re.DOTALL | re.MULTILINE)[0]
+    command = sys.executable, "-c", "from PIL import Image, ImageOps\n" + code
+    done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "convert it to an 8-bit image without alpha" in one_line(f"error: {done.stderr}")
+
+
 @pytest.mark.slow
 def test_onnx_by_the_loader_of_the_docs(place, fitted, predicted, converter, tmp_path):
     path = exported(fitted("exact"), tmp_path / "exact.onnx", converter)
@@ -137,13 +155,13 @@ import numpy as np
 with zipfile.ZipFile("model.stablehlo") as file:
     program = jax.export.deserialize(bytearray(file.read("program")))
 assert program.platforms == ("cpu", "cuda")
-windows = np.load("windows.npy")
+images = np.load("images.npy")
 found = {}
 options = {"xla_cpu_experimental_ynn_fusion_type": ""}
 for batch in map(int, sys.argv[1:]):
     for name, how in {"": None, "options": options}.items():
         call = jax.jit(program.call, compiler_options=how)
-        scores, maps = call(windows[:batch])
+        scores, maps, *inside = call(rgb=images[:batch])
         found |= {f"scores{batch}{name}": scores, f"maps{batch}{name}": maps}
 np.savez("found.npz", **found)
 assert not any(name.startswith(("wtflow", "flax", "diffrax")) for name in sys.modules)
@@ -156,8 +174,8 @@ BATCHES = {"exact": (1, 3, 8)} | {kind: (3,) for kind in ("unet", "patch", "fine
 def test_stablehlo_in_a_process_with_jax_alone(kind, place, fitted, tmp_path):
     loaded = model.load(fitted(kind))
     export.export(loaded, tmp_path / "model.stablehlo")
-    windows = windows_of(loaded, place)
-    np.save(tmp_path / "windows.npy", windows)
+    images, windows = images_of(loaded, place)
+    np.save(tmp_path / "images.npy", images)
     command = sys.executable, "-c", READER, *map(str, BATCHES[kind])
     subprocess.run(command, cwd=tmp_path, check=True)
     found = np.load(tmp_path / "found.npz")
@@ -181,10 +199,10 @@ def test_onnx_against_the_pipeline(kind, place, fitted, converter, tmp_path):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     about = json.loads(session.get_modelmeta().custom_metadata_map["wtflow"])
     assert about == json.loads(json.dumps(export.description(loaded)))
-    windows = windows_of(loaded, place)
+    images, windows = images_of(loaded, place)
     for batch in BATCHES[kind]:
         scores, maps = loaded.scorer(batch)(windows[:batch])
-        found = session.run(["scores", "maps"], {"windows": windows[:batch]})
+        found = session.run(["scores", "maps"], {"rgb": images[:batch]})
         np.testing.assert_allclose(found[0], scores, rtol=1e-4)
         np.testing.assert_allclose(found[1], maps, atol=2e-3 * np.ptp(maps))
 
@@ -199,6 +217,52 @@ def test_a_file_says_what_its_program_takes(fitted, tmp_path):
     assert about["threshold"] == loaded.threshold.value
     assert tuple(about["colours"]) == loaded.colours
     assert about["versions"]["jax"] == jax.__version__
+    assert about["input"].startswith(
+        "rgb: uint8, red before green and blue, (b, 64, 64, 3): windows"
+    )
+
+
+def called(path):
+    """The function of a StableHLO file."""
+    with zipfile.ZipFile(path) as file:
+        return jax.export.deserialize(bytearray(file.read(export.PROGRAM))).call
+
+
+SHAPES = {"of another aspect": (300, 50), "large": (1500, 1000)}
+
+
+def test_images_of_any_size_give_what_predict_gives(fitted, tmp_path):
+    loaded = model.load(fitted("exact"))
+    export.export(loaded, tmp_path / "model.stablehlo")
+    program = called(tmp_path / "model.stablehlo")
+    for name, (height, width) in SHAPES.items():
+        image = trees.noisy(3, defect=True, height=height, width=width)
+        expected = loaded.predict(image)
+        scores, maps, inside = program(rgb=image[None])
+        assert tuple(inside.tolist()) == expected.map.shape, name
+        rows, columns = expected.map.shape
+        assert float(scores[0]) == pytest.approx(expected.score, rel=1e-4), name
+        found = np.asarray(maps[0])[:rows, :columns]
+        np.testing.assert_allclose(found, expected.map, atol=2e-3 * np.ptp(maps), err_msg=name)
+
+
+def test_who_calls_it_names_the_order_of_the_colours(fitted, tmp_path):
+    loaded = model.load(fitted("exact"))
+    export.export(loaded, tmp_path / "model.stablehlo")
+    program = called(tmp_path / "model.stablehlo")
+    image = trees.noisy(3, height=64, width=96)[None]
+    with pytest.raises(ValueError, match="same pytree structure"):
+        program(bgr=image)
+    with pytest.raises(ValueError, match="same pytree structure"):
+        program(image)
+    with pytest.raises(ValueError, match="Rank mismatch for kwargs"):
+        program(rgb=image[0])
+
+
+def test_windows_of_another_size_are_refused(fitted, tmp_path):
+    export.export(model.load(fitted("cut")), tmp_path / "model.stablehlo")
+    with pytest.raises(ValueError, match="Shape mismatch for kwargs"):
+        called(tmp_path / "model.stablehlo")(rgb=np.zeros((1, 65, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize("steps", [1, 7])

@@ -1,13 +1,15 @@
 """A fitted model as one file for programs that do not have this package: StableHLO or ONNX.
 
-Either file holds one function, that of ``route.program`` with its weights: uint8 RGB windows
-(b, H, W, 3), for any b, to scores (b,) and maps (b, H, W), float32. A description goes with it.
+Either file holds one function with its weights: uint8 RGB images as decoded, of any
+one size, to what ``wtflow predict`` makes of them, by ``scaling.window`` and ``route.program``. A
+model that cuts images takes windows instead. A description goes with the function.
 """
 
 import importlib
 import json
 import logging
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ import jax.extend
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from wtflow_jax.backbones import BACKBONES
+from wtflow_jax.backbones import BACKBONES, Backbone
+from wtflow_jax.data import scaling
 from wtflow_jax.detector import route
+from wtflow_jax.detector.algorithm import Sampling
 from wtflow_jax.detector.detector import sampling
 from wtflow_jax.detector.model import Model
 from wtflow_jax.flow import ode
@@ -32,6 +36,8 @@ PROGRAM, DESCRIPTION = "program", "metadata.json"
 """Names in a StableHLO file, which is a zip."""
 PROPERTY = "wtflow"
 """Of an ONNX file's metadata: the same description."""
+INPUT = "rgb"
+"""What the function takes, by name in both."""
 # Without what it asks for: it pins an older Orbax, which it does not need for this.
 CONVERTER = "pip install --no-deps jax2onnx==0.17.1"
 CONVERTED_BEFORE = (0, 11)
@@ -40,33 +46,52 @@ CONVERTED_BEFORE = (0, 11)
 
 def description(model: Model) -> dict[str, Any]:
     """Return what a program needs to know that runs the function; JSON."""
-    height, width = model.framing.size
+    (height, width), overlap = model.framing
+    images, maps = "(b, H, W, 3): images as decoded, of any one size", f"(b, {height}, {width})"
+    if overlap is not None:
+        images = f"(b, {height}, {width}, 3): windows, cut by the caller so that they overlap"
+    outputs = f"scores (b,), maps {maps}: float32, higher is more anomalous"
+    inside = "; inside (2,): rows and columns of maps that the image takes, int32"
     return {
-        "input": f"uint8 RGB windows (b, {height}, {width}, 3)",
-        "outputs": f"scores (b,), maps (b, {height}, {width}): float32, higher is more anomalous",
+        "input": f"{INPUT}: uint8, red before green and blue, {images}",
+        "outputs": outputs + inside * (overlap is None),
         "size": [height, width],
-        "overlap": model.framing.overlap,
+        "overlap": overlap,
         "threshold": model.threshold.value,
         "colours": model.colours,
         "versions": dict(model.versions),
     }
 
 
-def _windows(model: Model) -> jax.ShapeDtypeStruct:
-    batch = jax.export.symbolic_shape("b")
-    return jax.ShapeDtypeStruct((*batch, *model.framing.size, 3), jnp.uint8)
+def _images(model: Model) -> jax.ShapeDtypeStruct:
+    """Return what the function takes."""
+    (height, width), overlap = model.framing
+    sides = "H, W" if overlap is None else f"{height}, {width}"
+    return jax.ShapeDtypeStruct(jax.export.symbolic_shape(f"b, {sides}, 3"), jnp.uint8)
+
+
+def _route(model: Model, backbone: Backbone, how: Sampling) -> tuple[Callable[..., Any], Any]:
+    """Return the function, and its arrays, the first argument."""
+    size = model.framing.size
+    run, arrays = route.program(backbone, model.detector, size, how)
+
+    def scaled(arrays: Any, images: Any) -> tuple[Array, ...]:
+        windows, inside = scaling.window(images, size)
+        return *run(arrays, windows), inside
+
+    return scaled if model.framing.overlap is None else run, arrays
 
 
 def stablehlo(model: Model, path: Path) -> None:
     """Write a zip of the function as ``jax.export`` serializes it, and the description."""
-    how = sampling(model.config)
-    run, arrays = route.program(model.backbone, model.detector, model.framing.size, how)
+    run, arrays = _route(model, model.backbone, sampling(model.config))
 
-    def program(windows: Array) -> tuple[Array, Array]:
+    # By its name alone: who calls it writes the order of the colours.
+    def program(*, rgb: Array) -> tuple[Array, ...]:
         # Behind a barrier weights are no constants, with which XLA would calculate for seconds.
-        return run(jax.tree.map(jax.lax.optimization_barrier, arrays), windows)
+        return run(jax.tree.map(jax.lax.optimization_barrier, arrays), rgb)
 
-    exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(_windows(model))
+    exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(**{INPUT: _images(model)})
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(DESCRIPTION, json.dumps(description(model), indent=1))
         file.writestr(PROGRAM, exported.serialize())
@@ -98,11 +123,13 @@ def onnx(model: Model, path: Path) -> None:
     if portable := BACKBONES.make(backbone.name, dict(backbone.options)).portable:
         backbone = backbone._replace(apply=partial(portable, layers=backbone.layers))
     how = sampling(config)._replace(push_forward=euler, velocity_fn=velocity_fn)
-    run, arrays = route.program(backbone, model.detector, model.framing.size, how)
-    windows = _windows(model)
+    run, arrays = _route(model, backbone, how)
+    images = _images(model)
     # Traced beforehand: jax2onnx replaces functions of JAX and Flax while it traces.
-    traced = jax.extend.core.jaxpr_as_fun(jax.make_jaxpr(partial(run, arrays))(windows))
-    proto = to_onnx(traced, [windows], input_names=["windows"], output_names=["scores", "maps"])
+    traced = jax.make_jaxpr(partial(run, arrays))(images)
+    function = jax.extend.core.jaxpr_as_fun(traced)
+    outputs = ["scores", "maps", "inside"][: len(traced.out_avals)]
+    proto = to_onnx(function, [images], input_names=[INPUT], output_names=outputs)
     proto.metadata_props.add(key=PROPERTY, value=json.dumps(description(model)))
     path.write_bytes(proto.SerializeToString())
 

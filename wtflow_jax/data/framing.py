@@ -8,7 +8,7 @@ overlap, and where they do their maps are blended.
 import hashlib
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -71,6 +71,12 @@ def size_for(area: int, aspect: float) -> Size:
     return side(height), side(area / height)
 
 
+def rounded(a: Any, b: Any) -> Any:
+    """Return a / b, integers above 0, rounded; a half to the even neighbour."""
+    whole, rest = divmod(a, b)
+    return whole + (2 * rest + whole % 2 > b)
+
+
 def starts(length: int, window: int, overlap: int) -> list[int]:
     """Return where windows begin: evenly spaced, the first at 0, the last at the end."""
     count = 1 if length <= window else math.ceil((length - overlap) / (window - overlap))
@@ -84,9 +90,9 @@ def frame(image: Image.Image, framing: Framing, name: object = "image") -> Frame
     """
     (height, width), stored = framing.size, (image.height, image.width)
     if framing.overlap is None:
-        factor = min(height / image.height, width / image.width)
-        h, w = (max(1, round(factor * side)) for side in (image.height, image.width))
-        size, rows, columns = (min(height, h), min(width, w)), [0], [0]
+        h = rounded(width * image.height, image.width)
+        w = rounded(height * image.width, image.height)
+        size, rows, columns = (min(height, max(1, h)), min(width, max(1, w))), [0], [0]
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     else:
         size = stored
