@@ -103,6 +103,14 @@ def test_a_few_strange_good_images_do_not_hide_a_change(usual):
     assert said(dark, drift.usual([*looks, *black])) is not None
 
 
+def test_it_takes_more_than_half_of_the_images(usual):
+    good, black = taken(photograph(100)), taken(Image.new("RGB", (160, 120)))
+    white = taken(Image.new("RGB", (160, 120), "white"))
+    for other, word in ((black, "darker (brightness 0, was"), (white, "brighter (brightness 255")):
+        assert said([good] * 5 + [other] * 5, usual) is None
+        assert word in said([good] * 5 + [other] * 6, usual)
+
+
 def test_nothing_is_known_of_a_measure_that_is_not_there(usual):
     dark = [taken(photograph(100).point(lambda v: 0.8 * v))]
     assert said(dark, usual) is not None
