@@ -53,10 +53,10 @@ def run(job: Job) -> Row:
     def equal(name: str, steps: int, x0: np.ndarray) -> tuple[Any, Any]:
         solver: ode.Solver = ode.SOLVERS.make(name)
         evaluations = np.full(len(x0), solver.first + solver.each * steps)
-        return ode.push_forward(*field, x0, steps=steps, solver=solver), evaluations
+        return ode.push_forward(*field, jnp.asarray(x0), steps=steps, solver=solver), evaluations
 
     def adaptive(tolerance: float, x0: np.ndarray) -> tuple[Any, Any]:
-        return ode.push_forward_adaptive(*field, x0, tolerance=jnp.float32(tolerance))
+        return ode.push_forward_adaptive(*field, jnp.asarray(x0), tolerance=jnp.float32(tolerance))
 
     solves: dict[tuple[str, str], Callable[[np.ndarray], tuple[Any, Any]]] = {
         (name, str(steps)): partial(equal, name, steps)

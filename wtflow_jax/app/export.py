@@ -46,7 +46,7 @@ CONVERTED_BEFORE = (0, 11)
 
 def description(model: Model) -> dict[str, Any]:
     """Return what a program needs to know that runs the function; JSON."""
-    (height, width), overlap = model.framing
+    (height, width), overlap, _ = model.framing
     images, maps = "(b, H, W, 3): images as decoded, of any one size", f"(b, {height}, {width})"
     if overlap is not None:
         images = f"(b, {height}, {width}, 3): windows, cut by the caller so that they overlap"
@@ -65,7 +65,7 @@ def description(model: Model) -> dict[str, Any]:
 
 def _images(model: Model) -> jax.ShapeDtypeStruct:
     """Return what the function takes."""
-    (height, width), overlap = model.framing
+    (height, width), overlap, _ = model.framing
     sides = "H, W" if overlap is None else f"{height}, {width}"
     return jax.ShapeDtypeStruct(jax.export.symbolic_shape(f"b, {sides}, 3"), jnp.uint8)
 

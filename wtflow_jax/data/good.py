@@ -43,7 +43,8 @@ def _training(source: Any) -> Any:
     """Return what a source stands for: itself, or the images of a data set that train."""
     if not isinstance(source, str | Path) or not Path(source).is_dir():
         return source
-    directory, wrong = Path(source), list[WTFlowError]()
+    directory = Path(source)
+    wrong: list[WTFlowError] = []
     for name, layout in LAYOUTS.items():
         at = _place(directory, layout) if name != "folder" else None
         if at is None:
@@ -75,12 +76,13 @@ def _place(directory: Path, layout: Layout) -> tuple[Path, str] | None:
     except WTFlowError:
         pass
     else:
-        if len(names) > 1:
+        first, *others = names
+        if others:
             raise WTFlowError(
                 f"{directory}: {layout.title}, {len(names)} categories: give one of them, for "
-                f"instance {directory / names[0]}"
+                f"instance {directory / first}"
             )
-        return directory, names[0]
+        return directory, first
     whole = directory.absolute()
     try:
         names = layout.categories(whole.parent)
