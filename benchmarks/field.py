@@ -1,7 +1,7 @@
 """Does ``wtflow fit`` keep its promise on images as people have them?
 
     python benchmarks/field.py --root mvtec_ad --categories bottle screw
-    python benchmarks/field.py --root mvtec_ad --categories bottle --cases '5 % defective' --repeats 3
+    python benchmarks/field.py --root mvtec_ad --categories bottle --cases '5 % defective'
 
 A case makes of a category the good images that a model is fitted on, and the ways of ``wtflow.fit``
 that are compared. Each is tested on good images that were not used, test and training ones, and on
