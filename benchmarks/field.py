@@ -1,13 +1,14 @@
 """Does ``wtflow fit`` keep its promise on images as people have them?
 
     python benchmarks/field.py --root mvtec_ad --categories bottle screw
-    python benchmarks/field.py --root mvtec_ad --categories bottle --cases grey --repeats 3
+    python benchmarks/field.py --root mvtec_ad --categories bottle --cases '5 % defective'
 
 A case makes of a category the good images that a model is fitted on, and the ways of ``wtflow.fit``
 that are compared. Each is tested on good images that were not used, test and training ones, and on
-defective ones. ``promised`` is the rate of false alarms that the model tells, ``above`` the good
-images that it calls defective, ``found`` the defective ones, ``told`` how often it warned of a
-change, on the good and on the defective ones. Another case is another function in ``CASES``.
+defective ones: ``promised`` is the rate of false alarms that the model tells, ``n`` the scores that
+set its threshold, ``good above`` and ``defective found`` what it calls defective, and ``told`` how
+often it warned of a change, on the good and on the defective ones. Another case is another function
+in ``CASES``.
 """
 
 import io
@@ -209,18 +210,8 @@ def main(settings: Settings) -> None:
     if unknown := set(settings.cases) - CASES.keys():
         raise SystemExit(f"--cases {min(unknown)}: give some of {', '.join(CASES)}")
     table = Table(title=f"{settings.backbone}, {settings.repeats} draws")
-    for heading in (
-        "",
-        "",
-        "",
-        "held out",
-        "promised",
-        "good above",
-        "",
-        "defective found",
-        "told",
-    ):
-        table.add_column(heading)
+    for heading in ("", "fitted", "n", "promised", "good above", "defective found", "told"):
+        table.add_column(heading, overflow="fold")
     data: dict[str, Any] = {}
     with bars() as track:
         for category in settings.categories:
@@ -234,14 +225,13 @@ def main(settings: Settings) -> None:
                 for way in found[0]:
                     total = {k: sum(one[way][k] for one in found) for k in found[0][way]}
                     mean = {k: v / settings.repeats for k, v in total.items()}
+                    above, good = total["above"], total["of above"]
                     table.add_row(
-                        category,
-                        case,
+                        f"{category}, {case}",
                         way,
                         f"{mean['held out']:.0f}",
                         f"{mean['promised']:.1%}",
-                        f"{total['above']:.0f} of {total['of above']:.0f}",
-                        f"{total['above'] / total['of above']:.1%}",
+                        f"{above:.0f} of {good:.0f}, {above / good:.1%}",
                         f"{total['found']:.0f} of {total['of found']:.0f}",
                         f"{total['above: told']:.0f}, {total['found: told']:.0f}",
                     )

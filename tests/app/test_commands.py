@@ -239,6 +239,26 @@ def test_copies_are_no_evidence(place, tmp_path, capsys):
     assert "3 good images are 1 different ones or parts" in capsys.readouterr().err
 
 
+def test_parts_and_what_is_left_out_are_told(place, tmp_path, capsys):
+    for part in range(8):
+        for take in range(2):
+            pixels = trees.noisy(10 * part + take, defect=part == 7)
+            trees.write(tmp_path / "good" / f"p{part}" / f"{take}.png", pixels)
+    flags = "--out", tmp_path / "model", "--image-size", "64", "--false-alarms", "0.2"
+    asked = "--group", "folder", "--contamination", "0.1"
+    assert wtflow("fit", tmp_path / "good", *flags, *asked) == 0
+    told = capsys.readouterr().out
+    assert "14 good images of 7 parts, scaled" in told
+    assert "of good parts like these, scored by models of other parts, 12.5% are expected" in told
+    assert "1 of 8 parts were left out as the strangest: were they good, 22.2% are" in told
+    assert f"left out: {tmp_path}/good/p7/" in told
+    assert f"of one part, for instance: {tmp_path}/good/p0/0.png, {tmp_path}/good/p0/1.png" in told
+    assert wtflow("info", tmp_path / "model") == 0
+    assert capsys.readouterr().out in told
+    assert wtflow("fit", tmp_path / "good", *flags, "--group", "q") == 1
+    assert "0.png: --group q is not in it; give" in capsys.readouterr().err
+
+
 def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, capsys):
     trees.write(tmp_path / "new" / "a.png", trees.noisy(300))
     (tmp_path / "new" / "b.png").write_bytes(b"rubbish")
