@@ -102,7 +102,7 @@ FUNCTIONS = {
 
 
 EVERY_DAY = {
-    *("push_forward mlp", "trajectory shear", "log_likelihood scaling", "hutchinson mlp"),
+    *("push_forward mlp", "trajectory shear", "log_likelihood scaling", "hutchinson scaling"),
     *("rfm_loss mlp", "lipschitz_profile drift", "field_error scaling"),
 }
 """The others take a minute."""

@@ -249,7 +249,7 @@ def raising(params, t, x):
 @pytest.mark.parametrize("steps", [0, -1])
 def test_steps_that_are_none(steps):
     for name in ("push_forward", "trajectory", "log_likelihood"):
-        with fails(f"steps {steps}: give at least 1"):
+        with fails(f"steps {steps}: give at least 1, a whole number"):
             CALLS[name](fields.pendulum, None, X0, steps=steps)
     with fails("probes 0: give at least 1"):
         ode.log_likelihood(fields.pendulum, None, X0, KEY, probes=0)

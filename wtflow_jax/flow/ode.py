@@ -77,8 +77,8 @@ def _given(solver: Solver) -> Solver:
 
 def _equal(steps: int, t_start: float | Array) -> dict[str, Any]:
     """Return Diffrax's options for equal steps."""
-    if steps < 1:
-        raise WTFlowError(f"steps {steps}: give at least 1")
+    if steps < 1 or steps % 1:
+        raise WTFlowError(f"steps {steps}: give at least 1, a whole number")
     # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
     controller = _StepTo(jnp.linspace(t_start, 1.0, steps + 1))
     return {"dt0": None, "stepsize_controller": controller, "max_steps": steps}
