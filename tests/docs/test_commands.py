@@ -48,6 +48,7 @@ SHORT = {
         "--start.images 8 --start.channels 8 --start.width 8 --repeats 1"
         " --doublings 0 --quantities categories"
     ),
+    "benchmarks/field.py": "--images 8 --probes 2 --cases grey",
     "benchmarks/metrics.py": "--images 4 --peer-images 2 --size 32 --rounds 1",
     "benchmarks/predict.py": "--rounds 1",
     "benchmarks/report.py": "--rounds 1",
