@@ -236,7 +236,7 @@ def test_copies_are_no_evidence(place, tmp_path, capsys):
     for i in range(3):
         trees.write(same / f"{i}.png", trees.noisy(0))
     assert wtflow("fit", same, "--out", tmp_path / "m", "--image-size", "64") == 1
-    assert "3 good images are 1 different ones or parts" in capsys.readouterr().err
+    assert "3 good images are of 1 parts" in capsys.readouterr().err
 
 
 def test_parts_and_what_is_left_out_are_told(place, tmp_path, capsys):

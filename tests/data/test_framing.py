@@ -109,7 +109,7 @@ def test_large_images_are_decoded_in_their_turn(tmp_path, monkeypatch):
     decoded = []
     monkeypatch.setattr(
         "wtflow_jax.data.framing.open_image",
-        lambda path: (decoded.append(path), open_image(path))[1],
+        lambda path, white: (decoded.append(path), open_image(path, white))[1],
     )
     for i, (path, _) in enumerate(framing.framed(paths, Framing((64, 64)))):
         assert path == paths[i]

@@ -250,8 +250,8 @@ def cross_fit(
     count = int(kept.sum())
     if count < LEAST:
         raise WTFlowError(
-            f"{len(labels)} good images are {count} different ones or parts, without copies and "
-            f"what is left out; give at least {LEAST}"
+            f"{len(labels)} good images are of {count} parts, without copies and what is left out; "
+            f"give images of at least {LEAST}"
         )
     folds = min(FOLDS, count)
     fold_of = np.arange(len(kept)) % folds
