@@ -84,7 +84,7 @@ def decode(path: File) -> Image.Image:
 def white_of(files: Iterable[File]) -> White:
     """Return which value is white in images that are of one camera; errors as ``open_image``.
 
-    Of images of eight bits only the beginning is read.
+    Images of eight bits are not decoded.
     """
     white = UNKNOWN
     for path in files:
