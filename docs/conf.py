@@ -49,7 +49,7 @@ viewcode_follow_imported_members = False
 # Other projects' names are no links: their inventories would have to be fetched.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!wtflow_jax\b).*"),
-    (r"py:class", r".*\.(Entry|Flags|Item|Part|Result|Tree)"),  # Type variables.
+    (r"py:class", r".*\.(Entry|Flags|Function|Item|Part|Result|Tree)"),  # Type variables.
 ]
 exclude_patterns = ["results/*"]  # Parts of results.md.
 
