@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -84,15 +85,30 @@ def decode(path: File) -> Image.Image:
 def white_of(files: Iterable[File]) -> White:
     """Return which value is white in images that are of one camera; errors as ``open_image``.
 
-    Images of eight bits are not decoded.
+    Of images of eight bits only the beginning is read.
     """
     white = UNKNOWN
     for path in files:
-        _, values, said = _stored(path, shallow=False)
-        if values is not None and not said:
-            with _named(path):
-                white = white.wider(values)
+        if _is_deep(path):
+            _, values, said = _stored(path)
+            if values is not None and not said:
+                with _named(path):
+                    white = white.wider(values)
     return white
+
+
+def _is_deep(path: File) -> bool:
+    with _one_line(path), _beginning(path) as file:
+        if file.read(len(depth.MAGIC)) == depth.MAGIC:
+            return True
+        file.seek(0)
+        with Image.open(file, formats=FORMATS) as image:
+            return _depth(image)[1]
+
+
+def _beginning(path: File) -> io.BytesIO | io.BufferedReader:
+    """Return an open file, of which no more is read than is asked for."""
+    return path.open("rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes())
 
 
 class _Stored(NamedTuple):
@@ -101,8 +117,8 @@ class _Stored(NamedTuple):
     white: int | None = None  #: which of these the file says is white
 
 
-def _stored(path: File, shallow: bool = True) -> _Stored:
-    """Decode an image; not ``shallow`` ones, of eight bits, where these are not asked for."""
+def _stored(path: File) -> _Stored:
+    """Decode an image, with all bits that it has."""
     with _one_line(path):
         content = path.read_bytes()
         if content.startswith(depth.MAGIC):
@@ -110,8 +126,6 @@ def _stored(path: File, shallow: bool = True) -> _Stored:
             return _Stored(Image.new("RGB", values.shape[1::-1]), values)
         with _opened(content) as image:
             is_grey, is_deep = _depth(image)
-            if not (is_deep or shallow):
-                return _Stored(image)
             _load(path, image)
             ImageOps.exif_transpose(image, in_place=True)
         if not is_deep:
@@ -167,7 +181,7 @@ def encode(name: str, image: Image.Image) -> bytes:
 def is_large(path: File) -> bool:
     """Return whether an image has ``LARGE`` pixels or more; one that cannot be opened has not."""
     try:
-        with _opened(path.read_bytes()) as image:
+        with _beginning(path) as file, Image.open(file, formats=FORMATS) as image:
             return image.width * image.height >= LARGE
     # Whatever it is, it is told when the image is decoded.
     except Exception:
