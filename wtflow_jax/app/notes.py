@@ -25,6 +25,7 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
     """
     training = fitted.training
     scores, left_out = np.array(training["held_out"]), training["left_out"]
+    of = np.array(training["held_out_of"])
 
     def scored(scores: Sequence[float], of: Sequence[int]) -> str:
         highest = sorted(zip(scores, of, strict=True), reverse=True)
@@ -45,13 +46,14 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
     strange = far(scores)
     if strange.any():
         share = (strange.sum() + len(left_out)) / (len(scores) + len(left_out))
-        of = np.array(training["held_out_of"])[strange].tolist()
+        named = scored(scores[strange].tolist(), of[strange].tolist())
         lines.append(
-            f"far above all others: {scored(scores[strange].tolist(), of)}; look at them: if they "
+            f"far above all others: {named}; look at them: if they "
             f"are defective, remove them or give --contamination {math.ceil(100 * share) / 100}"
         )
     elif not left_out:
-        named = scored(training["held_out"], training["held_out_of"])
+        top = np.argsort(scores)[-NAMED:]
+        named = scored(scores[top].tolist(), of[top].tolist())
         lines.append(f"strangest among them: {named}; a defective one would raise the threshold")
     return lines
 
