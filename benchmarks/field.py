@@ -6,9 +6,9 @@
 A case makes of a category the good images that a model is fitted on, and the ways of ``wtflow.fit``
 that are compared. Each is tested on good images that were not used, test and training ones, and on
 defective ones: ``promised`` is the rate of false alarms that the model tells, ``n`` the scores that
-set its threshold, ``good above`` and ``defective found`` what it calls defective, and ``told`` how
-often it warned of a change, on the good and on the defective ones. Another case is another function
-in ``CASES``.
+set its threshold, ``good above`` and ``defective found`` what it calls defective, ``AUROC`` that of
+the images, in %, and ``told`` how often it warned of a change, on the good and on the defective
+ones. Another case is another function in ``CASES``.
 """
 
 import io
@@ -27,6 +27,7 @@ from rich.table import Table
 import peers
 import wtflow_jax as wtflow
 from wtflow_jax.data import File, Sample, find, open_category, open_image
+from wtflow_jax.metrics import auroc
 from wtflow_jax.support.console import bars
 
 Images: TypeAlias = Sequence[File | bytes | Image.Image]
@@ -195,12 +196,19 @@ def measured(trial: Trial, settings: Settings) -> dict[str, dict[str, float]]:
         asked = {"backbone": settings.backbone, "weights": settings.weights, **given}
         model = wtflow.fit(trial.good, **asked)
         row = {"promised": model.threshold.rate, "held out": len(model.training["held_out"])}
+        tested: dict[str, np.ndarray] = {}
         for name, images in (("above", trial.test_good), ("found", trial.test_bad)):
             with warnings.catch_warnings(record=True) as told:
-                scores = [result.score for result in model.results(find([*images]))]
+                warnings.simplefilter("always")
+                results = list(model.results(find([*images])))
+            if errors := [result.error for result in results if result.error]:
+                raise SystemExit(errors[0])
+            tested[name] = np.array([result.score for result in results])
             row[f"{name}: told"] = len(told)
-            row[name] = sum(score is not None and score > model.threshold.value for score in scores)
+            row[name] = int((tested[name] > model.threshold.value).sum())
             row[f"of {name}"] = len(images)
+        labels = np.repeat([False, True], [*map(len, tested.values())])
+        row["auroc"] = 100 * auroc(np.concatenate([*tested.values()]), labels)
         figures[way] = row
     return figures
 
@@ -210,7 +218,7 @@ def main(settings: Settings) -> None:
     if unknown := set(settings.cases) - CASES.keys():
         raise SystemExit(f"--cases {min(unknown)}: give some of {', '.join(CASES)}")
     table = Table(title=f"{settings.backbone}, {settings.repeats} draws")
-    for heading in ("", "fitted", "n", "promised", "good above", "defective found", "told"):
+    for heading in ("", "fitted", "n", "promised", "good above", "defective found", "AUROC", "told"):
         table.add_column(heading, overflow="fold")
     data: dict[str, Any] = {}
     with bars() as track:
@@ -233,6 +241,7 @@ def main(settings: Settings) -> None:
                         f"{mean['promised']:.1%}",
                         f"{above:.0f} of {good:.0f}, {above / good:.1%}",
                         f"{total['found']:.0f} of {total['of found']:.0f}",
+                        f"{mean['auroc']:.1f}",
                         f"{total['above: told']:.0f}, {total['found: told']:.0f}",
                     )
     peers.show(table, data, settings.json)

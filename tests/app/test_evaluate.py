@@ -9,6 +9,7 @@ import trees
 from running import one_line, table, wtflow
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from wtflow_jax.app import fit
 from wtflow_jax.lab import scored
 
 
@@ -140,3 +141,13 @@ def test_images_of_several_sizes_are_compared_at_that_of_the_first(small_model, 
     assert found.maps.shape == found.masks.shape == (3, 64, 64)
     assert (found.masks.any(axis=(1, 2)) == found.labels).all()
     assert found.masks[found.labels].mean() == pytest.approx(mask.mean(), rel=0.1)
+
+
+def test_parts_are_counted_as_parts(tmp_path, capsys):
+    images = [trees.noisy(i) for i in range(6)]
+    fit.fit(images, group=[0, 0, 1, 1, 2, 2], image_size="64").save(tmp_path / "model")
+    trees.write(tmp_path / "in" / "good" / "0.png", trees.noisy(60))
+    assert wtflow("evaluate", tmp_path / "model", tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert "25.0 %, by 3 good parts" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert row["decision"]["counted"] == "parts"

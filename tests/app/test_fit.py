@@ -1,5 +1,6 @@
 """From good images to a model: scores of images left out, the threshold, windows and memory."""
 
+import warnings
 from collections import Counter
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from wtflow_jax.detector import detector, route
 from wtflow_jax.detector.config import configure
 from wtflow_jax.flow import scores
 from wtflow_jax.metrics.threshold import threshold
+from wtflow_jax.support.errors import WTFlowWarning
 
 CONFIG = configure(velocity="exact", wt="layer_norm")
 WHERE = scores.Upsampling(np.eye(2, dtype=np.float32), np.eye(3, dtype=np.float32))
@@ -222,13 +224,31 @@ def test_what_is_left_out_is_in_no_model_and_in_no_threshold():
         fit.fit(images[:4], contamination=0.5, image_size="64")
 
 
+def taken(part, rng):
+    """A photograph of a part, with noise of a level."""
+    pixels = trees.noisy(part).astype(int) + rng.integers(-1, 2, (64, 64, 3))
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def test_few_parts_of_many_photographs_are_asked_after():
+    rng = np.random.default_rng(0)
+    images = [taken(part, rng) for part in range(3) for _ in range(4)]
+    with pytest.warns(WTFlowWarning, match="3 groups of images .* image 1, image 2, .* and 1 more"):
+        model = fit.fit(images, image_size="64")
+    assert len(model.training["held_out"]) == 12
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", WTFlowWarning)
+        for group, parts in (("none", 12), ([0, 1, 2] * 4, 3)):
+            model = fit.fit(images, image_size="64", group=group)
+            assert len(model.training["held_out"]) == parts
+
+
 def test_parts_are_found_named_or_labelled(tmp_path):
     rng, files = np.random.default_rng(0), []
     for part in range(6):
         for take in range(2):
-            pixels = trees.noisy(part).astype(int) + rng.integers(-1, 2, (64, 64, 3))
             path = tmp_path / f"{part}" / f"p{part}t{take}.png"
-            files.append(trees.write(path, np.clip(pixels, 0, 255).astype(np.uint8)))
+            files.append(trees.write(path, taken(part, rng)))
     labels = [int(path.parent.name) for path in files]
     for group in ("alike", "folder", r"p(\d)", labels, [*map(str, labels)]):
         model = fit.fit(files, group=group, image_size="64")

@@ -97,7 +97,7 @@ def tables(row: dict[str, Any], found: Scored) -> list[Table]:
     titles = summary.titles() | {k: k.replace("image_auroc", "image AUROC,") for k in kinds}
     body = [[title, number(row[name])] for name, title in titles.items()]
     above = found.scores > decision["threshold"]
-    promised = f"{decision['promised']:.1f} %, by {decision['images']} good images"
+    promised = f"{decision['promised']:.1f} %, by {decision['images']} good {decision['counted']}"
 
     def share(of: np.ndarray) -> str:
         return f"{above[of].sum()} of {of.sum()}" if of.any() else NONE
@@ -127,7 +127,8 @@ def write(
     """
     row, held_out = {"category": name, **measuring.metrics_of(found)}, model.training["held_out"]
     decision = summary.decided(model.threshold, len(held_out), found.scores, found.labels)
-    row |= {"decision": decision, "colours": model.colours}
+    counted = "parts" if len(held_out) < len(set(model.training["seen"])) else "images"
+    row |= {"decision": decision | {"counted": counted}, "colours": model.colours}
     row |= {"scores": f"{name}/{scored.FILE}", "environment": environment()}
     scored.save(out / row["scores"], found)
     shown = tables(row, found)

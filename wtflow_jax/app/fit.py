@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from wtflow_jax import backbones
 from wtflow_jax.app import groups
-from wtflow_jax.app.groups import Groups
+from wtflow_jax.app.groups import Alike, Groups
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.data import find_good, open_image, parse_size, white_of
 from wtflow_jax.data.framing import Framing, framed, size_for, whole
@@ -25,7 +26,7 @@ from wtflow_jax.flow import scores
 from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.environment import CACHE, memory, versions
-from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, listed, shown
 
 FOLDS = 5
 """Parts that good images are split into; each is scored by a model of the others."""
@@ -211,8 +212,24 @@ def grouped(files: Sequence[File], windows: Windows, group: str | Sequence[Hasha
     if group == groups.NONE:
         return copies
     if group == groups.ALIKE:
-        return groups.joined(copies, groups.alike(windows.thumbs))
+        found = groups.alike(windows.thumbs)
+        _doubt(files, found)
+        return groups.joined(copies, found.groups)
     return groups.joined(copies, groups.named(files, group))
+
+
+def _doubt(files: Sequence[File], found: Alike) -> None:
+    """Warn of images that may be of one part, and are taken for different ones."""
+    sizes = np.bincount(found.doubted)
+    if len(sizes) == found.groups.max() + 1:
+        return
+    largest = listed([shown(files[i]) for i in np.flatnonzero(found.doubted == sizes.argmax())])
+    line = (
+        f"{(sizes > 1).sum()} groups of images are much nearer to one another than to others, for "
+        f"instance {largest}: if each shows one part, good ones will be called defective: give "
+        "--group; if they are kinds of parts, --group none says so"
+    )
+    warnings.warn(line, WTFlowWarning, stacklevel=2)
 
 
 class HeldOut(NamedTuple):

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from scipy import ndimage
 from scipy.cluster import hierarchy
@@ -104,15 +104,22 @@ def distances(thumbs: Float[np.ndarray, "n s s"]) -> Float[np.ndarray, "n n"]:
     return np.minimum(found, found.T)
 
 
-def alike(thumbs: Float[np.ndarray, "n s s"]) -> Groups:
-    """Return groups of images that are much nearer to one another than to all others.
+class Alike(NamedTuple):
+    """Images that are much nearer to one another than to all others."""
+
+    groups: Groups  #: of images, taken for photographs of one part each
+    doubted: Groups  #: with groups that are as near and too large: parts, or kinds of them
+
+
+def alike(thumbs: Float[np.ndarray, "n s s"]) -> Alike:
+    """Group images that are much nearer to one another than to all others.
 
     Each step on the shortest way through a group is less than ``RATIO`` of that to the nearest
     image outside: single linkage, and the ratio test of nearest neighbours (Lowe, IJCV 2004). So
     there is no scale to choose, and images that fill a range, as of a part turned every way, form
     no group.
     A group has fewer images than there could be groups of its size: few of many images are kinds,
-    views or colours, which models must see together.
+    views or colours, which models must see together. Two such or more are doubted.
     """
     found = distances(thumbs)
     n = len(found)
@@ -120,9 +127,15 @@ def alike(thumbs: Float[np.ndarray, "n s s"]) -> Groups:
     children, height, size = tree[:, :2].astype(int), tree[:, 2], tree[:, 3]
     above = np.full(2 * n - 1, np.inf)
     above[children] = height[:, None]
-    within = np.zeros(2 * n - 1, bool)
-    within[n:] = (height < RATIO * above[n:]) & (size**2 < n)
-    for row in reversed(range(n - 1)):
-        within[children[row]] |= within[n + row]
-    # Cut below each node that is within no group.
-    return numbered(hierarchy.fcluster(tree, 0, "monocrit", monocrit=~within[n:] * 1.0).tolist())
+    is_near = (height < RATIO * above[n:]) & (size < n)
+
+    def cut(is_group: Bool[np.ndarray, " m"]) -> Groups:
+        within = np.concatenate([np.zeros(n, bool), is_group])
+        for row in reversed(range(n - 1)):
+            within[children[row]] |= within[n + row]
+        # Below each node that is within no group.
+        labels = hierarchy.fcluster(tree, 0, "monocrit", monocrit=~within[n:] * 1.0)
+        return numbered(labels.tolist())
+
+    groups, doubted = cut(is_near & (size**2 < n)), cut(is_near)
+    return Alike(groups, doubted if (np.bincount(doubted) ** 2 >= n).sum() > 1 else groups)

@@ -9,10 +9,7 @@ from wtflow_jax.app.groups import ALIKE
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector.model import Model
 from wtflow_jax.metrics.threshold import far
-from wtflow_jax.support.errors import shown
-
-NAMED = 3
-"""Images of a kind that are named."""
+from wtflow_jax.support.errors import NAMED, listed, shown
 
 
 def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
@@ -29,14 +26,14 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
 
     def scored(scores: Sequence[float], of: Sequence[int]) -> str:
         highest = sorted(zip(scores, of, strict=True), reverse=True)
-        return _listed([f"{shown(files[i])} ({score:.5g})" for score, i in highest])
+        return listed([f"{shown(files[i])} ({score:.5g})" for score, i in highest])
 
     lines = []
     if len(scores) < len(set(training["seen"])):
         labels = np.array(training["groups"])
         largest = np.nonzero(labels == np.bincount(labels).argmax())[0].tolist()
         otherwise = "; if they are not, give --group none" if group == ALIKE else ""
-        named = _listed([shown(files[i]) for i in largest])
+        named = listed([shown(files[i]) for i in largest])
         lines.append(f"of one part, for instance: {named}{otherwise}")
     if left_out:
         lines.append(
@@ -57,7 +54,3 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
         lines.append(f"strangest among them: {named}; a defective one would raise the threshold")
     return lines
 
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -1,5 +1,10 @@
 """The one exception a user is meant to read."""
 
+from collections.abc import Sequence
+
+NAMED = 3
+"""Things of a kind that are named."""
+
 
 def shown(text: object) -> str:
     """Return a message or a path as one line that any terminal, file or page takes.
@@ -8,6 +13,12 @@ def shown(text: object) -> str:
     turn the direction of writing, and bytes of a file name that are no UTF-8.
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first ``NAMED`` names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 class WTFlowError(Exception):

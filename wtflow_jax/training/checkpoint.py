@@ -41,8 +41,10 @@ def _quiet() -> Iterator[None]:
     sys.unraisablehook = sys.excepthook = lambda *_: None
     try:
         yield
-    finally:
+    except BaseException:
         gc.collect()
+        raise
+    finally:
         sys.unraisablehook, sys.excepthook = hooks
 
 

@@ -128,8 +128,8 @@ def _of_row(run: Path, row: Mapping[str, Any], most: int) -> Section:
         source = "no threshold was set: it starts in the middle, which means nothing"
     else:
         source = (
-            f"set by {decision['images']} good images that were not tested, to have "
-            f"{decision['promised']:.1f} % of false alarms"
+            f"set by {decision['images']} good {decision.get('counted', 'images')} that were not "
+            f"tested, to have {decision['promised']:.1f} % of false alarms"
         )
     images, more = gallery.of_scored(tested, row.get("colours"), most)
     notes += more
