@@ -57,6 +57,7 @@ SHORT = {
 }
 """What is added to a command, by its script, its directory or its first words."""
 ELSEWHERE = {
+    "--peer-python": "needs an environment with anomalib",
     "srun ": "needs SLURM",
     "--mesh": "is run by test_sharding.py, on simulated devices",
     "sweep.py": "is run by test_sweep.py",
