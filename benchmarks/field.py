@@ -30,6 +30,8 @@ from wtflow_jax.data import File, Sample, find, open_category, open_image
 from wtflow_jax.metrics import auroc
 from wtflow_jax.support.console import bars
 
+HEADINGS = "", "fitted", "n", "promised", "good above", "defective found", "AUROC", "told"
+
 Images: TypeAlias = Sequence[File | bytes | Image.Image]
 Change: TypeAlias = Callable[[Image.Image], bytes | Image.Image] | None
 
@@ -218,7 +220,7 @@ def main(settings: Settings) -> None:
     if unknown := set(settings.cases) - CASES.keys():
         raise SystemExit(f"--cases {min(unknown)}: give some of {', '.join(CASES)}")
     table = Table(title=f"{settings.backbone}, {settings.repeats} draws")
-    for heading in ("", "fitted", "n", "promised", "good above", "defective found", "AUROC", "told"):
+    for heading in HEADINGS:
         table.add_column(heading, overflow="fold")
     data: dict[str, Any] = {}
     with bars() as track:

@@ -53,4 +53,3 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
         named = scored(scores[top].tolist(), of[top].tolist())
         lines.append(f"strangest among them: {named}; a defective one would raise the threshold")
     return lines
-

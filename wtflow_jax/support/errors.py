@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""What a user is meant to read: one exception, one warning, and names in them."""
 
 from collections.abc import Sequence
 
