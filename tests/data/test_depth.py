@@ -159,7 +159,7 @@ def test_half_precision_is_read_to_a_level():
 def test_white_is_that_of_all_images():
     def of(*highest):
         values = (np.full((4, 4), high) for high in highest)
-        return white_of(one for value in values for one in find(value))
+        return white_of([one for value in values for one in find(value)])
 
     short = np.uint16
     assert of(short(3)) == White(255)

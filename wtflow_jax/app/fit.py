@@ -96,13 +96,13 @@ def fit(
             f"{len(files)} good images: too few to score each by a model of others, and so to "
             f"set a threshold by; give at least {LEAST}, better 20 or more"
         )
-    framing = _framing(config, files, overlap)
+    framing = _framing(config, files, overlap, track)
     asked, options = config.features, dict(config.options)
     given = {"layer": asked.layer, "weights": weights, "cache": Path(cache), "options": options}
     backbone = backbones.load(asked.backbone, **given)
     windows = take(files, backbone, framing, asked.dense, track)
     where = route.upsampling(backbone, config, framing.size)
-    labels = grouped(files, windows, group)
+    labels = grouped(files, windows, group, track)
     held_out, kept = trimmed(windows, labels, config, where, contamination, track)
     found = threshold(held_out.scores[kept], config.decision.false_alarms)
     advance = track("model", 1)
@@ -126,9 +126,11 @@ def fit(
     return Model(framing, backbone, fitted, found, (held_out.low, high), training, versions())
 
 
-def _framing(config: Config, files: Sequence[File], overlap: int | None) -> Framing:
+def _framing(
+    config: Config, files: Sequence[File], overlap: int | None, track: Track = untracked
+) -> Framing:
     """Return how images are shown: as asked, or in their median aspect."""
-    white = white_of(files)
+    white = white_of(files, track)
     size = parse_size(config.features.image_size)
     if overlap is None and "x" not in config.features.image_size.lower():
         # Of large folders some tell as much as all.
@@ -193,13 +195,19 @@ def take(
     return Windows(np.concatenate(parts), np.array(owner), *taken)
 
 
-def grouped(files: Sequence[File], windows: Windows, group: str | Sequence[Hashable]) -> Groups:
+def grouped(
+    files: Sequence[File],
+    windows: Windows,
+    group: str | Sequence[Hashable],
+    track: Track = untracked,
+) -> Groups:
     """Return groups of images: those of one part, and copies whatever they are called.
 
     Args:
         files: of the images.
         windows: of them.
         group: as in ``fit``.
+        track: shows progress.
 
     Raises:
         WTFlowError: other labels than there are images; as ``groups.named``.
@@ -212,7 +220,7 @@ def grouped(files: Sequence[File], windows: Windows, group: str | Sequence[Hasha
     if group == groups.NONE:
         return copies
     if group == groups.ALIKE:
-        found = groups.alike(windows.thumbs)
+        found = groups.alike(windows.thumbs, track)
         _doubt(files, found)
         return groups.joined(copies, found.groups)
     return groups.joined(copies, groups.named(files, group))

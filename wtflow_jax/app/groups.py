@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
 from wtflow_jax.data.sample import File
+from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
 
 ALIKE, FOLDER, NONE = "alike", "folder", "none"
@@ -23,6 +24,8 @@ SIDE = 64
 """Cells that images are compared by, each way: a shift of some pixels is less than one."""
 JET = (0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)
 """Orders of the derivatives that a moved image is made of."""
+TOGETHER = 32
+"""Images that all others are compared with at once."""
 RATIO = 1 / 3
 """Of images of one part, whose distances were a quarter of those to other parts or less, and of
 others, whose were a half or more but for a few pairs (docs/field.md)."""
@@ -78,7 +81,9 @@ def thumbnail(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "s s"]:
     return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def distances(thumbs: Float[np.ndarray, "n s s"]) -> Float[np.ndarray, "n n"]:
+def distances(
+    thumbs: Float[np.ndarray, "n s s"], track: Track = untracked
+) -> Float[np.ndarray, "n n"]:
     """Return how far images are from being one another, moved a little and in another light.
 
     It is the share of an image's deviation, from 0 to 1, that is left when it is fitted by 1,
@@ -97,10 +102,14 @@ def distances(thumbs: Float[np.ndarray, "n s s"]) -> Float[np.ndarray, "n n"]:
     centred = jet[..., 0] - jet[..., 0].mean(axis=1, keepdims=True)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
     found = np.empty((n, n), np.float32)
-    for i, own in enumerate(jet):
-        basis = np.concatenate([np.ones_like(own[:, :1]), own], axis=1)
-        explained = np.square(centred @ np.linalg.qr(basis).Q).sum(axis=1)
-        found[i] = np.sqrt(np.maximum(1 - explained, 0))
+    advance = track("likeness", n)
+    for first in range(0, n, TOGETHER):
+        some = jet[first : first + TOGETHER]
+        basis = np.linalg.qr(np.concatenate([np.ones_like(some[..., :1]), some], axis=-1)).Q
+        along = centred @ np.concatenate([*basis], axis=1)
+        explained = np.square(along).reshape(n, len(some), -1).sum(axis=-1)
+        found[first : first + TOGETHER] = np.sqrt(np.maximum(1 - explained.T, 0))
+        advance(len(some))
     return np.minimum(found, found.T)
 
 
@@ -111,7 +120,7 @@ class Alike(NamedTuple):
     doubted: Groups  #: with groups that are as near and too large: parts, or kinds of them
 
 
-def alike(thumbs: Float[np.ndarray, "n s s"]) -> Alike:
+def alike(thumbs: Float[np.ndarray, "n s s"], track: Track = untracked) -> Alike:
     """Group images that are much nearer to one another than to all others.
 
     Each step on the shortest way through a group is less than ``RATIO`` of that to the nearest
@@ -121,7 +130,7 @@ def alike(thumbs: Float[np.ndarray, "n s s"]) -> Alike:
     A group has fewer images than there could be groups of its size: few of many images are kinds,
     views or colours, which models must see together. Two such or more are doubted.
     """
-    found = distances(thumbs)
+    found = distances(thumbs, track)
     n = len(found)
     tree = hierarchy.linkage(squareform(found, checks=False), "single")
     children, height, size = tree[:, :2].astype(int), tree[:, 2], tree[:, 3]

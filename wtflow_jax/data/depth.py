@@ -35,21 +35,10 @@ class White(NamedTuple):
             said.append(f"floating-point images are read as 0 to {self.floats}")
         return "; ".join(said) or "no image of more than 8 bits was seen"
 
-    def wider(self, values: Deep) -> "White":
-        """Return what is white where these values are to be read, too.
-
-        ValueError: there is a negative, infinite or NaN value, or one that is higher than any
-        white.
-        """
-        high = _highest(values)
-        if is_float := values.dtype.kind == "f":
-            kinds, known = FLOATS, self.floats
-        else:
-            kinds, known = INTEGERS, self.integers
-        if high > kinds[-1]:
-            raise ValueError(f"its highest value is {high:.7g}: convert it to 8 or 16 bits")
-        white = max(known or 0, next(white for white in kinds if high <= white))
-        return self._replace(**{"floats" if is_float else "integers": white})
+    def joined(self, other: "White") -> "White":
+        """Return what is white in images of which some have one white, and some another."""
+        pairs = zip(self, other, strict=True)
+        return White(*(max(filter(None, pair), default=None) for pair in pairs))
 
     def of(self, values: Deep) -> int:
         """Return which value is white in an image.
@@ -75,6 +64,19 @@ class White(NamedTuple):
                 f"{white} is white: the camera sends other values now; set it back, or fit anew"
             )
         return white
+
+
+def white_in(values: Deep) -> White:
+    """Return what is white in an image: the least of ``INTEGERS``, or ``FLOATS``, not exceeded.
+
+    ValueError: there is a negative, infinite or NaN value, or one that is higher than any white.
+    """
+    high, is_float = _highest(values), values.dtype.kind == "f"
+    kinds = FLOATS if is_float else INTEGERS
+    if high > kinds[-1]:
+        raise ValueError(f"its highest value is {high:.7g}: convert it to 8 or 16 bits")
+    white = next(white for white in kinds if high <= white)
+    return White(floats=white) if is_float else White(integers=white)
 
 
 def _highest(values: Deep) -> float:

@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,9 @@ from wtflow_jax.data import depth
 from wtflow_jax.data.depth import Deep, White
 from wtflow_jax.data.files import one_line
 from wtflow_jax.data.sample import File
+from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.threads import ahead
 
 MULTIPLE = 32
 """Sides are multiples of it: the deepest stride of the backbones, on which their grids rest."""
@@ -82,18 +84,27 @@ def decode(path: File) -> Image.Image:
         return image
 
 
-def white_of(files: Iterable[File]) -> White:
+def white_of(files: Sequence[File], track: Track = untracked) -> White:
     """Return which value is white in images that are of one camera; errors as ``open_image``.
 
-    Of images of eight bits only the beginning is read.
+    Of images of eight bits only the beginning is read; of others progress is shown.
     """
-    white = UNKNOWN
-    for path in files:
-        if _is_deep(path):
-            _, values, said = _stored(path)
-            if values is not None and not said:
-                with _named(path):
-                    white = white.wider(values)
+
+    def one(path: File) -> White:
+        if not _is_deep(path):
+            return UNKNOWN
+        _, values, said = _stored(path)
+        if values is None or said:
+            return UNKNOWN
+        with _named(path):
+            return depth.white_in(values)
+
+    white, advance = UNKNOWN, untracked("", None)
+    for i, found in enumerate(ahead(one, files, alone=is_large)):
+        white = white.joined(found)
+        if i == 0 and any(white):
+            advance = track("brightness", len(files))
+        advance()
     return white
 
 
