@@ -21,8 +21,12 @@ def test_a_directory_or_an_expression_names_the_part():
     assert groups.named(files, r"_\d").tolist() == [0, 0, 1]
     with fails(r"b/part2_0.png: --group part1 is not in it; give"):
         groups.named(files, "part1")
-    with fails(r"--group \(: no regular expression \(", "or alike, folder or none"):
-        groups.named(files, "(")
+    for wrong in ("(", "a{99999999999999999999}"):
+        with fails("--group .*: no regular expression \\(", "or alike, folder or none"):
+            groups.named(files, wrong)
+    # The group that names the part is in one of two branches.
+    with fails(r"b/part2_0.png: --group part1_\(\.\)\|part is not in it"):
+        groups.named(files, "part1_(.)|part")
 
 
 @given(PAIRS)
@@ -103,12 +107,20 @@ def test_a_range_of_images_is_no_part():
 
 def test_few_kinds_of_many_images_are_no_parts():
     """Views or colours: held out together they would be strange to models of the others."""
-    for each in ([20] * 4, [6] * 5, [15, 15]):
+    for each in ([20] * 4, [6] * 5, [15, 15], [1] * 20 + [10], [1] * 20 + [5]):
         images, labels = shots(*each)
         found = groups.alike(images)
         assert len(set(found.groups)) == len(images)
         # But they may be parts, and somebody has to be asked.
         np.testing.assert_array_equal(found.doubted, labels)
+
+
+@pytest.mark.parametrize("each", [[6, 5, 5, 5, 5, 5], [12, 3, 3, 3, 3, 3]])
+def test_of_parts_of_unequal_counts_the_large_ones_are_doubted(each):
+    images, labels = shots(*each)
+    found = groups.alike(images)
+    assert len(set(found.groups)) == len(each) - 1 + each[0]
+    np.testing.assert_array_equal(found.doubted, labels)
 
 
 def test_many_images_and_a_few_strange_ones_are_not_doubted():

@@ -114,7 +114,8 @@ def test_a_file_that_says_how_many_bits_it_has():
         (tiff(SIZE, EXPECTED.tobytes() + ONE.tobytes()[:480], 8, 4), "4 bands, of which 3 would"),
         (tiff(SIZE, np.moveaxis(TWELVE, -1, 0).tobytes(), 16, 3, t284=2), "one after the other"),
         (tiff(SIZE, ONE.tobytes(), 16, t262=0), "white as zero: invert it"),
-        (tiff(SIZE, EXPECTED[..., 0].tobytes(), 8, t339=2), "signed 8-bit pixels"),
+        (tiff(SIZE, EXPECTED[..., 0].tobytes(), 8, t339=2), "signed 8-bit pixels: add 128"),
+        (tiff(SIZE, ONE.tobytes(), 16, t339=2), "signed 16-bit pixels: add 32768"),
         (png(TWELVE[..., :2]), "transparent pixels of 16 bits"),
         (saved(-ONE.astype(np.float32), "TIFF"), "negative, infinite or NaN"),
         (saved(ONE * np.float32(np.nan), "TIFF"), "negative, infinite or NaN"),
@@ -150,6 +151,22 @@ def test_arrays(array):
     np.testing.assert_array_equal(np.asarray(open_image(one, white)), EXPECTED)
 
 
+@pytest.mark.parametrize(
+    "array",
+    [EXPECTED, np.asfortranarray(EXPECTED), EXPECTED[..., :1], EXPECTED[..., 0], EXPECTED > 99],
+)
+def test_npy_files_are_what_their_arrays_are(array, tmp_path):
+    """Of eight bits, whatever the model has seen of more."""
+    np.save(tmp_path / "a.npy", array)
+    (one,), (file,) = find(array), find(tmp_path / "a.npy")
+    for white in (White(), KNOWN):
+        found = [np.asarray(open_image(each, white)) for each in (one, file)]
+        np.testing.assert_array_equal(*found)
+    with fails("a.npy: cannot be decoded \\(an array of int64"):
+        np.save(tmp_path / "a.npy", EXPECTED.astype(np.int64))
+        open_image(file)
+
+
 def test_half_precision_is_read_to_a_level():
     (one,) = find((TWELVE / 4095).astype(np.float16))
     found = np.asarray(open_image(one)).astype(int)
@@ -168,7 +185,13 @@ def test_white_is_that_of_all_images():
     assert of(short(4096)) == White(16383)
     assert of(short(16384)) == White(65535)
     assert of(0.3) == White(None, 1)
-    assert of(0.3, 1.5, short(4000)) == White(4095, 255)
+    assert of(30.0, 150.0, short(4000)) == White(4095, 255)
+    assert of(0.0, 150.0) == White(None, 255)
+    with fails("image 1: floating-point pixels up to 1.004: neither 0 to 1 nor 0 to 255; clip"):
+        of(0.3, 1.004)
+    for one, other in ((0.3, 150.0), (150.0, 0.3)):
+        with fails("image 1: floating-point pixels of 0 to .*, and those before it are of another"):
+            of(one, other)
     assert of(np.uint8(3)) == White()
     with fails("image 1: its highest value is 70000: convert it"):
         of(70000.0)

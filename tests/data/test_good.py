@@ -56,12 +56,53 @@ def test_good_beside_other_directories(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("Train/good/a.png", "Test/bad/b.png"), "holds images to train on and to test; give"),
+        (("training/a.png", "testing/b.png"), "holds images to train on and to test; give"),
+        (("x/train/a.png", "x/test/b.png"), "holds images to train on and to test"),
+        (("line1/good/a.png", "line1/bad/b.png"), "line1/good: good images, and bad beside them"),
+        (("ok/a.png", "ng/b.png"), "ng/b.png: a defective image, by its name, among 2 images"),
+        (("a.png", "GT/a.png"), "GT/a.png: a mask, by its name"),
+        (("a.png", "Masks/1.png"), "Masks/1.png: a mask, by its name"),
+        (("a.png", "groundtruth/1.png"), "groundtruth/1.png: a mask, by its name"),
+        (("0.png", "0-mask.png"), "0-mask.png: a mask, by its name"),
+        (("0.png", "0_mask1.png"), "0_mask1.png: a mask, by its name"),
+        (("0.png", "mask_0.png"), "mask_0.png: a mask, by its name"),
+        (("0.png", "0_seg.png"), "0_seg.png: a mask, by its name"),
+        (("0.jpg", "0.png"), "0.png: 0.jpg beside it has the same name, and may be its mask"),
+    ],
+)
+def test_what_is_not_good_by_its_name_is_one_line(files, message, tmp_path):
+    for name in files:
+        trees.write(tmp_path / name, trees.picture(0))
+    for source in (tmp_path, [tmp_path], {tmp_path}, iter([tmp_path]), [[tmp_path]]):
+        with fails(message):
+            find_good(source)
+
+
+def test_good_in_any_letters_and_beside_loose_images(tmp_path):
+    for name in ("Good/a.png", "Bad/b.png", "c.png"):
+        trees.write(tmp_path / name, trees.picture(0))
+    with pytest.warns(WTFlowWarning, match="Good: its 1 images; left out: Bad, c.png"):
+        assert find_good(tmp_path) == [tmp_path / "Good" / "a.png"]
+
+
+def test_names_above_what_is_given_and_of_parts_do_not_count(tmp_path):
+    """A part may be a mask, or a label."""
+    root = tmp_path / "masks" / "bad" / "photos"
+    paths = [trees.write(root / f"{side}_label.png", trees.picture(0)) for side in ("back", "up")]
+    assert find_good(root) == paths
+
+
 def test_masks_are_no_good_images(tmp_path):
     image = trees.write(tmp_path / "a" / "001.png", trees.picture(0))
     mask = np.zeros((64, 64), bool)
     for path in ("ground_truth/dent/001.png", "a/001_mask.png", "a/001_label.bmp"):
+        other = trees.write(tmp_path / path, mask)
         with fails(f"{path}: a mask, by its name, among 2 images"):
-            find_good([image, trees.write(tmp_path / path, mask)])
+            find_good([image, other])
     assert find_good([image]) == [image]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import warnings
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +87,7 @@ def fit(
     """
     if not 0 <= contamination <= MOST:
         raise WTFlowError(f"--contamination {contamination}: give at least 0 and at most {MOST}")
+    group = _asked(group)
     files = find_good(source, bgr=bgr)
     config = configure(**{"velocity": "exact", "wt": "whiten", "false_alarms": 0.01} | choices)
     config.check()
@@ -124,6 +125,21 @@ def fit(
         "usual": drift.usual([windows.looks[i] for i in np.flatnonzero(own)]),
     }
     return Model(framing, backbone, fitted, found, (held_out.low, high), training, versions())
+
+
+def _asked(group: str | Iterable[Hashable]) -> str | list[Hashable]:
+    """Return how parts are known, or raise WTFlowError before anything is computed."""
+    if isinstance(group, str):
+        if group not in (groups.ALIKE, groups.FOLDER, groups.NONE):
+            groups.expression(group)
+        return group
+    try:
+        labels = [*group]
+        if None not in labels and all(isinstance(label, Hashable) for label in labels):
+            return labels
+    except TypeError:
+        pass
+    raise WTFlowError("group: give a word, a regular expression, or a label an image, none None")
 
 
 def _framing(
@@ -299,6 +315,12 @@ def cross_fit(
     return HeldOut(found[of], of, low)
 
 
+def left_out(share: float, n: int) -> int:
+    """Return how many of n groups are left out as a share of them."""
+    # A hair less: 0.07 times 100 is 7, in float64 a bit more.
+    return math.ceil(share * n - 1e-9)
+
+
 def trimmed(
     windows: Windows,
     labels: Groups,
@@ -325,8 +347,7 @@ def trimmed(
     """
     kept = np.ones(labels.max() + 1, bool)
     held_out = cross_fit(windows, labels, config, where, kept, track)
-    # A hair less: 0.07 times 100 is 7, in float64 a bit more.
-    count = math.ceil(share * len(kept) - 1e-9)
+    count = left_out(share, len(kept))
     strange = held_out.scores
     for _ in range(ROUNDS):
         before, kept = kept, np.argsort(np.argsort(strange)) < len(kept) - count

@@ -63,16 +63,22 @@ def named(files: Sequence[File], group: str) -> Groups:
     paths = [Path(str(file)) for file in files]
     if group == FOLDER:
         return numbered([path.parent for path in paths])
-    asked = f"--group {group}"
+    pattern = expression(group)
+    matches = [pattern.search(path.as_posix()) for path in paths]
+    names = [match and match[min(1, pattern.groups)] for match in matches]
+    if None in names:
+        without = files[names.index(None)]
+        raise WTFlowError(f"{without}: --group {group} is not in it; give what all have")
+    return numbered(names)
+
+
+def expression(group: str) -> re.Pattern[str]:
+    """Return a regular expression, or raise WTFlowError where it is none."""
     try:
-        pattern = re.compile(group)
-    except re.error as error:
+        return re.compile(group)
+    except (re.error, OverflowError, RecursionError) as error:
         words = f"give one, or {ALIKE}, {FOLDER} or {NONE}"
-        raise WTFlowError(f"{asked}: no regular expression ({error}); {words}") from error
-    found = [pattern.search(path.as_posix()) for path in paths]
-    if None in found:
-        raise WTFlowError(f"{files[found.index(None)]}: {asked} is not in it; give what all have")
-    return numbered([match[min(1, pattern.groups)] for match in found if match])
+        raise WTFlowError(f"--group {group}: no regular expression ({error}); {words}") from error
 
 
 def thumbnail(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "s s"]:
@@ -127,8 +133,9 @@ def alike(thumbs: Float[np.ndarray, "n s s"], track: Track = untracked) -> Alike
     image outside: single linkage, and the ratio test of nearest neighbours (Lowe, IJCV 2004). So
     there is no scale to choose, and images that fill a range, as of a part turned every way, form
     no group.
-    A group has fewer images than there could be groups of its size: few of many images are kinds,
-    views or colours, which models must see together. Two such or more are doubted.
+    A group of k images among n is taken for a part where k² < n: few groups of many images are
+    kinds, views or colours, which models must see together. Larger ones are doubted, but for a
+    single one with more than half of the images: these are the usual ones, the others strange.
     """
     found = distances(thumbs, track)
     n = len(found)
@@ -147,4 +154,6 @@ def alike(thumbs: Float[np.ndarray, "n s s"], track: Track = untracked) -> Alike
         return numbered(labels.tolist())
 
     groups, doubted = cut(is_near & (size**2 < n)), cut(is_near)
-    return Alike(groups, doubted if (np.bincount(doubted) ** 2 >= n).sum() > 1 else groups)
+    large = [size for size in np.bincount(doubted).tolist() if size**2 >= n]
+    is_usual = not large or (len(large) == 1 and 2 * large[0] > n)
+    return Alike(groups, groups if is_usual else doubted)

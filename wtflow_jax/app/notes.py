@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wtflow_jax.app.fit import LEAST, MOST, left_out
 from wtflow_jax.app.groups import ALIKE
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector.model import Model
@@ -21,12 +22,12 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
         group: as it was asked for.
     """
     training = fitted.training
-    scores, left_out = np.array(training["held_out"]), training["left_out"]
+    scores, away = np.array(training["held_out"]), training["left_out"]
     of = np.array(training["held_out_of"])
 
-    def scored(scores: Sequence[float], of: Sequence[int]) -> str:
+    def scored(scores: Sequence[float], of: Sequence[int]) -> list[str]:
         highest = sorted(zip(scores, of, strict=True), reverse=True)
-        return listed([f"{shown(files[i])} ({score:.5g})" for score, i in highest])
+        return [f"{shown(files[i])} ({score:.5g})" for score, i in highest]
 
     lines = []
     if len(scores) < len(set(training["seen"])):
@@ -35,21 +36,31 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
         otherwise = "; if they are not, give --group none" if group == ALIKE else ""
         named = listed([shown(files[i]) for i in largest])
         lines.append(f"of one part, for instance: {named}{otherwise}")
-    if left_out:
+    if away:
         lines.append(
-            f"left out: {scored(left_out, training['left_out_of'])}; look at them: if they are "
-            "good, give a lower --contamination"
+            f"left out: {', '.join(scored(away, training['left_out_of']))}; look at them: if "
+            "they are good, give a lower --contamination"
         )
     strange = far(scores)
     if strange.any():
-        share = (strange.sum() + len(left_out)) / (len(scores) + len(left_out))
-        named = scored(scores[strange].tolist(), of[strange].tolist())
+        named = ", ".join(scored(scores[strange].tolist(), of[strange].tolist()))
+        count, n = int(strange.sum()) + len(away), len(scores) + len(away)
+        action = f"remove them or give --contamination {share_of(count, n)}"
+        if n - count < LEAST or count > MOST * n:
+            action = "remove them and give more good images"
         lines.append(
-            f"far above all others: {named}; look at them: if they "
-            f"are defective, remove them or give --contamination {math.ceil(100 * share) / 100}"
+            f"far above all others: {named}; look at them: if they are defective, {action}"
         )
-    elif not left_out:
+    elif not away:
         top = np.argsort(scores)[-NAMED:]
-        named = scored(scores[top].tolist(), of[top].tolist())
+        named = listed(scored(scores[top].tolist(), of[top].tolist()))
         lines.append(f"strangest among them: {named}; a defective one would raise the threshold")
     return lines
+
+
+def share_of(count: int, n: int) -> float:
+    """Return the shortest share, rounded down, that leaves out ``count`` of n; count at least 1."""
+    digits = 2
+    while left_out(share := math.floor(count / n * 10**digits) / 10**digits, n) != count:
+        digits += 1
+    return share

@@ -15,6 +15,8 @@ INTEGERS = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 """What may be white in integers."""
 FLOATS = (1, *INTEGERS)
 """And in floating point."""
+LEAST = 16
+"""Of floating-point values above 1, that are taken for 0 to 255 or more: less is overshoot."""
 Deep = Shaped[np.ndarray, "h w *channels"]
 """Integers or floating-point numbers, grey or RGB."""
 
@@ -36,7 +38,16 @@ class White(NamedTuple):
         return "; ".join(said) or "no image of more than 8 bits was seen"
 
     def joined(self, other: "White") -> "White":
-        """Return what is white in images of which some have one white, and some another."""
+        """Return what is white in images of which some have one white, and some another.
+
+        ValueError: 1 in some floating-point images, and more in others.
+        """
+        if self.floats and other.floats and (self.floats == 1) != (other.floats == 1):
+            found = "0 to 1" if other.floats == 1 else f"0 to {other.floats}"
+            raise ValueError(
+                f"floating-point pixels of {found}, and those before it are of another range: give "
+                "all in one"
+            )
         pairs = zip(self, other, strict=True)
         return White(*(max(filter(None, pair), default=None) for pair in pairs))
 
@@ -69,9 +80,16 @@ class White(NamedTuple):
 def white_in(values: Deep) -> White:
     """Return what is white in an image: the least of ``INTEGERS``, or ``FLOATS``, not exceeded.
 
-    ValueError: there is a negative, infinite or NaN value, or one that is higher than any white.
+    Black floating-point images say nothing. ValueError: there is a negative, infinite or NaN value,
+    or one that is higher than any white; floating-point ones just above 1.
     """
     high, is_float = _highest(values), values.dtype.kind == "f"
+    if is_float and not high:
+        return White()
+    if is_float and 1 < high < LEAST:
+        raise ValueError(
+            f"floating-point pixels up to {high:.7g}: neither 0 to 1 nor 0 to 255; clip them to 1"
+        )
     kinds = FLOATS if is_float else INTEGERS
     if high > kinds[-1]:
         raise ValueError(f"its highest value is {high:.7g}: convert it to 8 or 16 bits")
@@ -114,9 +132,13 @@ def unpacked(content: bytes) -> Deep:
     if reader is None:
         raise ValueError(f"version {version} of the format")
     shape, is_fortran, dtype = reader(file)
-    known = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
-    if is_fortran or dtype.kind not in "iuf" or not known or 0 in shape:
+    known = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+    if dtype.kind not in "biuf" or dtype in (np.int64, np.uint64) or not known or 0 in shape:
         raise ValueError(f"an array of {dtype} {shape}")
     # Of what is there: a header may promise anything.
     values = np.frombuffer(content, dtype, int(np.prod(shape)), file.tell())
-    return values.reshape(shape).astype(dtype.newbyteorder("="))
+    values = values.reshape(shape, order="F" if is_fortran else "C")
+    values = values[..., 0] if shape[2:] == (1,) else values
+    if values.dtype == np.bool_:
+        return values * np.uint8(255)
+    return np.ascontiguousarray(values, dtype.newbyteorder("="))

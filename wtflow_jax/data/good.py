@@ -1,19 +1,25 @@
 """Which good images are meant by a directory: of a data set those that train, and no masks."""
 
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from wtflow_jax.data import files, sources
-from wtflow_jax.data.layouts import LAYOUTS, Layout
+from wtflow_jax.data.layouts import LAYOUTS, folder, places
+from wtflow_jax.data.layouts.folder import ALSO_MASKS
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError, WTFlowWarning
 
-MASKS = frozenset({"ground_truth", "gt", "mask", "masks"})
-"""Directories of masks, in the published data sets and beside them."""
-ENDS = "_mask", "_label", "_gt"
-"""Of a mask's name."""
+MASKS = ALSO_MASKS | {folder.MASKS}
+"""Directories of masks, in the published data sets and beside them, in any letters."""
+BAD = frozenset({"bad", "ng", "nok", "defect", "defects", "defective", "anomaly", "abnormal"})
+"""And of defective images."""
+SPLITS = frozenset({"train", "training"}), frozenset({"test", "testing"})
+MASK = re.compile(r"(.*)[_-](mask|gt)[0-9]*|mask[_-].*")
+BESIDE = re.compile(r"(.*)[_-](label|labels|seg)")
+"""A mask's name where an image has the rest of it."""
 
 
 def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[File]:
@@ -23,75 +29,101 @@ def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[Fi
     where there is a directory ``good`` beside others, those in it; a ``WTFlowWarning`` says so.
 
     Raises:
-        WTFlowError: a data set of several categories; masks among the images.
+        WTFlowError: a data set of several categories; masks or defective images among them, by
+            their names; two of one name, of which one may be the other's mask.
     """
-    several = isinstance(source, list | tuple)
-    chosen = [_training(one) for one in (source if several else [source])]
-    found = list(sources.find(chosen if several else chosen[0], stdin=stdin, bgr=bgr))
-    for path in found:
-        if isinstance(path, Path) and (
-            MASKS.intersection(path.parts) or path.stem.lower().endswith(ENDS)
-        ):
+    given: list[Path] = []
+    found = list(sources.find(_meant(source, given), stdin=stdin, bgr=bgr))
+    seen: dict[Path, Path] = {}
+    paths = [path for path in found if isinstance(path, Path)]
+    for path in paths:
+        other = seen.setdefault(path.with_suffix(""), path)
+        if other.suffix != path.suffix:
             raise WTFlowError(
-                f"{path}: a mask, by its name, among {len(found)} images: give the directory of "
+                f"{path}: {other.name} beside it has the same name, and may be its mask: remove one"
+            )
+    for path in paths:
+        below = next((path.relative_to(top) for top in given if top in path.parents), path)
+        directories = {part.lower() for part in below.parts[:-1]}
+        stem = path.stem.lower()
+        rest = BESIDE.fullmatch(stem)
+        is_beside = rest and path.with_name(path.stem[: len(rest[1])]) in seen
+        what = None
+        if directories & MASKS or MASK.fullmatch(stem) or is_beside:
+            what = "a mask"
+        elif directories & BAD:
+            what = "a defective image"
+        if what:
+            raise WTFlowError(
+                f"{path}: {what}, by its name, among {len(found)} images: give the directory of "
                 "the good ones alone"
             )
     return found
 
 
-def _training(source: Any) -> Any:
-    """Return what a source stands for: itself, or the images of a data set that train."""
-    if not isinstance(source, str | Path) or not Path(source).is_dir():
+def _meant(source: Any, given: list[Path]) -> Any:
+    """Return what a source stands for, and note the directories that are given."""
+    if isinstance(source, list | tuple | set | frozenset | Iterator):
+        return [_meant(one, given) for one in source]
+    if not isinstance(source, str | Path) or not _is_directory(source):
         return source
-    directory = Path(source)
-    wrong: list[WTFlowError] = []
-    for name, layout in LAYOUTS.items():
-        at = _place(directory, layout) if name != "folder" else None
-        if at is None:
-            continue
+    meant, top = _training(Path(source))
+    given.append(top)
+    return meant
+
+
+def _is_directory(source: str | Path) -> bool:
+    try:
+        return Path(source).is_dir()
+    # Too long for a name, or with what no name has: ``sources.find`` says so.
+    except (OSError, ValueError):
+        return False
+
+
+def _training(directory: Path) -> tuple[Any, Path]:
+    """Return a directory, or its images that train, and the directory that they are in."""
+    wrong: WTFlowError | None = None
+    for name, root, (first, *others) in places(directory):
+        title = LAYOUTS[name].title
+        if others:
+            raise WTFlowError(
+                f"{directory}: {title}, {len(others) + 1} categories: give one of them, for "
+                f"instance {directory / first}"
+            )
         try:
-            category = layout.read(*at)
+            category = LAYOUTS[name].read(root, first)
         except WTFlowError as error:
-            wrong.append(error)
+            wrong = wrong or error
             continue
         paths = [sample.path for sample in category.train]
         count = len(category.test) + len(category.validation)
-        return _told(f"{directory}: {layout.title}", paths, f"{count} others and masks")
-    if wrong:
-        raise WTFlowError(
-            f"{directory}: holds images to train on and to test ({wrong[0]}); give the directory "
-            "of the good ones alone"
-        )
-    beside = [one for one in files.directories(directory) if one.name != files.GOOD]
-    left = [one.name for one in beside if next(files.nested(one), None)]
-    if left and (paths := list(files.nested(directory / files.GOOD))):
-        return _told(str(directory / files.GOOD), paths, ", ".join(left[:5]))
-    return source
-
-
-def _place(directory: Path, layout: Layout) -> tuple[Path, str] | None:
-    """Return the root and name of the category that a directory is, if it is one."""
-    try:
-        names = layout.categories(directory)
-    except WTFlowError:
-        pass
-    else:
-        first, *others = names
-        if others:
+        _tell(f"{directory}: {title}: its {len(paths)} training images", f"{count} others, masks")
+        return paths, directory
+    for inner in files.walk(directory):
+        below = {one.name.lower(): one for one in files.directories(inner)}
+        has_both = all(below.keys() & split for split in SPLITS)
+        if (wrong and inner == directory) or has_both:
+            reason = f" ({wrong})" if wrong else ""
             raise WTFlowError(
-                f"{directory}: {layout.title}, {len(names)} categories: give one of them, for "
-                f"instance {directory / first}"
+                f"{inner}: holds images to train on and to test{reason}; give the directory of "
+                "the good ones alone"
             )
-        return directory, first
-    whole = directory.absolute()
-    try:
-        names = layout.categories(whole.parent)
-    except WTFlowError:
-        return None
-    return (whole.parent, whole.name) if whole.name in names else None
+        if (good := below.pop(files.GOOD, None)) is None:
+            continue
+        left = [one.name for one in below.values() if next(files.nested(one), None)]
+        left += [path.name for path in files.images(inner)]
+        paths = list(files.nested(good))
+        if not (left and paths):
+            continue
+        if inner != directory:
+            raise WTFlowError(
+                f"{good}: good images, and {left[0]} beside them: give the directories of the good "
+                "ones alone"
+            )
+        _tell(f"{good}: its {len(paths)} images", ", ".join(left[:5]))
+        return paths, good
+    return directory, directory
 
 
-def _told(what: str, paths: Sequence[File], left: str) -> Sequence[File]:
-    line = f"{what}: its {len(paths)} training images; left out: {left}"
-    warnings.warn(line, WTFlowWarning, stacklevel=2)
-    return paths
+def _tell(what: str, left: str) -> None:
+    warnings.warn(f"{what}; left out: {left}", WTFlowWarning, stacklevel=2)

@@ -101,7 +101,8 @@ def white_of(files: Sequence[File], track: Track = untracked) -> White:
 
     white, advance = UNKNOWN, untracked("", None)
     for i, found in enumerate(ahead(one, files, alone=is_large)):
-        white = white.joined(found)
+        with _named(files[i]):
+            white = white.joined(found)
         if i == 0 and any(white):
             advance = track("brightness", len(files))
         advance()
@@ -134,6 +135,8 @@ def _stored(path: File) -> _Stored:
         content = path.read_bytes()
         if content.startswith(depth.MAGIC):
             values = depth.unpacked(content)
+            if values.dtype == np.uint8:
+                return _Stored(Image.fromarray(values))
             return _Stored(Image.new("RGB", values.shape[1::-1]), values)
         with _opened(content) as image:
             is_grey, is_deep = _depth(image)
@@ -254,8 +257,10 @@ def _misread(image: Image.Image) -> str | None:
         return "16-bit bands one after the other, which are not read: save it as PNG"
     if is_deep and _tag(image, PHOTOMETRIC, 1) == 0:
         return "more than eight bits with white as zero: invert it"
-    if _tag(image, BITS, 16) == 8 and _tag(image, SAMPLE_FORMAT, 1) == 2:
-        return "signed 8-bit pixels: add 128, and save it as unsigned"
+    if (bits := _tag(image, BITS, 32)) <= 16 and _tag(image, SAMPLE_FORMAT, 1) == 2:
+        return f"signed {bits}-bit pixels: add {2 ** (bits - 1)}, and save it as unsigned"
+    if is_deep and "transparency" in image.info:
+        return "transparent pixels of 16 bits, stored in a way that is not read: save it without"
     return None
 
 

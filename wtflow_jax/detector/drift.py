@@ -24,6 +24,8 @@ FARTHER = 3
 """nothing is said of them as far as so many times that."""
 TOGETHER = 100
 """Images that are judged together: a camera that changes on the way is seen among thousands."""
+OFTEN = 10
+"""Images between two questions."""
 MANY, MOST = 20, 0.9
 """Images, and the share of them that is called defective: it is asked whether they are."""
 
@@ -114,8 +116,8 @@ Result = TypeVar("Result", bound=Looked)
 def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
     """Yield results, and warn once where ``judged`` has a line on the last ``TOGETHER`` of them.
 
-    It is asked after as many, and at the end. Where it has none and nearly all images are called
-    defective, that is said.
+    It is asked after as many, then after each ``OFTEN`` more, and at the end. Where it has none and
+    nearly all images are called defective, that is said.
     """
     recent = deque[tuple[Look, bool]](maxlen=TOGETHER)
     images, defective, line = 0, 0, None
@@ -129,7 +131,8 @@ def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
         if result.look is not None:
             recent.append((result.look, bool(result.defective)))
             images, defective = images + 1, defective + bool(result.defective)
-            if not line and images % TOGETHER == 0 and (line := now()):
+            is_due = images >= TOGETHER and images % OFTEN == 0
+            if not line and is_due and (line := now()):
                 warnings.warn(line, WTFlowWarning, stacklevel=2)
     if line or not images:
         return

@@ -64,8 +64,34 @@ def test_folder_without_good_images(tmp_path):
 
 def test_a_published_category_is_none(tmp_path):
     trees.mvtec_ad(tmp_path, "bottle")
-    with fails("has train or test in it", "give --data mvtec_ad and .*, category bottle"):
+    with fails("has train or test in it", "--data mvtec_ad --category bottle; or rename them"):
         open_category(tmp_path / "bottle", "bottle", "folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "category"),
+    [("mvtec_loco", "pushpins"), ("visa", "candle"), ("btad", "02"), ("kolektor_sdd", "")],
+)
+def test_of_a_published_category_the_flags_are_given(name, category, tmp_path):
+    getattr(trees, name.removesuffix("_sdd"))(tmp_path)
+    with fails(f"give {tmp_path} with --data {name} --category {category or name}; or "):
+        open_category(tmp_path / category, (tmp_path / category).name, "folder")
+
+
+def test_what_would_count_as_defective_or_not_at_all_is_one_line(tmp_path):
+    for name in ("ground_truth", "GT", "mask"):
+        root = trees.folder(tmp_path / name)
+        trees.write(root / name / "dent" / "a.png", trees.picture(0))
+        with fails(f"{name}: would be a kind of defect: name it masks"):
+            open_category(root, name, "folder")
+    root = trees.folder(tmp_path / "beside")
+    trees.write(root / "dent" / "a_mask.png", trees.picture(0))
+    with fails("a_mask.png: the mask of .*a.TIF, by its name: put it in masks/dent"):
+        open_category(root, "beside", "folder")
+    root = trees.folder(tmp_path / "loose")
+    trees.write(root / "x.png", trees.picture(0))
+    with fails("x.png: beside directories of images: put it in good or"):
+        open_category(root, "loose", "folder")
 
 
 @pytest.mark.parametrize("name", ["0.PNG", "1_mask.PNG"])

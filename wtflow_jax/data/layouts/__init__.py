@@ -1,7 +1,7 @@
 """The data sets: a file each, which enters itself into the table ``LAYOUTS``."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,8 @@ from wtflow_jax.data.sample import Category
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.parts import Parts
 
+OWN = "folder"
+"""The layout of a user's own directory."""
 PREPARED = "tfds:"
 """Before a layout's name: the data set as ``tfds.prepare`` has stored it."""
 
@@ -53,6 +55,27 @@ def published(layout: str) -> dict[str, Counts]:
     with Path(__file__).with_name("published.csv").open(newline="") as file:
         rows = [row for row in csv.reader(file) if row[0] == layout]
     return {name: Counts(*map(int, counts)) for _, name, *counts in rows}
+
+
+def places(directory: Path) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
+    """Yield the published layouts that a directory may be of: name, root, and categories there.
+
+    The directory is the root, which may have several, or a category in it.
+    """
+    whole = directory.absolute()
+    for name, layout in LAYOUTS.items():
+        if name == OWN:
+            continue
+        for root in (directory, whole.parent):
+            try:
+                found = layout.categories(root)
+            except WTFlowError:
+                continue
+            if root == directory:
+                yield name, root, found
+            elif whole.name in found:
+                yield name, root, (whole.name,)
+            break
 
 
 def _find(name: str) -> Layout:

@@ -7,14 +7,17 @@ masks at the same relative paths, with or without ``_mask`` after the name, as P
 defective image without mask has none.
 """
 
+import contextlib
 from pathlib import Path
 
 from wtflow_jax.data import files
-from wtflow_jax.data.layouts import LAYOUTS, Layout
+from wtflow_jax.data.layouts import LAYOUTS, OWN, Layout, places
 from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.errors import WTFlowError
 
 MASKS = "masks"
+ALSO_MASKS = frozenset({"ground_truth", "groundtruth", "gt", "mask"})
+"""What else directories of masks are called."""
 
 
 def categories(root: Path) -> tuple[str, ...]:
@@ -27,8 +30,8 @@ def read(root: Path, name: str) -> Category:
     """List the images; names that would be taken for something else are refused."""
     if files.has_split(root):
         raise WTFlowError(
-            f"{root}: has train or test in it, which are no kinds of defects: give --data mvtec_ad "
-            f"and {root.absolute().parent}, category {root.absolute().name}; or rename them"
+            f"{root}: has train or test in it, which are no kinds of defects: {_published(root)}"
+            "rename them"
         )
     _check_names(root)
     defects = {
@@ -47,11 +50,17 @@ def read(root: Path, name: str) -> Category:
                 "name it as the directory of their images"
             )
     found = _sorted(root / files.GOOD)
+    loose = files.images(root)
     if not found and not defects:
-        found = files.images(root)
+        found, loose = loose, []
     if not found:
         raise WTFlowError(
-            f"{root}: no good images, found {files.listing(root)}: put them in {root / files.GOOD}"
+            f"{root}: no good images, found {files.listing(root)}: {_published(root)}"
+            f"put them in {root / files.GOOD}"
+        )
+    for path in loose:
+        raise WTFlowError(
+            f"{path}: beside directories of images: put it in {files.GOOD} or a kind's directory"
         )
     train, held_out = files.hold_out(found, min(max(1, len(found) // 5), len(found) - 1))
     test = list(files.good(held_out))
@@ -61,12 +70,26 @@ def read(root: Path, name: str) -> Category:
     return Category(name, files.good(train), tuple(test))
 
 
+def _published(root: Path) -> str:
+    """Return the flags of a published data set that a directory is of, for messages, if any."""
+    for name, parent, (category, *_) in places(root):
+        with contextlib.suppress(WTFlowError):
+            LAYOUTS[name].read(parent, category)
+            return f"give {parent.absolute()} with --data {name} --category {category}; or "
+    return ""
+
+
 def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
+    known = files.by_name(paths, root / kind)
+    for key, path in known.items():
+        if f"{key}_mask" in known:
+            mask = known[f"{key}_mask"]
+            raise WTFlowError(f"{mask}: the mask of {path}, by its name: put it in {MASKS}/{kind}")
     masks = files.by_name(_sorted(root / MASKS / kind), root / MASKS / kind)
     if not masks:
         return [Sample(path, 1, kind) for path in paths]
     samples: list[Sample] = []
-    for key, path in files.by_name(paths, root / kind).items():
+    for key, path in known.items():
         found = [masks.pop(name) for name in (key, f"{key}_mask") if name in masks]
         if len(found) > 1:
             raise WTFlowError(f"{path}: both {found[0]} and {found[1]} are its mask: remove one")
@@ -80,9 +103,10 @@ def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
 
 
 def _check_names(root: Path) -> None:
-    """Raise WTFlowError where Good or MASKS would be a kind of defect."""
+    """Raise WTFlowError where Good, MASKS or ground_truth would be a kind of defect."""
     for directory in files.directories(root):
         name = directory.name.lower()
+        name = MASKS if name in ALSO_MASKS else name
         if name in (files.GOOD, MASKS) and name != directory.name:
             raise WTFlowError(f"{directory}: would be a kind of defect: name it {name}")
 
@@ -92,4 +116,4 @@ def _sorted(directory: Path) -> list[Path]:
     return sorted(files.nested(directory), key=lambda path: path.relative_to(directory).as_posix())
 
 
-LAYOUTS.add("folder")(Layout("folder", "your own", categories, read))
+LAYOUTS.add(OWN)(Layout(OWN, "your own", categories, read))
