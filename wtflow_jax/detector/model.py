@@ -132,6 +132,8 @@ class Model:
 
         Files are taken as far ahead as images are decoded.
         """
+        if isinstance(files, str):
+            raise WTFlowError(f"{files}: give a list of files; predict takes a path")
         paths = (Path(file) if isinstance(file, str) else file for file in files)
         return self.score(framing.framed(paths, self.framing), batch)
 
