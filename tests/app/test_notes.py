@@ -42,8 +42,13 @@ def test_the_advice_leaves_out_as_many_as_were_named(files):
 
 
 def test_all_that_are_left_out_are_named(files):
-    left = told(files, contamination=0.5).splitlines()[0]
+    left, doubt = told(files, contamination=0.5).splitlines()[:2]
     assert left.count("image ") == 7
+    # The rest are good.
+    assert int(doubt.partition(" ")[0]) in range(1, 7)
+    assert (
+        "of those left out are not far above the others: if they are good, the threshold" in doubt
+    )
 
 
 def test_no_advice_that_would_leave_too_few(files):

@@ -41,6 +41,14 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
             f"left out: {', '.join(scored(away, training['left_out_of']))}; look at them: if "
             "they are good, give a lower --contamination"
         )
+        every = np.concatenate([scores, away])
+        stands_out = far(every)[len(scores) :].sum()
+        if stands_out < len(away):
+            lines.append(
+                f"{len(away) - stands_out} of those left out are not far above the others: if they "
+                "are good, the threshold is too low, and more good ones will be called defective "
+                "than the rates say"
+            )
     strange = far(scores)
     if strange.any():
         named = ", ".join(scored(scores[strange].tolist(), of[strange].tolist()))
