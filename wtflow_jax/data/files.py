@@ -13,6 +13,8 @@ from wtflow_jax.support.errors import WTFlowError
 Item = TypeVar("Item")
 
 GOOD = "good"
+MASKS = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
+"""What directories of masks are called, in the published data sets and beside them."""
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from wtflow_jax.data import files, sources
-from wtflow_jax.data.layouts import LAYOUTS, folder, places
-from wtflow_jax.data.layouts.folder import ALSO_MASKS
+from wtflow_jax.data.layouts import LAYOUTS, places
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError, WTFlowWarning
 
-MASKS = ALSO_MASKS | {folder.MASKS}
-"""Directories of masks, in the published data sets and beside them, in any letters."""
 BAD = frozenset({"bad", "ng", "nok", "defect", "defects", "defective", "anomaly", "abnormal"})
-"""And of defective images."""
+"""Directories of defective images, in any letters."""
 SPLITS = frozenset({"train", "training"}), frozenset({"test", "testing"})
 MASK = re.compile(r"(.*)[_-](mask|gt)[0-9]*|mask[_-].*")
 BESIDE = re.compile(r"(.*)[_-](label|labels|seg)")
@@ -49,7 +46,7 @@ def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[Fi
         rest = BESIDE.fullmatch(stem)
         is_beside = rest and path.with_name(path.stem[: len(rest[1])]) in seen
         what = None
-        if directories & MASKS or MASK.fullmatch(stem) or is_beside:
+        if directories & files.MASKS or MASK.fullmatch(stem) or is_beside:
             what = "a mask"
         elif directories & BAD:
             what = "a defective image"

@@ -77,7 +77,7 @@ def save_maps(path: Path, files: Sequence[File], scored: Scored) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _side_by_side(pictures: Sequence[Picture], gap: int) -> Picture:
+def _side_by_side(pictures: Sequence[Picture], gap: int) -> Float[np.ndarray, "H _ 3"]:
     """Return pictures in a row, white between them."""
     between = np.ones((len(pictures[0]), gap, 3))
     parts = [part for picture in pictures for part in (between, picture)]

@@ -16,8 +16,6 @@ from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.errors import WTFlowError
 
 MASKS = "masks"
-ALSO_MASKS = frozenset({"ground_truth", "groundtruth", "gt", "mask"})
-"""What else directories of masks are called."""
 
 
 def categories(root: Path) -> tuple[str, ...]:
@@ -106,7 +104,7 @@ def _check_names(root: Path) -> None:
     """Raise WTFlowError where Good, MASKS or ground_truth would be a kind of defect."""
     for directory in files.directories(root):
         name = directory.name.lower()
-        name = MASKS if name in ALSO_MASKS else name
+        name = MASKS if name in files.MASKS else name
         if name in (files.GOOD, MASKS) and name != directory.name:
             raise WTFlowError(f"{directory}: would be a kind of defect: name it {name}")
 
