@@ -210,7 +210,7 @@ def measured(trial: Trial, settings: Settings) -> dict[str, dict[str, float]]:
             row[name] = int((tested[name] > model.threshold.value).sum())
             row[f"of {name}"] = len(images)
         labels = np.repeat([False, True], [*map(len, tested.values())])
-        row["auroc"] = 100 * auroc(np.concatenate([*tested.values()]), labels)
+        row["auroc"] = 100 * (auroc(np.concatenate([*tested.values()]), labels) or 0)
         figures[way] = row
     return figures
 

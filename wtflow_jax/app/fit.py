@@ -247,7 +247,8 @@ def _doubt(files: Sequence[File], found: Alike) -> None:
     sizes = np.bincount(found.doubted)
     if len(sizes) == found.groups.max() + 1:
         return
-    largest = listed([shown(files[i]) for i in np.flatnonzero(found.doubted == sizes.argmax())])
+    of_largest = np.flatnonzero(found.doubted == sizes.argmax()).tolist()
+    largest = listed([shown(files[i]) for i in of_largest])
     line = (
         f"{(sizes > 1).sum()} groups of images are much nearer to one another than to others, for "
         f"instance {largest}: if each shows one part, good ones will be called defective: give "
