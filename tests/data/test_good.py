@@ -94,6 +94,8 @@ def test_names_above_what_is_given_and_of_parts_do_not_count(tmp_path):
     root = tmp_path / "masks" / "bad" / "photos"
     paths = [trees.write(root / f"{side}_label.png", trees.picture(0)) for side in ("back", "up")]
     assert find_good(root) == paths
+    # As the command asks, and then ``fit``.
+    assert find_good(find_good(root)) == paths
 
 
 def test_masks_are_no_good_images(tmp_path):

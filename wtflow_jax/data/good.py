@@ -29,8 +29,7 @@ def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[Fi
         WTFlowError: a data set of several categories; masks or defective images among them, by
             their names; two of one name, of which one may be the other's mask.
     """
-    given: list[Path] = []
-    found = list(sources.find(_meant(source, given), stdin=stdin, bgr=bgr))
+    found = list(sources.find(_meant(source), stdin=stdin, bgr=bgr))
     seen: dict[Path, Path] = {}
     paths = [path for path in found if isinstance(path, Path)]
     for path in paths:
@@ -39,9 +38,10 @@ def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[Fi
             raise WTFlowError(
                 f"{path}: {other.name} beside it has the same name, and may be its mask: remove one"
             )
+    # What all have in common tells none from another.
+    common = set.intersection(*({*path.parents} for path in paths)) if paths else set()
     for path in paths:
-        below = next((path.relative_to(top) for top in given if top in path.parents), path)
-        directories = {part.lower() for part in below.parts[:-1]}
+        directories = {one.name.lower() for one in path.parents if one not in common}
         stem = path.stem.lower()
         rest = BESIDE.fullmatch(stem)
         is_beside = rest and path.with_name(path.stem[: len(rest[1])]) in seen
@@ -58,15 +58,13 @@ def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[Fi
     return found
 
 
-def _meant(source: Any, given: list[Path]) -> Any:
-    """Return what a source stands for, and note the directories that are given."""
+def _meant(source: Any) -> Any:
+    """Return what a source stands for: of a directory perhaps some images."""
     if isinstance(source, list | tuple | set | frozenset | Iterator):
-        return [_meant(one, given) for one in source]
+        return [_meant(one) for one in source]
     if not isinstance(source, str | Path) or not _is_directory(source):
         return source
-    meant, top = _training(Path(source))
-    given.append(top)
-    return meant
+    return _training(Path(source))
 
 
 def _is_directory(source: str | Path) -> bool:
@@ -77,8 +75,8 @@ def _is_directory(source: str | Path) -> bool:
         return False
 
 
-def _training(directory: Path) -> tuple[Any, Path]:
-    """Return a directory, or its images that train, and the directory that they are in."""
+def _training(directory: Path) -> Any:
+    """Return a directory, or its images that train."""
     wrong: WTFlowError | None = None
     for name, root, (first, *others) in places(directory):
         title = LAYOUTS[name].title
@@ -95,7 +93,7 @@ def _training(directory: Path) -> tuple[Any, Path]:
         paths = [sample.path for sample in category.train]
         count = len(category.test) + len(category.validation)
         _tell(f"{directory}: {title}: its {len(paths)} training images", f"{count} others, masks")
-        return paths, directory
+        return paths
     for inner in files.walk(directory):
         below = {one.name.lower(): one for one in files.directories(inner)}
         has_both = all(below.keys() & split for split in SPLITS)
@@ -118,8 +116,8 @@ def _training(directory: Path) -> tuple[Any, Path]:
                 "ones alone"
             )
         _tell(f"{good}: its {len(paths)} images", ", ".join(left[:5]))
-        return paths, good
-    return directory, directory
+        return paths
+    return directory
 
 
 def _tell(what: str, left: str) -> None:
