@@ -238,15 +238,15 @@ def describe(fitted: "wtflow.Model") -> list[str]:
     training, wanted = fitted.training, fitted.config.decision.false_alarms
     n, images = len(training["held_out"]), len(set(training["seen"]))
     copies, left_out = training["images"] - images, len(training.get("left_out", ()))
-    what, others, above = "images", "models that had not seen them", "be higher"
-    if n < images:
-        what, others, above = "parts", "models of other parts", "have an image that is higher"
+    what, others, above = fitted.counted, "models that had not seen them", "be higher"
+    if what == "parts":
+        others, above = "models of other parts", "have an image that is higher"
     height, width = fitted.framing.size
     how = "scaled into" if fitted.framing.overlap is None else "cut into windows of"
     flow, (value, rate) = fitted.config.flow, fitted.threshold
     lines = [
         f"{images} good images{f' and {copies} copies' if copies else ''}"
-        f"{f' of {n} parts' if n < images else ''}, {how} {height}x{width} "
+        f"{f' of {n} parts' if what == 'parts' else ''}, {how} {height}x{width} "
         f"pixels; {fitted.backbone.name}, {flow.velocity} velocity, {flow.wt}",
         f"defective above a score of {value:.5g}: of good {what} like these, scored by {others}, "
         f"{rate:.1%} are expected to {above}",

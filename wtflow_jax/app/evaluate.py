@@ -127,8 +127,7 @@ def write(
     """
     row, held_out = {"category": name, **measuring.metrics_of(found)}, model.training["held_out"]
     decision = summary.decided(model.threshold, len(held_out), found.scores, found.labels)
-    counted = "parts" if len(held_out) < len(set(model.training["seen"])) else "images"
-    row |= {"decision": decision | {"counted": counted}, "colours": model.colours}
+    row |= {"decision": decision | {"counted": model.counted}, "colours": model.colours}
     row |= {"scores": f"{name}/{scored.FILE}", "environment": environment()}
     scored.save(out / row["scores"], found)
     shown = tables(row, found)

@@ -30,7 +30,7 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
         return [f"{shown(files[i])} ({score:.5g})" for score, i in highest]
 
     lines = []
-    if len(scores) < len(set(training["seen"])):
+    if fitted.counted == "parts":
         labels = np.array(training["groups"])
         largest = np.nonzero(labels == np.bincount(labels).argmax())[0].tolist()
         otherwise = "; if they are not, give --group none" if group == ALIKE else ""

@@ -14,7 +14,7 @@ from wtflow_jax.support.errors import WTFlowError, WTFlowWarning
 BAD = frozenset({"bad", "ng", "nok", "defect", "defects", "defective", "anomaly", "abnormal"})
 """Directories of defective images, in any letters."""
 SPLITS = frozenset({"train", "training"}), frozenset({"test", "testing"})
-MASK = re.compile(r"(.*)[_-](mask|gt)[0-9]*|mask[_-].*")
+MASK = re.compile(r".*[_-](mask|gt)[0-9]*|mask[_-].*")
 BESIDE = re.compile(r"(.*)[_-](label|labels|seg)")
 """A mask's name where an image has the rest of it."""
 

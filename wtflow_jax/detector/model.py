@@ -86,6 +86,15 @@ class Model:
         """The detector's."""
         return self.detector.config
 
+    @property
+    def counted(self) -> str:
+        """What the threshold's rate is of: ``images``, or ``parts`` where several are of one."""
+        return (
+            "parts"
+            if len(self.training["held_out"]) < len(set(self.training["seen"]))
+            else "images"
+        )
+
     def scorer(self, batch: int) -> route.Scorer:
         """Return the route for batches of the model's windows; compiled once."""
         if batch not in self._scorers:
