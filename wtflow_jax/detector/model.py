@@ -89,11 +89,8 @@ class Model:
     @property
     def counted(self) -> str:
         """What the threshold's rate is of: ``images``, or ``parts`` where several are of one."""
-        return (
-            "parts"
-            if len(self.training["held_out"]) < len(set(self.training["seen"]))
-            else "images"
-        )
+        images = len(set(self.training["seen"]))
+        return "parts" if len(self.training["held_out"]) < images else "images"
 
     def scorer(self, batch: int) -> route.Scorer:
         """Return the route for batches of the model's windows; compiled once."""
