@@ -31,7 +31,6 @@ TOO_NEW = jax.__version_info__ >= export.CONVERTED_BEFORE
 KINDS = {
     "exact": ("--image-size", "64x96"),
     "unet": ("--image-size", "64", "--velocity", "unet"),
-    "patch": ("--image-size", "64", "--velocity", "patch"),
     "fine": ("--image-size", "64", "--preset", "fine"),
     "cut": ("--image-size", "64", "--overlap", "16"),
 }
@@ -167,7 +166,7 @@ np.savez("found.npz", **found)
 assert not any(name.startswith(("wtflow", "flax", "diffrax")) for name in sys.modules)
 """
 LONG = [pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
-BATCHES = {"exact": (1, 3, 8)} | {kind: (3,) for kind in ("unet", "patch", "fine", "cut")}
+BATCHES = {"exact": (1, 3, 8)} | {kind: (3,) for kind in ("unet", "fine", "cut")}
 
 
 @pytest.mark.parametrize("kind", LONG)

@@ -41,13 +41,8 @@ SHORT = {
     "experiments/solver_steps.py": f"{ONE} --start 0",
     "toy/ring_flow.py": "--smoke",
     "benchmarks/unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
-    "benchmarks/shares.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/exact_field.py": "--patches 200 --channels 8 --positions 4 --rounds 1 --repeats 1",
-    "benchmarks/growth.py": (
-        "--start.images 8 --start.channels 8 --start.width 8 --repeats 1"
-        " --doublings 0 --quantities categories"
-    ),
     "benchmarks/field.py": "--images 8 --probes 2 --cases grey",
     "benchmarks/metrics.py": "--images 4 --peer-images 2 --size 32 --rounds 1",
     "benchmarks/predict.py": "--rounds 1",
@@ -68,6 +63,8 @@ ELSEWHERE = {
     "pytest": "is what this is run by",
     ".onnx": "is run by test_export.py, which installs jax2onnx",
     "kills.py": "takes minutes; its harness is run by test_killed.py",
+    "shares.py": "compiles six networks",
+    "growth.py": "takes minutes; what memory does over categories is looked at by test_memory.py",
     "--atheris": "needs atheris",
     "jupytext": "is run by test_notebooks.py",
     "WTFLOW_PARTS=": "is run by test_extending.py",

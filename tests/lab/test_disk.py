@@ -13,11 +13,11 @@ from wtflow_jax.support.files import alone
 
 pytestmark = pytest.mark.slow
 
-MVTEC = ROOT / "experiments" / "mvtec.py", "--smoke", "--epochs", 3
+MVTEC = ROOT / "experiments" / "mvtec.py", "--smoke", "--epochs", 3, "--velocity", "patch"
 PLACES = "--out", "t/out", "--models", "t/models", "--cache", "t/cache"
 FULL = """
 set -u
-for place in cache:100k models:2m out:8k; do
+for place in cache:100k models:200k out:8k; do
     mkdir -p t/${place%:*} && mount -t tmpfs -o size=${place#*:} tmpfs t/${place%:*} || exit 77
 done
 for place in cache models out none; do

@@ -58,7 +58,7 @@ def test_radii_of_every_map(tmp_path, cache):
 @pytest.mark.slow
 def test_geometry_of_a_field(tmp_path, cache):
     out = tmp_path / "geometry"
-    assert run("geometry", *QUICK, *places(out), "--cache", cache) == 0
+    assert run("geometry", "--velocity", "patch", *QUICK, *places(out), "--cache", cache) == 0
     (texture,) = rows(out)
     assert -1 <= texture["start"]["cosine of v and −x0"] <= 1
     times = texture["times"]

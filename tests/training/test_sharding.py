@@ -159,6 +159,8 @@ def test_an_experiment_on_several_devices_of_one_process(tmp_path):
             "--cache",
             "c",
             "--smoke",
+            "--velocity",
+            "patch",
             "--out",
             name,
             "--models",
