@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def sinusoid(position: Tensor, width: int) -> Tensor:
     """Return sines and cosines of ``position`` (n,) at ``width / 2`` frequencies, (n, width)."""
     half = width // 2
-    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half) / half)
+    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=position.device) / half)
     angle = position[:, None] * frequencies
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 

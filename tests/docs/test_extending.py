@@ -101,7 +101,7 @@ def test_all_together(place):
     assert len(list((place / "models").iterdir())) == 2
 
 
-# One that is trained with a part, and those that fit; test_all_together has the flags of all others.
+# One that trains with a part, and those that fit; test_all_together has the flags of the others.
 ALONE = [line for line in COMMANDS if "wtflow " in line or "alarms.py" in line]
 
 

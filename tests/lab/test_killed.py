@@ -11,7 +11,8 @@ from kills import ROOT, Moment
 pytestmark = pytest.mark.slow
 
 MVTEC = ROOT / "experiments" / "mvtec.py", "--smoke", "--velocity", "patch", "--epochs", 300
-MVTEC = *MVTEC, "--validation", 0.25, "--out", "out", "--models", "models", "--cache", "cache", "--resume"
+PLACES = "--out", "out", "--models", "models", "--cache", "cache"
+MVTEC = *MVTEC, "--validation", 0.25, *PLACES, "--resume"
 MOMENTS = {
     "features": (Moment("features", "cache/features/*.part"), signal.SIGKILL),
     "first epoch": (Moment("first step", "models/*/.lock", 1.5), signal.SIGINT),

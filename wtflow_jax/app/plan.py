@@ -147,9 +147,11 @@ def plan(asked: Settings) -> Plan:
     key = jax.eval_shape(lambda: jax.random.key(0))
     params = jax.eval_shape(partial(network.init, x0=batch), key)
     state = jax.eval_shape(partial(init_state, objective), params)
-    forward: Any = jax.jit(velocity_fn).lower(params, _floats(()), x)
-    training: Any = step.lower(objective, state, batch, index, key)
-    forward_flops, step_flops = (of.cost_analysis()["flops"] for of in (forward, training))
+    # Of a program for a GPU JAX counts nothing.
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        forward: Any = jax.jit(velocity_fn).lower(params, _floats(()), x)
+        training: Any = step.lower(objective, state, batch, index, key)
+        forward_flops, step_flops = (of.cost_analysis()["flops"] for of in (forward, training))
     whole = _bytes(params)
     cast = whole // FLOAT * dtype.itemsize
     # Gradients are held whole and in float32, and beside them the gathered parameters or, where

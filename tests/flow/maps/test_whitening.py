@@ -1,5 +1,7 @@
 """Whitening against covariances formed directly, SciPy's Gaussian, and unseen samples."""
 
+import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,6 +27,21 @@ def features():
 def covariance(x):
     x = np.asarray(x, np.float64)
     return np.cov(x.reshape(len(x), -1).T, ddof=0)
+
+
+@pytest.mark.parametrize("images", [8, 40])
+def test_products_are_in_full_float32_on_a_gpu_too(images):
+    """As they are lowered for CUDA, where the default is TF32, of ten bits."""
+
+    def fitted_and_applied(features):
+        return whitening.Whiten(rank=4).apply(whitening._fit(features, 0.1, 4, 5), features)
+
+    shape = jax.ShapeDtypeStruct((images, 3, 4, 16), jnp.float32)
+    program = jax.export.export(jax.jit(fitted_and_applied), platforms=["cuda"])(shape)
+    lines = program.mlir_module().splitlines()
+    products = [line for line in lines if "stablehlo.dot_general" in line]
+    assert len(products) > 10
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
 
 
 def test_alpha_1_whitens_all_positions_by_one_matrix(features):
