@@ -154,7 +154,7 @@ def torch(settings: Settings, width: str, precision: str) -> Figures:
     device = "cpu" if settings.cpu else "cuda"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     network = UNet(settings.channels, settings.width(width))
-    network = network.to(device).to(memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-4, weight_decay=0.1, fused=True)
     x0 = torch.randn(8, settings.channels, 16, 16, device=device)
     x0 = x0.to(memory_format=torch.channels_last)
