@@ -209,7 +209,8 @@ def chosen_by_name():
 @pytest.mark.parametrize("folder", [PACKAGE, PACKAGE.parent / "experiments"], ids=lambda p: p.name)
 def test_nothing_compares_the_name_of_a_part(folder):
     """A part owns what it does: adding one is adding a file."""
-    names, found = chosen_by_name() - {"none"}, []
+    # One of the targets is called gaussian, too.
+    names, found = chosen_by_name() - {"none", "gaussian"}, []
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []

@@ -1,6 +1,8 @@
 """Tables of parts: their options, files that add to them, and names that do not exist."""
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -122,3 +124,12 @@ def test_a_part_that_is_given_itself_or_by_its_name(table):
     assert table.given("options").a == 1
     with fails("--wt-map other: no such choice; take one of function, options, made"):
         table.given("other")
+
+
+def test_the_order_of_choices_does_not_depend_on_what_was_imported_first():
+    code = (
+        "import wtflow_jax.flow.maps.whitening; from wtflow_jax.flow.maps import MAPS; print(*MAPS)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != parts.VARIABLE}
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert shown.stdout.split() == [b"none", b"batch_norm", b"layer_norm", b"whiten"]

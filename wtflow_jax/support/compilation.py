@@ -93,6 +93,20 @@ def _refused(given: Mapping[str, Any], static: tuple[str, ...]) -> str:
     return ""
 
 
+def in_float32(function: Function) -> Function:
+    """Return a function whose products of matrices are in full float32, or what they are given in.
+
+    On NVIDIA's cards the default is TF32, of ten bits: whitened features are off by 0.2 %.
+    """
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return function(*arguments)
+
+    return call  # pyright: ignore[reportReturnType]
+
+
 def keep(directory: Path) -> None:
     """Keep what this process compiles for the next one, unless JAX was told of another place.
 

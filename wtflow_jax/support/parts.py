@@ -27,7 +27,7 @@ Entry = TypeVar("Entry")
 
 
 class Parts(Mapping[str, Any], Generic[Part]):
-    """Entries of one kind, in the order in which they were added.
+    """Entries of one kind: those of the folder by their files, then others as they were added.
 
     Attributes:
         flag: that chooses one, without dashes: ``wt``.
@@ -36,12 +36,14 @@ class Parts(Mapping[str, Any], Generic[Part]):
     def __init__(self, flag: str, folder: str | None = None) -> None:
         """Start with none; the modules of the package ``folder`` add entries."""
         self.flag, self._folder, self._entries = flag, folder, dict[str, Any]()
+        self._module: dict[str, str] = {}
 
     def add(self, name: str) -> Callable[[Entry], Entry]:
         """Return a decorator that enters what it decorates; an older entry is replaced."""
+        module = sys._getframe(1).f_globals.get("__name__", "")
 
         def enter(entry: Entry) -> Entry:
-            self._entries[name] = entry
+            self._entries[name], self._module[name] = entry, module
             return entry
 
         return enter
@@ -89,8 +91,14 @@ class Parts(Mapping[str, Any], Generic[Part]):
     def _look(self) -> dict[str, Any]:
         if self._folder and self._folder not in _looked:
             _looked.add(self._folder)
-            for module in pkgutil.iter_modules(importlib.import_module(self._folder).__path__):
-                importlib.import_module(f"{self._folder}.{module.name}")
+            found = pkgutil.iter_modules(importlib.import_module(self._folder).__path__)
+            modules = [f"{self._folder}.{module.name}" for module in found]
+            for module in modules:
+                importlib.import_module(module)
+            place = {name: i for i, name in enumerate(modules)}
+            # Whichever of them was imported first.
+            order = sorted(self._entries, key=lambda e: place.get(self._module[e], len(place)))
+            self._entries = {name: self._entries[name] for name in order}
         if (paths := os.environ.get(VARIABLE, "")) not in _looked:
             _looked.add(paths)
             for file in named_files():

@@ -8,8 +8,8 @@ kept to its ``rank`` first ones, so the memory is about c² + h·w·c·rank numb
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, wraps
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from wtflow_jax.flow.maps import MAPS, Stats, WTMap
 from wtflow_jax.flow.types import Samples
+from wtflow_jax.support.compilation import in_float32
 from wtflow_jax.support.errors import WTFlowError
 
 RIDGE = 0.01
@@ -28,9 +29,6 @@ FOLDS = 5
 """Parts of the training set that are left out in turn to fit the scale."""
 SOME = 256
 """Positions the leaving out is done with, or up to twice as many: every k-th."""
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Whitening(NamedTuple):
@@ -49,21 +47,7 @@ def _vectors(features: Samples) -> Float[Array, "n p c"]:
     return features.reshape(features.shape[0], -1, features.shape[-1])
 
 
-def _in_float32(function: Function) -> Function:
-    """Return a function whose products are in full float32.
-
-    On NVIDIA's cards the default is TF32, of ten bits: x0 would be off by 0.2 %.
-    """
-
-    @wraps(function)
-    def call(*arguments: Any) -> Any:
-        with jax.default_matmul_precision("highest"):
-            return function(*arguments)
-
-    return call  # pyright: ignore[reportReturnType]
-
-
-@_in_float32
+@in_float32
 def _unscaled(
     vectors: Float[Array, "n p c"], kept: Float[Array, " n"], alpha: Float[Array, ""], rank: int
 ) -> Whitening:
@@ -98,7 +82,7 @@ def _unscaled(
     return Whitening(mean, shared, offset, basis, gain, alpha**-0.5, jnp.ones(()))
 
 
-@_in_float32
+@in_float32
 def apply(stats: Whitening, features: Samples) -> Samples:
     """Return x0 = s·W(f − μ) (n, *event) of features (n, *event), the last axis the channels."""
     z = (_vectors(features) - stats.mean) @ stats.shared - stats.offset

@@ -1,0 +1,92 @@
+"""The exact velocity of Gaussian data, an own Gaussian at each position of a map.
+
+For x0 ~ N(μ, Σ) and x1 ~ N(0, I) the position x_t = (1 − t)·x0 + t·x1 is Gaussian too, with mean
+(1 − t)·μ and covariance Σ_t = (1 − t)²·Σ + t²·I. With w = Σ_t⁻¹(x − (1 − t)·μ) its score is −w, and
+E[x0 | x_t = x] = μ + (1 − t)·Σw, E[x1 | x_t = x] = t·w, so u = t·w − μ − (1 − t)·Σw. The flow of u
+ends at Σ^(−1/2)(x0 − μ): ZCA whitening, whose squared length is Mahalanobis' distance, the score of
+PaDiM (docs/method.md).
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Float
+
+from wtflow_jax.flow.maps.whitening import Whitening
+from wtflow_jax.flow.types import Sample, Time
+from wtflow_jax.support.compilation import in_float32
+
+
+class Gaussian(NamedTuple):
+    """The law N(μ, Σ) of p positions of c channels: Σ = Q(diag(spread) + UᵀEU)Qᵀ at each."""
+
+    mean: Float[Array, "p c"]  #: μ
+    axes: Float[Array, "c c"]  #: Q, orthogonal, of all positions
+    spread: Float[Array, " c"]  #: variances along them that all positions have
+    basis: Float[Array, "p r c"]  #: U: further directions of each position, in these axes
+    excess: Float[Array, "p r"]  #: E: what is along them beside; at least zero
+
+
+@in_float32
+def of_whitening(stats: Whitening) -> Gaussian:
+    """Return the law that whitening takes features for: its x0 is white under it."""
+    values, axes = jnp.linalg.eigh(stats.shared)
+    roots, square = 1 / values, jnp.square(stats.scale)
+    mean = stats.mean + ((stats.offset @ axes) * roots) @ axes.T
+    spread = jnp.square(roots / stats.rest) / square
+    excess = ((stats.rest + stats.gain) ** -2 - stats.rest**-2) / square
+    return Gaussian(mean, axes, spread, (stats.basis @ axes) * roots, jnp.maximum(excess, 0))
+
+
+class At(NamedTuple):
+    """A position at time t, in the axes of the law."""
+
+    residual: Float[Array, "p c"]  # x − (1 − t)μ
+    solved: Float[Array, "p c"]  # w
+    log_volume: Float[Array, ""]  # log det Σ_t
+
+
+def _at(law: Gaussian, t: Time, x: Sample) -> At:
+    """Solve Σ_t w = x − (1 − t)μ by Woodbury's identity: matrices of r × r alone."""
+    y = (x.reshape(law.mean.shape) - (1 - t) * law.mean) @ law.axes
+    shared = jnp.sqrt(jnp.square(1 - t) * law.spread + jnp.square(t))
+    v = (1 - t) * jnp.sqrt(law.excess)[..., None] * law.basis / shared
+    root = jnp.linalg.cholesky(jnp.eye(v.shape[1]) + v @ v.mT)
+    z = y / shared
+    inner = cho_solve((root, True), v @ z[..., None])
+    w = (z - (v.mT @ inner)[..., 0]) / shared
+    diagonal = jnp.diagonal(root, axis1=-2, axis2=-1)
+    return At(y, w, 2 * (len(y) * jnp.sum(jnp.log(shared)) + jnp.sum(jnp.log(diagonal))))
+
+
+@in_float32
+def gaussian_velocity(law: Gaussian, t: Time, x: Sample) -> Sample:
+    """Return u(x, t), the exact minimiser of Eq. 4 for Gaussian data; a ``velocity_fn``.
+
+    At t = 0 it is −x, whatever the law (Theorem 1), and at t = 1 x − μ.
+
+    Args:
+        law: of x0; ``of_whitening``.
+        t: a scalar in [0, 1].
+        x: one position (*event), the last axis the channels; p·c numbers, as the velocity is.
+    """
+    at = _at(law, t, x)
+    along = law.excess * (law.basis @ at.solved[..., None])[..., 0]
+    spread = law.spread * at.solved + (along[..., None, :] @ law.basis)[..., 0, :]
+    u = (t * at.solved - (1 - t) * spread) @ law.axes.T - law.mean
+    return u.reshape(x.shape)
+
+
+@in_float32
+def score(law: Gaussian, t: Time, x: Sample) -> Sample:
+    """Return ∇ log p_t(x) (*event); arguments as in ``gaussian_velocity``."""
+    return -(_at(law, t, x).solved @ law.axes.T).reshape(x.shape)
+
+
+@in_float32
+def log_density(law: Gaussian, t: Time, x: Sample) -> Float[Array, ""]:
+    """Return log p_t(x) in nats; arguments as in ``gaussian_velocity``."""
+    at = _at(law, t, x)
+    distance = jnp.sum(at.residual * at.solved)
+    return -0.5 * (distance + at.log_volume + x.size * jnp.log(2 * jnp.pi))

@@ -1,0 +1,48 @@
+"""A velocity on feature maps with nothing to train: the exact field of Gaussian features.
+
+Each position of x0 is taken for Gaussian, with the covariance that ``whiten`` would fit to it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from wtflow_jax.flow.maps import WTMap
+from wtflow_jax.flow.maps.whitening import Whiten
+from wtflow_jax.flow.types import Params, PRNGKey, Sample, Time, VelocityFn
+from wtflow_jax.geometry.gaussian import Gaussian, gaussian_velocity, of_whitening
+from wtflow_jax.velocities import VELOCITIES, Shaped, Velocity
+
+
+def _field(law: Params, t: Time, x: Sample) -> Sample:
+    return gaussian_velocity(Gaussian(**law), t, x)
+
+
+@VELOCITIES.add("gaussian")
+@dataclass(frozen=True)
+class GaussianField(Velocity):
+    """The exact field of a Gaussian a position."""
+
+    shrinkage: float = 0.1
+    """Weight of the covariance of all positions of x0 beside each position's own."""
+    directions: int = 64
+    """Principal directions of x0 kept a position."""
+
+    trained = False
+    any_target = False
+    RANGES: ClassVar = {"shrinkage": (1e-6, 1), "directions": (1, None)}
+
+    def velocity_fn(self) -> VelocityFn:
+        """Return the field; its parameters are the arrays of a ``geometry.Gaussian``, by name."""
+        return _field
+
+    def portable(self) -> VelocityFn | None:
+        """Return None: converters know no Cholesky factor."""
+        return None
+
+    def init(self, key: PRNGKey, x0: Shaped) -> Params:
+        """Return the law of maps x0 (n, h, w, c), n ≥ 2."""
+        return of_whitening(Whiten(self.shrinkage, self.directions).fit(x0))._asdict()
+
+    def usual(self, wt: WTMap) -> dict[str, Any]:
+        """Return steps all the way: one from t = 0 on ends at zero wherever it begins."""
+        return {"steps_loc": 20}
