@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tyro
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 from rich.table import Table
 
 import peers
@@ -155,6 +155,46 @@ def swapped(image: Image.Image) -> Image.Image:
     return Image.merge("RGB", (blue, green, red))
 
 
+def curved(image: Image.Image, gamma: float) -> Image.Image:
+    """Return an image as a camera of another gamma has it."""
+    return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
+
+
+def noisy(image: Image.Image, sigma: float) -> Image.Image:
+    """Return an image with noise of so many levels, the same for each image."""
+    pixels = np.asarray(image.convert("RGB"), float)
+    pixels = pixels + np.random.default_rng(0).normal(0, sigma, pixels.shape)
+    return Image.fromarray(np.clip(pixels.round(), 0, 255).astype(np.uint8))
+
+
+def closer(image: Image.Image, share: float) -> Image.Image:
+    """Return the middle of an image at the size of the whole."""
+    width, height = image.size
+    x, y = share / 2 * width, share / 2 * height
+    return image.resize(image.size, Image.Resampling.BICUBIC, (x, y, width - x, height - y))
+
+
+CHANGES: dict[str, Change] = {
+    "as they are": None,
+    "10 % darker": partial(times, factor=0.9),
+    "20 % darker": partial(times, factor=0.8),
+    "20 % brighter": partial(times, factor=1.2),
+    "gamma 0.7": partial(curved, gamma=0.7),
+    "contrast × 0.8": lambda image: ImageEnhance.Contrast(image).enhance(0.8),
+    "grey": lambda image: image.convert("L"),
+    "red and blue exchanged": swapped,
+    "half the size": lambda image: image.reduce(2),
+    "twice the size": lambda image: image.resize((2 * image.width, 2 * image.height)),
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(2)),
+    "JPEG of quality 10": lambda image: encoded(np.asarray(image, float), 10),
+    "JPEG of quality 50": lambda image: encoded(np.asarray(image, float), 50),
+    "noise of 10 levels": partial(noisy, sigma=10),
+    "10 % closer": partial(closer, share=0.1),
+    "turned by 90°": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+}
+"""Another camera, another light: of tested images alone."""
+
+
 def alike(bits: int) -> Case:
     """Return the case of one camera of so many bits."""
     change = partial(of_bits, bits=bits)
@@ -168,12 +208,7 @@ CASES: dict[str, Case] = {
     "5 % defective": partial(contaminated, share=0.05, asked=0.1),
     "10 % defective": partial(contaminated, share=0.1, asked=0.1),
     **{f"{bits} bits": alike(bits) for bits in (8, 10, 12, 16)},
-    "20 % darker": partial(changed, after=partial(times, factor=0.8)),
-    "20 % brighter": partial(changed, after=partial(times, factor=1.2)),
-    "grey": partial(changed, after=lambda image: image.convert("L")),
-    "red and blue exchanged": partial(changed, after=swapped),
-    "half the size": partial(changed, after=lambda image: image.reduce(2)),
-    "blurred": partial(changed, after=lambda image: image.filter(ImageFilter.GaussianBlur(2))),
+    **{name: partial(changed, after=change) for name, change in CHANGES.items()},
 }
 
 
@@ -191,12 +226,27 @@ def drawn(settings: Settings, category: str, repeat: int) -> Known:
     return Known(good, some(found.test, 0, settings.probes), bad, rng)
 
 
+def fitted(trial: Trial, settings: Settings, given: dict[str, Any]) -> wtflow.Model:
+    """Return a model; of the same files, fitted the same way, it is fitted once."""
+    key = None
+    if all(isinstance(image, Path) for image in trial.good):
+        key = repr((trial.good, given))
+    if key not in MODELS:
+        asked = {"backbone": settings.backbone, "weights": settings.weights, **given}
+        MODELS.clear()
+        MODELS[key] = wtflow.fit(trial.good, **asked)
+    return MODELS[key] if key else MODELS.pop(None)
+
+
+MODELS: dict[str | None, wtflow.Model] = {}
+"""The last one."""
+
+
 def measured(trial: Trial, settings: Settings) -> dict[str, dict[str, float]]:
     """Return the figures of each way to fit."""
     figures = {}
     for way, given in trial.ways.items():
-        asked = {"backbone": settings.backbone, "weights": settings.weights, **given}
-        model = wtflow.fit(trial.good, **asked)
+        model = fitted(trial, settings, given)
         row = {"promised": model.threshold.rate, "held out": len(model.training["held_out"])}
         tested: dict[str, np.ndarray] = {}
         for name, images in (("above", trial.test_good), ("found", trial.test_bad)):

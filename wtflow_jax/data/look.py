@@ -16,7 +16,9 @@ class Look(NamedTuple):
     Values are of the image as the model sees it, ``pixels`` and ``aspect`` of the one stored.
     """
 
-    brightness: float  #: mean of all channels, 0 to 255
+    #: squared mean of the square roots of grey values, 0 to 255: a factor on light is one on it,
+    #: and ground that is white already, and cannot become lighter, counts less than in a mean
+    brightness: float
     red: float  #: share of red in it, %
     blue: float  #: share of blue in it, %
     colour: float  #: mean difference of the highest and the lowest channel, % of the brightness
@@ -37,7 +39,7 @@ def look(pixels: UInt8[np.ndarray, "h w 3"], stored: tuple[int, int]) -> Look:
     lines = _grey(rows), _grey(columns).T
     first, second = np.sum([_differences(one) for one in lines], axis=0)
     return Look(
-        brightness=float(means.mean() - 1),
+        brightness=float(np.sqrt(lines[0]).mean() ** 2),
         red=float(100 * means[0] / means.sum()),
         blue=float(100 * means[2] / means.sum()),
         colour=float(100 * (highest - lowest) / means.mean()),

@@ -30,7 +30,7 @@ from wtflow_jax.support import tensors
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import written
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever a model of before could not be read, or would give other scores."""
 FILE = "model.safetensors"
 
