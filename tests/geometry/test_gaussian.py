@@ -95,6 +95,22 @@ def test_its_flow_ends_at_zca_whitening(stats, features):
     np.testing.assert_allclose(np.sum(np.square(found), axis=-1), lengths, rtol=1e-5)
 
 
+def test_its_flow_ends_at_padims_distance(features):
+    """√((x − μ)ᵀ(Σ + 0.01·I)⁻¹(x − μ)) of each position, Σ that of the training samples."""
+    with jax.enable_x64(True):
+        train = jnp.asarray(features[:30], jnp.float64)
+        test = jnp.asarray(features[30:34], jnp.float64)
+        law = gaussian.of_samples(train)
+        found = ode.push_forward(gaussian.gaussian_velocity, law, test, steps=400, solver="dopri5")
+        lengths = np.linalg.norm(found, axis=-1).reshape(4, 6)
+    rows, points = np.asarray(train).reshape(30, 6, 5), np.asarray(test).reshape(4, 6, 5)
+    for i in range(6):
+        covariance = np.cov(rows[:, i].T) + 0.01 * np.eye(5)
+        y = points[:, i] - rows[:, i].mean(axis=0)
+        squares = np.einsum("nc,cd,nd->n", y, np.linalg.inv(covariance), y)
+        np.testing.assert_allclose(lengths[:, i], np.sqrt(squares), rtol=1e-5)
+
+
 def test_one_residual_step_is_the_score(law):
     """(1 − T)(x0 + u(x_T, T)) = −T·∇log p_T(x_T) at x_T = (1 − T)·x0, by Lemma 2."""
     x0, t = jnp.asarray(RNG.normal(size=SHAPE), jnp.float32), jnp.float32(0.2)

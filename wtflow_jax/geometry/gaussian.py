@@ -14,7 +14,7 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from wtflow_jax.flow.maps.whitening import Whitening
-from wtflow_jax.flow.types import Sample, Time
+from wtflow_jax.flow.types import Sample, Samples, Time
 from wtflow_jax.support.compilation import in_float32
 
 
@@ -37,6 +37,20 @@ def of_whitening(stats: Whitening) -> Gaussian:
     spread = jnp.square(roots / stats.rest) / square
     excess = ((stats.rest + stats.gain) ** -2 - stats.rest**-2) / square
     return Gaussian(mean, axes, spread, (stats.basis @ axes) * roots, jnp.maximum(excess, 0))
+
+
+@in_float32
+def of_samples(x0: Samples, ridge: float = 0.01) -> Gaussian:
+    """Return the law of samples (n, *event), n ≥ 2: PaDiM's, whose covariance has ``ridge``·I more.
+
+    The last axis are the channels; each position has its own covariance (by n − 1), whole.
+    """
+    vectors = jnp.swapaxes(x0.reshape(x0.shape[0], -1, x0.shape[-1]), 0, 1)
+    mean = jnp.mean(vectors, axis=1)
+    _, sizes, basis = jnp.linalg.svd(vectors - mean[:, None], full_matrices=False)
+    c = x0.shape[-1]
+    excess = jnp.square(sizes) / (x0.shape[0] - 1)
+    return Gaussian(mean, jnp.eye(c), jnp.full(c, ridge), basis, excess)
 
 
 class At(NamedTuple):
