@@ -112,10 +112,12 @@ def test_what_cannot_be_used_is_said(x, words):
 def test_numbers_far_from_zero_are_rounded_to_nothing(maps):
     """float32 has 24 bits: beside 1e9 it has steps of 64."""
     table = np.random.default_rng(0).normal(size=(80, 5))
-    for offset, dtype in ((1e9, float), (-1e7, float)):
+    for offset, dtype in ((1e9, float), (-1e7, float), (-1e7, np.float32)):
         moved = (table + offset).astype(dtype)
         with pytest.raises(ValueError, match=r"^X\[\.\.\., 0\] has values about .*e\+0[79] that"):
             WTFlow(random_state=0).fit(moved)
+    with pytest.raises(ValueError, match=r"^X has 80 samples that are all the same"):
+        WTFlow(random_state=0).fit((table + 1e9).astype(np.float32))
     numbers = np.rint(1000 * table).astype(int) + 10**12
     with pytest.raises(ValueError, match=r"which float32 rounds: subtract their mean first"):
         WTFlow(random_state=0).fit(numbers)

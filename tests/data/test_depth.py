@@ -6,12 +6,14 @@ import zlib
 
 import numpy as np
 import pytest
+import trees
 from PIL import Image
 from raising import fails
 
 from wtflow_jax.data import find, open_image, white_of
 from wtflow_jax.data.depth import White
 from wtflow_jax.data.sample import Held
+from wtflow_jax.support.errors import WTFlowWarning
 
 RNG = np.random.default_rng(0)
 TWELVE = RNG.integers(0, 4096, (20, 24, 3)).astype(np.uint16)
@@ -222,3 +224,10 @@ def test_npy_files_hold_no_more_than_is_there(tmp_path):
     np.save(tmp_path / "b.npy", np.array([{}], object), allow_pickle=True)
     with fails("b.npy: cannot be decoded"):
         open_image(tmp_path / "b.npy", KNOWN)
+
+
+def test_one_brighter_image_that_decides_for_all_is_named(tmp_path):
+    files = [trees.write(tmp_path / f"{i}.png", np.full((9, 9), 900, np.uint16)) for i in range(12)]
+    trees.write(tmp_path / "7.png", np.full((9, 9), 4000, np.uint16))
+    with pytest.warns(WTFlowWarning, match=r"7\.png: brighter than 1023, .* 4095 is white"):
+        assert white_of(files) == White(integers=4095)

@@ -139,6 +139,11 @@ def test_no_size(text):
         parse_size(text)
 
 
+def test_a_size_is_text():
+    with fails(r"image size \(64, 64\): write it as text"):
+        parse_size((64, 64))
+
+
 def test_size_off_the_grid():
     with fails("500", "multiple of 32", "take 512"):
         parse_size("512x500")

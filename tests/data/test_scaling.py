@@ -60,3 +60,10 @@ def test_images_of_a_batch_are_apart(window):
 def test_a_window_stays_as_it_is(window):
     image = noise(SIZE)
     np.testing.assert_array_equal(window(image[None])[0][0], image)
+
+
+def test_it_is_the_same_where_jax_counts_in_64_bits():
+    images = noise((2, 150, 100))
+    with jax.enable_x64(True):
+        found = jax.jit(lambda images: scaling.window(images, SIZE))(images)[0]
+    np.testing.assert_array_equal(found, scaling.window(jnp.asarray(images), SIZE)[0])

@@ -119,6 +119,15 @@ def test_one_residual_step_is_the_score(law):
     np.testing.assert_allclose((1 - t) * step, -t * score, rtol=1e-4, atol=1e-4)
 
 
+def test_a_law_of_float32_under_x64(law, features):
+    """A model that was fitted without x64 is asked with it: the solver's state is float64."""
+    x0 = np.asarray(features[:2])
+    expected = ode.push_forward(gaussian.gaussian_velocity, law, jnp.asarray(x0), steps=4)
+    with jax.enable_x64(True):
+        found = ode.push_forward(gaussian.gaussian_velocity, law, jnp.asarray(x0), steps=4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_many_samples_have_its_field():
     """The empirical field of draws is near that of the law they are drawn from."""
     data = RNG.normal(size=(20_000, 3)) * [1, 0.5, 0.2] + 1

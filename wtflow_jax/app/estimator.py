@@ -40,8 +40,14 @@ def _rounded(X: np.ndarray, fits: bool) -> np.ndarray:
         raise ValueError(f"X has values up to {np.abs(X).max():.3g}, too large for float32")
     if fits:
         samples = tuple(range(X.ndim - 1))
-        lost, spread = np.std(X - rounded, axis=samples), np.std(X, axis=samples)
-        if (coarse := lost > LOST * spread).any():
+        # Of float32 nothing is lost here, and was before.
+        steps = np.spacing(np.abs(rounded).max(axis=samples)) / np.sqrt(12)
+        lost = np.maximum(np.std(X - rounded, axis=samples), steps)
+        spread = np.std(X, axis=samples, dtype=np.float64)
+        varies = X.min(axis=samples) < X.max(axis=samples)
+        if len(X) > 1 and not varies.any():
+            raise ValueError(f"X has {len(X)} samples that are all the same")
+        if (coarse := varies & (lost > LOST * spread)).any():
             column = int(np.argmax(coarse))
             raise ValueError(
                 f"X[..., {column}] has values about {np.mean(X[..., column]):.3g} that differ by "
@@ -169,8 +175,7 @@ class WTFlow(OutlierMixin, BaseEstimator):
         if array.ndim == 4 and array.shape[-1] == 3 and min(array.shape[1:3]) >= MULTIPLE:
             # As feature maps they would take hours.
             raise ValueError("X has floating-point images; give them as uint8, 0 to 255")
-        if array.dtype != np.float32:
-            array = _rounded(array, fits=reset)
+        array = _rounded(array, fits=reset)
         maps = array if array.ndim == 4 else array[:, None, None, :]
         cells_alone = (np.eye(side, dtype=np.float32) for side in maps.shape[1:3])
         return maps, scores.Upsampling(*cells_alone)

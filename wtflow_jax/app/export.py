@@ -105,11 +105,11 @@ def onnx(model: Model, path: Path) -> None:
     """
     config, backbone = model.config, model.backbone
     velocity_fn = config.velocity.portable()
+    asked = f"--solver {config.inference.solver}"
+    if config.solver == ode.EULER:
+        asked = f"--velocity {config.flow.velocity}, as it was fitted"
     if config.solver != ode.EULER or velocity_fn is None:
-        raise WTFlowError(
-            f"solver {config.inference.solver}, {config.flow.velocity}: ONNX takes euler and no "
-            "neighbourhood; export to .stablehlo"
-        )
+        raise WTFlowError(f"{asked}: has no form in ONNX; export to .stablehlo")
     if jax.__version_info__ >= CONVERTED_BEFORE:
         before = ".".join(map(str, CONVERTED_BEFORE))
         raise WTFlowError(

@@ -4,7 +4,9 @@ A camera's 10 or 12 bits come in files of 16, and no file says so: of the good i
 highest value does. Where nobody has looked, values are read if there is one way to.
 """
 
+import contextlib
 import io
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,6 +119,13 @@ def eight_bits(values: Deep, white: int) -> UInt8[np.ndarray, "h w *channels"]:
 MAGIC = b"\x93NUMPY"
 
 
+def holds_array(path: Path) -> bool:
+    """Return whether a file is a .npy file, by what it holds."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+    return False
+
+
 def packed(values: NDArray[Any]) -> bytes:
     """Return an array as the content of a .npy file."""
     file = io.BytesIO()
@@ -134,7 +143,10 @@ def unpacked(content: bytes) -> Deep:
     shape, is_fortran, dtype = reader(file)
     known = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
     if dtype.kind not in "biuf" or dtype in (np.int64, np.uint64) or not known or 0 in shape:
-        raise ValueError(f"an array of {dtype} {shape}")
+        raise ValueError(
+            f"an array of {dtype} {shape}: give bool, uint8, uint16 or floats, (height, width) or "
+            "(height, width, 1 or 3)"
+        )
     # Of what is there: a header may promise anything.
     values = np.frombuffer(content, dtype, int(np.prod(shape)), file.tell())
     values = values.reshape(shape, order="F" if is_fortran else "C")

@@ -80,16 +80,16 @@ def _training(directory: Path) -> Any:
     wrong: WTFlowError | None = None
     for name, root, (first, *others) in places(directory):
         title = LAYOUTS[name].title
-        if others:
-            raise WTFlowError(
-                f"{directory}: {title}, {len(others) + 1} categories: give one of them, for "
-                f"instance {directory / first}"
-            )
         try:
             category = LAYOUTS[name].read(root, first)
         except WTFlowError as error:
             wrong = wrong or error
             continue
+        if others:
+            raise WTFlowError(
+                f"{directory}: {title}, {len(others) + 1} categories: give one of them, for "
+                f"instance {directory / first}"
+            )
         paths = [sample.path for sample in category.train]
         count = len(category.test) + len(category.validation)
         _tell(f"{directory}: {title}: its {len(paths)} training images", f"{count} others, masks")

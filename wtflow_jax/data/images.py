@@ -19,7 +19,7 @@ from wtflow_jax.data.depth import Deep, White
 from wtflow_jax.data.files import one_line
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.console import Track, untracked
-from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, listed
 from wtflow_jax.support.threads import ahead
 
 MULTIPLE = 32
@@ -36,6 +36,8 @@ low one."""
 BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA, SAMPLE_FORMAT = 258, 262, 277, 284, 338, 339
 """Tags of TIFF."""
 UNKNOWN = White()
+FEW = 0.1
+"""Of images of more than eight bits: a share that should not decide alone what is white."""
 
 # Pillow warns of images half as large as those it refuses, and of odd metadata. Here an image is
 # read, or a line says why not.
@@ -99,14 +101,33 @@ def white_of(files: Sequence[File], track: Track = untracked) -> White:
         with _named(path):
             return depth.white_in(values)
 
-    white, advance = UNKNOWN, untracked("", None)
+    white, advance, each = UNKNOWN, untracked("", None), list[int | None]()
     for i, found in enumerate(ahead(one, files, alone=is_large)):
         with _named(files[i]):
             white = white.joined(found)
+        each.append(found.integers)
         if i == 0 and any(white):
             advance = track("brightness", len(files))
         advance()
+    _doubt(files, each, white.integers)
     return white
+
+
+def _doubt(files: Sequence[File], each: Sequence[int | None], white: int | None) -> None:
+    """Warn where few images alone say how bright all are: of another camera all would be dark."""
+    deep = [i for i, found in enumerate(each) if found is not None]
+    brightest = [i for i in deep if each[i] == white]
+    if not white or 1 < len(brightest) > FEW * len(deep) or len(deep) == 1:
+        return
+    others = max((each[i] or 0 for i in deep if each[i] != white), default=white)
+    if others < white:
+        warnings.warn(
+            f"{listed([str(files[i]) for i in brightest])}: brighter than {others}, as none of the "
+            f"other {len(deep) - len(brightest)} images is, and so {white} is white: if another "
+            "camera took it, leave it out, as it makes all others dark",
+            WTFlowWarning,
+            stacklevel=3,
+        )
 
 
 def _is_deep(path: File) -> bool:
@@ -202,11 +223,13 @@ def is_large(path: File) -> bool:
         return False
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: object) -> tuple[int, int]:
     """Return the height and width of ``512`` (square) or ``512x1280``, in pixels.
 
     WTFlowError: not of that form, not multiples of 32, or too large.
     """
+    if not isinstance(text, str):
+        raise WTFlowError(f"image size {text!r}: write it as text, '512' or '512x1280'")
     match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", text.strip().lower())
     wrong = f"image size {text!r}: "
     if match is None:
@@ -298,7 +321,9 @@ def _reason(path: str, error: Exception) -> str:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         return f"has more than {most} million pixels: scale it down, or cut it into several"
     if isinstance(error, UnidentifiedImageError):
-        reason = f"none of the formats {', '.join(FORMATS)}"
+        formats = ", ".join(FORMATS)
+        reason = f"none of the formats {formats}, or values that are not read: floating-point ones "
+        reason += "in colour, or of 16 or 64 bits"
     else:
         # The operating system's messages end with the path: once is enough.
         reason = one_line(error).replace(f": {path!r}", "")

@@ -61,7 +61,7 @@ def _along(images: Array, axis: int, length: Array, count: Array, side: int) -> 
     A weight is that of a triangle, in integers: positions are in units of 1 / (2 count) pixels.
     """
     reach = 2 * jnp.maximum(length, count)
-    centre = length * (2 * jnp.minimum(jnp.arange(side), count - 1) + 1)
+    centre = length * (2 * jnp.minimum(jnp.arange(side, dtype=jnp.int32), count - 1) + 1)
     first = jnp.maximum(0, lax.div(centre - reach + count, 2 * count))
     taps = 2 * lax.div(reach + 2 * count - 1, 2 * count) + 1
 
@@ -81,5 +81,5 @@ def _along(images: Array, axis: int, length: Array, count: Array, side: int) -> 
         return found + fixed * jnp.take(lines, pixel, 0, mode="clip").astype(jnp.int32)
 
     half = jnp.full((side, *lines.shape[1:]), 1 << (BITS - 1), jnp.int32)
-    found = lax.div(lax.fori_loop(0, taps, add, half), 1 << BITS)
+    found = lax.div(lax.fori_loop(0, taps, add, half), jnp.int32(1 << BITS))
     return jnp.moveaxis(found.astype(jnp.uint8), 0, axis)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wtflow_jax.data.depth import packed
+from wtflow_jax.data.depth import MAGIC, holds_array, packed
 from wtflow_jax.data.files import extensions, is_image, nested, walk
 from wtflow_jax.data.images import encode
 from wtflow_jax.data.sample import File, Held
@@ -36,7 +36,7 @@ def find(source: Any, *, stdin: bool = False, bgr: bool = False) -> Iterator[Fil
             (N, H, W, C); or an iterable of these. Values are bool, uint8, uint16, or floating
             point, of which ``depth.White`` says what is white.
         stdin: whether "-" means a list of paths on standard input, one a line.
-        bgr: whether colours of arrays are blue, green, red, as OpenCV has them.
+        bgr: whether colours of arrays are blue, green, red, as OpenCV has them; files say so.
 
     Returns:
         Paths as they were given; what was in memory is ``Held``, a copy, and is called by its
@@ -47,6 +47,8 @@ def find(source: Any, *, stdin: bool = False, bgr: bool = False) -> Iterator[Fil
     """
     for place, one in enumerate(_each(source, stdin), 1):
         name = f"image {place}"
+        if bgr and isinstance(one, Path) and holds_array(one):
+            raise WTFlowError(f"{one}: bgr is of arrays in memory: give numpy.load('{one.name}')")
         yield one if isinstance(one, File) else Held(name, partial(bytes, _encoded(name, one, bgr)))
 
 
@@ -77,6 +79,8 @@ def _each(source: Any, stdin: bool) -> Iterator[Any]:
 
 def _encoded(name: str, image: Any, bgr: bool) -> bytes:
     if isinstance(image, Encoded):
+        if bgr and bytes(image[: len(MAGIC)]) == MAGIC:
+            raise WTFlowError(f"{name}: bgr is of arrays, and this is a .npy file: numpy.load it")
         return bytes(image)
     if isinstance(image, Image.Image):
         return encode(name, image)

@@ -63,10 +63,11 @@ class At(NamedTuple):
 
 def _at(law: Gaussian, t: Time, x: Sample) -> At:
     """Solve Σ_t w = x − (1 − t)μ by Woodbury's identity: matrices of r × r alone."""
+    t = t.astype(x.dtype)
     y = (x.reshape(law.mean.shape) - (1 - t) * law.mean) @ law.axes
     shared = jnp.sqrt(jnp.square(1 - t) * law.spread + jnp.square(t))
     v = (1 - t) * jnp.sqrt(law.excess)[..., None] * law.basis / shared
-    root = jnp.linalg.cholesky(jnp.eye(v.shape[1]) + v @ v.mT)
+    root = jnp.linalg.cholesky(jnp.eye(v.shape[1], dtype=v.dtype) + v @ v.mT)
     z = y / shared
     inner = cho_solve((root, True), v @ z[..., None])
     w = (z - (v.mT @ inner)[..., 0]) / shared
@@ -89,7 +90,7 @@ def gaussian_velocity(law: Gaussian, t: Time, x: Sample) -> Sample:
     along = law.excess * (law.basis @ at.solved[..., None])[..., 0]
     spread = law.spread * at.solved + (along[..., None, :] @ law.basis)[..., 0, :]
     u = (t * at.solved - (1 - t) * spread) @ law.axes.T - law.mean
-    return u.reshape(x.shape)
+    return u.reshape(x.shape).astype(x.dtype)
 
 
 @in_float32

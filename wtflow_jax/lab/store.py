@@ -54,7 +54,8 @@ RADII_STEPS = 20
 SAVE_SECONDS = 60
 """Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
 FILE = "trained.safetensors"
-DECIDES = ("flow", "velocities", "geometry/empirical.py", "training", "detector")
+FIELDS = "geometry/empirical.py", "geometry/gaussian.py"
+DECIDES = ("flow", "velocities", *FIELDS, "training", "detector")
 """Code of the library that decides what a model's numbers are."""
 MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/job.py", "lab/measuring.py")
 """Code that decides a row beside them."""

@@ -36,14 +36,12 @@ class Parts(Mapping[str, Any], Generic[Part]):
     def __init__(self, flag: str, folder: str | None = None) -> None:
         """Start with none; the modules of the package ``folder`` add entries."""
         self.flag, self._folder, self._entries = flag, folder, dict[str, Any]()
-        self._module: dict[str, str] = {}
 
     def add(self, name: str) -> Callable[[Entry], Entry]:
         """Return a decorator that enters what it decorates; an older entry is replaced."""
-        module = sys._getframe(1).f_globals.get("__name__", "")
 
         def enter(entry: Entry) -> Entry:
-            self._entries[name], self._module[name] = entry, module
+            self._entries[name] = entry
             return entry
 
         return enter
@@ -97,8 +95,11 @@ class Parts(Mapping[str, Any], Generic[Part]):
                 importlib.import_module(module)
             place = {name: i for i, name in enumerate(modules)}
             # Whichever of them was imported first.
-            order = sorted(self._entries, key=lambda e: place.get(self._module[e], len(place)))
-            self._entries = {name: self._entries[name] for name in order}
+            module = lambda item: getattr(item[1], "__module__", "")  # noqa: E731
+            last = len(place)
+            self._entries = dict(
+                sorted(self._entries.items(), key=lambda item: place.get(module(item), last))
+            )
         if (paths := os.environ.get(VARIABLE, "")) not in _looked:
             _looked.add(paths)
             for file in named_files():
