@@ -158,3 +158,26 @@ def test_nearly_all_defective_is_said_where_nothing_else_is(usual):
         images = defective + known
         assert line.startswith(f"{defective} of {images} images are called defective: if more of")
     assert warned([*[Found(good, True)] * 89, *[Found(good)] * 11], usual)[1] == []
+
+
+def test_images_that_come_one_a_call_are_judged_together(usual):
+    """A tenth less light is too little to say of one image."""
+    dark = [taken(photograph(i).point(lambda v: 0.85 * v)) for i in range(100, 112)]
+    assert all(said([look], usual) is None for look in dark)
+    calls = drift.Calls()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for look in dark[:9]:
+            calls.add(Found(look), usual)
+        calls.add(Found(None), usual)
+    with pytest.warns(WTFlowWarning, match="the last 10 images are unlike .*: darker"):
+        calls.add(Found(dark[9]), usual)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for look in 10 * dark:
+            calls.add(Found(look), usual)
+    good = drift.Calls()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for i in range(200, 240):
+            good.add(Found(taken(photograph(i))), usual)

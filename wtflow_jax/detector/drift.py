@@ -143,3 +143,28 @@ def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
         )
     if line:
         warnings.warn(line, WTFlowWarning, stacklevel=2)
+
+
+class Calls:
+    """Images that come one a call, judged together: the last ``TOGETHER`` of them, and said once.
+
+    It is asked after each ``OFTEN`` of them.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._recent = deque[tuple[Look, bool]](maxlen=TOGETHER)
+        self._images, self._said = 0, False
+
+    def add(self, result: Looked, usual: Usual) -> None:
+        """Take the result of a call, and warn where ``judged`` has a line on the last of them."""
+        if result.look is None or self._said:
+            return
+        self._recent.append((result.look, bool(result.defective)))
+        self._images += 1
+        if self._images % OFTEN:
+            return
+        looks, called = zip(*self._recent, strict=True)
+        if line := judged(looks, sum(called), usual):
+            self._said = True
+            warnings.warn(line, WTFlowWarning, stacklevel=3)

@@ -80,6 +80,7 @@ class Model:
     training: Mapping[str, Any]
     versions: Mapping[str, str]
     _scorers: dict[int, route.Scorer] = field(default_factory=dict, init=False, repr=False)
+    _calls: drift.Calls = field(default_factory=drift.Calls, init=False, repr=False, compare=False)
 
     @property
     def config(self) -> Config:
@@ -114,7 +115,7 @@ class Model:
             A ``Result`` for one image; a list for several, in their order; an iterator for an
             iterator, a few images of which are in memory at a time.
 
-        It warns as ``score`` does.
+        It warns as ``score`` does; images that come one a call are judged together, too.
 
         Raises:
             WTFlowError: an image that cannot be scored, in one line that names it.
@@ -130,6 +131,7 @@ class Model:
 
         if single:
             (found,) = sure()
+            self._calls.add(found, self.training["usual"])
             return found
         return sure() if isinstance(source, Iterator) else list(sure())
 
