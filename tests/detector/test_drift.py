@@ -164,20 +164,20 @@ def test_images_that_come_one_a_call_are_judged_together(usual):
     """A tenth less light is too little to say of one image."""
     dark = [taken(photograph(i).point(lambda v: 0.85 * v)) for i in range(100, 112)]
     assert all(said([look], usual) is None for look in dark)
-    calls = drift.Calls()
+    calls = drift.Watch(drift.OFTEN)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for look in dark[:9]:
-            calls.add(Found(look), usual)
-        calls.add(Found(None), usual)
+            calls.see(Found(look), usual)
+        calls.see(Found(None), usual)
     with pytest.warns(WTFlowWarning, match="the last 10 images are unlike .*: darker"):
-        calls.add(Found(dark[9]), usual)
+        calls.see(Found(dark[9]), usual)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for look in 10 * dark:
-            calls.add(Found(look), usual)
-    good = drift.Calls()
+            calls.see(Found(look), usual)
+    good = drift.Watch(drift.OFTEN)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for i in range(200, 240):
-            good.add(Found(taken(photograph(i))), usual)
+            good.see(Found(taken(photograph(i))), usual)

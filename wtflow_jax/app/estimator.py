@@ -35,7 +35,7 @@ def _rounded(X: np.ndarray, fits: bool) -> np.ndarray:
     ``fits`` says whether X is what is fitted on.
     """
     with np.errstate(over="ignore"):
-        rounded = X.astype(np.float32)
+        rounded = X.astype(np.float32, copy=False)
     if not np.isfinite(rounded).all():
         raise ValueError(f"X has values up to {np.abs(X).max():.3g}, too large for float32")
     if fits:

@@ -113,58 +113,51 @@ class Looked(Protocol):
 Result = TypeVar("Result", bound=Looked)
 
 
+class Watch:
+    """Images that are judged together: the last ``TOGETHER`` of them. What is found is said once.
+
+    It is asked after ``first`` images, then after each ``OFTEN`` more.
+    """
+
+    def __init__(self, first: int) -> None:
+        """Begin with none."""
+        self._first, self._recent = first, deque[tuple[Look, bool]](maxlen=TOGETHER)
+        self.images, self.defective, self.said = 0, 0, False
+
+    def see(self, result: Looked, usual: Usual) -> None:
+        """Take a result, and warn where it is time to ask and ``judged`` has a line."""
+        if result.look is None:
+            return
+        self._recent.append((result.look, bool(result.defective)))
+        self.images, self.defective = self.images + 1, self.defective + bool(result.defective)
+        is_due = self.images >= self._first and self.images % OFTEN == 0
+        if not self.said and is_due and (line := self.line(usual)):
+            self.said = True
+            warnings.warn(line, WTFlowWarning, stacklevel=3)
+
+    def line(self, usual: Usual) -> str | None:
+        """Return ``judged`` of the last images, of which there is one at least."""
+        looks, called = zip(*self._recent, strict=True)
+        return judged(looks, sum(called), usual)
+
+
 def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
     """Yield results, and warn once where ``judged`` has a line on the last ``TOGETHER`` of them.
 
     It is asked after as many, then after each ``OFTEN`` more, and at the end. Where it has none and
     nearly all images are called defective, that is said.
     """
-    recent = deque[tuple[Look, bool]](maxlen=TOGETHER)
-    images, defective, line = 0, 0, None
-
-    def now() -> str | None:
-        looks, called = zip(*recent, strict=True)
-        return judged(looks, sum(called), usual)
-
+    watch = Watch(TOGETHER)
     for result in results:
         yield result
-        if result.look is not None:
-            recent.append((result.look, bool(result.defective)))
-            images, defective = images + 1, defective + bool(result.defective)
-            is_due = images >= TOGETHER and images % OFTEN == 0
-            if not line and is_due and (line := now()):
-                warnings.warn(line, WTFlowWarning, stacklevel=2)
-    if line or not images:
+        watch.see(result, usual)
+    images, defective = watch.images, watch.defective
+    if watch.said or not images:
         return
-    if not (line := now()) and images >= MANY and defective >= MOST * images:
+    if not (line := watch.line(usual)) and images >= MANY and defective >= MOST * images:
         line = (
             f"{defective} of {images} images are called defective: if more of them are good, the "
             "camera or the place of the part has changed: fit again"
         )
     if line:
         warnings.warn(line, WTFlowWarning, stacklevel=2)
-
-
-class Calls:
-    """Images that come one a call, judged together: the last ``TOGETHER`` of them, and said once.
-
-    It is asked after each ``OFTEN`` of them.
-    """
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._recent = deque[tuple[Look, bool]](maxlen=TOGETHER)
-        self._images, self._said = 0, False
-
-    def add(self, result: Looked, usual: Usual) -> None:
-        """Take the result of a call, and warn where ``judged`` has a line on the last of them."""
-        if result.look is None or self._said:
-            return
-        self._recent.append((result.look, bool(result.defective)))
-        self._images += 1
-        if self._images % OFTEN:
-            return
-        looks, called = zip(*self._recent, strict=True)
-        if line := judged(looks, sum(called), usual):
-            self._said = True
-            warnings.warn(line, WTFlowWarning, stacklevel=3)

@@ -80,7 +80,9 @@ class Model:
     training: Mapping[str, Any]
     versions: Mapping[str, str]
     _scorers: dict[int, route.Scorer] = field(default_factory=dict, init=False, repr=False)
-    _calls: drift.Calls = field(default_factory=drift.Calls, init=False, repr=False, compare=False)
+    _calls: drift.Watch = field(
+        default_factory=lambda: drift.Watch(drift.OFTEN), init=False, repr=False, compare=False
+    )
 
     @property
     def config(self) -> Config:
@@ -131,7 +133,7 @@ class Model:
 
         if single:
             (found,) = sure()
-            self._calls.add(found, self.training["usual"])
+            self._calls.see(found, self.training["usual"])
             return found
         return sure() if isinstance(source, Iterator) else list(sure())
 

@@ -94,12 +94,12 @@ class Parts(Mapping[str, Any], Generic[Part]):
             for module in modules:
                 importlib.import_module(module)
             place = {name: i for i, name in enumerate(modules)}
+
+            def at(name: str) -> int:
+                return place.get(getattr(self._entries[name], "__module__", ""), len(place))
+
             # Whichever of them was imported first.
-            module = lambda item: getattr(item[1], "__module__", "")  # noqa: E731
-            last = len(place)
-            self._entries = dict(
-                sorted(self._entries.items(), key=lambda item: place.get(module(item), last))
-            )
+            self._entries = {name: self._entries[name] for name in sorted(self._entries, key=at)}
         if (paths := os.environ.get(VARIABLE, "")) not in _looked:
             _looked.add(paths)
             for file in named_files():
