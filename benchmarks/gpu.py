@@ -257,33 +257,21 @@ def exact(settings: Settings) -> Figures:
     import jax
     import jax.numpy as jnp
 
+    import exact_field
     from wtflow_jax.geometry.empirical import empirical_velocity
 
-    rng, c = np.random.default_rng(0), 32 if settings.cpu else 256
-    found: Figures = {}
+    field, found = jax.jit(jax.vmap(empirical_velocity, (None, None, 0))), Figures()
     for patches in (500,) if settings.cpu else (12_000, 50_000):
-        data = rng.normal(size=(patches, 20)) @ rng.normal(size=(20, c)) / np.sqrt(20)
-        data = (data + 0.2 * rng.normal(size=data.shape) + 1).astype(np.float32)
-        field = jax.jit(jax.vmap(empirical_velocity, (None, None, 0)))
         for t in (0.001, 0.05, 1.0):
-            x = (1 - t) * data[rng.integers(patches, size=256)] + t * rng.normal(size=(256, c))
-            given = jnp.asarray(data), jnp.float32(t), jnp.asarray(x, jnp.float32)
+            data, x = exact_field.inputs(exact_field.Settings(patches), t)
+            given = jnp.asarray(data), jnp.float32(t), jnp.asarray(x)
             call = lambda: field(*given).block_until_ready()  # noqa: B023, E731
+            right, some = exact_field.direct(data, float(given[1]), x[:32]), np.asarray(call())[:32]
+            size = np.maximum(*(np.linalg.norm(part, axis=1) for part in (right, x[:32])))
             name = f"{patches} patches, t = {t}"
             found[f"{name}: ms"] = 1e3 * peers.median_seconds(call, settings.repeats)
-            found[f"{name}: error"] = _error(data, np.float64(np.float32(t)), given[2], call())
+            found[f"{name}: error"] = float(np.max(np.linalg.norm(some - right, axis=1) / size))
     return found
-
-
-def _error(data: np.ndarray, t: float, x: Any, u: Any) -> float:
-    largest = 0.0
-    for point, ours in zip(np.asarray(x, np.float64)[:32], np.asarray(u)[:32], strict=True):
-        squares = np.sum((point - (1 - t) * data.astype(np.float64)) ** 2, axis=1)
-        weights = np.exp((squares.min() - squares) / (2 * t * t))
-        right = (point - weights @ data / weights.sum()) / t
-        size = max(np.linalg.norm(right), np.linalg.norm(point))
-        largest = max(largest, float(np.linalg.norm(ours - right) / size))
-    return largest
 
 
 def route(settings: Settings) -> Figures:
