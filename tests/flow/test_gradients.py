@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from wtflow_jax import geometry
 from wtflow_jax.flow import loss, ode, scores
 from wtflow_jax.flow.maps import norms, whitening
-from wtflow_jax.geometry import gaussian
+from wtflow_jax.geometry import empirical, gaussian, mixture
 from wtflow_jax.velocities.exact import Exact
 
 KEY = jax.random.key(0)
@@ -205,24 +205,39 @@ def test_a_vmap_around_it(name):
 
 
 @pytest.mark.parametrize("t", [0.05, 0.4])
-@pytest.mark.parametrize("field", [geometry.empirical_velocity, geometry.posterior_mean])
+@pytest.mark.parametrize(
+    "field",
+    [geometry.empirical_velocity, geometry.posterior_mean, empirical.score, empirical.log_density],
+)
 def test_the_exact_field(field, t):
     data = RNG.normal(size=(40, 3))
-    check(lambda d, x, t: weighted(field(d, t, x)), (data, data[0] + 0.1, t))
+    check(lambda d, x, t: weighted(jnp.atleast_1d(field(d, t, x))), (data, data[0] + 0.1, t))
 
 
-@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("function", [gaussian.gaussian_velocity, gaussian.log_density])
-def test_the_gaussian_field(function, t):
-    law = gaussian.Gaussian(
+def _gaussians():
+    return gaussian.Gaussian(
         mean=RNG.normal(size=(6, 4)),
         axes=np.linalg.qr(RNG.normal(size=(4, 4)))[0],
         spread=RNG.uniform(0.1, 2, 4),
         basis=RNG.normal(size=(6, 2, 4)),
         excess=RNG.uniform(0.1, 2, (6, 2)),
     )
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(gaussian.gaussian_velocity, gaussian.log_density),
+        *(mixture.mixture_velocity, mixture.log_density, mixture.score),
+    ],
+)
+def test_the_gaussian_field(function, t):
+    law, shape = _gaussians(), (2, 3, 4)
+    if function.__module__ == mixture.__name__:
+        law, shape = mixture.Mixture(np.log(RNG.dirichlet(np.ones(6))), law), 4
     # At both ends of time the derivative in it is one-sided: not asked for.
-    given = (law, RNG.normal(size=(2, 3, 4)), *[t] * (0 < t < 1))
+    given = (law, RNG.normal(size=shape), *[t] * (0 < t < 1))
     check(lambda law, x, t=t: weighted(jnp.atleast_1d(function(law, jnp.asarray(t), x))), given)
 
 

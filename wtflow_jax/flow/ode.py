@@ -48,7 +48,8 @@ FIRST_STEP = 0.01
 """Of a solve with adaptive steps."""
 
 State: TypeAlias = Float[Array, "*state"]
-"""What is solved for: a sample, or its elements and the change of its log-density as one vector."""
+"""What is solved for: samples in equal steps, which have the same times; else one, or its elements
+and the change of its log-density as one vector."""
 
 
 class _StepTo(diffrax.StepTo):
@@ -134,10 +135,8 @@ def push_forward(
         The endpoints x̂1 (n, *event).
     """
 
-    def one(x: Sample) -> Sample:
-        return _solve(velocity_fn, params, x, solver, t_start, **_equal(steps, t_start)).ys[0]
-
-    return jax.vmap(one)(x0)
+    field = jax.vmap(velocity_fn, (None, None, 0))
+    return _solve(field, params, x0, solver, t_start, **_equal(steps, t_start)).ys[0]
 
 
 @jit("velocity_fn", "solver")
@@ -194,14 +193,11 @@ def trajectory(
     Returns:
         Positions (n, steps + 1, *event), the first at t = T, or their statistics.
     """
-    keep = statistic or (lambda x: x)
+    keep = jax.vmap(statistic or (lambda x: x))
     save = diffrax.SaveAt(t0=True, steps=True, fn=lambda t, x, args: keep(x))
-
-    def one(x: Sample) -> Float[Array, " k *kept"]:
-        options = _equal(steps, t_start)
-        return _solve(velocity_fn, params, x, solver, t_start, saveat=save, **options).ys
-
-    return jax.vmap(one)(x0)
+    field, options = jax.vmap(velocity_fn, (None, None, 0)), _equal(steps, t_start)
+    kept = _solve(field, params, x0, solver, t_start, saveat=save, **options).ys
+    return jnp.swapaxes(kept, 0, 1)
 
 
 @jit("velocity_fn", "steps", "solver", "probes")

@@ -46,12 +46,12 @@ def _squared_distances(
     return distances.at[nearest].set(jax.lax.map(lambda i: direct(rows[i]), nearest))
 
 
-def _posterior(data: Samples, t: Time, x: Sample) -> tuple[Sample, Sample]:
-    """Return the datum x* with the largest weight, and E[x0 | x_t = x] − x*.
+def _posterior(data: Samples, t: Time, x: Sample) -> Partial:
+    """Return the sums over all data.
 
-    The data are gone through in blocks with a running minimum of the distance.
+    They are gone through in blocks with a running minimum of the distance.
     """
-    shape, x, rows = x.shape, x.reshape(-1), data.reshape(data.shape[0], -1)
+    x, rows = x.reshape(-1), data.reshape(data.shape[0], -1)
     n, d = rows.shape
     size = min(n, BLOCK, max(NEAREST, 2**22 // d))
     # About the mean the products are smaller, and so is what they lose by rounding.
@@ -83,8 +83,13 @@ def _posterior(data: Samples, t: Time, x: Sample) -> tuple[Sample, Sample]:
         return Partial(squared, nearest, weight, scale[0] * moved[0] + scale[1] * moved[1]), None
 
     first = block(jnp.zeros((), jnp.int32))
-    whole, _ = jax.lax.scan(merge, first, jnp.arange(1, -(-n // size)))
-    return whole.nearest.reshape(shape), (whole.total / whole.weight).reshape(shape)
+    return jax.lax.scan(merge, first, jnp.arange(1, -(-n // size)))[0]
+
+
+def _mean(data: Samples, t: Time, x: Sample) -> tuple[Sample, Sample]:
+    """Return the datum x* with the largest weight, and E[x0 | x_t = x] − x*."""
+    whole = _posterior(data, t, x)
+    return whole.nearest.reshape(x.shape), (whole.total / whole.weight).reshape(x.shape)
 
 
 def posterior_mean(data: Samples, t: Time, x: Sample) -> Sample:
@@ -93,7 +98,7 @@ def posterior_mean(data: Samples, t: Time, x: Sample) -> Sample:
     w = softmax(−‖x − (1 − t)x_i‖²/(2t²)). Arguments as in ``empirical_velocity``.
     """
     t = jnp.maximum(t, EARLIEST)
-    nearest, rest = _posterior(data, t, x)
+    nearest, rest = _mean(data, t, x)
     return nearest + rest
 
 
@@ -114,5 +119,23 @@ def empirical_velocity(data: Samples, t: Time, x: Sample) -> Sample:
         x: one position (*event), as the velocity is.
     """
     t = jnp.maximum(t, EARLIEST)
-    nearest, rest = _posterior(data, t, x)
+    nearest, rest = _mean(data, t, x)
     return (x - nearest - rest) / t
+
+
+def score(data: Samples, t: Time, x: Sample) -> Sample:
+    """Return ∇ log p_t(x) (*event); arguments as in ``empirical_velocity``."""
+    t = jnp.maximum(t, EARLIEST)
+    nearest, rest = _mean(data, t, x)
+    return (((1 - t) * nearest - x) + (1 - t) * rest) / jnp.square(t)
+
+
+def log_density(data: Samples, t: Time, x: Sample) -> Float[Array, ""]:
+    """Return log p_t(x) in nats, of Gaussians of spread t; arguments as in ``empirical_velocity``.
+
+    At t = 0 the law is a sum of points, which has no density.
+    """
+    t = jnp.maximum(t, EARLIEST)
+    whole = _posterior(data, t, x)
+    own = -0.5 * whole.squared / jnp.square(t) - 0.5 * x.size * jnp.log(2 * jnp.pi * jnp.square(t))
+    return own + jnp.log(whole.weight) - jnp.log(data.shape[0])

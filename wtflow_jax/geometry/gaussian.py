@@ -54,17 +54,28 @@ def of_samples(x0: Samples, ridge: float = 0.01) -> Gaussian:
 
 
 class At(NamedTuple):
-    """A position at time t, in the axes of the law."""
+    """Vectors at time t, one a position, in the axes of the law."""
 
-    residual: Float[Array, "p c"]  # x − (1 − t)μ
-    solved: Float[Array, "p c"]  # w
-    log_volume: Float[Array, ""]  # log det Σ_t
+    residual: Float[Array, "p c"]  #: x − (1 − t)μ
+    solved: Float[Array, "p c"]  #: w
+    log_volume: Float[Array, " p"]  #: log det Σ_t
+
+    def log_density(self) -> Float[Array, " p"]:
+        """Return log p_t of each, in nats."""
+        distance = jnp.sum(self.residual * self.solved, axis=-1)
+        return -0.5 * (distance + self.log_volume + self.solved.shape[-1] * jnp.log(2 * jnp.pi))
+
+    def velocity(self, law: Gaussian, t: Time) -> Float[Array, "p c"]:
+        """Return u of each."""
+        along = law.excess * (law.basis @ self.solved[..., None])[..., 0]
+        spread = law.spread * self.solved + (along[..., None, :] @ law.basis)[..., 0, :]
+        return (t * self.solved - (1 - t) * spread) @ law.axes.T - law.mean
 
 
-def _at(law: Gaussian, t: Time, x: Sample) -> At:
+def at(law: Gaussian, t: Time, x: Float[Array, "p c"]) -> At:
     """Solve Σ_t w = x − (1 − t)μ by Woodbury's identity: matrices of r × r alone."""
     t = t.astype(x.dtype)
-    y = (x.reshape(law.mean.shape) - (1 - t) * law.mean) @ law.axes
+    y = (x - (1 - t) * law.mean) @ law.axes
     shared = jnp.sqrt(jnp.square(1 - t) * law.spread + jnp.square(t))
     v = (1 - t) * jnp.sqrt(law.excess)[..., None] * law.basis / shared
     root = jnp.linalg.cholesky(jnp.eye(v.shape[1], dtype=v.dtype) + v @ v.mT)
@@ -72,7 +83,8 @@ def _at(law: Gaussian, t: Time, x: Sample) -> At:
     inner = cho_solve((root, True), v @ z[..., None])
     w = (z - (v.mT @ inner)[..., 0]) / shared
     diagonal = jnp.diagonal(root, axis1=-2, axis2=-1)
-    return At(y, w, 2 * (len(y) * jnp.sum(jnp.log(shared)) + jnp.sum(jnp.log(diagonal))))
+    volume = jnp.sum(jnp.log(shared)) + jnp.sum(jnp.log(diagonal), axis=-1)
+    return At(y, w, 2 * volume)
 
 
 @in_float32
@@ -86,22 +98,17 @@ def gaussian_velocity(law: Gaussian, t: Time, x: Sample) -> Sample:
         t: a scalar in [0, 1].
         x: one position (*event), the last axis the channels; p·c numbers, as the velocity is.
     """
-    at = _at(law, t, x)
-    along = law.excess * (law.basis @ at.solved[..., None])[..., 0]
-    spread = law.spread * at.solved + (along[..., None, :] @ law.basis)[..., 0, :]
-    u = (t * at.solved - (1 - t) * spread) @ law.axes.T - law.mean
-    return u.reshape(x.shape).astype(x.dtype)
+    found = at(law, t, x.reshape(law.mean.shape)).velocity(law, t)
+    return found.reshape(x.shape).astype(x.dtype)
 
 
 @in_float32
 def score(law: Gaussian, t: Time, x: Sample) -> Sample:
     """Return ∇ log p_t(x) (*event); arguments as in ``gaussian_velocity``."""
-    return -(_at(law, t, x).solved @ law.axes.T).reshape(x.shape)
+    return -(at(law, t, x.reshape(law.mean.shape)).solved @ law.axes.T).reshape(x.shape)
 
 
 @in_float32
 def log_density(law: Gaussian, t: Time, x: Sample) -> Float[Array, ""]:
     """Return log p_t(x) in nats; arguments as in ``gaussian_velocity``."""
-    at = _at(law, t, x)
-    distance = jnp.sum(at.residual * at.solved)
-    return -0.5 * (distance + at.log_volume + x.size * jnp.log(2 * jnp.pi))
+    return jnp.sum(at(law, t, x.reshape(law.mean.shape)).log_density())

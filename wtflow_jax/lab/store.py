@@ -54,7 +54,7 @@ RADII_STEPS = 20
 SAVE_SECONDS = 60
 """Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
 FILE = "trained.safetensors"
-FIELDS = "geometry/empirical.py", "geometry/gaussian.py"
+FIELDS = "geometry/empirical.py", "geometry/gaussian.py", "geometry/mixture.py"
 DECIDES = ("flow", "velocities", *FIELDS, "training", "detector")
 """Code of the library that decides what a model's numbers are."""
 MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/job.py", "lab/measuring.py")

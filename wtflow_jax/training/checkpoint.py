@@ -79,8 +79,10 @@ class Checkpoints:
         except Exception as error:
             for part in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(part, ignore_errors=True)
-            # "RESOURCE_EXHAUSTED: Error writing ...: Failed to write ...: No space left on device".
-            reason = str(error).partition("\n")[0].rpartition(": ")[2]
+            # "RESOURCE_EXHAUSTED: Error writing ...: Failed to write ...: No space left on device",
+            # or "[Errno 28] No space left on device": 'path', by who comes to it first.
+            said = str(error).partition("\n")[0].rpartition(": ")[2]
+            reason = getattr(error, "strerror", None) or said.rpartition("] ")[2]
             raise WTFlowError(
                 f"{self.directory}: a checkpoint cannot be written ({reason}); free or name "
                 "another place"

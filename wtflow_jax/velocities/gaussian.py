@@ -17,32 +17,38 @@ def _field(law: Params, t: Time, x: Sample) -> Sample:
     return gaussian_velocity(Gaussian(**law), t, x)
 
 
-@VELOCITIES.add("gaussian")
 @dataclass(frozen=True)
-class GaussianField(Velocity):
-    """The exact field of a Gaussian a position."""
+class LowRank(Velocity):
+    """What fields of Gaussians have in common."""
 
     shrinkage: float = 0.1
-    """Weight of the covariance of all positions of x0 beside each position's own."""
+    """Weight of the covariance that all Gaussians share beside each one's own."""
     directions: int = 64
-    """Principal directions of x0 kept a position."""
+    """Principal directions kept of each one's own covariance."""
 
     trained = False
     any_target = False
     RANGES: ClassVar = {"shrinkage": (1e-6, 1), "directions": (1, None)}
 
-    def velocity_fn(self) -> VelocityFn:
-        """Return the field; its parameters are the arrays of a ``geometry.Gaussian``, by name."""
-        return _field
-
     def portable(self) -> VelocityFn | None:
         """Return None: converters know no Cholesky factor."""
         return None
+
+
+@VELOCITIES.add("gaussian")
+@dataclass(frozen=True)
+class GaussianField(LowRank):
+    """The exact field of a Gaussian a position."""
+
+    def velocity_fn(self) -> VelocityFn:
+        """Return the field; its parameters are the arrays of a ``geometry.Gaussian``, by name."""
+        return _field
 
     def init(self, key: PRNGKey, x0: Shaped) -> Params:
         """Return the law of maps x0 (n, h, w, c), n ≥ 2."""
         return of_whitening(Whiten(self.shrinkage, self.directions).fit(x0))._asdict()
 
     def usual(self, wt: WTMap) -> dict[str, Any]:
-        """Return steps all the way: one from t = 0 on ends at zero wherever it begins."""
-        return {"steps_loc": 20}
+        """Return one residual step where x0 is white already, and the whole way where it is not."""
+        one_step = {"start": 0.5, "residual": True, "steps_det": 1}
+        return one_step if wt.isotropic else {"steps_loc": 20}

@@ -1,0 +1,128 @@
+"""The exact velocity of data that are a mixture of Gaussians: from one of all to one a datum.
+
+For x0 ~ Σ_k w_k·N(μ_k, Σ_k) and x1 ~ N(0, I) the position x_t is a mixture too, of the Gaussians at
+time t with the same weights. With responsibilities r = softmax(log w + log p_k(x, t)) its velocity
+and its score are Σ r_k·u_k and Σ r_k·∇log p_k, as both are expectations given x_t. One component
+is ``gaussian``; as many as there are data, without spread, are ``empirical`` (docs/method.md).
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from wtflow_jax.flow.maps.whitening import RIDGE, SMALLEST
+from wtflow_jax.flow.types import Sample, Time
+from wtflow_jax.geometry import gaussian
+from wtflow_jax.geometry.gaussian import At, Gaussian
+from wtflow_jax.support.compilation import in_float32
+
+
+class Mixture(NamedTuple):
+    """Σ_k w_k·N(μ_k, Σ_k) on vectors of c channels."""
+
+    log_weights: Float[Array, " k"]
+    parts: Gaussian  #: a component where a Gaussian has a position
+
+
+class Answer(NamedTuple):
+    """What the components say of a vector."""
+
+    at: At  #: of each component
+    joint: Float[Array, " k"]  #: log w_k + log p_k
+    share: Float[Array, " k"]  #: r
+
+
+def _answer(law: Mixture, t: Time, x: Sample) -> Answer:
+    vectors = jnp.broadcast_to(x.reshape(-1), law.parts.mean.shape)
+    at = gaussian.at(law.parts, t, vectors)
+    joint = law.log_weights + at.log_density()
+    return Answer(at, joint, jax.nn.softmax(joint))
+
+
+@in_float32
+def mixture_velocity(law: Mixture, t: Time, x: Sample) -> Sample:
+    """Return u(x, t), the exact minimiser of Eq. 4 for a mixture of Gaussians; a ``velocity_fn``.
+
+    At t = 0 it is −x, whatever the law (Theorem 1), and at t = 1 x − E[x0].
+
+    Args:
+        law: of x0; each component's covariance has full rank.
+        t: a scalar in [0, 1].
+        x: one position (*event) of c numbers, as the velocity is.
+    """
+    found = _answer(law, t, x)
+    return (found.share @ found.at.velocity(law.parts, t)).reshape(x.shape).astype(x.dtype)
+
+
+@in_float32
+def responsibilities(law: Mixture, t: Time, x: Sample) -> Float[Array, " k"]:
+    """Return P(k | x_t = x), which sum to one; arguments as in ``mixture_velocity``."""
+    return _answer(law, t, x).share
+
+
+@in_float32
+def score(law: Mixture, t: Time, x: Sample) -> Sample:
+    """Return ∇ log p_t(x) (*event); arguments as in ``mixture_velocity``."""
+    found = _answer(law, t, x)
+    return -((found.share @ found.at.solved) @ law.parts.axes.T).reshape(x.shape)
+
+
+@in_float32
+def log_density(law: Mixture, t: Time, x: Sample) -> Float[Array, ""]:
+    """Return log p_t(x) in nats; arguments as in ``mixture_velocity``."""
+    return jax.nn.logsumexp(_answer(law, t, x).joint)
+
+
+GROUPS = Mixture(0, Gaussian(0, None, None, 0, 0))  # pyright: ignore[reportArgumentType]
+"""Axes of what differs between the groups of ``of_responsibilities``, for ``vmap``."""
+
+
+@partial(jax.jit, static_argnames=("alpha", "rank"))
+@in_float32
+def of_responsibilities(
+    x0: Float[Array, "g n c"], share: Float[Array, "g n k"], alpha: float, rank: int
+) -> Mixture:
+    """Return the laws of g groups of vectors, whose weights in each component are given.
+
+    Σ_k = (1 − α)·S_k + α·S, where S is the mean of the covariances S_k of all groups, by weight,
+    with whitening's ridge. Of S_k first directions are kept, in coordinates in which S is white.
+
+    Args:
+        x0: vectors, n in each group.
+        share: responsibilities, which sum to one over the components of a group.
+        alpha: α in (0, 1]; at 1 all components have the covariance S, and no directions are kept.
+        rank: directions kept, fewer where there are fewer channels.
+
+    Returns:
+        The laws; the axes of ``GROUPS`` are those of the groups.
+    """
+    g, n, c = x0.shape
+    middle = jnp.mean(x0, axis=(0, 1))
+    x = x0 - middle
+    count = jnp.maximum(jnp.sum(share, axis=1), jnp.finfo(x.dtype).tiny)
+    mean = jnp.einsum("gnk,gnc->gkc", share, x) / count[..., None]
+    within = jnp.einsum("gnc,gnd->cd", x, x) - jnp.einsum("gk,gkc,gkd->cd", count, mean, mean)
+    within /= g * n
+    ridge = RIDGE * jnp.trace(within) / c
+    values, axes = jnp.linalg.eigh(within + ridge * jnp.eye(c))
+    roots = jnp.sqrt(jnp.maximum(values, jnp.maximum(ridge, SMALLEST)))
+
+    def own(part: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+        group, weight, total, centre = part
+        y = jnp.sqrt(weight / total)[:, None] * (((x[group] - centre) @ axes) / roots)
+        variance, directions = jnp.linalg.eigh(y.T @ y)
+        return directions[:, -rank:].T * roots, (1 - alpha) * jnp.maximum(variance[-rank:], 0)
+
+    k, spread = share.shape[2], alpha * jnp.square(roots)
+    if alpha == 1:
+        none = jnp.zeros((g, k, 0, c), x.dtype)
+        parts = Gaussian(mean + middle, axes, spread, none, none[..., 0])
+        return Mixture(jnp.log(count / n), parts)
+    # One after another: all covariances at once would fill the memory.
+    parts = jnp.repeat(jnp.arange(g), k), jnp.swapaxes(share, 1, 2).reshape(-1, n)
+    found = jax.lax.map(own, (*parts, count.reshape(-1), mean.reshape(-1, c)))
+    basis, excess = (part.reshape(g, k, *part.shape[1:]) for part in found)
+    return Mixture(jnp.log(count / n), Gaussian(mean + middle, axes, spread, basis, excess))
