@@ -28,6 +28,34 @@ def test_the_exact_field_trains_nothing(tmp_path, cache):
     assert (out / "texture" / "maps.png").exists()
 
 
+def test_what_a_network_learns(tmp_path, cache):
+    out, own = tmp_path / "learned", ("--velocity", "patch", "--start", 0)
+    assert run("learned", *QUICK, *own, *places(out), "--cache", cache) == 0
+    (texture,) = rows(out)
+    assert 0 < texture["losses"]["Gaussians"] < texture["losses"]["network"]
+    assert set(texture["unexplained"]) == {"training", "good", "defective", "farthest"}
+    for fields in texture["unexplained"].values():
+        assert all(np.isfinite(values).all() for values in fields.values())
+    # All dimensions are the field itself, fewer are less of it.
+    found = {int(width): loss for width, (loss, *_) in texture["narrow"].items()}
+    assert found[max(found)] == pytest.approx(texture["losses"]["Gaussians"], rel=1e-5)
+    assert found[max(found)] < found[min(found)]
+    ends = texture["auroc"]["20 steps from t = 0"]
+    assert ends["u"] == pytest.approx(texture["narrow"][str(max(found))][1:])
+
+
+def test_a_family_of_exact_fields(tmp_path, cache):
+    out = tmp_path / "family"
+    assert run("family", *QUICK, "--epochs", 1, *places(out), "--cache", cache) == 0
+    found = {row["variant"]: row["model"] for row in rows(out)}
+    assert len(found) == 5
+    assert [model.split("-")[1:3] for model in found.values()] == [
+        *(["whiten", "gaussian"], ["whiten", "exact"], ["none", "exact"], ["none", "gaussian"]),
+        ["layer_norm", "unet"],
+    ]
+    assert (out / "family.png").stat().st_size > 10_000
+
+
 @pytest.mark.slow
 def test_a_patch_velocity_trains(tmp_path, cache):
     out = tmp_path / "patch"

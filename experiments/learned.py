@@ -1,0 +1,260 @@
+"""What a trained network learns: how much of its velocity each exact field explains.
+
+Claim, this library's own: a network under whiten is the exact field of a Gaussian up to a few
+percent of its squared length, and what it finds is found by that field.
+
+    python experiments/learned.py                                      # a built-in category
+    python experiments/learned.py --root mvtec_ad --categories screw --wt whiten
+
+Fields u that are fitted to the training maps, each knowing more of them: one variance, a Gaussian a
+position, 16 Gaussians of all positions, 12,000 patches, and the maps themselves, which a network
+would have to learn by heart. The network's last layer has as many channels as it is wide, so its
+velocities v lie in a space of so many dimensions: u is compared there, as Pu, by ‖v − Pu‖²/‖v‖² at
+x_t of cells of training images, good and defective ones, and the 3 % of the latter that lie
+farthest out. Then losses, and the AUROC of the network, of the Gaussians, of their difference, and
+of what the network cannot touch. Cost: that of mvtec.py and some minutes more. What was found:
+docs/geometry.md.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wtflow_jax import metrics
+from wtflow_jax.detector.route import Cells
+from wtflow_jax.flow import ode, paths, scores
+from wtflow_jax.flow.types import Features, Params, PRNGKey, Sample, Samples, Time, VelocityFn
+from wtflow_jax.geometry import empirical_velocity, span
+from wtflow_jax.geometry.span import Span
+from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup
+from wtflow_jax.lab.category import Ready
+from wtflow_jax.lab.scored import evenly
+from wtflow_jax.metrics.summary import percent
+from wtflow_jax.support.console import Table, number
+from wtflow_jax.velocities.exact import Exact
+from wtflow_jax.velocities.gaussian import GaussianField
+from wtflow_jax.velocities.mixture import MixtureField
+
+TIMES = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9)
+BATCH = 32
+SAMPLES = 8
+"""Images of a kind, at most."""
+FARTHEST = 0.03
+"""Share of the cells of defective images, by Mahalanobis' distance."""
+STEPS = 20
+"""Euler steps from t = 0 to 1."""
+EVEN = tuple((i + 0.5) / STEPS for i in range(STEPS))
+"""Times of the loss."""
+START = 0.3
+"""T of one residual step."""
+WIDTHS = (32, 64, 128, 192)
+"""Dimensions of the spaces that the Gaussians' field is confined to."""
+Field = tuple[VelocityFn, Params]
+Fields = dict[str, Field]
+
+
+def isotropic(variance: Params, t: Time, x: Sample) -> Sample:
+    """Return the exact velocity of N(0, variance·I)."""
+    return (t - (1 - t) * variance) / ((1 - t) ** 2 * variance + t**2) * x
+
+
+def exact_fields(x0: Features, key: PRNGKey) -> Fields:
+    """Return closed forms of training maps, from the least to the most that is known of them."""
+    parts = {"Gaussians": GaussianField(), "mixture": MixtureField(), "patches": Exact()}
+    fitted = {name: (part.velocity_fn(), part.init(key, x0)) for name, part in parts.items()}
+    least = {"one variance": (isotropic, jnp.mean(jnp.square(x0)))}
+    return least | fitted | {"maps": (empirical_velocity, x0)}
+
+
+@partial(jax.jit, static_argnames=("velocity_fn", "times"))
+def _along(
+    velocity_fn: VelocityFn, params: Params, x0: Samples, times: tuple[float, ...], key: PRNGKey
+) -> Samples:
+    x1 = jax.random.normal(key, x0.shape, x0.dtype)
+
+    def at(t: Time) -> Samples:
+        one = partial(velocity_fn, params, t)
+        return jax.lax.map(one, paths.position(x0, x1, t))
+
+    return jax.lax.map(at, jnp.asarray(times))
+
+
+def along(field: Field, x0: Samples, times: tuple[float, ...], key: PRNGKey) -> np.ndarray:
+    """Return the velocity at x_t of each sample, (times, n, *event), with the same x1 at all."""
+    velocity_fn, params = field
+    return np.asarray(_along(velocity_fn, params, x0, times, key))
+
+
+def at(field: Field, t: float, x: Samples) -> Samples:
+    """Return the velocity of samples at one time."""
+    velocity_fn, params = field
+    return jax.vmap(partial(velocity_fn, params, jnp.float32(t)))(x)
+
+
+def unexplained(network: Field, others: Fields, x0: dict[str, Features], own: Span) -> Row:
+    """Return ‖v − Pu‖²/‖v‖² in % by kind of cells, field and time; P is onto the network's span."""
+    key, found = jax.random.key(0), Row()
+    far = np.square(solved(others["Gaussians"], x0["defective"])).mean(-1)
+    farthest = far >= np.quantile(far, 1 - FARTHEST)
+    for kind, maps in x0.items():
+        v = along(network, maps, TIMES, key)
+        errors = {
+            name: np.square(v - np.asarray(span.within(own, along(field, maps, TIMES, key)))).sum(
+                -1
+            )
+            for name, field in others.items()
+        }
+        cells = {kind: np.ones(maps.shape[:3], bool)}
+        cells |= {"farthest": farthest} if kind == "defective" else {}
+        for group, some in cells.items():
+            whole = np.square(v[:, some]).sum((1, 2))
+            found[group] = {
+                name: (100 * error[:, some].sum(1) / whole).tolist()
+                for name, error in errors.items()
+            }
+    return found
+
+
+def narrow(job: Job, ready: Ready, gaussian: Field, x0: Features, test: Features) -> Row:
+    """Return loss and AUROC of the Gaussians' field in the best space of some dimensions.
+
+    It is what a network of that width learns at best, if the maps are Gaussian: the space is that
+    of the first principal directions of u.
+    """
+    key, (velocity_fn, params) = jax.random.key(1), gaussian
+    u, found = along(gaussian, x0, EVEN, key), Row()
+    towards = np.asarray(jax.random.normal(key, x0.shape, x0.dtype) - x0)
+    for width in (*(w for w in WIDTHS if w < x0.shape[-1]), x0.shape[-1]):
+        best = span.principal(u, width)
+        field = span.confined(velocity_fn), (best, params)
+        ends = np.concatenate([solved(field, x) for x in batches(test)])
+        loss = float(np.square(towards - span.within(best, u)).mean())
+        found[str(width)] = [loss, *aurocs(job, ready, ends)]
+    return found
+
+
+def losses(network: Field, gaussian: Field, x0: Features, own: Span) -> Row:
+    """Return the mean loss an element of training maps, over equally spaced times."""
+    key = jax.random.key(1)
+    u = along(gaussian, x0, EVEN, key)
+    asked = {"network": along(network, x0, EVEN, key), "Gaussians": u}
+    asked["Gaussians, in the network's span"] = np.asarray(span.within(own, u))
+    towards = jax.random.normal(key, x0.shape, x0.dtype) - x0
+    return {name: float(np.square(towards - v).mean()) for name, v in asked.items()}
+
+
+def solved(field: Field, x0: Samples) -> Samples:
+    """Return endpoints."""
+    velocity_fn, params = field
+    return ode.push_forward(velocity_fn, params, x0, steps=STEPS)
+
+
+def detection(
+    job: Job, ready: Ready, network: Field, gaussian: Field, x0: Features, own: Span
+) -> Row:
+    """Return image and pixel AUROC in % of endpoints, whole and in parts, by how they are asked."""
+
+    def step(field: Field, t: float, x: Features) -> Features:
+        return x + at(field, t, (1 - t) * x)
+
+    ways = {
+        "one step from t = 0": lambda field, x: step(field, 0, x),
+        f"{STEPS} steps from t = 0": solved,
+        f"a residual step from t = {START}": lambda field, x: START * step(field, START, x),
+    }
+    found = Row()
+    for way, end in ways.items():
+        v, u = (
+            np.concatenate([end(field, x) for x in batches(x0)]) for field in (network, gaussian)
+        )
+        # Every exact field is −x at t = 0, and then u says nothing and v − u is v.
+        asked: dict[str, Any] = {"v": v} | ({} if way[:3] == "one" else {"u": u, "v − u": v - u})
+        if "residual" not in way and len(own.axes) < len(own.middle):
+            inside = span.within(own, v) - own.middle
+            asked |= {"v outside its span": v - own.middle - inside, "v within it": inside}
+        found[way] = {name: aurocs(job, ready, ends) for name, ends in asked.items()}
+    plain = {"distance from the mean": x0 - jnp.mean(x0, axis=(0, 1, 2)), "norm": x0}
+    found["x0"] = {name: aurocs(job, ready, np.asarray(of)) for name, of in plain.items()}
+    return found
+
+
+def batches(x: Features) -> list[Features]:
+    """Return samples, some at a time: a field of Gaussians has a factor for all of them."""
+    return [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
+
+
+def aurocs(job: Job, ready: Ready, ends: Any) -> list[float | None]:
+    """Return image and pixel AUROC in % of endpoints, scored by their squares."""
+    cells = np.asarray(scores.cell_scores(jnp.asarray(ends), "log_density"))
+    found = job.finish(ready, Cells(cells, cells))
+    image, pixel = metrics.auroc(found.scores, ready.labels), None
+    if ready.masks is not None:
+        pixel = metrics.auroc(found.maps[ready.known], ready.masks[ready.known])
+    return [percent(image), percent(pixel)]
+
+
+def run(job: Job) -> Row:
+    """Obtain the model, and set its velocity beside exact ones; the category's entry."""
+    job.check_start()
+    ready = job.ready(both_kinds=True)
+    model = job.obtain(ready)
+    train, test = (
+        model.detector.x0(jnp.asarray(part)) for part in (job.training(ready), ready.splits.test)
+    )
+    network = job.config.velocity.velocity_fn(), model.detector.params
+    kinds = {"training": train, "good": test[~ready.labels], "defective": test[ready.labels]}
+    few = {kind: maps[evenly(len(maps), SAMPLES)] for kind, maps in kinds.items()}
+    advance = job.track(f"{job.name}: exact fields", 3)
+    others = exact_fields(train, jax.random.key(job.config.training.seed))
+    advance(1, "times")
+    entry: Row = {"loss": model.history[-1]["loss"], "variance": float(jnp.mean(jnp.square(train)))}
+    start = at(network, 0, few["good"])
+    entry["start"] = float(100 * jnp.sum((start + few["good"]) ** 2) / jnp.sum(start**2))
+    own = span.principal(along(network, few["training"], TIMES, jax.random.key(2)))
+    entry["dimensions"] = [len(own.axes), len(own.middle)]
+    entry["losses"] = losses(network, others["Gaussians"], few["training"], own)
+    entry["unexplained"] = unexplained(network, others, few, own)
+    advance(1, "detection")
+    entry["auroc"] = detection(job, ready, network, others["Gaussians"], test, own)
+    entry["narrow"] = narrow(job, ready, others["Gaussians"], few["training"], test)
+    advance(1, "done")
+    return entry
+
+
+def show(setup: Setup, rows: Rows) -> list[Table]:
+    """Return what is not explained, losses and AUROC, for each category."""
+    found = []
+    for row in rows:
+        name = f"{row['category']}, WT map {setup.config().flow.wt}"
+        body = [
+            [kind, field, *(number(value, digits=1) for value in values)]
+            for kind, fields in row["unexplained"].items()
+            for field, values in fields.items()
+        ]
+        title = f"{name}: ‖v − Pu‖²/‖v‖² in %, by t; of v and −x0 at t = 0: {row['start']:.2g} %"
+        found.append(Table(title, ["cells", "exact field of", *map(str, TIMES)], body))
+        title = f"{name}: the network's span has {{}} of {{}} dimensions".format(*row["dimensions"])
+        body = [[field, number(loss, digits=3)] for field, loss in row["losses"].items()]
+        body.append(["mean square of x0", f"{row['variance']:.3g}"])
+        found.append(Table(title, ["loss an element of", "value"], body))
+        body = [
+            [way, scored, *map(number, values)]
+            for way, kinds in row["auroc"].items()
+            for scored, values in kinds.items()
+        ]
+        title = f"{name}: AUROC in % by squares"
+        found.append(Table(title, ["asked by", "of", "image", "pixel"], body))
+        body = [
+            [width, number(loss, digits=3), *map(number, values)]
+            for width, (loss, *values) in row["narrow"].items()
+        ]
+        title = f"{name}: the field of Gaussians, confined to its best space, {STEPS} steps"
+        found.append(Table(title, ["dimensions", "loss", "image", "pixel"], body))
+    return found
+
+
+EXPERIMENT = Experiment("learned", __doc__, show, measure=run)
+EXPERIMENT.command(__name__)
