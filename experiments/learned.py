@@ -175,8 +175,14 @@ def detection(
         if "residual" not in way and len(own.axes) < len(own.middle):
             inside = span.within(own, v) - own.middle
             asked |= {"v outside its span": v - own.middle - inside, "v within it": inside}
+            if way[:3] != "one":
+                velocity_fn, params = gaussian
+                field = span.confined(velocity_fn), (own, params)
+                asked["u confined to v's span"] = np.concatenate(
+                    [end(field, x) for x in batches(x0)]
+                )
         found[way] = {name: aurocs(job, ready, ends) for name, ends in asked.items()}
-    plain = {"distance from the mean": x0 - jnp.mean(x0, axis=(0, 1, 2)), "norm": x0}
+    plain = {"‖x0 − its mean over all cells‖": x0 - jnp.mean(x0, axis=(0, 1, 2)), "‖x0‖": x0}
     found["x0"] = {name: aurocs(job, ready, np.asarray(of)) for name, of in plain.items()}
     return found
 

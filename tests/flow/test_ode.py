@@ -21,7 +21,13 @@ def test_reaches_the_analytic_endpoint(name):
     np.testing.assert_allclose(x1, expected, atol=0.02 if solver.each == 1 else 1e-4)
 
 
-@pytest.mark.parametrize(("solver", "order"), [(ode.EULER, 1), (ode.HEUN, 2), (ode.MIDPOINT, 2)])
+@pytest.mark.parametrize(
+    ("solver", "order"),
+    [
+        *((ode.EULER, 1), (ode.HEUN, 2), (ode.MIDPOINT, 2), (ode.RALSTON, 2)),
+        *((ode.REVERSIBLE_HEUN, 2), (ode.BOSH3, 3)),
+    ],
+)
 def test_order_of_convergence(solver, order):
     def end(steps, solver):
         return ode.push_forward(fields.pendulum, None, X0, steps=steps, solver=solver)
@@ -97,6 +103,42 @@ def test_one_trace_for_all_parameters():
     before = len(traces)
     ode.push_forward(counted, jnp.float32(0.7), 2 * X0, steps=3)
     assert len(traces) == before
+
+
+@pytest.mark.parametrize("start", [0.0, 0.3])
+@pytest.mark.parametrize("name", ["euler", "heun", "dopri5", "reversible_heun"])
+def test_back_and_forth(name, start):
+    how = {"steps": 200, "solver": name, "t_start": start}
+    ends = ode.push_forward(fields.pendulum, None, X0, **how)
+    back = ode.pull_back(fields.pendulum, None, ends, **how)
+    np.testing.assert_allclose(back, X0, atol=0.05 if name == "euler" else 1e-4)
+
+
+def test_noise_comes_to_the_law_of_the_data():
+    """Generation: N(0, I) along the exact field of N(μ, σ²I)."""
+    x1 = jax.random.normal(jax.random.key(0), (4000, 3))
+    params = fields.PARAMS
+    found = ode.pull_back(fields.gaussian_velocity, params, x1, steps=100, solver="heun")
+    ends = fields.gaussian_endpoint(params, found)
+    np.testing.assert_allclose(ends, x1, atol=1e-2)
+
+
+@pytest.mark.parametrize("adjoint", ["direct", "forward"])
+def test_every_adjoint_has_the_same_derivative(adjoint):
+    def along(adjoint):
+        def end(scale):
+            field = fields.gaussian_velocity
+            how = {"steps": 5, "solver": "heun", "adjoint": adjoint}
+            x1 = ode.push_forward(field, fields.PARAMS, scale * X0, **how)
+            return jnp.sum(x1**2) + jnp.sum(
+                ode.log_likelihood(field, fields.PARAMS, scale * X0, **how)
+            )
+
+        return end
+
+    expected = jax.grad(along("checkpoints"))(jnp.float32(0.7))
+    derive = jax.jacfwd if adjoint == "forward" else jax.grad
+    np.testing.assert_allclose(derive(along(adjoint))(jnp.float32(0.7)), expected, rtol=1e-4)
 
 
 def test_trajectory_holds_every_step():

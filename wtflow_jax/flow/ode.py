@@ -36,12 +36,28 @@ Solver: TypeAlias = Any
 ``SOLVERS``; hashable."""
 
 SOLVERS: Parts[Solver] = Parts("solver", "wtflow_jax.flow")
-"""By name; orders 1, 2, 2, 5 and 5. One Euler step is one evaluation."""
+"""By name: of Diffrax's all that are explicit, take one term, and are stable where a field
+contracts, by order: 1, 2, 2, 2, 2, 3, 5, 5, 8. One Euler step is one evaluation."""
 EULER = SOLVERS.add("euler")(Method(diffrax.Euler(), 0, 1))
 HEUN = SOLVERS.add("heun")(Method(diffrax.Heun(), 0, 2))
 MIDPOINT = SOLVERS.add("midpoint")(Method(diffrax.Midpoint(), 0, 2))
+RALSTON = SOLVERS.add("ralston")(Method(diffrax.Ralston(), 0, 2))
+REVERSIBLE_HEUN = SOLVERS.add("reversible_heun")(Method(diffrax.ReversibleHeun(), 1, 1))
+BOSH3 = SOLVERS.add("bosh3")(Method(diffrax.Bosh3(), 1, 3))
 TSIT5 = SOLVERS.add("tsit5")(Method(diffrax.Tsit5(), 1, 6))
 DOPRI5 = SOLVERS.add("dopri5")(Method(diffrax.Dopri5(), 1, 6))
+DOPRI8 = SOLVERS.add("dopri8")(Method(diffrax.Dopri8(), 1, 13))
+
+Adjoint: TypeAlias = Any
+"""A hashable ``diffrax.AbstractAdjoint``, or the name of one of ``ADJOINTS``."""
+
+ADJOINTS: Parts[Adjoint] = Parts("adjoint", "wtflow_jax.flow")
+"""How a solve is differentiated, by name. ``checkpoints``: backwards, memory that grows with the
+logarithm of the steps. ``direct``: in any mode and order, memory that grows with the steps.
+``forward``: forwards alone, no memory."""
+CHECKPOINTS = ADJOINTS.add("checkpoints")(diffrax.RecursiveCheckpointAdjoint())
+ADJOINTS.add("direct")(diffrax.DirectAdjoint())
+ADJOINTS.add("forward")(diffrax.ForwardMode())
 
 MAX_STEPS = 4096
 FIRST_STEP = 0.01
@@ -76,12 +92,13 @@ def _given(solver: Solver) -> Solver:
     return found
 
 
-def _equal(steps: int, t_start: float | Array) -> dict[str, Any]:
+def _equal(steps: int, t_start: float | Array, backwards: bool = False) -> dict[str, Any]:
     """Return Diffrax's options for equal steps."""
     if steps < 1 or steps % 1:
         raise WTFlowError(f"steps {steps}: give at least 1, a whole number")
     # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
-    controller = _StepTo(jnp.linspace(t_start, 1.0, steps + 1))
+    ends = (-1.0, -jnp.asarray(t_start)) if backwards else (t_start, 1.0)
+    controller = _StepTo(jnp.linspace(*ends, steps + 1))
     return {"dt0": None, "stepsize_controller": controller, "max_steps": steps}
 
 
@@ -91,24 +108,27 @@ def _solve(
     y0: State,
     solver: Solver,
     t_start: float | Array,
+    adjoint: Adjoint = CHECKPOINTS,
+    backwards: bool = False,
     **options: Any,
 ) -> Any:
-    """Return Diffrax's solution from (1 − T)·y0 on."""
+    """Return Diffrax's solution from (1 − T)·y0 on to t = 1, or from y0 back to T."""
     return diffrax.diffeqsolve(
         # Diffrax asks for it at several places; its own jit traces it once for all of them.
         diffrax.ODETerm(jax.jit(lambda t, y, params: field(params, jnp.asarray(t), y))),
         _given(solver).method,
-        t0=t_start,
-        t1=1.0,
-        y0=(1 - jnp.asarray(t_start)) * y0,
+        t0=1.0 if backwards else t_start,
+        t1=t_start if backwards else 1.0,
+        y0=y0 if backwards else (1 - jnp.asarray(t_start)) * y0,
         args=params,
+        adjoint=ADJOINTS.given(adjoint),
         # Equal steps do not fail, and to be able to raise costs a call back to the host.
         throw=False,
         **options,
     )
 
 
-@jit("velocity_fn", "steps", "solver")
+@jit("velocity_fn", "steps", "solver", "adjoint")
 def push_forward(
     velocity_fn: VelocityFn,
     params: Params,
@@ -117,6 +137,7 @@ def push_forward(
     steps: int = 1,
     solver: Solver = EULER,
     t_start: float | Array = 0.0,
+    adjoint: Adjoint = CHECKPOINTS,
 ) -> Samples:
     """Carry samples from t = 0 to t = 1 in equal steps (Algorithm 1, sampling).
 
@@ -130,13 +151,41 @@ def push_forward(
         steps: number of equal steps; the paper takes 20 for detection, 1 for localization.
         solver: one of ``SOLVERS``, or its name.
         t_start: T in [0, 1).
+        adjoint: one of ``ADJOINTS``, or its name: how the endpoints are differentiated.
 
     Returns:
         The endpoints x̂1 (n, *event).
     """
+    field, options = jax.vmap(velocity_fn, (None, None, 0)), _equal(steps, t_start)
+    return _solve(field, params, x0, solver, t_start, adjoint, **options).ys[0]
 
+
+@jit("velocity_fn", "steps", "solver")
+def pull_back(
+    velocity_fn: VelocityFn,
+    params: Params,
+    x1: Samples,
+    *,
+    steps: int = 20,
+    solver: Solver = EULER,
+    t_start: float | Array = 0.0,
+) -> Samples:
+    """Carry samples from t = 1 back to T in equal steps: what ``push_forward`` was given.
+
+    From noise it generates: of the exact field x1 ~ N(0, I) comes to the law of x0.
+
+    Args:
+        velocity_fn: as in ``push_forward``, and so all others but ``x1``.
+        x1: endpoints (n, *event).
+
+    Returns:
+        Samples x0 (n, *event), x_T/(1 − T). ``push_forward`` takes them to x1 up to the error of
+        the solver.
+    """
     field = jax.vmap(velocity_fn, (None, None, 0))
-    return _solve(field, params, x0, solver, t_start, **_equal(steps, t_start)).ys[0]
+    options = _equal(steps, t_start, backwards=True)
+    found = _solve(field, params, x1, solver, t_start, backwards=True, **options).ys[0]
+    return found / (1 - jnp.asarray(t_start))
 
 
 @jit("velocity_fn", "solver")
@@ -200,7 +249,7 @@ def trajectory(
     return jnp.swapaxes(kept, 0, 1)
 
 
-@jit("velocity_fn", "steps", "solver", "probes")
+@jit("velocity_fn", "steps", "solver", "probes", "adjoint")
 def log_likelihood(
     velocity_fn: VelocityFn,
     params: Params,
@@ -211,6 +260,7 @@ def log_likelihood(
     solver: Solver = HEUN,
     probes: int = 1,
     t_start: float | Array = 0.0,
+    adjoint: Adjoint = CHECKPOINTS,
 ) -> Float[Array, " n"]:
     """Return log p(x0) by the change of variables along the flow, the likelihood Eq. 2 replaces.
 
@@ -240,7 +290,7 @@ def log_likelihood(
         # One vector. Two outputs of which a ``vmap`` maps one alone (the divergence may not depend
         # on x) have a wrong gradient: JAX counts that of the other once for each sample.
         y0, options = jnp.pad(x.ravel(), (0, 1)), _equal(steps, t_start)
-        end = _solve(field, params, y0, solver, t_start, **options).ys[0]
+        end = _solve(field, params, y0, solver, t_start, adjoint, **options).ys[0]
         gaussian = -0.5 * jnp.sum(jnp.square(end[:-1])) - 0.5 * x.size * jnp.log(2 * jnp.pi)
         return gaussian + end[-1]
 

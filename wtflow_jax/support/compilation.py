@@ -100,9 +100,9 @@ def in_float32(function: Function) -> Function:
     """
 
     @wraps(function)
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **named: Any) -> Any:
         with jax.default_matmul_precision("highest"):
-            return function(*arguments)
+            return function(*arguments, **named)
 
     return call  # pyright: ignore[reportReturnType]
 
