@@ -100,7 +100,9 @@ def compute(smoke: bool = False) -> Family:
     # Along the first axis alone.
     line = span.Span(-one.mean[0], jnp.eye(2)[:1])
     confined = span.confined(gaussian_velocity), (line, one)
-    whole = ends(gaussian_velocity, one, x)
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(part, jnp.float64) for part in (data, x)]
+        whole = np.asarray(ends(gaussian_velocity, law(wide[0]), wide[1]))
     nearest = jnp.min(jnp.linalg.norm(x[:, None] - data, axis=-1), axis=1)
     kept = ends(*confined, x)
     last = x - jax.vmap(posterior_mean, (None, None, 0))(data, jnp.float32(LATE), (1 - LATE) * x)
@@ -111,7 +113,8 @@ def compute(smoke: bool = False) -> Family:
         "one Gaussian, in one dimension: ‖x̂1‖": kept,
     }
     maps = {name: np.linalg.norm(v, axis=-1).reshape(m, m) for name, v in vectors.items()}
-    mean, covariance = np.mean(data, 0), np.cov(np.asarray(data, np.float64).T) + 1e-6 * np.eye(2)
+    rows = np.asarray(data, np.float64)
+    mean, covariance = rows.mean(0), np.cov(rows.T) + 1e-6 * np.eye(2)
     values, directions = np.linalg.eigh(covariance)
     white = (np.asarray(x) - mean) @ (directions / np.sqrt(values) @ directions.T)
     times = jnp.linspace(0, 1, 51)

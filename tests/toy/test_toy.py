@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import coupling
+import family
 import four_modes
 import outliers
 import plane
@@ -98,3 +99,10 @@ def test_figures_are_drawn(module):
 def test_the_moving_picture(tmp_path):
     ring_flow.animate(0.2, tmp_path / "ring.gif", frames=3)
     assert (tmp_path / "ring.gif").read_bytes()[:4] == b"GIF8"
+
+
+def test_the_family_is_what_it_claims():
+    result = family.compute(smoke=True)
+    assert len(result.errors) == 5
+    assert max(result.errors.values()) < 1e-3
+    np.testing.assert_allclose(*result.radii, rtol=0.02)

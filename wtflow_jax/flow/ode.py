@@ -52,9 +52,8 @@ Adjoint: TypeAlias = Any
 """A hashable ``diffrax.AbstractAdjoint``, or the name of one of ``ADJOINTS``."""
 
 ADJOINTS: Parts[Adjoint] = Parts("adjoint", "wtflow_jax.flow")
-"""How a solve is differentiated, by name. ``checkpoints``: backwards, memory that grows with the
-logarithm of the steps. ``direct``: in any mode and order, memory that grows with the steps.
-``forward``: forwards alone, no memory."""
+"""How a solve is differentiated, by name. ``checkpoints``: backwards, with little memory.
+``direct``: in any mode and order, with much. ``forward``: forwards alone, with none."""
 CHECKPOINTS = ADJOINTS.add("checkpoints")(diffrax.RecursiveCheckpointAdjoint())
 ADJOINTS.add("direct")(diffrax.DirectAdjoint())
 ADJOINTS.add("forward")(diffrax.ForwardMode())

@@ -34,10 +34,10 @@ class Job(NamedTuple):
 
     def check_start(self) -> None:
         """Refuse what has no velocity at t = 0, or starts later."""
-        if not self.config.velocity.trained:
+        if self.config.velocity.singular:
             raise WTFlowError(
                 f"--velocity {self.config.flow.velocity}: singular at t = 0, where this experiment "
-                "starts; give unet"
+                "starts; give another"
             )
         if start := self.config.inference.start:
             raise WTFlowError(f"--start {start}: this experiment starts at t = 0; give --start 0")

@@ -18,6 +18,7 @@ class Velocity:
 
     trained: ClassVar[bool] = True  #: False where its parameters are the data
     any_target: ClassVar[bool] = True  #: whether x1 may come from another law than the Gaussian
+    singular: ClassVar[bool] = False  #: at t = 0, where it has no value then
 
     def velocity_fn(self) -> VelocityFn:
         """Return ``velocity_fn(params, t, x) -> v``; the same object for the same options."""

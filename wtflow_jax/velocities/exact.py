@@ -86,6 +86,7 @@ class Exact(Velocity):
 
     trained = False
     any_target = False
+    singular = True
     RANGES: ClassVar = {"patches": (1, None), "neighbourhood": (0, None)}
 
     def __post_init__(self) -> None:
