@@ -1,6 +1,6 @@
 """Are PaDiM's and PatchCore's scores those of exact fields? Beside anomalib's own models.
 
-    python benchmarks/padim_patchcore.py --root mvtec_ad --category bottle --weights resnet18.safetensors \\
+    python benchmarks/padim_patchcore.py --root mvtec_ad --weights resnet18.safetensors \\
         --peer-python peer/bin/python
 
 Both get the same features of a frozen ResNet-18. PaDiM's distance at each cell is compared with

@@ -20,17 +20,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from wtflow_jax import metrics
 from wtflow_jax.detector.detector import CHUNK
-from wtflow_jax.detector.route import Cells
-from wtflow_jax.flow import ode, scores
+from wtflow_jax.flow import ode
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, grid, paper, views
-from wtflow_jax.metrics.summary import percent
+from wtflow_jax.lab.measuring import aurocs
 from wtflow_jax.support.batches import in_batches
 from wtflow_jax.support.console import Table, number
 
@@ -40,7 +37,6 @@ MOST |= {"bosh3": 50, "tsit5": 20, "dopri5": 20, "dopri8": 10}
 TOLERANCES = (1e-1, 1e-2, 1e-3)
 REFERENCE = 1e-5
 """Tolerance of the solution that distances are to."""
-_cells = jax.jit(scores.cell_scores, static_argnames="score")
 
 
 def run(job: Job) -> Row:
@@ -79,14 +75,12 @@ def run(job: Job) -> Row:
         start = time.perf_counter()
         ends, evaluations = in_batches(solve, size, x0)
         seconds = time.perf_counter() - start
-        cells = np.asarray(_cells(ends, job.config.score))
-        found, known, masks = job.finish(ready, Cells(cells, cells)), ready.known, ready.masks
-        pixel = None if masks is None else metrics.auroc(found.maps[known], masks[known])
+        image, pixel = aurocs(job, ready, ends, job.config.score)
         solved = {
             "solver": solver,
             "steps": steps,
-            "image_auroc": percent(metrics.auroc(found.scores, ready.labels)),
-            "pixel_auroc": percent(pixel),
+            "image_auroc": image,
+            "pixel_auroc": pixel,
             "evaluations": float(evaluations.mean()),
             "seconds": seconds,
             "distance": float(np.sqrt(np.mean(np.square(ends - reference)))),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from running import EXPERIMENTS, one_line, places, rows, run
 
+from wtflow_jax.flow.maps import MAPS
 from wtflow_jax.lab.store import FILE
 
 QUICK = "--smoke", "--image-size", 64
@@ -29,19 +30,27 @@ def test_the_exact_field_trains_nothing(tmp_path, cache):
 
 
 def test_what_a_network_learns(tmp_path, cache):
-    out, own = tmp_path / "learned", ("--velocity", "patch", "--start", 0)
+    out, own = tmp_path / "learned", ("--velocity", "patch", "--start", 0, "--no-residual")
     assert run("learned", *QUICK, *own, *places(out), "--cache", cache) == 0
-    (texture,) = rows(out)
-    assert 0 < texture["losses"]["Gaussians"] < texture["losses"]["network"]
-    assert set(texture["unexplained"]) == {"training", "good", "defective", "farthest"}
-    for fields in texture["unexplained"].values():
-        assert all(np.isfinite(values).all() for values in fields.values())
-    # All dimensions are the field itself, fewer are less of it.
-    found = {int(width): loss for width, (loss, *_) in texture["narrow"].items()}
-    assert found[max(found)] == pytest.approx(texture["losses"]["Gaussians"], rel=1e-5)
-    assert found[max(found)] < found[min(found)]
-    ends = texture["auroc"]["20 steps from t = 0"]
-    assert ends["u"] == pytest.approx(texture["narrow"][str(max(found))][1:])
+    found = rows(out)
+    assert [row["variant"] for row in found] == list(MAPS)
+    for row in found:
+        assert 0 < row["losses"]["Gaussians"] < row["losses"]["network"]
+        assert set(row["unexplained"]) == {"training", "good", "defective", "farthest"}
+        for fields in row["unexplained"].values():
+            assert all(np.isfinite(values).all() for values in fields.values())
+
+
+def test_how_wide_a_network_must_be(tmp_path, cache):
+    out = tmp_path / "narrow"
+    assert run("narrow", *QUICK, *places(out), "--cache", cache) == 0
+    found = rows(out)
+    assert [row["variant"] for row in found] == list(MAPS)
+    for row in found:
+        losses = [figures["loss"] for figures in row["widths"].values()]
+        assert len(losses) == 5
+        assert losses[-1] < losses[0]
+    assert (out / "narrow.png").stat().st_size > 10_000
 
 
 def test_a_family_of_exact_fields(tmp_path, cache):

@@ -6,14 +6,17 @@ x̂1 − x0 outside these b dimensions is that constant: there x̂1 is x0, moved
 (docs/method.md).
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from wtflow_jax.flow.types import Params, Sample, Time, VelocityFn
+from wtflow_jax.flow import paths, targets
+from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
+from wtflow_jax.support.compilation import jit
 
 ROUNDING = 1e-8
 """Variance that counts as none, as a share of the largest."""
@@ -24,6 +27,23 @@ class Span(NamedTuple):
 
     middle: Float[Array, " c"]  #: a point of it
     axes: Float[Array, "r c"]  #: its directions, orthonormal
+
+
+@jit("velocity_fn")
+def along(
+    velocity_fn: VelocityFn, params: Params, x0: Samples, times: Float[Array, " k"], key: PRNGKey
+) -> Float[Array, "k n *event"]:
+    """Return v at x_t = (1 − t)·x0 + t·x1 of each sample, on a grid of times.
+
+    ``key`` decides x1, a Gaussian, the same at all times. One sample at a time: memory beside what
+    is returned is that of one velocity.
+    """
+    x1 = jax.vmap(targets.gaussian, (0, None))(jax.random.split(key, len(x0)), x0.shape[1:])
+
+    def at(t: Time) -> Samples:
+        return jax.lax.map(partial(velocity_fn, params, t), paths.position(x0, x1, t))
+
+    return jax.lax.map(at, times)
 
 
 def principal(vectors: Float[np.ndarray, "... c"], dimensions: int | None = None) -> Span:

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
 from wtflow_jax import metrics
 from wtflow_jax.detector.route import Cells
+from wtflow_jax.flow.scores import Score, cell_scores
 from wtflow_jax.lab import scored
 from wtflow_jax.lab.category import Ready
 from wtflow_jax.lab.job import Job
@@ -18,6 +21,8 @@ from wtflow_jax.metrics import Regions, summary
 from wtflow_jax.metrics.summary import Figures
 from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.training import sharding
+
+_cells = jax.jit(cell_scores, static_argnames="score")
 
 
 def measure_and_draw(job: Job) -> Row:
@@ -72,6 +77,15 @@ def measure(job: Job, draw: bool = False) -> Row:
         "history": history,
     }
     return row | ({"scores": f"{job.out.name}/{scored.FILE}"} if draw else {})
+
+
+def aurocs(job: Job, ready: Ready, ends: Any, score: Score | str) -> tuple[float | None, ...]:
+    """Return image and pixel AUROC in % of endpoints (n, h, w, c) of the test images."""
+    cells = np.asarray(_cells(jnp.asarray(ends), score))
+    found, pixel = job.finish(ready, Cells(cells, cells)), None
+    if ready.masks is not None:
+        pixel = metrics.auroc(found.maps[ready.known], ready.masks[ready.known])
+    return summary.percent(metrics.auroc(found.scores, ready.labels)), summary.percent(pixel)
 
 
 def _scored(job: Job, ready: Ready, cells: Cells) -> Scored:
