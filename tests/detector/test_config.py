@@ -86,7 +86,7 @@ def test_flags_go_through_json(asked):
     found = json.loads(json.dumps(config.flags()))
     again = configure(**found)
     assert again.flags() == config.flags()
-    for part in ("wt", "velocity", "target", "time_law", "loss", "solver", "score"):
+    for part in ("wt", "velocity", "target", "time_law", "loss", "coupling", "solver", "score"):
         assert getattr(again, part) == getattr(config, part)
     for group in GROUPS:
         assert getattr(again, group) == getattr(config, group)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from wtflow_jax.backbones import BACKBONES
+from wtflow_jax.flow.couplings import COUPLINGS
 from wtflow_jax.flow.loss import LOSSES
 from wtflow_jax.flow.maps import MAPS, WTMap
 from wtflow_jax.flow.ode import SOLVERS
@@ -59,8 +60,10 @@ class Flow:
     """How t is drawn in training; one-step inference only ever asks for t = 0."""
     loss: "Annotated[str, choice(LOSSES)]" = "rfm"
     """Of one sample: the paper's squared error of the velocity."""
+    coupling: "Annotated[str, choice(COUPLINGS)]" = "independent"
+    """Which x1 of its minibatch a sample is paired with in training."""
     velocity: "Annotated[str, choice(VELOCITIES)]" = "unet"
-    """Velocity field: the paper's network, an MLP on single positions, or the exact field."""
+    """Velocity field: the paper's network, an MLP on single positions, or an exact field."""
 
     RANGES: ClassVar = {"power": (1e-3, 10), "scale": (1e-12, 1e12)}
 
@@ -138,7 +141,7 @@ class Decision:
 
 
 GROUPS = {of.__name__.lower(): of for of in (Features, Flow, Training, Inference, Decision)}
-TABLES = BACKBONES, MAPS, TARGETS, TIME_LAWS, LOSSES, VELOCITIES, SOLVERS, SCORES
+TABLES = BACKBONES, MAPS, TARGETS, TIME_LAWS, LOSSES, COUPLINGS, VELOCITIES, SOLVERS, SCORES
 """Of the parts that a config chooses, each by the flag of its name."""
 
 
@@ -155,7 +158,8 @@ class Config:
         preset: which defaults it has.
         options: of the parts, by the names of their flags.
         asked: flags that were asked for, by name, and their values.
-        wt: the WT map; so ``velocity``, ``target``, ``time_law``, ``loss``, ``solver``, ``score``.
+        wt: the WT map; so ``velocity``, ``target``, ``time_law``, ``loss``, ``coupling``,
+            ``solver``, ``score``.
     """
 
     preset: str = "small"
@@ -172,6 +176,7 @@ class Config:
     target = _chosen(TARGETS)
     time_law = _chosen(TIME_LAWS)
     loss = _chosen(LOSSES)
+    coupling = _chosen(COUPLINGS)
     solver = _chosen(SOLVERS)
     score = _chosen(SCORES)
 

@@ -52,7 +52,7 @@ def objective(config: Config, samples: int, layout: sharding.Layout = sharding.L
     asked = config.training
     steps = -(-samples // min(asked.batch_size, samples))
     decay_at = decay_steps(asked.epochs, steps, asked.decay_at)
-    laws = config.target, config.time_law, config.loss
+    laws = config.target, config.time_law, config.loss, config.coupling
     adam = asked.learning_rate, decay_at, asked.weight_decay
     return Objective(config.velocity.velocity_fn(), *laws, *adam, layout)
 

@@ -1,13 +1,14 @@
 """The rFM loss (Algorithm 1, line 5; Eq. 4 with the square it omits)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from wtflow_jax.flow import paths, targets
+from wtflow_jax.flow import couplings, paths, targets
 from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, VelocityFn
 from wtflow_jax.support.parts import Parts
 
@@ -45,11 +46,12 @@ def rfm_loss(
     target: targets.Target | str = targets.gaussian,
     time_law: paths.TimeLaw | str = paths.uniform_time,
     loss: Loss | str = rfm,
+    coupling: couplings.Coupling | str = couplings.independent,
 ) -> Float[Array, ""]:
     """Return the mean rFM loss of a batch (Algorithm 1, line 5).
 
     The mean runs over samples and elements, the scale of Table X (0.687 to 1.011). Time and target
-    of a sample are drawn inside the ``vmap`` over samples.
+    of a sample are drawn inside a ``vmap`` over samples.
 
     Args:
         velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
@@ -60,20 +62,22 @@ def rfm_loss(
         target: where x1 comes from; a function or its name, as the two below.
         time_law: how t is drawn.
         loss: of one sample.
+        coupling: which x1 of the batch a sample is paired with.
 
     Returns:
         A float32 scalar.
     """
     index = jnp.arange(x0.shape[0]) if index is None else index
     draw, law = targets.TARGETS.given(target), paths.TIME_LAWS.given(time_law)
-    loss_of_one = LOSSES.given(loss)
+    loss_of_one = partial(LOSSES.given(loss), velocity_fn, params)
 
     # No sample has this index: what all share is not any sample's own.
     shared = jax.random.fold_in(key, 2**32 - 1)
 
-    def one(x: Sample, i: Int[Array, ""], sample_key: PRNGKey) -> Float[Array, ""]:
+    def drawn(i: Int[Array, ""], sample_key: PRNGKey) -> tuple[Time, Sample]:
         time_key, target_key = jax.random.split(sample_key)
-        t = law(time_key, shared, i)
-        return loss_of_one(velocity_fn, params, x, draw(target_key, x.shape), t)
+        return law(time_key, shared, i), draw(target_key, x0.shape[1:])
 
-    return jnp.mean(jax.vmap(one)(x0, index, sample_keys(key, index)))
+    t, x1 = jax.vmap(drawn)(index, sample_keys(key, index))
+    x1 = couplings.COUPLINGS.given(coupling)(x0, x1)
+    return jnp.mean(jax.vmap(loss_of_one)(x0, x1, t))

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from wtflow_jax.flow import couplings, paths, targets
 from wtflow_jax.flow import loss as losses
-from wtflow_jax.flow import paths, targets
 from wtflow_jax.flow.types import Params, PRNGKey, Samples, VelocityFn
 from wtflow_jax.support.compilation import XLA_OPTIONS
 from wtflow_jax.training import sharding
@@ -32,6 +32,7 @@ class Objective(NamedTuple):
         target: where x1 comes from.
         time_law: how t is drawn.
         loss: of one sample.
+        coupling: which x1 of the batch a sample is paired with.
         rate: AdamW's first learning rate.
         decay_at: steps from which on it is divided by ten, once more each.
         weight_decay: AdamW's decoupled decay, on every parameter.
@@ -42,6 +43,7 @@ class Objective(NamedTuple):
     target: targets.Target = targets.gaussian
     time_law: paths.TimeLaw = paths.uniform_time
     loss: losses.Loss = losses.rfm
+    coupling: couplings.Coupling = couplings.independent
     rate: float = 3e-3
     decay_at: tuple[int, ...] = ()
     weight_decay: float = 0.1
@@ -74,7 +76,7 @@ def _step(
     training set (b,), which with the epoch's key decide the noise.
     """
     layout = objective.layout
-    laws = {"target": objective.target, "time_law": objective.time_law, "loss": objective.loss}
+    laws = {name: getattr(objective, name) for name in ("target", "time_law", "loss", "coupling")}
 
     def batch_loss(params: Params) -> Float[Array, ""]:
         field = objective.velocity_fn, layout.gather(params)
