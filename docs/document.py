@@ -97,6 +97,9 @@ ENTRIES = (
     Entry("", "WT maps and velocities", "velocities", GEOMETRY),
     Entry("", "held-out choices", "held_out", GEOMETRY),
     Entry("", "theorems on real features", "geometry", GEOMETRY),
+    Entry("", "exact fields as a family", "family", GEOMETRY),
+    Entry("", "what a network learns", "learned", GEOMETRY),
+    Entry("", "how wide a network must be", "narrow", GEOMETRY),
 )
 
 

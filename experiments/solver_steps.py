@@ -8,8 +8,9 @@ layer_norm: with a WT map one step is best (means over MVTec AD, Wide-ResNet-50-
     python experiments/solver_steps.py --root mvtec_ad --categories bottle
 
 Beyond the paper: Diffrax's other solvers in equal steps, Dopri5 in adaptive ones, and how far each
-ends from a solution to a tolerance of 1e-5 (root mean square of an element); solvers.png draws it
-against the evaluations of the velocity, which may be a closed form (``--velocity gaussian``).
+ends from a solution to a tolerance of 1e-5 (root mean square of an element), and how far from x0 it
+comes back from there, for the first images. solvers.png draws the former against the evaluations of
+the velocity, which may be a closed form (``--velocity gaussian``).
 Figures are those of the last epoch; seconds are of one pass over the test images after compilation.
 ``--wt``, ``--solver`` and the steps are not read. Cost: three models a category, and some 4,000
 evaluations of each test image with each.
@@ -29,7 +30,7 @@ from wtflow_jax.flow import ode
 from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, grid, paper, views
 from wtflow_jax.lab.measuring import aurocs
 from wtflow_jax.support.batches import in_batches
-from wtflow_jax.support.console import Table, number
+from wtflow_jax.support.console import NONE, Table, number
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 400)
 MOST = {"euler": 400, "heun": 100, "midpoint": 100, "ralston": 100, "reversible_heun": 200}
@@ -56,6 +57,10 @@ def run(job: Job) -> Row:
 
     def adaptive(tolerance: float, x0: np.ndarray) -> tuple[Any, Any]:
         return ode.push_forward_adaptive(*field, jnp.asarray(x0), tolerance=jnp.float32(tolerance))
+
+    def returned(name: str, steps: int, ends: np.ndarray) -> np.ndarray:
+        solver: ode.Solver = ode.SOLVERS.make(name)
+        return np.asarray(ode.pull_back(*field, jnp.asarray(ends), steps=steps, solver=solver))
 
     solves: dict[tuple[str, str], Callable[[np.ndarray], tuple[Any, Any]]] = {
         (name, str(steps)): partial(equal, name, steps)
@@ -84,7 +89,11 @@ def run(job: Job) -> Row:
             "evaluations": float(evaluations.mean()),
             "seconds": seconds,
             "distance": float(np.sqrt(np.mean(np.square(ends - reference)))),
+            "returned": None,
         }
+        if steps.isdigit():
+            back = returned(solver, int(steps), ends[:size]) - x0[:size]
+            solved["returned"] = float(np.sqrt(np.mean(np.square(back))))
         entry["solves"].append(solved)
         advance(1, f"{solver} {steps}")
     job.out.mkdir(parents=True, exist_ok=True)
@@ -125,6 +134,7 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
     counts = list(map(str, STEPS))
     digits = {"image_auroc": 2, "pixel_auroc": 2, "evaluations": 0, "seconds": 2}
     columns = ["solver", "steps", "image", "pixel", "evaluations", "seconds", "distance"]
+    columns += ["back at x0"]
     euler, others = list[tuple[str, dict[str, float | None]]](), []
     for row in rows:
         name, solves = f"{row['category']}, {row['variant']}", row["solves"]
@@ -133,7 +143,11 @@ def show(setup: Setup, rows: Rows) -> list[Table]:
         body = []
         for solve in solves:
             figures = [number(solve[name], None, count) for name, count in digits.items()]
-            body.append([solve["solver"], solve["steps"], *figures, f"{solve['distance']:.2g}"])
+            far = [
+                NONE if d is None else f"{d:.2g}"
+                for d in (solve["distance"], solve.get("returned"))
+            ]
+            body.append([solve["solver"], solve["steps"], *figures, *far])
         title = f"Solvers: {name}, {setup.config().features.backbone}"
         others.append(Table(title, columns, body))
     for wt in views.names(rows, "variant"):

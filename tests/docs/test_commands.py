@@ -79,6 +79,7 @@ if not importlib.util.find_spec("torch"):
 if f"\nnumpy=={np.__version__}\n" not in (ROOT / "constraints.txt").read_text():
     ELSEWHERE["pyright"] = "checks types with the versions of constraints.txt"
 TESTED = "exact_field", "geometry", "pooling", "radial", "velocities", "ablation_target"
+TESTED += "family", "learned", "narrow"
 """Experiments that test_questions.py and test_experiment.py run, and README's all.py."""
 STATUS = {"python -m wtflow_jax.datasets check": 1}
 """Where a command should not end in 0: our few images are not the published ones."""
