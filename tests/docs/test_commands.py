@@ -43,6 +43,7 @@ SHORT = {
     "benchmarks/unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/exact_field.py": "--patches 200 --channels 8 --positions 4 --rounds 1 --repeats 1",
+    "benchmarks/closed_forms.py": "--train 4 --test 2 --side 4 --channels 8 --rounds 1",
     "benchmarks/gpu.py": "--cpu --parts card exact",
     "benchmarks/field.py": "--images 8 --probes 2 --cases grey",
     "benchmarks/metrics.py": "--images 4 --peer-images 2 --size 32 --rounds 1",

@@ -29,6 +29,7 @@ def test_the_exact_field_trains_nothing(tmp_path, cache):
     assert (out / "texture" / "maps.png").exists()
 
 
+@pytest.mark.slow
 def test_what_a_network_learns(tmp_path, cache):
     out, own = tmp_path / "learned", ("--velocity", "patch", "--start", 0, "--no-residual")
     assert run("learned", *QUICK, *own, *places(out), "--cache", cache) == 0
@@ -41,6 +42,7 @@ def test_what_a_network_learns(tmp_path, cache):
             assert all(np.isfinite(values).all() for values in fields.values())
 
 
+@pytest.mark.slow
 def test_how_wide_a_network_must_be(tmp_path, cache):
     out = tmp_path / "narrow"
     assert run("narrow", *QUICK, *places(out), "--cache", cache) == 0
@@ -53,6 +55,7 @@ def test_how_wide_a_network_must_be(tmp_path, cache):
     assert (out / "narrow.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_family_of_exact_fields(tmp_path, cache):
     out = tmp_path / "family"
     assert run("family", *QUICK, "--epochs", 1, *places(out), "--cache", cache) == 0
