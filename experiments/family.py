@@ -1,7 +1,7 @@
 """Exact fields as a family: from PaDiM's score over mixtures to PatchCore's, beside the paper's.
 
-Claim, this library's own: after whitening every member finds the same to a point or two, be it one
-Gaussian a position or 12,000 patches.
+Claim, this library's own: after whitening every member finds the same to a few points, be it one
+Gaussian of all positions or 12,000 patches; without it T decides.
 
     python experiments/family.py                                      # a built-in category
     python experiments/family.py --root mvtec_ad --categories bottle screw transistor
