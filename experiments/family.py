@@ -22,7 +22,7 @@ from wtflow_jax.lab import Experiment, Rows, Setup, Variants, views
 from wtflow_jax.support.console import Table
 
 METRICS = {"image_auroc": "image AUROC in %", "pixel_auroc": "pixel AUROC in %"}
-STEP = {"start": 0.05, "residual": True, "steps_det": 1, "steps_loc": 1}
+STEP = {"start": 0.5, "residual": True, "steps_det": 1, "steps_loc": 1}
 WHOLE = {"start": 0.0, "residual": False, "steps_det": 20, "steps_loc": 20}
 TIMES = ("0.001", "0.02", "0.05", "0.3", "0.9")
 
@@ -50,7 +50,7 @@ LINES = {
         False,
         {"one a\nposition": {"wt": "whiten", "velocity": "gaussian", **STEP}}
         | {str(k): _mixture(k) for k in (1, 4, 16, 64)}
-        | {"12,000\npatches": _patches("whiten")["0.05"]},
+        | {"12,000\npatches": {"wt": "whiten", "velocity": "exact", **STEP}},
     ),
     "T, whiten": Line(1, False, _patches("whiten")),
     "T, no map": Line(1, True, _patches("none")),
@@ -65,7 +65,7 @@ LINES = {
     "paper": Line(1, False, {"0": {"wt": "layer_norm", "velocity": "unet"}}),
 }
 DIALS = (
-    "Gaussians that make up the data\n(whiten, one residual step from T = 0.05)",
+    "Gaussians that make up the data\n(whiten, one residual step from T = 0.5)",
     "T of one residual step, 12,000 patches\n(whiten; dashed: no map)",
     "α, the share of common covariance\n(no map, a Gaussian a position, 20 steps)",
 )

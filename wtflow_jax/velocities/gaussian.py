@@ -34,6 +34,11 @@ class LowRank(Velocity):
         """Return None: converters know no Cholesky factor."""
         return None
 
+    def usual(self, wt: WTMap) -> dict[str, Any]:
+        """Return one residual step where x0 is white already, and the whole way where it is not."""
+        one_step = {"start": 0.5, "residual": True, "steps_det": 1}
+        return one_step if wt.isotropic else {"steps_loc": 20}
+
 
 @VELOCITIES.add("gaussian")
 @dataclass(frozen=True)
@@ -47,8 +52,3 @@ class GaussianField(LowRank):
     def init(self, key: PRNGKey, x0: Shaped) -> Params:
         """Return the law of maps x0 (n, h, w, c), n ≥ 2."""
         return of_whitening(Whiten(self.shrinkage, self.directions).fit(x0))._asdict()
-
-    def usual(self, wt: WTMap) -> dict[str, Any]:
-        """Return one residual step where x0 is white already, and the whole way where it is not."""
-        one_step = {"start": 0.5, "residual": True, "steps_det": 1}
-        return one_step if wt.isotropic else {"steps_loc": 20}

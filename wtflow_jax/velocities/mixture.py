@@ -6,7 +6,7 @@ position's. The components are the clusters that scikit-learn's k-means finds.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from sklearn.cluster import KMeans
 
-from wtflow_jax.flow.maps import WTMap
 from wtflow_jax.flow.types import Params, PRNGKey, Time, VelocityFn
 from wtflow_jax.geometry.gaussian import Gaussian
 from wtflow_jax.geometry.mixture import GROUPS, Mixture, mixture_velocity, of_responsibilities
@@ -81,7 +80,3 @@ class MixtureField(LowRank, Components):
         law = of_responsibilities(groups, share, self.shrinkage, self.directions)
         arrays = {"log_weights": law.log_weights, "parts": law.parts._asdict()}
         return arrays if self.per_position else _of_one_group(arrays)
-
-    def usual(self, wt: WTMap) -> dict[str, Any]:
-        """Return one residual step, as of the exact field of data."""
-        return {"start": 0.05 if wt.isotropic else 0.02, "residual": True, "steps_det": 1}
