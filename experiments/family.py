@@ -70,7 +70,7 @@ DIALS = (
     "α, the share of common covariance\n(no map, a Gaussian a position, 20 steps)",
 )
 MARKS = {
-    "PaDiM": ("*", "α", "0.1"),
+    "PaDiM": ("*", "α", "0.01"),
     "PatchCore": ("s", "T, no map", "0.001"),
     "the default of wtflow fit": ("o", "T, whiten", "0.05"),
     "the paper's setting": ("D", "paper", "0"),

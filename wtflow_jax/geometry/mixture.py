@@ -36,8 +36,11 @@ class Answer(NamedTuple):
 
 
 def _answer(law: Mixture, t: Time, x: Sample) -> Answer:
-    vectors = jnp.broadcast_to(x.reshape(-1), law.parts.mean.shape)
-    at = gaussian.at(law.parts, t, vectors)
+    t, parts = t.astype(x.dtype), law.parts
+    # About the middle of all components x is turned once, and not once for each.
+    middle = jnp.mean(parts.mean, axis=0)
+    turned = (x.reshape(-1) - (1 - t) * middle) @ parts.axes
+    at = gaussian.at(parts, t, turned - (1 - t) * ((parts.mean - middle) @ parts.axes))
     joint = law.log_weights + at.log_density()
     return Answer(at, joint, jax.nn.softmax(joint))
 
@@ -53,8 +56,9 @@ def mixture_velocity(law: Mixture, t: Time, x: Sample) -> Sample:
         t: a scalar in [0, 1].
         x: one position (*event) of c numbers, as the velocity is.
     """
-    found = _answer(law, t, x)
-    return (found.share @ found.at.velocity(law.parts, t)).reshape(x.shape).astype(x.dtype)
+    found, parts = _answer(law, t, x), law.parts
+    u = (found.share @ found.at.drift(parts, t)) @ parts.axes.T - found.share @ parts.mean
+    return u.reshape(x.shape).astype(x.dtype)
 
 
 @in_float32
