@@ -15,8 +15,7 @@ from jaxtyping import Array, Float
 
 from wtflow_jax.flow.maps.whitening import RIDGE, SMALLEST
 from wtflow_jax.flow.types import Sample, Time
-from wtflow_jax.geometry import gaussian
-from wtflow_jax.geometry.gaussian import At, Gaussian
+from wtflow_jax.geometry.gaussian import Gaussian
 from wtflow_jax.support.compilation import in_float32
 
 
@@ -28,21 +27,41 @@ class Mixture(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the components say of a vector."""
+    """What is known of a vector at time t, its means in the axes of the law."""
 
-    at: At  #: of each component
     joint: Float[Array, " k"]  #: log w_k + log p_k
     share: Float[Array, " k"]  #: r
+    solved: Float[Array, " c"]  #: Σ_k r_k·Σ_t,k⁻¹(x − (1 − t)μ_k)
+    along: Float[Array, " c"]  #: the mean of UᵀEU times that
 
 
 def _answer(law: Mixture, t: Time, x: Sample) -> Answer:
+    """Solve for all components at once, by Woodbury's identity as ``gaussian.at`` does.
+
+    They have the axes in common, so x is turned once, and products with the directions of all
+    components are two in all: no component needs a vector of c numbers of its own.
+    """
     t, parts = t.astype(x.dtype), law.parts
-    # About the middle of all components x is turned once, and not once for each.
+    shared = jnp.sqrt(jnp.square(1 - t) * parts.spread + jnp.square(t))
+    # About the middle of the components, where squares are smallest.
     middle = jnp.mean(parts.mean, axis=0)
-    turned = (x.reshape(-1) - (1 - t) * middle) @ parts.axes
-    at = gaussian.at(parts, t, turned - (1 - t) * ((parts.mean - middle) @ parts.axes))
-    joint = law.log_weights + at.log_density()
-    return Answer(at, joint, jax.nn.softmax(joint))
+    means = (1 - t) * ((parts.mean - middle) @ parts.axes) / shared
+    z = ((x.reshape(-1) - (1 - t) * middle) @ parts.axes) / shared
+    v = jnp.sqrt(parts.excess)[..., None] * parts.basis / shared
+    identity = jnp.eye(v.shape[1], dtype=v.dtype)
+    root = jnp.linalg.cholesky(identity + jnp.square(1 - t) * (v @ v.mT))
+    v = jax.lax.linalg.triangular_solve(root, v, left_side=True, lower=True)
+    inner = v @ z - (v @ means[..., None])[..., 0]
+    # ‖z − m_k‖² less what the directions of k take of it.
+    squares = jnp.sum(jnp.square(z)) - 2 * means @ z + jnp.sum(jnp.square(means), axis=1)
+    squares -= jnp.square(1 - t) * jnp.sum(jnp.square(inner), axis=1)
+    diagonal = jnp.diagonal(root, axis1=-2, axis2=-1)
+    volume = jnp.sum(jnp.log(shared)) + jnp.sum(jnp.log(diagonal), axis=-1)
+    joint = law.log_weights - 0.5 * (squares + 2 * volume + x.size * jnp.log(2 * jnp.pi))
+    share = jax.nn.softmax(joint)
+    back = jnp.einsum("kr,krc->c", share[:, None] * inner, v)
+    solved = (z - share @ means - jnp.square(1 - t) * back) / shared
+    return Answer(joint, share, solved, back * shared)
 
 
 @in_float32
@@ -57,7 +76,8 @@ def mixture_velocity(law: Mixture, t: Time, x: Sample) -> Sample:
         x: one position (*event) of c numbers, as the velocity is.
     """
     found, parts = _answer(law, t, x), law.parts
-    u = (found.share @ found.at.drift(parts, t)) @ parts.axes.T - found.share @ parts.mean
+    pulled = parts.spread * found.solved + found.along
+    u = (t * found.solved - (1 - t) * pulled) @ parts.axes.T - found.share @ parts.mean
     return u.reshape(x.shape).astype(x.dtype)
 
 
@@ -71,7 +91,7 @@ def responsibilities(law: Mixture, t: Time, x: Sample) -> Float[Array, " k"]:
 def score(law: Mixture, t: Time, x: Sample) -> Sample:
     """Return ∇ log p_t(x) (*event); arguments as in ``mixture_velocity``."""
     found = _answer(law, t, x)
-    return -((found.share @ found.at.solved) @ law.parts.axes.T).reshape(x.shape)
+    return -(found.solved @ law.parts.axes.T).reshape(x.shape)
 
 
 @in_float32
