@@ -7,10 +7,10 @@ to 81.
     python experiments/velocities.py                                      # a built-in category
     python experiments/velocities.py --root mvtec_ad --categories bottle
 
-Runs none, batch_norm, layer_norm and whiten with unet, patch and exact under three seeds, each with
-its own defaults; for the exact field a seed is a draw of patches. Not read: ``--wt``,
-``--velocity``, and a flag that is given its default. Cost: 36 rows of mvtec.py a category, some 40
-minutes on two CPU cores. What was found: docs/geometry.md.
+Runs none, batch_norm, layer_norm and whiten with every velocity under three seeds, each with its
+own defaults; for the exact field a seed is a draw of patches. Not read: ``--wt``, ``--velocity``,
+and a flag that is given its default. Cost: 60 rows of mvtec.py a category, 24 of them trained, some
+50 minutes on two CPU cores. What was found: docs/geometry.md.
 """
 
 from wtflow_jax.flow.maps import MAPS
