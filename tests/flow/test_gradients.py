@@ -228,8 +228,9 @@ def _gaussians():
 @pytest.mark.parametrize(
     "function",
     [
-        *(gaussian.gaussian_velocity, gaussian.log_density),
-        *(mixture.mixture_velocity, mixture.log_density, mixture.score),
+        *(gaussian.gaussian_velocity, gaussian.log_density, mixture.mixture_velocity),
+        pytest.param(mixture.log_density, marks=pytest.mark.slow),
+        pytest.param(mixture.score, marks=pytest.mark.slow),
     ],
 )
 def test_the_gaussian_field(function, t):

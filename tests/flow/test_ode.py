@@ -106,12 +106,12 @@ def test_one_trace_for_all_parameters():
 
 
 @pytest.mark.parametrize("start", [0.0, 0.3])
-@pytest.mark.parametrize("name", ["euler", "heun", "dopri5", "reversible_heun"])
+@pytest.mark.parametrize("name", ["heun", "reversible_heun"])
 def test_back_and_forth(name, start):
     how = {"steps": 200, "solver": name, "t_start": start}
     ends = ode.push_forward(fields.pendulum, None, X0, **how)
     back = ode.pull_back(fields.pendulum, None, ends, **how)
-    np.testing.assert_allclose(back, X0, atol=0.05 if name == "euler" else 1e-4)
+    np.testing.assert_allclose(back, X0, atol=1e-4)
 
 
 def test_noise_comes_to_the_law_of_the_data():
@@ -123,6 +123,7 @@ def test_noise_comes_to_the_law_of_the_data():
     np.testing.assert_allclose(ends, x1, atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjoint", ["direct", "forward"])
 def test_every_adjoint_has_the_same_derivative(adjoint):
     def along(adjoint):
