@@ -105,7 +105,7 @@ def losses(network: Field, gaussian: Field, x0: Features, own: Span) -> Row:
     u = along(gaussian, x0, EVEN, key)
     asked = {"network": along(network, x0, EVEN, key), "Gaussians": u}
     asked["Gaussians, in the network's span"] = np.asarray(span.within(own, u))
-    # At t = 1 the exact field of a point is x1 less the point.
+    # v = x at t = 1, where x is x1.
     towards = along((lambda params, t, x: x, None), x0, (1.0,), key)[0] - x0
     return {name: float(np.square(towards - v).mean()) for name, v in asked.items()}
 
