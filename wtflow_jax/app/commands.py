@@ -29,12 +29,18 @@ import wtflow_jax as wtflow
 from wtflow_jax.support.console import bars, show, status
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone, check_empty
+from wtflow_jax.support.helptext import flowing
 from wtflow_jax.support.parts import check_ranges
 
 SOME_FAILED = 3
 """Exit status where some images could not be scored."""
+WORST = 5
+"""Images that predict names."""
 
-Fitted = Annotated[Path, Positional, arg(help="Directory that fit has written.")]
+Fitted = Annotated[Path, Positional, arg(help="Directory that fit has written.", metavar="MODEL")]
+Images = Annotated[tuple[str, ...], Positional, arg(metavar="IMAGES [IMAGES ...]")]
+Directory = Annotated[Path, arg(metavar="DIR")]
+Number = Annotated[float | None, arg(metavar="NUMBER")]
 
 
 # In quotes below: tables of parts are looked at for fit alone.
@@ -48,10 +54,10 @@ def _choice(flag: str) -> Any:
 class Fit:
     """Learn from good images alone; a threshold comes with the model."""
 
-    images: Annotated[tuple[str, ...], Positional]
+    images: Images
     """Good images: directories (all that is in them, nested), files, patterns, or - for a list of
     paths on standard input."""
-    out: Path
+    out: Directory
     """Directory of the model."""
     false_alarms: float = 0.01
     """Share of good images that may be called defective."""
@@ -61,23 +67,27 @@ class Fit:
     expression for paths, 'part([0-9]+)', whose first group or whole match names the part."""
     contamination: float = 0.0
     """Share of the images that may be defective: as many are left out, the strangest."""
-    preset: Literal["small", "fine"] = "small"
-    """fine looks closer, at four times the time."""
-    velocity: "Annotated[str, _choice('velocity')]" = "exact"
-    """Velocity field: exact is that of the good images themselves, a network is trained on them."""
+    preset: Literal["auto", "fine", "small"] = "auto"
+    """auto chooses from the good images and trains nothing; fine is that with more pixels and
+    cells; small trains a network."""
+    velocity: "Annotated[str | None, _choice('velocity')]" = None
+    """Velocity field; left out: the preset's."""
     backbone: "Annotated[str, _choice('backbone')]" = "efficientnet_lite0"
     """Frozen feature extractor."""
-    weights: str | None = None
+    weights: Annotated[str | None, arg(metavar="FILE")] = None
     """Its .safetensors or .pth file; left out: the installed package (Lite0) or a download."""
-    image_size: str | None = None
+    image_size: Annotated[str | None, arg(metavar="SIZE")] = None
     """HxW that images are scaled into, or a side S: about S x S pixels in the images' aspect.
-    Multiples of 32; left out: the preset's."""
-    overlap: int | None = None
+    Multiples of 32 (dinov2 14, dinov3 16); left out: the preset's."""
+    overlap: Annotated[int | None, arg(metavar="PIXELS")] = None
     """Cut images, as large as they are, into windows of --image-size that overlap by so many
     pixels; left out: images are scaled into one window."""
+    pose: Literal["auto", "off"] = "auto"
+    """auto turns images by the principal axis of the object on them, where good ones show long
+    objects that lie every way on a plain background; not with --overlap."""
     seed: int = 0
     """Decides which images are left out together, and what is drawn."""
-    cache: Path | None = None
+    cache: Annotated[Path | None, arg(metavar="DIR")] = None
     """Directory for downloaded weights; left out: the user's."""
 
     def _work(self) -> int:
@@ -110,10 +120,14 @@ class Predict:
     """Score images: predictions.csv, predictions.jsonl, and a picture of each."""
 
     model: Fitted
-    images: Annotated[tuple[str, ...], Positional]
+    images: Images
     """Directories, files, patterns, or - for a list of paths on standard input."""
-    out: Path
+    out: Directory
     """Directory of the results."""
+    threshold: Number = None
+    """Score above which an image is defective; left out: the model's."""
+    false_alarms: Number = None
+    """The same by the share of good images that may be above it; the model stays as it is."""
     maps: Literal["overlay", "16bit", "none"] = "overlay"
     """The map over the image; or its values as a 16-bit picture; or none."""
     resume: bool = False
@@ -122,43 +136,74 @@ class Predict:
     def _work(self) -> int:
         from wtflow_jax.app import writing
         from wtflow_jax.data import find
+        from wtflow_jax.data.sources import STDIN
 
         writing.check_free(self.out, self.resume)
-        loaded = wtflow.load(self.model)
-        given = find(self.images, stdin=True)
-        # Before a directory is made: is there anything?
-        given = chain(list(islice(given, 1)), given)
+        loaded = _moved(wtflow.load(self.model), self)
+        given, count = find(self.images, stdin=True), None
+        if STDIN in self.images:
+            # Before a directory is made: is there anything?
+            given, base = chain(list(islice(given, 1)), given), None
+        else:
+            given, base = list(given), writing.common(self.images)
+            count = len(given)
         shades = loaded.colours, loaded.threshold.value
-        results = writing.Results(self.out, self.maps, *shades, self.resume)
+        where = {"resume": self.resume, "base": base, "white": loaded.framing.white}
+        results = writing.Results(self.out, self.maps, *shades, **where)
         # Pictures that this command has written may be below what it is given.
         paths = (path for path in map(Path, map(str, given)) if not results.has(path))
         with bars() as track:
-            advance = track("images", None)
-            for _ in results.write(loaded.results(paths)):
+            advance = track("images", count)
+            if count:
+                advance(sum(results.decisions.values()))
+            worst: list[tuple[float, str]] = []
+            for result in results.write(loaded.results(paths)):
                 advance()
+                if result.score is not None:
+                    name = shown(_without(base, Path(str(result.path))))
+                    worst = sorted([*worst, (result.score, name)], reverse=True)[:WORST]
         rows, failed = results.decisions.total(), results.decisions[None]
         found = f"{rows} {'image' if rows == 1 else 'images'}, "
         found += f"{results.decisions[writing.DEFECTIVE]} defective, {failed} not scored"
         if failed:
             found += " (the column error says why; predict them into another --out)"
-        print(f"{found}; written to {shown(self.out)}")
+        if worst:
+            named = ", ".join(f"{name} ({score:.4g})" for score, name in worst)
+            print(f"highest scores, above {loaded.threshold.value:.4g} is defective: {named}")
+        out = shown(self.out)
+        print(f"{found}; written to {out}; next: wtflow report {out}")
         return SOME_FAILED if failed else 0
+
+
+def _moved(loaded: "wtflow.Model", asked: "Predict | Evaluate") -> "wtflow.Model":
+    if asked.threshold is None and asked.false_alarms is None:
+        return loaded
+    return loaded.at(asked.threshold, asked.false_alarms)
+
+
+def _without(base: Path | None, path: Path) -> Path:
+    inside = base is not None and path != base and path.is_relative_to(base)
+    return path.relative_to(base) if base is not None and inside else path
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a model on images of which is known what they are: results.json, and a table."""
+    """Evaluate a model on labelled images: results.json, and a table."""
 
     model: Fitted
-    root: Annotated[Path, Positional]
+    root: Annotated[Path, Positional, arg(metavar="DIR")]
     """Directory with good/, a directory for each kind of defect, and masks/KIND/ where there are
     masks; or a data set as published."""
-    out: Path
+    out: Directory
     """Directory of the results."""
     data: str = "folder"
     """The root's layout (python -m wtflow_jax.datasets check --help lists them)."""
-    category: str | None = None
+    category: Annotated[str | None, arg(metavar="NAME")] = None
     """Which category of a data set; needed where there are several."""
+    threshold: Number = None
+    """Score above which an image is defective; left out: the model's."""
+    false_alarms: Number = None
+    """The same by the share of good images that may be above it; the model stays as it is."""
 
     def _work(self) -> int:
         from rich.console import Console
@@ -166,7 +211,7 @@ class Evaluate:
         from wtflow_jax.app import evaluate
         from wtflow_jax.lab import scored
 
-        loaded = wtflow.load(self.model)
+        loaded = _moved(wtflow.load(self.model), self)
         name, samples = evaluate.labelled(self.root, self.category, self.data)
         # Scores without results are of a run that was killed, or whose disk was full.
         check_empty(self.out, self.out / name / scored.FILE)
@@ -187,7 +232,7 @@ class Evaluate:
 class Report:
     """Write one HTML page of a run, report.html: figures, curves, threshold and pictures."""
 
-    run: Annotated[Path, Positional]
+    run: Annotated[Path, Positional, arg(metavar="DIR")]
     """Directory that evaluate, predict or an experiment has written."""
     pictures: int = 200
     """Images shown with pictures, evenly spread over their scores; one a row at least."""
@@ -208,7 +253,7 @@ class Export:
     """Write a model as one file for other programs; docs/export.md has what reads it."""
 
     model: Fitted
-    out: Path
+    out: Annotated[Path, arg(metavar="FILE")]
     """A name that ends in .stablehlo, for JAX, or in .onnx."""
 
     def _work(self) -> int:
@@ -222,7 +267,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Info:
-    """Tell what a model is."""
+    """Show a model's settings."""
 
     model: Fitted
 
@@ -247,12 +292,16 @@ def describe(fitted: "wtflow.Model") -> list[str]:
     lines = [
         f"{images} good images{f' and {copies} copies' if copies else ''}"
         f"{f' of {n} parts' if what == 'parts' else ''}, {how} {height}x{width} "
-        f"pixels; {fitted.backbone.name}, {flow.velocity} velocity, {flow.wt}",
+        f"pixels; {fitted.backbone.name}, {flow.wt}, velocity {flow.velocity}",
         f"defective above a score of {value:.5g}: of good {what} like these, scored by {others}, "
         f"{rate:.1%} are expected to {above}",
     ]
+    if choice := fitted.config.wt.choice(fitted.detector.stats):
+        lines.append(f"statistics, by the likelihood of good images left out: {choice}")
     if any(fitted.framing.white):
         lines.append(str(fitted.framing.white))
+    if fitted.framing.pose is not None:
+        lines.append(f"images are turned by their principal axis: {fitted.training['pose']}")
     if left_out:
         lines.append(
             f"{left_out} of {n + left_out} {what} were left out as the strangest: were they good, "
@@ -281,6 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str]) -> Any:
     named = {command.__name__.lower(): command for command in COMMANDS}
+    flowing(COMMANDS, arguments)
     about = {"prog": "wtflow", "description": __doc__}
     return tyro.extras.subcommand_cli_from_dict(named, args=arguments, **about)
 

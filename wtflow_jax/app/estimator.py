@@ -67,8 +67,8 @@ class WTFlow(OutlierMixin, BaseEstimator):
 
     - (n, c) numbers: n samples, each a feature map of one cell;
     - (n, h, w, c) floating point: feature maps;
-    - (n, H, W, 3) uint8: RGB images, H and W multiples of 32, whose features are taken by
-      ``backbone``.
+    - (n, H, W, 3) uint8: RGB images, H and W multiples of what ``backbone`` takes (32; 14 or
+      16 for transformers), by which features are taken.
 
     ``fit`` takes normal samples alone, and scores each by models that were fitted without it: these
     scores set ``offset_``. Parameters that are not described here are flags of ``configure``.
@@ -116,9 +116,9 @@ class WTFlow(OutlierMixin, BaseEstimator):
         digests = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in maps)
         windows = fit.Windows(maps, np.arange(len(maps)), digests)
         copies = groups.numbered(digests)
-        held_out = fit.cross_fit(windows, copies, self.config_, where).scores
-        found = threshold(held_out, self.config_.decision.false_alarms)
         fitted = detector.fit(self.config_, jnp.asarray(maps))
+        held_out = fit.cross_fit(windows, copies, fitted, where).scores
+        found = threshold(held_out, self.config_.decision.false_alarms)
         # Without the functions: a fitted estimator can be pickled.
         self.params_, self.stats_ = fitted.params, fitted.stats
         self.offset_, self.rate_ = -found.value, found.rate
@@ -159,10 +159,11 @@ class WTFlow(OutlierMixin, BaseEstimator):
         array: Any = validate_data(self, X, **options)
         if is_image:
             _, height, width, channels = array.shape
-            if channels != 3 or height % MULTIPLE or width % MULTIPLE:
+            multiple = backbones.BACKBONES.make(self.backbone).multiple
+            if channels != 3 or height % multiple or width % multiple:
                 raise ValueError(
                     f"X has uint8 images of {height}x{width}x{channels}; give RGB, sides "
-                    f"multiples of {MULTIPLE}"
+                    f"multiples of {multiple}"
                 )
             layer = tuple(self.layer)
             backbone = _load(self.backbone, layer=layer, weights=self.weights, cache=CACHE)

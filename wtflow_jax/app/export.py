@@ -46,7 +46,7 @@ CONVERTED_BEFORE = (0, 11)
 
 def description(model: Model) -> dict[str, Any]:
     """Return what a program needs to know that runs the function; JSON."""
-    (height, width), overlap, _ = model.framing
+    (height, width), overlap, *_ = model.framing
     images, maps = "(b, H, W, 3): images as decoded, of any one size", f"(b, {height}, {width})"
     if overlap is not None:
         images = f"(b, {height}, {width}, 3): windows, cut by the caller so that they overlap"
@@ -65,7 +65,7 @@ def description(model: Model) -> dict[str, Any]:
 
 def _images(model: Model) -> jax.ShapeDtypeStruct:
     """Return what the function takes."""
-    (height, width), overlap, _ = model.framing
+    (height, width), overlap, *_ = model.framing
     sides = "H, W" if overlap is None else f"{height}, {width}"
     return jax.ShapeDtypeStruct(jax.export.symbolic_shape(f"b, {sides}, 3"), jnp.uint8)
 
@@ -167,9 +167,15 @@ def export(model: Model, path: Path) -> None:
         path: does not exist; its ending is the format.
 
     Raises:
-        WTFlowError: as ``check_free``; the format cannot hold the model, or is not installed.
+        WTFlowError: as ``check_free``; the model turns images; the format cannot hold it, or is
+            not installed.
     """
     check_free(path)
+    if model.framing.pose is not None:
+        raise WTFlowError(
+            "the model turns images by their principal axis, which no exported file does; fit it "
+            "with --pose off"
+        )
     try:
         with replacing(path) as part:
             FORMATS[path.suffix](model, part)

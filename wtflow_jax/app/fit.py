@@ -4,6 +4,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,23 +16,25 @@ from wtflow_jax import backbones
 from wtflow_jax.app import groups
 from wtflow_jax.app.groups import Alike, Groups
 from wtflow_jax.backbones import Backbone, features
-from wtflow_jax.data import find_good, open_image, parse_size, white_of
-from wtflow_jax.data.framing import Framing, framed, size_for, whole
+from wtflow_jax.data import find_good, turning, white_of
+from wtflow_jax.data.framing import Framing, aspect, framed, size_for, whole
 from wtflow_jax.data.look import Look
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import detector, drift, route
 from wtflow_jax.detector.config import Config, check_used, configure
+from wtflow_jax.detector.detector import Detector
 from wtflow_jax.detector.model import Model
 from wtflow_jax.flow import scores
 from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.environment import CACHE, memory, versions
 from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, listed, shown
+from wtflow_jax.support.threads import ahead, lapack_on_one_thread
 
 FOLDS = 5
 """Parts that good images are split into; each is scored by a model of the others."""
-SAMPLE = 32
-"""Images whose aspects are looked at."""
+TOGETHER = 2
+"""Folds of what is not trained, fitted at a time; each has a copy of the features."""
 SHARE = 0.25
 """Of the memory, for the features: fitting holds them in some copies."""
 LEAST = 3
@@ -76,10 +79,10 @@ def fit(
         weights: file of the backbone; None takes the installed or downloaded ones.
         cache: directory for downloaded weights.
         track: shows progress.
-        choices: flags of ``detector.config.configure``; here the default of ``velocity`` is
-            ``exact``, of ``wt`` ``whiten`` and of ``false_alarms`` 0.01. An ``image_size`` of S in
-            place of HxW gives windows of about S² pixels in the median aspect of the images, or
-            S × S where they are cut.
+        choices: flags of ``detector.config.configure``; here the default of ``preset`` is ``auto``,
+            of ``false_alarms`` 0.01 and of ``pose`` ``auto``: as ``data.turning`` finds, never for
+            windows that overlap. An ``image_size`` of S in place of HxW gives windows of about S²
+            pixels in the median aspect of the images, or S × S where they are cut.
 
     Raises:
         WTFlowError: fewer different images or parts than ``LEAST``, an image that cannot be
@@ -89,7 +92,7 @@ def fit(
         raise WTFlowError(f"--contamination {contamination}: give at least 0 and at most {MOST}")
     group = _asked(group)
     files = find_good(source, bgr=bgr)
-    config = configure(**{"velocity": "exact", "wt": "whiten", "false_alarms": 0.01} | choices)
+    config = configure(**{"preset": "auto", "false_alarms": 0.01, "pose": "auto"} | choices)
     config.check()
     check_used(choices, [config])
     if len(files) < LEAST:
@@ -98,18 +101,22 @@ def fit(
             f"set a threshold by; give at least {LEAST}, better 20 or more"
         )
     framing = _framing(config, files, overlap, track)
+    lie = None
+    if config.features.pose == "auto" and overlap is None:
+        lie = turning.of_files(files, framing.white, track)
+        framing = framing._replace(pose=lie.shift if lie.use else None)
     asked, options = config.features, dict(config.options)
     given = {"layer": asked.layer, "weights": weights, "cache": Path(cache), "options": options}
     backbone = backbones.load(asked.backbone, **given)
     windows = take(files, backbone, framing, asked.dense, track)
     where = route.upsampling(backbone, config, framing.size)
     labels = grouped(files, windows, group, track)
-    held_out, kept = trimmed(windows, labels, config, where, contamination, track)
+    fitted = _model(config, windows.maps, track)
+    held_out, kept = trimmed(windows, labels, fitted, where, contamination, track)
     found = threshold(held_out.scores[kept], config.decision.false_alarms)
-    advance = track("model", 1)
     own = kept[labels]
-    fitted = detector.fit(config, jnp.asarray(windows.maps[own[windows.owner]]))
-    advance()
+    if not kept.all():
+        fitted = _model(config, windows.maps[own[windows.owner]], track)
     seen = sorted(digest for digest, is_own in zip(windows.digests, own, strict=True) if is_own)
     # Of images that are all alike: a scale of some width.
     high = held_out.low + 2 * max(found.value - held_out.low, 1e-6)
@@ -124,7 +131,16 @@ def fit(
         "left_out_of": held_out.of[~kept].tolist(),
         "usual": drift.usual([windows.looks[i] for i in np.flatnonzero(own)]),
     }
+    if lie is not None and lie.use:
+        training["pose"] = str(lie)
     return Model(framing, backbone, fitted, found, (held_out.low, high), training, versions())
+
+
+def _model(config: Config, maps: np.ndarray, track: Track) -> Detector:
+    advance = track("model", 1)
+    fitted = detector.fit(config, jnp.asarray(maps))
+    advance()
+    return fitted
 
 
 def _asked(group: str | Iterable[Hashable]) -> str | list[Hashable]:
@@ -147,13 +163,10 @@ def _framing(
 ) -> Framing:
     """Return how images are shown: as asked, or in their median aspect."""
     white = white_of(files, track)
-    size = parse_size(config.features.image_size)
+    size = config.features.size
     if overlap is None and "x" not in config.features.image_size.lower():
-        # Of large folders some tell as much as all.
-        some = files[:: max(1, len(files) // SAMPLE)][:SAMPLE]
-        images = (open_image(file, white) for file in some)
-        aspects = [image.height / image.width for image in images]
-        size = size_for(size[0] * size[1], float(np.median(aspects)))
+        multiple = backbones.BACKBONES.make(config.features.backbone).multiple
+        size = size_for(size[0] * size[1], aspect(files, white), multiple)
     if overlap is not None and not 0 <= overlap < min(size):
         raise WTFlowError(f"--overlap {overlap}: give at least 0 and less than {min(size)}")
     return Framing(size, overlap, white)
@@ -268,7 +281,7 @@ class HeldOut(NamedTuple):
 def cross_fit(
     windows: Windows,
     labels: Groups,
-    config: Config,
+    model: Detector,
     where: scores.Upsampling,
     kept: Bool[np.ndarray, " g"] | None = None,
     track: Track = untracked,
@@ -280,7 +293,7 @@ def cross_fit(
     Args:
         windows: of the images.
         labels: of each image its group.
-        config: of the models.
+        model: of all images; those of some have its config, and what its WT map has chosen.
         where: cells sit in the images.
         kept: whether models are fitted on a group; None: on all.
         track: shows progress.
@@ -297,19 +310,25 @@ def cross_fit(
         )
     folds = min(FOLDS, count)
     fold_of = np.arange(len(kept)) % folds
-    fold_of[kept] = np.random.default_rng(config.training.seed).permutation(count) % folds
+    fold_of[kept] = np.random.default_rng(model.config.training.seed).permutation(count) % folds
     found, low = np.full(len(labels), -np.inf, np.float32), math.inf
     advance = track("held-out scores", folds)
-    for fold in range(folds):
+
+    def one(fold: int) -> tuple[np.ndarray, route.Prediction]:
         held = fold_of == fold
         others = windows.maps[(kept & ~held)[labels][windows.owner]]
-        fitted = detector.fit(config, jnp.asarray(others))
+        fitted = detector.fit(model.config, jnp.asarray(others), model)
         own = held[labels][windows.owner]
-        predicted = route.predict(fitted, windows.maps[own], where)
-        # Of several windows the highest.
-        np.maximum.at(found, windows.owner[own], predicted.scores)
-        low = min(low, float(predicted.maps.min()))
-        advance()
+        return own, route.predict(fitted, windows.maps[own], where)
+
+    # A network trains here, where it can be interrupted.
+    each = map if model.config.velocity.trained else partial(ahead, most=TOGETHER)
+    with lapack_on_one_thread():
+        for own, predicted in each(one, range(folds)):
+            # Of several windows the highest.
+            np.maximum.at(found, windows.owner[own], predicted.scores)
+            low = min(low, float(predicted.maps.min()))
+            advance()
     # And of several images: the first of each group, highest first.
     order = np.lexsort((-found, labels))
     of = order[np.unique(labels[order], return_index=True)[1]]
@@ -325,7 +344,7 @@ def left_out(share: float, n: int) -> int:
 def trimmed(
     windows: Windows,
     labels: Groups,
-    config: Config,
+    model: Detector,
     where: scores.Upsampling,
     share: float,
     track: Track = untracked,
@@ -347,13 +366,13 @@ def trimmed(
         Scores of all groups, and whether each is kept.
     """
     kept = np.ones(labels.max() + 1, bool)
-    held_out = cross_fit(windows, labels, config, where, kept, track)
+    held_out = cross_fit(windows, labels, model, where, kept, track)
     count = left_out(share, len(kept))
     strange = held_out.scores
     for _ in range(ROUNDS):
         before, kept = kept, np.argsort(np.argsort(strange)) < len(kept) - count
         if (kept == before).all():
             break
-        held_out = cross_fit(windows, labels, config, where, kept, track)
+        held_out = cross_fit(windows, labels, model, where, kept, track)
         strange = np.maximum(strange, held_out.scores)
     return held_out, kept

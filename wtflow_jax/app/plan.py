@@ -8,6 +8,7 @@ sending what other devices need. ``--batch`` is an experiment's ``--batch-size``
 """
 
 import math
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -20,10 +21,13 @@ from rich.console import Console
 from wtflow_jax.flow.types import Params, VelocityFn
 from wtflow_jax.support.console import Table, show, status
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.helptext import flowing
 from wtflow_jax.support.parts import check_ranges
 from wtflow_jax.training.state import Objective, init_state, step
 from wtflow_jax.velocities.unet import UNet
 
+CARDS = 8, 12, 16, 24, 32, 48, 80, 141  # memory that cards have, GB
+USABLE = 0.92  # of it; the rest is CUDA's and what JAX does not take
 FLOAT = 4  # bytes of a float32: parameters, moments, gradients and features
 # What a step keeps for its gradients: results of convolutions, norms and activations. What is cheap
 # to get from them XLA computes again.
@@ -100,7 +104,7 @@ class Plan(NamedTuple):
     forward_flops: float  # of one velocity for one map
     step_flops: float  # of a training step, all devices
     state_bytes: float  # parameters and AdamW's two moments: arguments and results of a step
-    gradient_bytes: float  # and of parameters that are gathered or cast for computing
+    gradient_bytes: float  # and parameters as they are computed with, which they take turns with
     activation_bytes: float  # kept for the gradients, and both ends of the path
     feature_bytes: float  # of all training images, once; x0 takes as much again in training
     sent_bytes: float  # to other devices in a step
@@ -143,7 +147,7 @@ def plan(asked: Settings) -> Plan:
     index = jax.ShapeDtypeStruct((asked.batch,), jnp.int32)
     network = UNet(width=asked.width, precision=asked.precision)
     velocity_fn = network.velocity_fn()
-    objective = Objective(velocity_fn)
+    objective = Objective(velocity_fn, precision=asked.precision)
     key = jax.eval_shape(lambda: jax.random.key(0))
     params = jax.eval_shape(partial(network.init, x0=batch), key)
     state = jax.eval_shape(partial(init_state, objective), params)
@@ -154,22 +158,22 @@ def plan(asked: Settings) -> Plan:
         forward_flops, step_flops = (of.cost_analysis()["flops"] for of in (forward, training))
     whole = _bytes(params)
     cast = whole // FLOAT * dtype.itemsize
-    # Gradients are held whole and in float32, and beside them the gathered parameters or, where
-    # there are none to gather, their own sums over devices; bfloat16 is a copy more.
-    gathered = whole * (asked.devices > 1) + cast * (dtype.itemsize < FLOAT)
     share = asked.batch / asked.devices
     activations = share * (_residuals(velocity_fn, params, x) + ENDS * _bytes(x))
-    # Parameters and moments in and out, parameters once more for the gradients; whole gradients and
-    # what is gathered out and in, activations too.
-    moved = 7 * whole / asked.model + 2 * (whole + gathered + activations)
-    sent = whole * (2 * (1 - 1 / asked.devices) + (1 - 1 / asked.model))
+    # Parameters and moments in and out; what is computed with read twice, its gradients out and in,
+    # a copy of it written where there is one; activations out and in.
+    copied = asked.model > 1 or dtype.itemsize < FLOAT
+    moved = 6 * whole / asked.model + (4 + copied) * cast + 2 * activations
+    # Parts are gathered and gradients scattered along one axis, and summed along the other.
+    copies = asked.devices // asked.model
+    sent = 2 * cast * ((1 - 1 / asked.model) + (1 - 1 / copies) / asked.model)
     peak = asked.efficiency * device.peak[asked.precision]
     return Plan(
         parameters=whole // FLOAT,
         forward_flops=forward_flops,
         step_flops=step_flops,
         state_bytes=_bytes(state) / asked.model,
-        gradient_bytes=whole + gathered,
+        gradient_bytes=cast,
         activation_bytes=activations,
         feature_bytes=asked.images * _bytes(x),
         sent_bytes=sent,
@@ -194,6 +198,11 @@ def _units(value: float, unit: str, factors: dict[float, str] = SIZES) -> str:
 _duration = partial(_units, unit="", factors=TIMES)
 
 
+def _smallest(needed: float) -> str:
+    enough = [f"{size} GB" for size in CARDS if needed <= USABLE * size * 1e9]
+    return enough[0] if enough else "there is none"
+
+
 def table(asked: Settings) -> Table:
     """Return a plan as a table."""
     found, device = plan(asked), DEVICES[asked.device]
@@ -214,10 +223,11 @@ def table(asked: Settings) -> Table:
         "one velocity": _units(found.forward_flops, "FLOP"),
         "a training step": _units(found.step_flops, "FLOP"),
         "parameters, moments": _units(found.state_bytes, "B"),
-        "gradients, gathered parameters": _units(found.gradient_bytes, "B"),
+        "parameters computed with, gradients": _units(found.gradient_bytes, "B"),
         "activations": _units(found.activation_bytes, "B"),
         "features": _units(found.feature_bytes, "B"),
         "memory": f"{_units(total, 'B')} without features, of {_units(device.memory, 'B')}",
+        "smallest card": _smallest(total),
         "moved, sent a step": f"{_units(moved, 'B')}, {_units(found.sent_bytes, 'B')}",
         "computing, moving, sending": ", ".join(map(_duration, found.seconds.values())),
         "a training step takes": f"{_duration(found.step_seconds)}, bound by {bound}",
@@ -234,6 +244,7 @@ def main() -> int:
     """Print a plan, and return the exit status."""
 
     def work() -> int:
+        flowing([Settings], sys.argv[1:])
         asked = tyro.cli(Settings, prog="python -m wtflow_jax.plan", description=__doc__)
         show(table(asked), Console(highlight=False))
         return 0

@@ -1,5 +1,6 @@
 """Results of many images, written as they come: one row each, whole or not at all."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -14,7 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from wtflow_jax.app.report.pictures import overlay, scaled
+from wtflow_jax.app.report.pictures import LONGEST as LARGEST
+from wtflow_jax.app.report.pictures import overlay, scaled, with_verdict
+from wtflow_jax.data.depth import White
+from wtflow_jax.data.images import UNKNOWN, open_image
 from wtflow_jax.detector.model import Result
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import check_empty, replacing
@@ -55,10 +59,19 @@ class Results:
         colours: tuple[float, float],
         threshold: float,
         resume: bool = False,
+        base: Path | None = None,
+        white: White = UNKNOWN,
     ) -> None:
         """Open a directory, which is made where it does not exist.
 
-        ``colours`` and ``threshold`` are the model's; ``resume`` goes on with rows that are there.
+        Args:
+            directory: of the results.
+            kind: of maps.
+            colours: the model's; ``threshold`` and ``white`` are too.
+            threshold: above which an image is defective.
+            resume: go on with rows that are there.
+            base: a directory that names of maps are without.
+            white: what is white in images of more than eight bits.
 
         Raises:
             WTFlowError: it holds something else, or rows of another model.
@@ -66,6 +79,7 @@ class Results:
         self._directory, self._kind = directory, kind
         self._maps = os.path.abspath(directory / MAPS)
         self._colours, self._threshold = colours, threshold
+        self._base, self._white = base, white
         check_free(directory, resume)
         known: list[Row] = []
         if resume and (path := directory / LINES).is_file():
@@ -79,6 +93,7 @@ class Results:
                 f"{directory}: has rows of another model, whose threshold is {min(others):.5g} and "
                 f"not {threshold:.5g}; give another --out"
             )
+        self._taken = {row["map"]: row["path"] for row in known}
         self._done = Counter(Path(row["path"]) for row in known)
         self.decisions = Counter(row["decision"] for row in known)
         head = ",".join(COLUMNS) + "\n"
@@ -115,12 +130,55 @@ class Results:
         if self._kind == "16bit":
             picture = Image.fromarray(np.round(65535 * values).astype(np.uint16))
         else:
-            picture = overlay(Image.fromarray(result.pixels), values)
-        *above, last = map(_name, Path(str(result.path)).parts)
-        name = Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{last}.png")
+            verdict = "DEFECTIVE" if result.defective else "good"
+            text = f"{verdict} {result.score:.4g} (limit {self._threshold:.4g})"
+            drawn = overlay(self._photograph(result), values)
+            picture = with_verdict(drawn, text, bool(result.defective))
+        name = self._place(Path(str(result.path)))
         with replacing(self._directory / name) as part:
             picture.save(part, "PNG", compress_level=1)
         return name.as_posix()
+
+    def _photograph(self, result: Result) -> Image.Image:
+        """Return the image as large as it is stored, up to ``LARGEST``; else as it was scored."""
+        if isinstance(result.path, Path):
+            with contextlib.suppress(WTFlowError):
+                image = open_image(result.path, self._white)
+                image.thumbnail((LARGEST, LARGEST))
+                return image
+        assert result.pixels is not None
+        return Image.fromarray(result.pixels)
+
+    def _place(self, path: Path) -> Path:
+        """Return where the map of an image is, in the directory: no other image has the same."""
+        if self._base is not None and path.is_relative_to(self._base):
+            short = _map(path.relative_to(self._base))
+            # That of another image, in a run that this one goes on with.
+            if self._taken.get(short.as_posix(), str(path)) == str(path):
+                return short
+        return _map(path)
+
+
+def _map(path: Path) -> Path:
+    *above, last = map(_name, path.parts)
+    return Path(MAPS, *(ENDING.sub(r"\g<0>_", part) for part in above), f"{last}.png")
+
+
+def common(sources: Iterable[str]) -> Path | None:
+    """Return the directory that all sources of images are in, as they are written; None: none."""
+    found = []
+    for source in sources:
+        path = Path(source)
+        try:
+            found.append(path if path.is_dir() else path.parent if path.is_file() else None)
+        # Too long for a name, or with what no name has.
+        except (OSError, ValueError):
+            found.append(None)
+    try:
+        return None if None in found else Path(os.path.commonpath(filter(None, found)))
+    # Some absolute and some not.
+    except ValueError:
+        return None
 
 
 def _line(row: Row) -> str:

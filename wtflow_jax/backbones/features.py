@@ -1,4 +1,7 @@
-"""Features of a frozen backbone: computed once a split, pooled to the paper's grid, cached."""
+"""Features of a frozen backbone: computed once a split, pooled to the paper's grid, cached.
+
+Maps of convolutions are pooled. Patch tokens of a transformer are taken as they are.
+"""
 
 import hashlib
 import json
@@ -16,7 +19,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
 from wtflow_jax.backbones.network import ApplyFn, Backbone, Grid, normalise
-from wtflow_jax.data import Sample, read_image
+from wtflow_jax.data import Sample, pose, read_image
 from wtflow_jax.data.images import is_large
 from wtflow_jax.data.sample import File
 from wtflow_jax.flow.types import Params, Stored
@@ -49,38 +52,45 @@ def pool(x: Float[Array, "n h w c"], stride: int = 2) -> Float[Array, "n _ _ c"]
     return nn.avg_pool(x, (3, 3), strides, padding=one, count_include_pad=True)  # pyright: ignore
 
 
+def step(backbone: Backbone, dense: bool = False) -> int:
+    """Return by how many cells the last pool moves; 0 where features are not pooled.
+
+    ``dense`` here and below as in ``compute``.
+    """
+    return (1 if dense else 2) if backbone.pooled else 0
+
+
 def grid(backbone: Backbone, dense: bool = False) -> Grid:
-    """Return where the cells of the pooled map sit in the image: those of the coarsest layer.
+    """Return where the cells of the features sit in the image: those of the coarsest layer.
 
     Finer layers of EfficientNet-Lite0 are pooled to cells that lie up to 12 pixels beside it, as
-    its padding is not symmetric; a ResNet's layers agree. ``dense`` here and below as in
-    ``compute``.
+    its padding is not symmetric; a ResNet's layers agree.
     """
     coarsest = max(backbone.grids, key=lambda g: g.stride)
-    return Grid((1 if dense else 2) * coarsest.stride, coarsest.offset)
+    return Grid(max(1, step(backbone, dense)) * coarsest.stride, coarsest.offset)
 
 
 def shape(backbone: Backbone, size: Size, dense: bool = False) -> tuple[int, int, int]:
-    """Return (h, w, c) of an image's pooled features."""
+    """Return (h, w, c) of an image's features."""
     stride = grid(backbone, dense).stride
     return size[0] // stride, size[1] // stride, sum(backbone.channels)
 
 
-def pooled(
-    apply: ApplyFn, params: Params, images: UInt8[Array, "n H W 3"], dense: bool = False
+def taken(
+    apply: ApplyFn, params: Params, images: UInt8[Array, "n H W 3"], step: int = 2
 ) -> Float[Array, "n h w c"]:
-    """Return the pooled features of decoded images, uint8 RGB; pure."""
+    """Return the features of decoded images, uint8 RGB; pure. ``step`` is of ``step``."""
     maps = list(apply(params, normalise(images)))
     cells = min(x.shape[1] * x.shape[2] for x in maps)
     for i, x in enumerate(maps):
         while x.shape[1] * x.shape[2] > cells:
             x = pool(x)
-        maps[i] = pool(x, 1 if dense else 2)
+        maps[i] = pool(x, step) if step else x
     return jnp.concatenate(maps, axis=-1)
 
 
-run = jax.jit(pooled, static_argnames=("apply", "dense"), compiler_options=XLA_OPTIONS)
-"""``pooled``, compiled: the one program that features come from."""
+run = jax.jit(taken, static_argnames=("apply", "step"), compiler_options=XLA_OPTIONS)
+"""``taken``, compiled: the one program that features come from."""
 
 
 def compute(
@@ -89,18 +99,18 @@ def compute(
     dense: bool = False,
     batch: int = BATCH,
 ) -> Maps:
-    """Return the pooled features of decoded images, uint8 RGB, n at least 1.
+    """Return the features of decoded images, uint8 RGB, n at least 1.
 
     Everything that needs features calls it: the last digits depend on the program and on ``batch``,
     the images a call. Where ``dense`` the last pool moves by one cell instead of two, for four
-    times the cells.
+    times the cells; features that are not pooled are the same.
 
     Returns:
-        float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 where dense;
-        several layers are pooled to the coarsest one's cells and concatenated.
+        float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 where dense
+        or not pooled; several layers are pooled to the coarsest one's cells and concatenated.
     """
-    apply, params = backbone.apply, backbone.params
-    return in_batches(lambda part: (run(apply, params, part, dense),), batch, images)[0]
+    apply, params, by = backbone.apply, backbone.params, step(backbone, dense)
+    return in_batches(lambda part: (run(apply, params, part, by),), batch, images)[0]
 
 
 def batched(
@@ -108,7 +118,7 @@ def batched(
     images: Iterable[tuple[File, UInt8[np.ndarray, "H W 3"]]],
     dense: bool = False,
 ) -> Iterator[Maps]:
-    """Yield the pooled features of decoded images of one size, ``BATCH`` at a time.
+    """Yield the features of decoded images of one size, ``BATCH`` at a time.
 
     ``images`` are pairs: where each is from, and uint8 RGB. WTFlowError names the one that gives a
     feature that is not finite.
@@ -133,18 +143,21 @@ def extract(
     advance: Advance = lambda *_: None,
     *,
     dense: bool = False,
+    turned: float | None = None,
 ) -> Maps:
-    """Return the pooled features of images, from the cache where they are there.
+    """Return the features of images, from the cache where they are there.
 
     The cache's key is made of the images' contents, the backbone, its weights and layers, the size,
     Pillow's version and the code's. A file appears complete or not at all, and carries a checksum:
     one that is damaged, or of an earlier version, is told of and computed anew. ``cache`` holds
     ``features/`` and ``shards/``; ``advance`` is called with the number of images that were done.
+    Where ``turned`` is a number, images are turned by their principal axis with that shift
+    (``data.pose``), which the key has too.
 
     Raises:
         WTFlowError: an image cannot be read, or gives a feature that is not finite.
     """
-    key = _key(backbone, samples, size, dense)
+    key = _key(backbone, samples, size, dense, turned)
     path = cache / "features" / f"{_name(key)}.safetensors"
     if path.exists():
         try:
@@ -157,7 +170,7 @@ def extract(
             advance(len(samples))
             return arrays["features"]
     parts = []
-    for part in _computed(backbone, samples, size, dense):
+    for part in _computed(backbone, samples, size, dense, turned):
         parts.append(part)
         advance(len(part))
     features = np.concatenate(parts)
@@ -175,8 +188,9 @@ def extract_shards(
     advance: Advance = lambda *_: None,
     *,
     dense: bool = False,
+    turned: float | None = None,
 ) -> Stored:
-    """Return the pooled features of more images than fit into memory, kept as shards on disk.
+    """Return the features of more images than fit into memory, kept as shards on disk.
 
     As ``extract``; what was interrupted goes on with the shard it was at. WTFlowError also where
     the extra ``large`` is not installed.
@@ -188,21 +202,28 @@ def extract_shards(
             f"{len(samples)} images: their features do not fit into memory, and to stream them "
             f"{error.name} is not installed; pip install 'wtflow-jax[large]'"
         ) from error
-    directory = cache / "shards" / f"{SHARD}-{_name(_key(backbone, samples, size, dense))}"
+    key = _key(backbone, samples, size, dense, turned)
+    directory = cache / "shards" / f"{SHARD}-{_name(key)}"
     parts = (samples[first : first + SHARD] for first in range(0, len(samples), SHARD))
-    maps = (_computed(backbone, part, size, dense) for part in parts)
+    maps = (_computed(backbone, part, size, dense, turned) for part in parts)
     return shards.write(directory, shape(backbone, size, dense), maps, advance)
 
 
 def _computed(
-    backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool
+    backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool, turned: float | None
 ) -> Iterator[Maps]:
+    def read(path: File) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
+        if turned is None:
+            return path, read_image(path, size)
+        return path, pose.read_image(path, size, turned)[0]
+
     paths = (sample.path for sample in samples)
-    images = ahead(lambda path: (path, read_image(path, size)), paths, alone=is_large)
-    return batched(backbone, images, dense)
+    return batched(backbone, ahead(read, paths, alone=is_large), dense)
 
 
-def _key(backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool) -> dict[str, Any]:
+def _key(
+    backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool, turned: float | None
+) -> dict[str, Any]:
     """Return everything that changes the numbers, as JSON has it."""
     files = hashlib.sha256()
     for sample in samples:
@@ -210,8 +231,10 @@ def _key(backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool)
             files.update(hashlib.sha256(sample.path.read_bytes()).digest())
         except OSError as error:
             raise WTFlowError(f"{sample.path}: cannot be read ({error.strerror})") from error
+    own = {} if turned is None else {"turned": turned, "pose": pose.VERSION}
     return {
         "version": VERSION,
+        **own,
         "backbone": backbone.name,
         "layers": list(backbone.layers),
         "options": dict(backbone.options),

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from wtflow_jax.backbones import weights as weight_files
 from wtflow_jax.flow.types import Features, Params
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.kernels import laid_out
 from wtflow_jax.support.parts import Parts
 
 MEAN = (0.485, 0.456, 0.406)
@@ -50,9 +51,12 @@ class Network(NamedTuple):
             (what is not used is ignored), or one whose batch norms are folded. A WTFlowError names
             the first tensor that does not fit.
         channels: of a layer's map.
-        grid: of a layer's map, for image sizes divisible by 32.
-        official: where its ImageNet weights are; None where ``--weights`` must name a file.
+        grid: of a layer's map, for image sizes divisible by ``multiple``.
+        official: where its weights are; None where ``--weights`` must name a file.
         portable: ``features`` by operations that ONNX has; None where they are that already.
+        multiple: of what the sides of images are multiples, in pixels: the deepest stride.
+        sizes: side of images where none is asked for, and that of the preset ``fine``.
+        pooled: whether its maps are averaged over cells (``features.pool``), or taken as they are.
     """
 
     unit: str
@@ -66,6 +70,9 @@ class Network(NamedTuple):
     grid: Callable[[int], Grid]
     official: weight_files.Official | None = None
     portable: Callable[..., tuple[Features, ...]] | None = None
+    multiple: int = 32
+    sizes: tuple[int, int] = (512, 768)
+    pooled: bool = True
 
 
 BACKBONES: Parts[Network] = Parts("backbone", "wtflow_jax.backbones")
@@ -82,8 +89,9 @@ class Backbone(NamedTuple):
         params: its weights, float32.
         digest: SHA-256 of the weights file.
         channels: of each map.
-        grids: of each map, for image sizes divisible by 32.
+        grids: of each map, for image sizes divisible by those of ``Network.multiple``.
         options: of its entry, by name, where that has some.
+        pooled: whether its maps are averaged over cells, as ``Network`` says.
     """
 
     name: str
@@ -94,6 +102,7 @@ class Backbone(NamedTuple):
     channels: tuple[int, ...]
     grids: tuple[Grid, ...]
     options: tuple[tuple[str, Any], ...] = ()
+    pooled: bool = True
 
 
 def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
@@ -177,11 +186,12 @@ def assemble(
         name=name,
         layers=layers,
         apply=_apply(network.features, layers),
-        params=jax.tree.map(jnp.asarray, params),
+        params=laid_out(jax.tree.map(jnp.asarray, params)),
         digest=digest,
         channels=tuple(network.channels(layer) for layer in layers),
         grids=tuple(network.grid(layer) for layer in layers),
         options=tuple((option, getattr(network, option)) for option in BACKBONES.options(name)),
+        pooled=network.pooled,
     )
 
 

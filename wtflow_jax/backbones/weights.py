@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and how they become convolutions without batch norm."""
+"""Where a backbone's weights come from, and how they are taken out of a state dict."""
 
 import hashlib
 import importlib.util
@@ -117,27 +117,55 @@ def fold_batch_norm(
     return folded.astype(np.float32), ((start - mean) * factor + shift).astype(np.float32)
 
 
-class ConvReader:
-    """Takes convolutions out of a state by name, checking each against an architecture.
+class Reader:
+    """Takes tensors out of a state by name, checking each against an architecture.
 
-    A convolution is a dict of ``weight`` (kh, kw, i, o) and ``bias`` (o,), float32. What does not
-    fit is a WTFlowError that names the tensor.
+    What does not fit is a WTFlowError that names the tensor.
     """
 
-    def __init__(self, name: str, state: State, path: Path, eps: float) -> None:
-        """Start with nothing taken; name and path are for messages, eps is that of the norms."""
-        self._name, self._left, self._path, self._eps = name, dict(state), path, eps
+    def __init__(self, name: str, state: State, path: Path) -> None:
+        """Start with nothing taken; name and path are for messages."""
+        self._name, self._left, self._path = name, dict(state), path
 
-    def _refuse(self, what: str) -> WTFlowError:
+    def __contains__(self, tensor: str) -> bool:
+        """Return whether a tensor is there that was not taken."""
+        return tensor in self._left
+
+    def refuse(self, what: str) -> WTFlowError:
+        """Return the error that says what does not fit."""
         advice = f"give weights of {self._name} or another --backbone"
         return WTFlowError(f"{self._path}: {what}; {advice}")
 
-    def _take(self, tensor: str, shape: tuple[int, ...]) -> np.ndarray:
+    def take(self, tensor: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a tensor of a shape."""
         if (array := self._left.pop(tensor, None)) is None:
-            raise self._refuse(f"no tensor {tensor!r}, which {self._name} has {shape}")
+            raise self.refuse(f"no tensor {tensor!r}, which {self._name} has {shape}")
         if array.shape != shape:
-            raise self._refuse(f"{tensor!r} is {array.shape}, in {self._name} it is {shape}")
+            raise self.refuse(f"{tensor!r} is {array.shape}, in {self._name} it is {shape}")
         return array
+
+    def finite(self, what: str, *arrays: np.ndarray) -> None:
+        """Refuse arrays that hold NaN or infinity."""
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise self.refuse(f"{what} is not finite")
+
+    def finish(self, parts: tuple[str, ...], ignored: tuple[str, ...] = ()) -> None:
+        """Refuse a tensor left over whose name begins like one of the parts in use.
+
+        Without it the weights of a deeper network often fit. ``ignored`` are endings of names.
+        """
+        for tensor in self._left:
+            if tensor.startswith(parts) and not tensor.endswith(ignored):
+                raise self.refuse(f"{tensor!r} has no place in {self._name}")
+
+
+class ConvReader(Reader):
+    """Takes convolutions, each a dict of ``weight`` (kh, kw, i, o) and ``bias`` (o,), float32."""
+
+    def __init__(self, name: str, state: State, path: Path, eps: float) -> None:
+        """Start as a ``Reader``; eps is that of the norms."""
+        super().__init__(name, state, path)
+        self._eps = eps
 
     def conv(self, conv: str, norm: str, shape: tuple[int, int, int, int]) -> dict[str, np.ndarray]:
         """Return a convolution of shape (o, i, kh, kw) with its batch norm folded in.
@@ -145,23 +173,19 @@ class ConvReader:
         A state without the norm must hold the bias of the folding.
         """
         out = (shape[0],)
-        weight = self._take(f"{conv}.weight", shape)
-        bias = self._take(f"{conv}.bias", out) if f"{conv}.bias" in self._left else None
-        if bias is None or f"{norm}.running_mean" in self._left:
+        weight = self.take(f"{conv}.weight", shape)
+        bias = self.take(f"{conv}.bias", out) if f"{conv}.bias" in self else None
+        if bias is None or f"{norm}.running_mean" in self:
             names = ("weight", "bias", "running_mean", "running_var")
-            learned = [self._take(f"{norm}.{name}", out) for name in names]
+            learned = [self.take(f"{norm}.{name}", out) for name in names]
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
                 weight, bias = fold_batch_norm(weight, bias, learned, self._eps)
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise self._refuse(f"{conv!r} is not finite with its batch norm")
+        self.finite(repr(conv), weight, bias)
         kernel = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), np.float32)
         return {"weight": kernel, "bias": np.asarray(bias, np.float32)}
 
-    def finish(self, parts: tuple[str, ...]) -> None:
-        """Refuse a tensor left over whose name begins like one of the parts in use.
-
-        Without it the weights of a deeper network often fit.
-        """
-        for tensor in self._left:
-            if tensor.startswith(parts) and not tensor.endswith(".num_batches_tracked"):
-                raise self._refuse(f"{tensor!r} has no place in {self._name}")
+    def finish(
+        self, parts: tuple[str, ...], ignored: tuple[str, ...] = (".num_batches_tracked",)
+    ) -> None:
+        """Refuse a tensor left over, as a ``Reader``."""
+        super().finish(parts, ignored)

@@ -2,21 +2,23 @@
 
 A whole image is scaled into one window, its aspect kept: what the window has left on one side is
 filled with the image's last row or column. Or an image is cut, at its own scale, into windows that
-overlap, and where they do their maps are blended.
+overlap, and where they do their maps are blended. A whole image may be turned before (``pose``).
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from wtflow_jax.data import pose
 from wtflow_jax.data.depth import White
-from wtflow_jax.data.images import MULTIPLE, is_large, open_image
+from wtflow_jax.data.images import MULTIPLE, UNKNOWN, is_large, open_image
 from wtflow_jax.data.look import Look, look
+from wtflow_jax.data.pose import Pose
 from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.threads import ahead
@@ -25,48 +27,63 @@ Size = tuple[int, int]
 
 MOST = 1 << 28
 """Pixels of all windows of an image."""
+SAMPLE = 32
+"""Images whose aspects are looked at."""
 
 
 class Framing(NamedTuple):
-    """How images are shown to a model: windows (H, W) in pixels, multiples of 32.
+    """How images are shown to a model: windows (H, W) in pixels, of a backbone's multiple.
 
     Neighbouring ones share ``overlap`` pixels at least; None shows an image whole. ``white`` is
-    what is white in images of more than eight bits.
+    what is white in images of more than eight bits. Where ``pose`` is a number, whole images are
+    turned by their principal axis, with that shift (``pose.estimate``).
     """
 
     size: Size
     overlap: int | None = None
     white: White = White()
+    pose: float | None = None
 
 
 class Framed(NamedTuple):
     """An image as windows, uint8 RGB, each with its top and left corner in the image.
 
     ``size`` is (h, w) of the image at the windows' scale, which may be less than a window;
-    ``look`` is that of the image, whatever fills its windows.
+    ``look`` is that of the image, whatever fills its windows. Of an image that was turned ``pose``
+    says how, and ``untouched`` is what it was before, (h, w, 3).
     """
 
     windows: UInt8[np.ndarray, "k H W 3"]
     corners: tuple[tuple[int, int], ...]
     size: Size
     look: Look
+    pose: Pose | None = None
+    untouched: UInt8[np.ndarray, "h w 3"] | None = None
 
     def digest(self) -> str:
         """Return what tells images apart, whatever their names: hexadecimal digits."""
         return hashlib.sha256(self.windows.tobytes()).hexdigest()[:16]
 
 
-def size_for(area: int, aspect: float) -> Size:
+def aspect(files: Sequence[File], white: White = UNKNOWN) -> float:
+    """Return the median height over width of ``SAMPLE`` of the images; errors as ``open_image``."""
+    # Of large folders some tell as much as all.
+    some = files[:: max(1, len(files) // SAMPLE)][:SAMPLE]
+    images = (open_image(file, white) for file in some)
+    return float(np.median([image.height / image.width for image in images]))
+
+
+def size_for(area: int, aspect: float, multiple: int = MULTIPLE) -> Size:
     """Return the window (H, W) of about ``area`` pixels for images of an aspect, height over width.
 
-    Its sides are multiples of 32.
+    Its sides are multiples of ``multiple``.
     """
     # Where the shorter side is at its least, the longer one does not grow on.
-    most = area / MULTIPLE**2
+    most = area / multiple**2
     height = math.sqrt(area * min(max(aspect, 1 / most), most))
 
     def side(length: float) -> int:
-        return MULTIPLE * max(1, round(length / MULTIPLE))
+        return multiple * max(1, round(length / multiple))
 
     return side(height), side(area / height)
 
@@ -108,22 +125,29 @@ def frame(image: Image.Image, framing: Framing, name: object = "image") -> Frame
     below, beside = max(0, height - size[0]), max(0, width - size[1])
     pixels = np.asarray(image)
     seen = look(pixels, stored)
+    lies, untouched = None, None
+    if framing.pose is not None:
+        lies, untouched = pose.estimate(pixels, framing.pose), pixels
+        pixels = pose.straighten(pixels, lies)
     if below or beside:
         pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge")
     corners = tuple((top, left) for top in rows for left in columns)
     windows = [pixels[top : top + height, left : left + width] for top, left in corners]
-    return Framed(np.stack(windows), corners, size, seen)
+    return Framed(np.stack(windows), corners, size, seen, lies, untouched)
 
 
 def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> np.ndarray:
     """Return the map of an image, of its windows' maps; they are blended where windows overlap.
+
+    That of an image that was turned is turned back.
 
     Returns:
         float32 (h, w): ``framed.size``.
     """
     inside = np.s_[: framed.size[0], : framed.size[1]]
     if len(maps) == 1:
-        return maps[0][inside]
+        own = maps[0][inside]
+        return own if framed.pose is None else pose.back(own, framed.pose)
 
     def tent(length: int) -> np.ndarray:
         """Weights that rise from an end over the overlap, and never to zero."""
@@ -143,6 +167,8 @@ def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> 
 
 def whole(framed: Framed, framing: Framing) -> UInt8[np.ndarray, "h w 3"]:
     """Return the image at the size of its map, put together again from its windows."""
+    if framed.untouched is not None:
+        return framed.untouched
     height, width = framing.size
     bottom, right = framed.corners[-1]
     image = np.empty((bottom + height, right + width, 3), np.uint8)

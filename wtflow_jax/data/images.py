@@ -23,7 +23,7 @@ from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, listed
 from wtflow_jax.support.threads import ahead
 
 MULTIPLE = 32
-"""Sides are multiples of it: the deepest stride of the backbones, on which their grids rest."""
+"""Sides are multiples of it, unless a backbone says otherwise: the deepest stride of them."""
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 """Decoders that are tried, whatever a file is called: others start programs, or are seldom used."""
 WINDOW = 1 << 23
@@ -223,10 +223,10 @@ def is_large(path: File) -> bool:
         return False
 
 
-def parse_size(text: object) -> tuple[int, int]:
+def parse_size(text: object, multiple: int = MULTIPLE, of: str = "a backbone") -> tuple[int, int]:
     """Return the height and width of ``512`` (square) or ``512x1280``, in pixels.
 
-    WTFlowError: not of that form, not multiples of 32, or too large.
+    WTFlowError: not of that form, not multiples of what the backbone ``of`` takes, or too large.
     """
     if not isinstance(text, str):
         raise WTFlowError(f"image size {text!r}: write it as text, '512' or '512x1280'")
@@ -237,10 +237,10 @@ def parse_size(text: object) -> tuple[int, int]:
         raise WTFlowError(f"{wrong}neither a side nor HEIGHTxWIDTH: {example}")
     size = int(match[1]), int(match[2] or match[1])
     for side in size:
-        if not side or side % MULTIPLE:
-            nearest = max(1, round(side / MULTIPLE)) * MULTIPLE
-            what = f"{side} is not a positive multiple of {MULTIPLE}"
-            raise WTFlowError(f"{wrong}{what}: take {nearest} instead")
+        if not side or side % multiple:
+            below = side // multiple * multiple
+            near = " or ".join(str(one) for one in (below, below + multiple) if one)
+            raise WTFlowError(f"{wrong}{of} takes multiples of {multiple}; give {near} for {side}")
     if size[0] * size[1] > WINDOW:
         raise WTFlowError(f"{wrong}more than {WINDOW} pixels: take a smaller one, or cut images")
     return size

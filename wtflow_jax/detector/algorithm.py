@@ -104,6 +104,7 @@ class Sampling(NamedTuple):
     t_start: float  #: T in [0, 1), where transport starts
     residual: bool  #: whether the residual at T is scored
     score: scores.Score  #: of an element of the endpoint
+    channels: tuple[int, ...] = ()  #: of stages that are scored apart; see ``cell_scores``
     push_forward: Callable[..., Samples] = ode.push_forward  #: or what takes the same
 
 
@@ -126,8 +127,10 @@ def sample(
     # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
     scale = (t_start if how.residual else 1) / (1 - t_start)
     field, options = (how.velocity_fn, params), {"solver": how.solver, "t_start": t_start}
-    found = {
-        n: scores.cell_scores(scale * how.push_forward(*field, x0, steps=n, **options), how.score)
-        for n in sorted(set(how.steps))
-    }
+
+    def cells(n: int) -> scores.CellScores:
+        x1 = scale * how.push_forward(*field, x0, steps=n, **options)
+        return scores.cell_scores(x1, how.score, how.channels)
+
+    found = {n: cells(n) for n in sorted(set(how.steps))}
     return found[how.steps[0]], found[how.steps[1]]

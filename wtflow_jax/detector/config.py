@@ -11,10 +11,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from wtflow_jax.backbones import BACKBONES
+from wtflow_jax.backbones import BACKBONES, parse_layers
+from wtflow_jax.data import parse_size
 from wtflow_jax.flow.couplings import COUPLINGS
 from wtflow_jax.flow.loss import LOSSES
 from wtflow_jax.flow.maps import MAPS, WTMap
+from wtflow_jax.flow.maps.kinds import ByKind
+from wtflow_jax.flow.maps.stages import ByStage
+from wtflow_jax.flow.maps.whitening import Whiten
 from wtflow_jax.flow.ode import SOLVERS
 from wtflow_jax.flow.paths import TIME_LAWS
 from wtflow_jax.flow.scores import SCORES
@@ -30,6 +34,9 @@ def choice(parts: Parts[Any]) -> Any:
     return tyro.conf.arg(metavar="{" + ",".join(parts) + "}")
 
 
+POSES = "off", "auto"
+
+
 @dataclass(frozen=True)
 class Features:
     """What is taken from images."""
@@ -39,9 +46,26 @@ class Features:
     layer: tuple[str, ...] = ()
     """Stages (layer1 to layer3) or blocks (block0 on), one or several; left out: layer3, block7."""
     image_size: str = "512"
-    """S or HxW in pixels, multiples of 32."""
+    """S or HxW in pixels, multiples of 32 (dinov2 14, dinov3 16); left out, these take 448."""
     dense: bool = False
     """Four times the cells: the last pool of the features moves by one cell instead of two."""
+    pose: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(POSES) + "}")] = "off"
+    """auto turns images by the principal axis of the object, where good images ask for it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of images; WTFlowError where the backbone does not take them."""
+        return parse_size(self.image_size, BACKBONES.make(self.backbone).multiple, self.backbone)
+
+    def check(self) -> None:
+        """Raise WTFlowError where the backbone takes no such images, or a word is none."""
+        if self.pose not in POSES:
+            raise WTFlowError(f"--pose {self.pose}: give {' or '.join(POSES)}")
+        if self.size and self.dense and not BACKBONES.make(self.backbone).pooled:
+            raise WTFlowError(
+                f"--dense: features of {self.backbone} are not pooled; leave it away, or give a "
+                "larger --image-size"
+            )
 
 
 @dataclass(frozen=True)
@@ -52,6 +76,10 @@ class Flow:
     """Exponent of the features before the WT map, sign(f)·|f|^power; 0.5 shortens their tail."""
     wt: "Annotated[str, choice(MAPS)]" = "layer_norm"
     """WT map on the features before coupling; none is plain rFM."""
+    by_stage: bool = False
+    """A WT map, and a score, for each layer of the features, where there are several."""
+    by_kind: bool = False
+    """whiten for each kind of images apart, where positions count as one and it is likelier."""
     scale: float = 1.0
     """Factor on x0 after the WT map: where the data start, for layer_norm ‖x0‖ = scale·√D."""
     target: "Annotated[str, choice(TARGETS)]" = "gaussian"
@@ -116,7 +144,7 @@ class Inference:
     steps_loc: int = 1
     """Solver steps for the anomaly map."""
     score: "Annotated[str, choice(SCORES)]" = "density"
-    """Of an element φ of the endpoint: Eq. 2, or φ²/2, which goes on growing far out."""
+    """Of a cell φ of the endpoint: the mean of Eq. 2, or of φ²/2, which goes on growing far out."""
 
     # Later times are 1 in float32.
     RANGES: ClassVar = {
@@ -158,7 +186,7 @@ class Config:
         preset: which defaults it has.
         options: of the parts, by the names of their flags.
         asked: flags that were asked for, by name, and their values.
-        wt: the WT map; so ``velocity``, ``target``, ``time_law``, ``loss``, ``coupling``,
+        velocity: the part that is chosen; so ``target``, ``time_law``, ``loss``, ``coupling``,
             ``solver``, ``score``.
     """
 
@@ -171,7 +199,6 @@ class Config:
     options: tuple[tuple[str, Any], ...] = ()
     asked: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
 
-    wt = _chosen(MAPS)
     velocity = _chosen(VELOCITIES)
     target = _chosen(TARGETS)
     time_law = _chosen(TIME_LAWS)
@@ -179,6 +206,19 @@ class Config:
     coupling = _chosen(COUPLINGS)
     solver = _chosen(SOLVERS)
     score = _chosen(SCORES)
+
+    @property
+    def wt(self) -> WTMap:
+        """The WT map."""
+        asked, options = self.features, dict(self.options)
+        one = MAPS.make(self.flow.wt, options)
+        if self.flow.by_kind and isinstance(one, Whiten):
+            one = ByKind(one)
+        if not self.flow.by_stage:
+            return one
+        network = BACKBONES.make(asked.backbone, options)
+        layers = parse_layers(asked.backbone, asked.layer)
+        return ByStage(one, tuple(map(network.channels, layers))) if len(layers) > 1 else one
 
     def but(self, **changes: Any) -> "Config":
         """Return a config with other choices, and the defaults that follow from them."""
@@ -199,6 +239,7 @@ class Config:
         """Raise WTFlowError where a value is out of its range, or two contradict one another."""
         for part in (*(getattr(self, group) for group in GROUPS), *(p for _, p in _parts(self))):
             check_ranges(part)
+        self.features.check()
         start, later = self.inference.start, "give a later start or --no-residual"
         if 0 < start < 1e-4:
             raise WTFlowError(f"--start {start:g}: give 0, or at least 0.0001")
@@ -261,18 +302,22 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _preset(preset: str, backbone: str, wt: WTMap) -> dict[str, Any]:
+def _preset(preset: str, backbone: str) -> dict[str, Any]:
     network = BACKBONES.make(backbone)
-    paper: dict[str, Any] = {"backbone": "wide_resnet50_2", "width": 768, "position": wt.position}
+    paper: dict[str, Any] = {"backbone": "wide_resnet50_2", "width": 768}
     paper |= {"epochs": 100, "learning_rate": 2e-4, "decay_at": (0.25, 0.5, 0.75)}
-    fine: dict[str, Any] = {"layer": network.several, "image_size": "576", "dense": True}
+    side, closer = map(str, network.sizes)
+    # Of transformers the last block alone, as training-free detectors take it.
+    layer = network.several if network.pooled else ()
+    auto: dict[str, Any] = {"layer": layer, "by_stage": True, "by_kind": True}
     # Where features have both signs a root would part them.
-    power = 0.5 if network.rectified else 1.0
-    fine |= {"power": power, "score": "log_density", "top_fraction": 0.0}
-    presets = {"small": {}, "paper": paper, "fine": fine}
+    auto |= {"power": 0.5 if network.rectified else 1.0, "wt": "whiten", "alpha": 0.0, "rank": 0}
+    auto |= {"velocity": "none", "top_fraction": 0.003, "pose": "auto"}
+    fine = auto | {"image_size": closer, "dense": network.pooled}
+    presets = {"auto": auto, "fine": fine, "small": {}, "paper": paper}
     if preset not in presets:
         raise WTFlowError(f"--preset {preset}: no such choice; take one of {', '.join(presets)}")
-    return presets[preset]
+    return {"image_size": side} | presets[preset]
 
 
 def configure(*, smoke: bool = False, **asked: Any) -> Config:
@@ -281,7 +326,8 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
     Args:
         smoke: small values, for a run of seconds.
         asked: flags by name, as on a command line, ``wt="whiten"``; ``preset`` for the defaults of
-            the others: ``small`` runs anywhere, ``paper`` is Sec. V-A, ``fine`` looks closer.
+            the others: ``small`` trains a network anywhere, ``paper`` is Sec. V-A, ``auto`` trains
+            nothing and chooses from the good images, ``fine`` is that with more pixels and cells.
 
     Raises:
         WTFlowError: a flag or a choice that does not exist.
@@ -290,12 +336,19 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
     known = options()
     if unknown := asked.keys() - _flat(Config()).keys() - known.keys() - {"preset"}:
         raise WTFlowError(f"{_flag(min(unknown))}: no such flag")
-    wt: WTMap = MAPS.make(asked.get("wt", Flow.wt))
-    velocity: Velocity = VELOCITIES.make(asked.get("velocity", Flow.velocity))
-    values = _preset(preset, asked.get("backbone", Features.backbone), wt) | velocity.usual(wt)
+    backbone = asked.get("backbone", Features.backbone)
+    values = _preset(preset, backbone)
+    usual = {"wt": Flow.wt, "velocity": Flow.velocity} | values | asked
+    wt: WTMap = MAPS.make(usual["wt"])
+    velocity: Velocity = VELOCITIES.make(usual["velocity"])
+    values |= velocity.usual(wt)
+    if preset == "paper":
+        values["position"] = wt.position
     if smoke:
         steps = min(values.get("steps_det", Inference.steps_det), 2)
-        values |= {"image_size": "128", "width": 16, "epochs": 2, "steps_det": steps}
+        multiple = BACKBONES.make(backbone).multiple
+        side = str(multiple * round(128 / multiple))
+        values |= {"image_size": side, "width": 16, "epochs": 2, "steps_det": steps}
     if isinstance(side := asked.get("image_size"), int):
         asked["image_size"] = str(side)
     # JSON has lists for tuples.

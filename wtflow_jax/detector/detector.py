@@ -44,6 +44,7 @@ def sampling(config: Config) -> Sampling:
     """Return what a config does at inference."""
     asked, velocity_fn = config.inference, config.velocity.velocity_fn()
     what = (asked.steps_det, asked.steps_loc), asked.start, asked.residual, config.score
+    what = *what, config.wt.channels
     return Sampling(start(config), velocity_fn, config.solver, *what)
 
 
@@ -54,7 +55,8 @@ def objective(config: Config, samples: int, layout: sharding.Layout = sharding.L
     decay_at = decay_steps(asked.epochs, steps, asked.decay_at)
     laws = config.target, config.time_law, config.loss, config.coupling
     adam = asked.learning_rate, decay_at, asked.weight_decay
-    return Objective(config.velocity.velocity_fn(), *laws, *adam, layout)
+    precision = getattr(config.velocity, "precision", "float32")
+    return Objective(config.velocity.velocity_fn(), *laws, *adam, precision, layout)
 
 
 def refuse_stored(config: Config) -> None:
@@ -67,10 +69,13 @@ def refuse_stored(config: Config) -> None:
             )
 
 
-def _statistics(config: Config, features: Features | Stored, layout: sharding.Layout) -> Stats:
+def _statistics(
+    config: Config, features: Features | Stored, layout: sharding.Layout, like: "Detector | None"
+) -> Stats:
     exponent = config.flow.power
     if not isinstance(features, Stored):
-        return config.wt.fit(power(features, exponent))
+        whole = power(features, exponent)
+        return config.wt.fit_like(like.stats, whole) if like else config.wt.fit(whole)
     rows = np.array_split(np.arange(features.shape[0]), -(-features.shape[0] // CHUNK))
     maps = (power(jnp.asarray(features.read(row)), exponent) for row in rows)
     return layout.replicate(config.wt.fit_batches(maps))
@@ -84,7 +89,10 @@ def _init(
 
 
 def init(
-    config: Config, features: Features | Stored, layout: sharding.Layout = sharding.LOCAL
+    config: Config,
+    features: Features | Stored,
+    layout: sharding.Layout = sharding.LOCAL,
+    like: Detector | None = None,
 ) -> tuple[Detector, TrainState | None]:
     """Fit the WT map, and draw first parameters or keep the data of a closed form.
 
@@ -92,6 +100,7 @@ def init(
         config: of the detector.
         features: of the training images, f (n, h, w, c).
         layout: the devices.
+        like: fitted on more images, whose choices the WT map keeps.
 
     Returns:
         A detector and the state to train it from; None where there is nothing to train.
@@ -102,7 +111,7 @@ def init(
     if isinstance(features, Stored):
         refuse_stored(config)
     key, _ = jax.random.split(jax.random.key(config.training.seed))
-    detector = Detector(config, (), _statistics(config, features, layout))
+    detector = Detector(config, (), _statistics(config, features, layout, like))
     if not config.velocity.trained:
         assert not isinstance(features, Stored)
         return detector._replace(params=config.velocity.init(key, detector.x0(features))), None
@@ -137,9 +146,12 @@ def training(
     return algorithm.train(goal, state, start(detector.config), detector.stats, features, **run)
 
 
-def fit(config: Config, features: Features) -> Detector:
-    """Fit the WT map and the velocity to features f (n, h, w, c) of good images (Algorithm 1)."""
-    detector, state = init(config, features)
+def fit(config: Config, features: Features, like: Detector | None = None) -> Detector:
+    """Fit the WT map and the velocity to features f (n, h, w, c) of good images (Algorithm 1).
+
+    What the map has chosen for a detector of more images, ``like``, is kept.
+    """
+    detector, state = init(config, features, like=like)
     if state is None:
         return detector
     for trained, _, _ in training(detector, state, features):

@@ -5,7 +5,7 @@ are among its tensors.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +25,13 @@ from wtflow_jax.data.sample import File
 from wtflow_jax.detector import drift, route
 from wtflow_jax.detector.config import Config, configure
 from wtflow_jax.detector.detector import Detector
+from wtflow_jax.metrics import threshold as metrics_threshold
 from wtflow_jax.metrics.threshold import Threshold
 from wtflow_jax.support import tensors
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import written
 
-FORMAT = 5
+FORMAT = 7
 """Raised whenever a model of before could not be read, or would give other scores."""
 FILE = "model.safetensors"
 
@@ -94,6 +95,32 @@ class Model:
         """What the threshold's rate is of: ``images``, or ``parts`` where several are of one."""
         images = len(set(self.training["seen"]))
         return "parts" if len(self.training["held_out"]) < images else "images"
+
+    def at(self, threshold: float | None = None, false_alarms: float | None = None) -> "Model":
+        """Return this model with another threshold, and the colours that follow from it.
+
+        Args:
+            threshold: its value; or
+            false_alarms: the share of good images that may be above it, in (0, 1): by the held-out
+                scores of ``fit``, none of which is computed anew.
+
+        Raises:
+            WTFlowError: both are given or neither, or one is out of its range.
+        """
+        if (threshold is None) == (false_alarms is None):
+            raise WTFlowError("give --threshold or --false-alarms, one of them")
+        held_out = np.array(self.training["held_out"])
+        if false_alarms is not None:
+            if not 0 < false_alarms < 1:
+                raise WTFlowError(f"--false-alarms {false_alarms}: give above 0 and below 1")
+            found = metrics_threshold.threshold(held_out, false_alarms)
+        else:
+            assert threshold is not None
+            if not np.isfinite(threshold):
+                raise WTFlowError(f"--threshold {threshold}: give a number")
+            found = Threshold(threshold, metrics_threshold.rate_of(held_out, threshold))
+        low = min(self.colours[0], found.value - 1e-6)
+        return replace(self, threshold=found, colours=(low, 2 * found.value - low))
 
     def scorer(self, batch: int) -> route.Scorer:
         """Return the route for batches of the model's windows; compiled once."""
@@ -271,9 +298,14 @@ def load(directory: str | Path) -> Model:
         name, digest, options = named["name"], named["digest"], dict(config.backbone_options)
         layers = backbones.parse_layers(name, named["layers"])
         return Model(
-            framing=Framing(tuple(shown["size"]), shown["overlap"], White(*shown["white"])),
+            framing=Framing(
+                # A model of before there was pose leaves images as they are.
+                **shown | {"size": tuple(shown["size"]), "white": White(*shown["white"])}
+            ),
             backbone=backbones.assemble(name, layers, tree["backbone"], digest, options),
-            detector=Detector(config, tree["params"], config.wt.restore(tree.get("stats", {}))),
+            detector=Detector(
+                config, tree.get("params", ()), config.wt.restore(tree.get("stats", {}))
+            ),
             threshold=Threshold(**about["threshold"]),
             colours=tuple(about["colours"]),
             training=about["training"],

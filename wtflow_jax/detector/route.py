@@ -38,7 +38,7 @@ class Cells(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Scores of images, higher means more anomalous: by Eq. 2 in [0.6011, 1], else from 0 on."""
+    """Scores of images, higher means more anomalous; by Eq. 2 in [0.6011, 1]."""
 
     scores: Float[np.ndarray, " n"]  #: of images
     maps: Float[np.ndarray, "n H W"]  #: at image size
@@ -127,13 +127,14 @@ def program(
         weights, statistics and interpolation.
     """
     config = detector.config
-    dense, top_fraction = config.features.dense, config.decision.top_fraction
-    pure = features.pooled, sample, finished
+    top_fraction = config.decision.top_fraction
+    step = features.step(backbone, config.features.dense)
+    pure = features.taken, sample, finished
     take, score, finish = (features.run, _sample, _finish) if compiled else pure
 
     def run(arrays: Any, images: Any) -> tuple[Array, Array]:
         weights, params, stats, where = arrays
-        maps = take(backbone.apply, weights, images, dense)
+        maps = take(backbone.apply, weights, images, step)
         return finish(score(how, params, stats, maps), where, top_fraction)
 
     params, where = config.velocity.rounded(detector.params), upsampling(backbone, config, size)

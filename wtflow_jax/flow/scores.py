@@ -6,6 +6,7 @@ half-pixel convention puts it elsewhere (for a layer3 map with the padded pool 1
 and both are at hand as one matrix an axis.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -25,35 +26,50 @@ HIGHEST = 1e30
 """Of a cell: that of infinity too, which would make NaN of maps, and sums of pixels are finite."""
 
 
-Score: TypeAlias = Callable[[Samples], Samples]
-"""Of each element of x̂1; higher is more anomalous."""
+Score: TypeAlias = Callable[[Features], CellScores]
+"""Of each cell, by the channels of one stage at x̂1; higher is more anomalous."""
 
 SCORES: Parts[Score] = Parts("score", "wtflow_jax.flow")
 """By name."""
 
 
-@SCORES.add("density")
 def density_proxy(x1: Samples) -> Samples:
     """Return a = 1 − (2π)^(−1/2)·exp(−φ²/2) for each element φ of x̂1 (Eq. 2), from 0.6011 to 1."""
     return 1 - jnp.exp(-jnp.square(x1) / 2) / math.sqrt(2 * math.pi)
 
 
+@SCORES.add("density")
+def density(x1: Features) -> CellScores:
+    """Return the mean of ``density_proxy`` over channels (Eq. 2)."""
+    return jnp.mean(density_proxy(x1), axis=-1)
+
+
 @SCORES.add("log_density")
-def log_density(x1: Samples) -> Samples:
-    """Return φ²/2 for each element φ of x̂1: −log N(φ; 0, 1), less its value at φ = 0.
+def log_density(x1: Features) -> CellScores:
+    """Return the mean of φ²/2 over channels: −log N(φ; 0, 1), less its value at φ = 0.
 
-    Eq. 2 stops growing a few deviations out; this does not. Its sum is half the squared length.
-    From |φ| = 1.8e19 on it is infinite.
+    Eq. 2 stops growing a few deviations out; this does not. It is half the squared length over the
+    number of channels. From |φ| = 1.8e19 on it is infinite.
     """
-    return jnp.square(x1) / 2
+    return jnp.mean(jnp.square(x1) / 2, axis=-1)
 
 
-def cell_scores(x1: Features, score: Score | str = density_proxy) -> CellScores:
-    """Return the mean over channels of the elements' scores, endpoints (n, h, w, c) to (n, h, w).
+def cell_scores(
+    x1: Features, score: Score | str = density, channels: tuple[int, ...] = ()
+) -> CellScores:
+    """Return the scores of cells, endpoints (n, h, w, c) to (n, h, w).
 
-    ``score`` is a function, or its name. It ends at ``HIGHEST``; NaN stays NaN.
+    Args:
+        x1: the endpoints.
+        score: a function, or its name.
+        channels: of each stage, where several are scored apart: then the mean of their scores.
+
+    Returns:
+        At most ``HIGHEST``; NaN stays NaN.
     """
-    return jnp.minimum(jnp.mean(SCORES.given(score)(x1), axis=-1), HIGHEST)
+    ends = list(itertools.accumulate(channels))[:-1]
+    each = [SCORES.given(score)(part) for part in jnp.split(x1, ends, axis=-1)]
+    return jnp.mean(jnp.minimum(jnp.stack(each), HIGHEST), axis=0)
 
 
 class Upsampling(NamedTuple):

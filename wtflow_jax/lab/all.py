@@ -24,6 +24,7 @@ from rich.rule import Rule
 from wtflow_jax.lab import experiment
 from wtflow_jax.support.console import status
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.helptext import flowing
 
 Flags = TypeVar("Flags")
 
@@ -48,6 +49,7 @@ def command(
 
     def parsed() -> int:
         own = list(takewhile(lambda word: word != "--", arguments))
+        flowing([flags], own)
         found, more = tyro.cli(flags, args=own, description=description, return_unknown_args=True)
         if more:
             raise WTFlowError(f"{more[0]}: is no flag of this; give an experiment's after --")

@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from wtflow_jax import backbones, data, metrics
 from wtflow_jax.backbones import features
-from wtflow_jax.data import Category, Sample, hold_out
+from wtflow_jax.data import Category, Sample, hold_out, pose, turning
+from wtflow_jax.data.framing import aspect, size_for
+from wtflow_jax.data.pose import Pose
+from wtflow_jax.data.turning import Evidence
 from wtflow_jax.detector import detector
 from wtflow_jax.detector.config import Config
 from wtflow_jax.flow import scores
@@ -58,15 +61,22 @@ def _few(category: Category) -> Category:
     return category._replace(train=train, test=sum(test, ()), validation=validation)
 
 
-def with_settings(config: Config, asked: Data, name: str) -> Config:
-    """Return a config with what the paper sets otherwise for a category.
+def with_settings(config: Config, asked: Data, category: Category) -> Config:
+    """Return a config with what a category asks for.
 
-    Not for the preset fine, which is not the paper's, nor where a flag asks for another value.
+    Under the presets ``auto`` and ``fine`` a side S stands for S² pixels in the images' aspect, as
+    in ``wtflow fit``. Under the paper's it is what the paper sets otherwise, if no flag does.
     """
-    settings = paper.SETTINGS.get((asked.data.removeprefix(data.PREPARED), name), {})
-    layers = backbones.BACKBONES.make(config.features.backbone).several
+    network, size = backbones.BACKBONES.make(config.features.backbone), config.features.size
+    if config.preset in ("auto", "fine"):
+        if "x" in config.features.image_size.lower():
+            return config
+        ratio = aspect([sample.path for sample in category.train])
+        window = size_for(size[0] * size[1], ratio, network.multiple)
+        return config if window == size else config.but(image_size="{}x{}".format(*window))
+    settings = paper.SETTINGS.get((asked.data.removeprefix(data.PREPARED), category.name), {})
     # Its layer names are a ResNet's.
-    if config.preset == "fine" or not set(settings.get("layer", ())) <= set(layers):
+    if not set(settings.get("layer", ())) <= set(network.several):
         return config
     return config.but(**{**settings, **dict(config.asked)}) if settings else config
 
@@ -82,6 +92,14 @@ class Ready(NamedTuple):
     regions: metrics.Regions | None  #: of the masks of ``known`` images; None without masks
     saturated: Sequence[metrics.Region] | None  #: MVTec LOCO's, with saturation; None elsewhere
     where: dict[str, scores.Upsampling]  #: cells sit in the image, by the convention of centres
+    poses: Sequence[Pose] | None = None  #: of the test images, where images are straightened
+    lie: Evidence | None = None  #: how training images lie, where that was looked at
+
+    def turned_back(self, maps: Float[np.ndarray, "n H W"]) -> Float[np.ndarray, "n H W"]:
+        """Return maps of the test images in the frame of these and of their masks."""
+        if self.poses is None:
+            return maps
+        return np.stack([pose.back(*pair) for pair in zip(maps, self.poses, strict=True)])
 
 
 class Loader:
@@ -106,7 +124,7 @@ class Loader:
         return self._keep("ready", key, lambda: self._load(config, category, track))
 
     def _load(self, config: Config, category: Category, track: Track) -> Ready:
-        size, dense = data.parse_size(config.features.image_size), config.features.dense
+        size, dense = config.features.size, config.features.dense
         train, validation = list(category.train), list(category.validation)
         if not validation and (share := self.setup.data.validation):
             # One at least, as it was asked for, and one to train on.
@@ -120,6 +138,11 @@ class Loader:
             for region in data.regions(sample, size, category.saturations, i)
         ]
         asked, options = config.features, config.backbone_options
+        # Of all training images, so that how many are held out changes nothing.
+        lie = None
+        if asked.pose == "auto":
+            lie = turning.of_files([sample.path for sample in category.train], track=track)
+        turned = lie.shift if lie and lie.use else None
         own = {"layer": asked.layer, "options": dict(options), "weights": self.setup.data.weights}
         load = partial(backbones.load, asked.backbone, cache=self.setup.run.cache, **own)
         backbone = self._keep("backbone", (asked.backbone, asked.layer, options), load)
@@ -133,7 +156,8 @@ class Loader:
             advance(0, "streamed from disk")
 
         def extract(samples: Sequence[Sample], by: Callable[..., Any] = features.extract) -> Any:
-            return by(backbone, samples, size, self.setup.run.cache, advance, dense=dense)
+            own = {"dense": dense, "turned": turned}
+            return by(backbone, samples, size, self.setup.run.cache, advance, **own)
 
         with sharding.turns(what):
             first = extract(train, features.extract if fits else features.extract_shards)
@@ -142,6 +166,7 @@ class Loader:
         grid = features.grid(backbone, dense)
         upsampling = partial(scores.upsampling, size, tested.shape[1:3], grid.stride)
         known = np.array([sample.known for sample in category.test], bool)
+        paths = [sample.path for sample in category.test]
         return Ready(
             splits=Splits(first, tested, held),
             samples=category.test,
@@ -151,6 +176,8 @@ class Loader:
             regions=None if masks is None else metrics.label_regions(masks[known]),
             saturated=saturated if category.saturations else None,
             where={"true": upsampling(grid.offset), "half_pixel": upsampling(None)},
+            poses=None if turned is None else pose.of_each(paths, turned),
+            lie=lie,
         )
 
 

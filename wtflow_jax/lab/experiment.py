@@ -155,6 +155,10 @@ def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
         show(table, console)
     for reason in dict.fromkeys(reason for row in rows for reason in row.get("undefined", ())):
         console.print(shown(reason), markup=False, soft_wrap=True)
+    if setup.run.smoke:
+        console.print(
+            "--smoke: few images, a small network; the figures mean nothing", markup=False
+        )
     where = f"written to {setup.run.out / results.FILE}; models in {setup.run.models}"
     console.print(shown(where), markup=False, soft_wrap=True, highlight=False)
     sharding.meet("done")
@@ -171,9 +175,13 @@ def _run(experiment: Experiment, setup: Setup) -> list[Row]:
     sharding.meet("opened")
     code = store.code(experiment.measure)
 
+    with sharding.turns("categories"):
+        opened = {one.name: one for one in category.opened(setup)}
+
     def settings(label: str, name: str, seed: int) -> tuple[Config, dict[str, str]]:
         """Return the config of a row and what is otherwise in it."""
-        own = category.with_settings(setup.config(**variants[label], seed=seed), setup.data, name)
+        asked = setup.config(**variants[label], seed=seed)
+        own = category.with_settings(asked, setup.data, opened[name])
         values = {k: str(v) for k, v in own.flags().items() if v != usual.get(k) and k != "seed"}
         return own, values
 
@@ -181,6 +189,7 @@ def _run(experiment: Experiment, setup: Setup) -> list[Row]:
         return (
             row.get("code") == code
             and row["variant"] in variants
+            and row["category"] in opened
             and ("scores" not in row or (out / row["scores"]).is_file())
             and row["settings"] == settings(row["variant"], row["category"], row["seed"])[1]
         )
@@ -190,12 +199,10 @@ def _run(experiment: Experiment, setup: Setup) -> list[Row]:
             results.write(out, found, experiment.tables(setup, rows))
 
     found["rows"] = rows = [row for row in found["rows"] if current(row)]
-    with sharding.turns("categories"):
-        opened = category.opened(setup)
     seeds = range(usual["seed"], usual["seed"] + setup.run.seeds)
     todo = [
         (one, label, seed)
-        for one, label, seed in product(opened, variants, seeds)
+        for one, label, seed in product(opened.values(), variants, seeds)
         if not views.pick(rows, category=one.name, variant=label, seed=seed)
     ]
     if not todo:

@@ -7,26 +7,30 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import tyro
+from tyro.conf import arg
 
 from wtflow_jax.detector.config import GROUPS, Config, check_used, configure, options
 from wtflow_jax.support.environment import CACHE
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.helptext import flowing
 from wtflow_jax.support.parts import check_ranges
+
+Directory = Annotated[Path, arg(metavar="DIR")]
 
 
 @dataclass(frozen=True)
 class Data:
     """Which images, and the files that are made of them."""
 
-    root: Path | None = None
+    root: Annotated[Path | None, arg(metavar="DIR")] = None
     """The data set's directory; left out: a built-in category."""
-    data: str = "mvtec_ad"
+    data: Annotated[str, arg(metavar="LAYOUT")] = "mvtec_ad"
     """Its layout (python -m wtflow_jax.datasets check --help lists them), or tfds:LAYOUT."""
-    categories: tuple[str, ...] = ()
+    categories: Annotated[tuple[str, ...], arg(metavar="[NAME [NAME ...]]")] = ()
     """Which of them; left out: all."""
     validation: float = 0.0
     """Share of training images held out to set the threshold, where a data set has none for it."""
-    weights: str | None = None
+    weights: Annotated[str | None, arg(metavar="FILE")] = None
     """The backbone's .safetensors or .pth file, or a directory of files that begin with a
     backbone's name; left out: the installed package (Lite0) or a download."""
 
@@ -37,14 +41,15 @@ class Data:
 class Run:
     """What is done, and where it goes."""
 
-    out: Path = Path("runs/mvtec")
+    out: Directory = Path("runs/mvtec")
     """Where results go."""
-    models: Path = Path("runs/models")
+    models: Directory = Path("runs/models")
     """Where trained models are kept; one that is there is not trained again."""
-    cache: Path = CACHE
+    cache: Directory = CACHE
     """Directory for features, downloaded weights and the built-in category."""
-    preset: Literal["small", "paper", "fine"] = "small"
-    """Defaults of the other flags: small runs anywhere, paper is Sec. V-A, fine looks closer."""
+    preset: Literal["small", "paper", "auto", "fine"] = "small"
+    """Defaults of the other flags: small runs anywhere, paper is Sec. V-A, auto trains nothing, and
+    fine is auto with more pixels and cells."""
     resume: bool = False
     """Add to the results in --out what they lack; start if there are none."""
     smoke: bool = False
@@ -63,7 +68,7 @@ class Devices:
     """Share of memory for training features, before and after the WT map; more are streamed."""
     mesh: tuple[int, int] = (1, 1)
     """Devices that train: along how many the batch alone is split, and over how many the state."""
-    coordinator: str | None = None
+    coordinator: Annotated[str | None, arg(metavar="HOST:PORT")] = None
     """host:port of process 0 where several train; auto asks SLURM, Open MPI or Kubernetes."""
     processes: int = 1
     """How many processes there are."""
@@ -134,6 +139,7 @@ def setup(given: Mapping[str, Any]) -> Setup:
 
 def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) -> Setup:
     """Read a command line; ``given`` are an experiment's own defaults, by flag."""
+    flowing([*_groups().values()], arguments)
     parts = [
         (name, Annotated[group, tyro.conf.OmitArgPrefixes], field(default=_made(group, given)))
         for name, group in _groups().items()

@@ -74,6 +74,11 @@ class Job(NamedTuple):
         return obtain(config, self.name, ready.splits, models, self.layout, self.track)
 
     def finish(self, ready: Ready, cells: Cells, centres: str | None = None) -> Prediction:
-        """Return maps and image scores of cells; ``centres`` in place of the config's."""
+        """Return maps and image scores of the test images' cells.
+
+        Maps are in the frame of the images, however these were turned; ``centres`` stands in place
+        of the config's.
+        """
         asked = self.config.decision
-        return route.finish(cells, ready.where[centres or asked.centres], asked.top_fraction)
+        found = route.finish(cells, ready.where[centres or asked.centres], asked.top_fraction)
+        return found._replace(maps=ready.turned_back(found.maps))

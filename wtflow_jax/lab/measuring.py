@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from wtflow_jax import metrics
+from wtflow_jax.detector import route
 from wtflow_jax.detector.route import Cells
 from wtflow_jax.flow.scores import Score, cell_scores
 from wtflow_jax.lab import scored
@@ -22,7 +23,7 @@ from wtflow_jax.metrics.summary import Figures
 from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.training import sharding
 
-_cells = jax.jit(cell_scores, static_argnames="score")
+_cells = jax.jit(cell_scores, static_argnames=("score", "channels"))
 
 
 def measure_and_draw(job: Job) -> Row:
@@ -76,12 +77,14 @@ def measure(job: Job, draw: bool = False) -> Row:
         "environment": model.environment,
         "history": history,
     }
+    if ready.lie is not None:
+        row["pose"] = {"turned": ready.poses is not None, **ready.lie._asdict()}
     return row | ({"scores": f"{job.out.name}/{scored.FILE}"} if draw else {})
 
 
 def aurocs(job: Job, ready: Ready, ends: Any, score: Score | str) -> tuple[float | None, ...]:
     """Return image and pixel AUROC in % of endpoints (n, h, w, c) of the test images."""
-    cells = np.asarray(_cells(jnp.asarray(ends), score))
+    cells = np.asarray(_cells(jnp.asarray(ends), score, job.config.wt.channels))
     found, pixel = job.finish(ready, Cells(cells, cells)), None
     if ready.masks is not None:
         pixel = metrics.auroc(found.maps[ready.known], ready.masks[ready.known])
@@ -147,6 +150,7 @@ def _decide(job: Job, ready: Ready, held_out: Cells, last: Scored) -> dict[str, 
         why = "one training image, none to hold out"
         none = "no held-out good images: give --validation 0.1"
         return {"threshold": None, "why": why if asked else none}
-    scores = job.finish(ready, held_out).scores
-    found = threshold(scores, job.config.decision.false_alarms)
+    asked = job.config.decision
+    scores = route.finish(held_out, ready.where[asked.centres], asked.top_fraction).scores
+    found = threshold(scores, asked.false_alarms)
     return summary.decided(found, len(scores), last.scores, ready.labels)

@@ -16,21 +16,23 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 import wtflow_jax
 from wtflow_jax.detector import detector, model, route
+from wtflow_jax.detector.algorithm import Start, to_x0
 from wtflow_jax.detector.config import Config
 from wtflow_jax.detector.detector import Detector
 from wtflow_jax.detector.route import Cells
-from wtflow_jax.flow.types import Params, Stored
+from wtflow_jax.flow.maps import Stats
+from wtflow_jax.flow.types import Features, Params, Stored
 from wtflow_jax.geometry import Radii, radial_profile
 from wtflow_jax.lab.scored import evenly
 from wtflow_jax.support import environment as machine
@@ -246,17 +248,28 @@ def radii(fitted: Detector, maps: FeatureMaps, of: np.ndarray) -> Radii:
     return Radii(of, np.asarray(values), t_start, float(np.sqrt(x0[0].size)))
 
 
+@partial(jax.jit, static_argnames="start")
+def _lengths(start: Start, stats: Stats, maps: Features) -> Float[Array, " n"]:
+    x0 = to_x0(start, stats, maps)
+    return jnp.sqrt(jnp.sum(jnp.square(x0), axis=tuple(range(1, x0.ndim))))
+
+
 def chunks(fitted: Detector, maps: FeatureMaps | Stored) -> Iterator[FeatureMaps]:
     """Yield x0 of feature maps, in memory or not, some at a time."""
+    for part in _read(maps):
+        yield np.asarray(fitted.x0(jnp.asarray(part)))
+
+
+def _read(maps: FeatureMaps | Stored) -> Iterator[FeatureMaps]:
     for first in range(0, maps.shape[0], detector.CHUNK):
         index = np.arange(first, min(first + detector.CHUNK, maps.shape[0]))
-        batch = maps.read(index) if isinstance(maps, Stored) else maps[index]
-        yield np.asarray(fitted.x0(jnp.asarray(batch)))
+        yield maps.read(index) if isinstance(maps, Stored) else maps[index]
 
 
 def _norms(fitted: Detector, maps: FeatureMaps | Stored) -> list[float]:
-    flat = (x0.reshape(len(x0), -1) for x0 in chunks(fitted, maps))
-    return [norm for part in flat for norm in np.linalg.norm(part, axis=1).tolist()]
+    of = detector.start(fitted.config)
+    parts = (_lengths(of, fitted.stats, jnp.asarray(part)) for part in _read(maps))
+    return [norm for part in parts for norm in part.tolist()]
 
 
 def key(config: Config, splits: Splits) -> str:

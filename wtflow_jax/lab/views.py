@@ -131,7 +131,12 @@ def others(rows: Rows, title: str) -> Table:
         body.append([name, *cells, f"{seconds:.0f}"])
     why = dict.fromkeys(row["decision"]["why"] for row in rows if "why" in row["decision"])
     columns = ["category", *metrics.values(), *DECIDED.values(), "seconds"]
-    return Table(title, columns, body, [f"No threshold: {reason}." for reason in why])
+    turned = [row["category"] for row in rows if row.get("pose", {}).get("turned")]
+    notes = [f"No threshold: {reason}." for reason in why]
+    if turned:
+        which = ", ".join(dict.fromkeys(turned))
+        notes.append(f"Images are turned by their principal axis: {which}.")
+    return Table(title, columns, body, notes)
 
 
 def by_variant(

@@ -15,3 +15,4 @@ from wtflow_jax.metrics.regions import Region as Region
 from wtflow_jax.metrics.regions import aupro as aupro
 from wtflow_jax.metrics.regions import label_regions as label_regions
 from wtflow_jax.metrics.regions import spro as spro
+from wtflow_jax.metrics.single_images import aupimo as aupimo

@@ -64,12 +64,13 @@ class Ranked(NamedTuple):
 class Metric(NamedTuple):
     """An entry of ``METRICS``: its title in print, and whose scores it is of.
 
-    ``function`` takes ranked scores, which have both classes and no NaN, to a share in [0, 1].
+    ``function`` takes ranked scores, which have both classes and no NaN, to a share in [0, 1]; or
+    to None, after a warning of ``UndefinedMetric``.
     """
 
     title: str
     level: Level
-    function: Callable[[Ranked], float]
+    function: Callable[[Ranked], float | None]
 
 
 METRICS: Parts[Metric] = Parts("metric", "wtflow_jax.metrics")
@@ -85,10 +86,11 @@ def measure(
     where it is at hand.
 
     Returns:
-        Shares in [0, 1] by name; all None where they are undefined.
+        Shares in [0, 1] by name; None where they are undefined.
 
     Warns:
-        UndefinedMetric: a score is NaN, or only one of the two classes is present.
+        UndefinedMetric: a score is NaN, only one of the two classes is present, or a metric has a
+            reason of its own.
 
     Raises:
         ValueError: the shapes differ, labels are not bool, or the regions are of other masks.

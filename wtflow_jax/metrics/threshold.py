@@ -51,6 +51,11 @@ def highest_rate(found: Threshold, n: int, left_out: int) -> float:
     return 1 - (1 - found.rate) * (n + 1) / (n + left_out + 1)
 
 
+def rate_of(scores: Float[np.ndarray, " n"], value: float) -> float:
+    """Return the rate that held-out scores certify for a threshold: (1 + those above) / (n + 1)."""
+    return (1 + int((scores > value).sum())) / (len(scores) + 1)
+
+
 def far(scores: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     """Return which scores are far above the others, of held-out images from 0 on.
 

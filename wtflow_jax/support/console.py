@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -31,9 +32,61 @@ def untracked(what: str, total: int | None) -> Advance:
     return lambda *_: None
 
 
+OFTEN = 30.0
+"""Seconds between lines on the same work, where there is no terminal."""
+
+
+class _Lines:
+    """Progress of some work in lines, for files: now and then, and when it is done."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._of = shown(what), "" if total is None else f"/{total}"
+        self._total, self._done, self._note = total, 0, ""
+        self._began = self._told = time.monotonic()
+        self._open = True
+
+    def __call__(self, done: int = 1, note: str | None = None) -> None:
+        self._done += done
+        self._note = self._note if note is None else f", {note}"
+        if time.monotonic() - self._told > OFTEN or self._done == self._total:
+            self._tell()
+        self._open = self._done != self._total
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        seconds = f"{self._told - self._began:.0f} s"
+        line = f"{self._what}: {self._done}{self._of}{self._note}, {seconds}"
+        print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._open:
+            self._tell()
+
+
 @contextlib.contextmanager
 def bars() -> Iterator[Track]:
-    """Show progress bars on standard error, one a call."""
+    """Show progress on standard error: bars on a terminal, one a call, and lines in a file."""
+    with _bars() if Console(stderr=True).is_terminal else _lines() as track:
+        yield track
+
+
+@contextlib.contextmanager
+def _lines() -> Iterator[Track]:
+    every: list[_Lines] = []
+
+    def track(what: str, total: int | None) -> Advance:
+        every.append(_Lines(what, total))
+        return every[-1]
+
+    try:
+        yield track
+    finally:
+        for one in every:
+            one.close()
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Track]:
     # Numbers are not cut off where a terminal is narrow.
     fixed = Column(no_wrap=True, min_width=7)
     progress = rich.progress.Progress(

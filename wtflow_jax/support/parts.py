@@ -36,12 +36,15 @@ class Parts(Mapping[str, Any], Generic[Part]):
     def __init__(self, flag: str, folder: str | None = None) -> None:
         """Start with none; the modules of the package ``folder`` add entries."""
         self.flag, self._folder, self._entries = flag, folder, dict[str, Any]()
+        self._modules = dict[str, str]()
 
     def add(self, name: str) -> Callable[[Entry], Entry]:
         """Return a decorator that enters what it decorates; an older entry is replaced."""
 
         def enter(entry: Entry) -> Entry:
             self._entries[name] = entry
+            # Of values too, which do not know where they were made.
+            self._modules[name] = _caller(f"{self._folder}.")
             return entry
 
         return enter
@@ -96,7 +99,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
             place = {name: i for i, name in enumerate(modules)}
 
             def at(name: str) -> int:
-                return place.get(getattr(self._entries[name], "__module__", ""), len(place))
+                return place.get(self._modules[name], len(place))
 
             # Whichever of them was imported first.
             self._entries = {name: self._entries[name] for name in sorted(self._entries, key=at)}
@@ -131,6 +134,15 @@ def check_ranges(part: Any) -> None:
         wanted += [f"a multiple of {multiple}"] * (multiple is not None)
         flag, found = "--" + name.replace("_", "-"), " ".join(map(_text, values))
         raise WTFlowError(f"{flag} {found}: give {' and '.join(wanted)}")
+
+
+def _caller(prefix: str) -> str:
+    """Return the innermost module with that prefix that is running; empty: there is no such one."""
+    frame = sys._getframe(1)
+    # The frame above is not always the one that called: decorators of type checkers lie between.
+    while frame and not frame.f_globals.get("__name__", "").startswith(prefix):
+        frame = frame.f_back
+    return frame.f_globals["__name__"] if frame else ""
 
 
 def _text(value: Any) -> str:

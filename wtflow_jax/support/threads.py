@@ -1,11 +1,15 @@
-"""Work that is done a little ahead of being asked for: decoding beside the backbone."""
+"""Work that is done a little ahead of being asked for, and LAPACK that is kept to a thread."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
 
 AHEAD = 16
 """Items taken before they are asked for."""
@@ -18,8 +22,9 @@ def ahead(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     alone: Callable[[Item], bool] = lambda item: False,
+    most: int = AHEAD,
 ) -> Iterator[Result]:
-    """Call a function of each item in threads, ``AHEAD`` at a time; results come in order.
+    """Call a function of each item in threads, ``most`` at a time; results come in order.
 
     What it raises is raised in its item's turn. An item that is too large for that, ``alone``, is
     worked on when it is asked for.
@@ -32,9 +37,26 @@ def ahead(
         return lambda: result
 
     waiting = iter(items)
-    with ThreadPoolExecutor() as pool:
-        running = deque(pool.submit(work, item) for item in islice(waiting, AHEAD))
+    # As many threads as by default, but no more than items.
+    with ThreadPoolExecutor(min(most, (os.cpu_count() or 1) + 4)) as pool:
+        running = deque(pool.submit(work, item) for item in islice(waiting, most))
         while running:
             first = running.popleft()
             running.extend(pool.submit(work, item) for item in islice(waiting, 1))
             yield first.result()()
+
+
+@contextmanager
+def lapack_on_one_thread() -> Iterator[None]:
+    """Keep LAPACK to one thread: wait for results inside.
+
+    JAX's is SciPy's, whose threads wait for one another in thousands of small eigenvalue problems:
+    that takes up to four times as long, more where other programs run. The limit is the process's.
+    Where several threads ask for it, one that outlasts them must ask first: each puts back what it
+    found.
+    """
+    # Loaded by JAX when it first calls it, which would be too late to be limited.
+    import scipy.linalg  # noqa: F401
+
+    with threadpool_limits(1, user_api="blas"):
+        yield

@@ -44,14 +44,18 @@ class Layout(NamedTuple):
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
     def shardings(self, tree: Any) -> Any:
-        """Return where a mesh keeps the arrays of a state: split along the largest axis it can."""
+        """Return where a mesh keeps the arrays of a state: split along the last axis it can.
+
+        That are a layer's outputs, first in memory (``support.kernels``): parts are put together by
+        laying them one behind the other.
+        """
 
         def of(leaf: Any) -> NamedSharding:
             parts = self._on().mesh.shape["model"]
             whole = [i for i, n in enumerate(leaf.shape) if n % parts == 0]
             if parts == 1 or not whole:
                 return self._on()
-            return self._on(*[None] * max(whole, key=lambda i: leaf.shape[i]), "model")
+            return self._on(*[None] * max(whole), "model")
 
         return jax.tree.map(of, tree)
 

@@ -1,8 +1,8 @@
 """The state of training and one step of it: AdamW on the rFM loss (Algorithm 1, lines 3 to 6)."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ from wtflow_jax.flow import couplings, paths, targets
 from wtflow_jax.flow import loss as losses
 from wtflow_jax.flow.types import Params, PRNGKey, Samples, VelocityFn
 from wtflow_jax.support.compilation import XLA_OPTIONS
+from wtflow_jax.support.kernels import formats, laid_out
 from wtflow_jax.training import sharding
+from wtflow_jax.velocities.network import matrices, with_matrices
 
 
 class TrainState(NamedTuple):
@@ -36,6 +38,7 @@ class Objective(NamedTuple):
         rate: AdamW's first learning rate.
         decay_at: steps from which on it is divided by ten, once more each.
         weight_decay: AdamW's decoupled decay, on every parameter.
+        precision: that velocity_fn takes matrices and kernels in; the state stays float32.
         layout: the devices.
     """
 
@@ -47,6 +50,7 @@ class Objective(NamedTuple):
     rate: float = 3e-3
     decay_at: tuple[int, ...] = ()
     weight_decay: float = 0.1
+    precision: str = "float32"
     layout: sharding.Layout = sharding.LOCAL
 
     @property
@@ -69,30 +73,35 @@ def _step(
     x0: Samples,
     index: Int[Array, " b"],
     key: PRNGKey,
+    rounded: Params | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
     """Take one optimizer step on one batch, and return its loss too; pure, ``state`` is donated.
 
     x0 is the batch (b, *event), after the WT map; ``index`` are the samples' indices in the
-    training set (b,), which with the epoch's key decide the noise.
+    training set (b,), which with the epoch's key decide the noise. ``rounded`` are ``matrices``
+    of the state's parameters, where they are at hand.
     """
+    if rounded is None:
+        rounded = matrices(state.params, objective.precision)
     layout = objective.layout
     laws = {name: getattr(objective, name) for name in ("target", "time_law", "loss", "coupling")}
 
     def batch_loss(params: Params) -> Float[Array, ""]:
-        field = objective.velocity_fn, layout.gather(params)
+        field = objective.velocity_fn, layout.gather(layout.keep(params))
         x, i = layout.split(x0), layout.split(index)
         return losses.rfm_loss(*field, x, key, index=i, **laws)
 
-    value, gradient = jax.value_and_grad(batch_loss)(state.params)
+    value, gradient = jax.value_and_grad(batch_loss)(with_matrices(state.params, rounded))
+    gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, state.params)
     updates, moments = objective.optimizer.update(gradient, state.moments, state.params)
     return layout.keep(TrainState(optax.apply_updates(state.params, updates), moments)), value
 
 
+_jit = partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
 # Jitted apart: options are refused on a jit within a jit, and ``_loop`` loops over the bare one.
-step = jax.jit(_step, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
+step = _jit(_step)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
 def _loop(
     objective: Objective,
     state: TrainState,
@@ -104,11 +113,29 @@ def _loop(
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take the steps ``first`` to ``last`` − 1 on the device; one compilation for any bounds."""
 
-    def body(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-        state, value = _step(objective, carry[0], x0[order[i]], order[i], key)
-        return state, carry[1].at[i].set(value)
+    # Rounded where they are updated, parameters are read once less.
+    def body(i: Array, carry: tuple[TrainState, Params, Array]) -> tuple[TrainState, Params, Array]:
+        state, rounded, values = carry
+        state, value = _step(objective, state, x0[order[i]], order[i], key, rounded)
+        return state, matrices(state.params, objective.precision), values.at[i].set(value)
 
-    return jax.lax.fori_loop(first, last, body, (state, jnp.zeros(len(order))))
+    carry = state, matrices(state.params, objective.precision), jnp.zeros(len(order))
+    state, _, values = jax.lax.fori_loop(first, last, body, carry)
+    return state, values
+
+
+@lru_cache
+def _compiled(function: Callable[..., Any], tree: Any, kept: tuple[Any, ...]) -> Any:
+    return _jit(function, out_shardings=(tree.unflatten(kept), None))
+
+
+def program(function: Callable[..., Any], state: Any) -> Any:
+    """Return ``_step`` or ``_loop`` jitted for a state, which it leaves as it lies in memory.
+
+    Left to itself, XLA leaves kernels in Flax's order, and copies the whole state in and out.
+    """
+    kept, tree = jax.tree.flatten(formats(state))
+    return _compiled(function, tree, tuple(kept))
 
 
 Order: TypeAlias = Int[np.ndarray, "steps batch"]
@@ -136,9 +163,11 @@ def steps(
         batches = (_take(x0, index) for index in order[first:])
         yield from steps_of_batches(objective, state, batches, order[first:], key)
         return
+    state = laid_out(state, objective.precision, donate=True)
+    loop = program(_loop, state)
     for start in range(first, len(order), LENGTH):
         end = min(start + LENGTH, len(order))
-        state, values = _loop(objective, state, x0, order, np.int32(start), np.int32(end), key)
+        state, values = loop(objective, state, x0, order, np.int32(start), np.int32(end), key)
         yield state, np.asarray(values)[start:end].tolist()
 
 
@@ -146,6 +175,8 @@ def steps_of_batches(
     objective: Objective, state: TrainState, batches: Iterator[Samples], order: Order, key: PRNGKey
 ) -> Steps:
     """Take a step on each batch x0 (b, *event), whose indices are the rows of an order."""
+    state = laid_out(state, objective.precision, donate=True)
+    take = step if jax.default_backend() == "cpu" else program(_step, state)
     for index, batch in zip(order, batches, strict=True):
-        state, value = step(objective, state, batch, index, key)
+        state, value = take(objective, state, batch, index, key)
         yield state, [float(value)]

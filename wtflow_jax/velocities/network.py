@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from wtflow_jax.flow.maps.norms import LayerNorm
 from wtflow_jax.flow.types import Params, PRNGKey, Time, VelocityFn
+from wtflow_jax.support.kernels import laid_out
 from wtflow_jax.velocities import Shaped, Velocity
 
 Map = Float[Array, "h w c"]
@@ -31,7 +32,8 @@ class Network(Velocity):
     input_norm: bool = False
     """Show it LN(x_t) in place of x_t: a norm layer, no WT map (Table XI: std)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What it computes with; weights and optimizer state are float32 in any case."""
+    """What it computes with; on NVIDIA's cards float32 is TF32, of ten bits. Weights and optimizer
+    state are float32 in any case."""
 
     RANGES: ClassVar = {"width": (8, None)}
     MULTIPLES: ClassVar = {"width": 8}
@@ -48,11 +50,22 @@ class Network(Velocity):
         return module.init(key, jnp.zeros(()), jnp.zeros(x0.shape[1:]))
 
     def rounded(self, params: Params) -> Params:
-        """Return matrices in the precision computed with, once in place of at each call."""
-        if self.precision == "float32":
-            return params
-        dtype = jnp.dtype(self.precision)
-        return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, params)
+        """Return matrices in the precision and the layout computed with, once for all calls."""
+        rounded = matrices(params, self.precision)
+        return laid_out(with_matrices(params, rounded), self.precision)
+
+
+def matrices(params: Params, precision: str) -> Params:
+    """Return matrices and kernels in a precision, and None for what is not rounded."""
+    if precision == "float32":
+        return jax.tree.map(lambda _: None, params)
+    return jax.tree.map(lambda a: a.astype(precision) if a.ndim > 1 else None, params)
+
+
+def with_matrices(params: Params, rounded: Params) -> Params:
+    """Return parameters with those of ``matrices`` in their place."""
+    is_leaf = lambda a: a is None  # noqa: E731
+    return jax.tree.map(lambda a, p: p if a is None else a, rounded, params, is_leaf=is_leaf)
 
 
 @lru_cache

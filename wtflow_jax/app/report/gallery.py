@@ -8,7 +8,14 @@ import numpy as np
 from PIL import Image
 
 from wtflow_jax.app import writing
-from wtflow_jax.app.report.pictures import coloured, embedded, overlay, scaled
+from wtflow_jax.app.report.pictures import (
+    DRAWN,
+    coloured,
+    embedded,
+    outlined,
+    overlay,
+    scaled,
+)
 from wtflow_jax.data import decode, open_image, white_of
 from wtflow_jax.lab.scored import Scored, evenly
 from wtflow_jax.support.errors import WTFlowError, shown
@@ -36,6 +43,8 @@ def of_scored(
             found |= {"image": image, "overlay": overlay(image, values)}
         if scored.masks is not None and scored.known[i]:
             found["mask"] = Image.fromarray(scored.masks[i])
+            if image is not None:
+                found["overlay"] = outlined(found["overlay"], scored.masks[i], DRAWN)
         return found
 
     lists = scored.paths, scored.kinds, scored.labels.tolist(), scored.scores.tolist()
@@ -52,7 +61,10 @@ def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float 
         if scored[i]["map"] is not None:
             drawn = decode(run / scored[i]["map"])
             if drawn.mode == "RGB":
-                found["overlay"] = drawn
+                # Without the strip above it, so that it lies as the image does.
+                width, height = (image or drawn).size
+                strip = max(0, drawn.height - round(drawn.width * height / width))
+                found["overlay"] = drawn.crop((0, strip, drawn.width, drawn.height))
             else:
                 found["map"] = coloured(np.asarray(drawn) / 65535)
         return found

@@ -103,7 +103,7 @@ def _page(run: Path, source: Path, most: int, track: Track) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     return environment.from_string((files / "page.html").read_text()).render(
-        title=shown(f"{results['experiment']}: {run.resolve().name}"),
+        title=shown(_title(results["experiment"], run, rows)),
         tables=[Table(**table) for table in results.get("tables", [])],
         sections=sections,
         config=dict(results["config"]),
@@ -112,6 +112,13 @@ def _page(run: Path, source: Path, most: int, track: Track) -> str:
         script=(files / "charts.js").read_text() + (files / "page.js").read_text(),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
     )
+
+
+def _title(experiment: str, run: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+    if experiment == "evaluate":
+        return "Evaluation of " + ", ".join(row["category"] for row in rows)
+    name = run.resolve().name
+    return f"Predictions in {name}" if experiment == "predict" else f"{experiment}: {name}"
 
 
 def _of_row(run: Path, row: Mapping[str, Any], most: int) -> Section:
@@ -163,7 +170,8 @@ def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
         found = {name: getattr(of, kind, None) for name, of in curves.items()}
         if lines := {name: line for name, line in found.items() if line is not None}:
             drawn[title] = charts.lines(kind, lines)
-    if tested.radii is not None:
+    # Without a velocity nothing moves.
+    if tested.radii is not None and np.ptp(tested.radii.values, axis=1).max() > 1e-3:
         drawn["Radius on the way"] = charts.radial(tested.radii, labels)
     return drawn
 

@@ -5,16 +5,35 @@ import io
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float
-from PIL import Image
+from jaxtyping import Bool, Float
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
-STRENGTH = 0.6
-"""Share of the colour in an overlay where the map is at the top of the scale."""
+LIMIT = 0.5
+"""Where the threshold is on the colour scale of a model."""
+SHOWN, FULL = 0.46, 0.56
+"""Where an overlay's colour begins, just below the threshold, and where it is strongest."""
+STRENGTH = 0.65
+"""Share of that colour there."""
+GREY = 0.8
+"""Of the photograph below it, so that what has a colour is the map."""
+HOTTEST = 0.85
+"""Where it is red."""
+YELLOW, RED = (240, 228, 66), (230, 60, 0)
+"""From ``SHOWN`` to ``HOTTEST``: they differ in brightness, for eyes that miss a colour."""
+CONTOUR, DRAWN = (215, 25, 28), (0, 158, 215)
+"""Lines around what is above the threshold, and around a mask."""
+STRIPS = {True: (176, 28, 28), False: (70, 70, 70)}
+"""Behind the verdict, by whether it is defective."""
+LONGEST = 2048
+"""Pixels of the longer side of an overlay, at most."""
 SIDE = 320
 """Pixels of the longer side of a picture in a page."""
 QUALITY = 75
 PALETTE = np.round(255 * matplotlib.colormaps["inferno"](np.arange(256))[:, :3]).astype(np.uint8)
 """256 colours, RGB."""
+WARM = np.round(np.linspace(YELLOW, RED, 256)).astype(np.uint8)
+"""Those of an overlay."""
 
 
 def scaled(
@@ -34,9 +53,56 @@ def coloured(values: Float[np.ndarray, "h w"]) -> Image.Image:
 
 
 def overlay(image: Image.Image, values: Float[np.ndarray, "h w"]) -> Image.Image:
-    """Return an RGB image under the colours of values of ``scaled``, the stronger the higher."""
-    strength = Image.fromarray(np.round(255 * STRENGTH * values).astype(np.uint8))
-    return Image.composite(coloured(values), image, strength)
+    """Return an RGB image, nearly grey, with the map over it: what is above ``LIMIT`` stands out.
+
+    Colour fades in just below ``LIMIT``, where the contour is. ``values``, of ``scaled``, may have
+    fewer pixels than the image.
+    """
+    large = Image.fromarray(values.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
+    at = np.asarray(large)
+    share = STRENGTH * ((at - SHOWN) / (FULL - SHOWN)).clip(0, 1)
+    strength = Image.fromarray(np.round(255 * share).astype(np.uint8))
+    grey = Image.blend(image, image.convert("L").convert("RGB"), GREY)
+    level = ((at - SHOWN) / (HOTTEST - SHOWN)).clip(0, 1)
+    colour = Image.fromarray(np.round(255 * level).astype(np.uint8))
+    colour.putpalette(WARM.tobytes())
+    picture = Image.composite(colour.convert("RGB"), grey, strength)
+    return outlined(picture, at > LIMIT, CONTOUR)
+
+
+def outlined(
+    picture: Image.Image, mask: Bool[np.ndarray, "h w"], colour: tuple[int, int, int]
+) -> Image.Image:
+    """Return an RGB picture with a line, edged with white, along the inner side of a mask."""
+    if not mask.any():
+        return picture
+    width = max(1, round(max(picture.size) / 400))
+    inner = _inside(mask, width)
+    edge = _inside(inner, max(1, width // 2))
+    pixels = np.array(picture)
+    pixels[mask & ~inner] = colour
+    pixels[inner & ~edge] = 255
+    return Image.fromarray(pixels)
+
+
+def _inside(mask: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
+    size = 2 * width + 1
+    # What leaves the image has no line there.
+    return ndimage.minimum_filter(mask, size=(size, size), mode="nearest")
+
+
+def with_verdict(picture: Image.Image, text: str, defective: bool) -> Image.Image:
+    """Return a picture below a strip that says what was decided."""
+    size = max(11, round(picture.width / 24))
+    font = ImageFont.load_default(size)
+    while size > 7 and font.getlength(text) > picture.width - size:
+        font = ImageFont.load_default(size := size - 1)
+    strip = round(1.7 * size)
+    found = Image.new("RGB", (picture.width, picture.height + strip), STRIPS[defective])
+    draw = ImageDraw.Draw(found)
+    draw.text((size / 2, strip / 2), text, (255, 255, 255), font, anchor="lm")
+    found.paste(picture, (0, strip))
+    return found
 
 
 def embedded(picture: Image.Image) -> str:

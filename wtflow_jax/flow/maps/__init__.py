@@ -24,11 +24,16 @@ class WTMap:
     isotropic: ClassVar[bool] = False
     position: ClassVar[bool] = True  #: whether the paper's best row has the embedding (Table IV)
     streams: ClassVar[bool] = False  #: whether ``fit_batches`` takes what is never in memory whole
+    channels: tuple[int, ...] = ()  #: of stages that are mapped, and scored, apart
     kind: ClassVar[Any] = dict  #: what ``fit`` returns, of arrays by name
 
     def fit(self, features: Samples) -> Stats:
         """Return the statistics of training features (n, *event)."""
         return ()
+
+    def fit_like(self, stats: Stats, features: Samples) -> Stats:
+        """Return the statistics of fewer samples (n, *event); what ``fit`` chose of all is kept."""
+        return self.fit(features)
 
     def fit_batches(self, batches: Iterable[Samples]) -> Stats:
         """Return the statistics of training features that come in batches (n, *event)."""
@@ -37,6 +42,10 @@ class WTMap:
     def apply(self, stats: Stats, features: Samples) -> Samples:
         """Return x0 (n, *event) of features (n, *event)."""
         raise NotImplementedError
+
+    def choice(self, stats: Stats) -> str:
+        """Return in a few words what ``fit`` has chosen by itself; empty: nothing."""
+        return ""
 
     def restore(self, arrays: Mapping[str, Any]) -> Stats:
         """Return statistics of arrays by name, as ``fit`` returned them before they were saved."""

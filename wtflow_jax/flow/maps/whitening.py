@@ -4,22 +4,26 @@ At position p the features get the covariance Σ = (1 − α)·Σ_p + α·Σ_all
 and x0 = s·W(f − μ) with WΣWᵀ = I. One shared factor Z = (Σ_all + ridge)^(−1/2) whitens what all
 positions have in common. What is left of Σ_p in these coordinates has few large eigenvalues: it is
 kept to its ``rank`` first ones, so the memory is about c² + h·w·c·rank numbers instead of h·w·c².
+
+As α → 0, x0 tends to what the principal directions of a position do not explain, at one scale for
+all positions: the residual of probabilistic PCA (Tipping and Bishop, 1999) in coordinates where the
+features of all positions are white.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from threadpoolctl import threadpool_limits
 
 from wtflow_jax.flow.maps import MAPS, Stats, WTMap
 from wtflow_jax.flow.types import Samples
 from wtflow_jax.support.compilation import in_float32
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.threads import lapack_on_one_thread
 
 RIDGE = 0.01
 """Added to Σ_all, as a share of its mean variance."""
@@ -27,8 +31,17 @@ SMALLEST = 1e-10
 """Variance below which a direction counts as constant."""
 FOLDS = 5
 """Parts of the training set that are left out in turn to fit the scale."""
-SOME = 256
+SOME = 64
 """Positions the leaving out is done with, or up to twice as many: every k-th."""
+AT_ONCE = 64
+"""Positions whose eigenvalues a GPU finds at a time."""
+APART, TOGETHER = 0.01, 1.0
+"""What α 0 chooses from: each position by itself, or all positions as one."""
+BETWEEN = 0.3
+"""α whose likelihood stands for ``APART``: so small a one is likely nowhere, and scores best."""
+EXPLAINED = 0.4
+"""Share of the training samples, or of the channels where these are fewer, that ``rank`` 0 keeps as
+principal directions."""
 
 
 class Whitening(NamedTuple):
@@ -41,17 +54,26 @@ class Whitening(NamedTuple):
     gain: Float[Array, "p r"]  #: what the whitening adds along them; at most zero
     rest: Float[Array, ""]  #: what it does everywhere, α^(−1/2)
     scale: Float[Array, ""]  #: s
+    evidence: Float[Array, ""]  #: for ``APART``: nats an element of left-out maps; 0: not asked
 
 
 def _vectors(features: Samples) -> Float[Array, "n p c"]:
     return features.reshape(features.shape[0], -1, features.shape[-1])
 
 
+class Spectrum(NamedTuple):
+    """What is computed of the samples whatever α is; z are coordinates after Z."""
+
+    mean: Float[Array, " c"]
+    shared: Float[Array, "c c"]  #: Z
+    centre: Float[Array, "p c"]  #: mean of z
+    basis: Float[Array, "p r c"]  #: first principal directions of z
+    largest: Float[Array, "p r"]  #: its variance along them
+
+
 @in_float32
-def _unscaled(
-    vectors: Float[Array, "n p c"], kept: Float[Array, " n"], alpha: Float[Array, ""], rank: int
-) -> Whitening:
-    """Fit on the samples whose ``kept`` is 1, with scale 1."""
+def spectrum(vectors: Float[Array, "n p c"], kept: Float[Array, " n"], rank: int) -> Spectrum:
+    """Fit on the samples whose ``kept`` is 1, all α at once."""
     n, p, c = vectors.shape
     count = jnp.sum(kept)
     mean = jnp.einsum("n,npc->c", kept, vectors) / (count * p)
@@ -75,11 +97,22 @@ def _unscaled(
             variance, right = jnp.linalg.eigh(z.T @ z / count)
             largest = jnp.maximum(variance[-rank:], 0.0)
             basis = right[:, -rank:].T
-        gain = jax.lax.rsqrt((1 - alpha) * largest + alpha) - alpha**-0.5
-        return (1 - alpha) * centre, basis, gain
+        return centre, basis, largest
 
-    offset, basis, gain = jax.lax.map(position, jnp.swapaxes(x, 0, 1))
-    return Whitening(mean, shared, offset, basis, gain, alpha**-0.5, jnp.ones(()))
+    each = jnp.swapaxes(x, 0, 1)
+    # On a GPU one after another would be thousands of small kernels, mostly waited for.
+    together = partial(jax.lax.map, position, batch_size=AT_ONCE)
+    one_by_one = partial(jax.lax.map, position)
+    found = jax.lax.platform_dependent(each, cpu=one_by_one, default=together)
+    return Spectrum(mean, shared, *found)
+
+
+def unscaled(found: Spectrum, alpha: Float[Array, ""]) -> Whitening:
+    """Return the map of an α, with scale 1."""
+    gain = jax.lax.rsqrt((1 - alpha) * found.largest + alpha) - alpha**-0.5
+    offset, one, none = (1 - alpha) * found.centre, jnp.ones(()), jnp.zeros(())
+    own = found.mean, found.shared, offset, found.basis, gain
+    return Whitening(*own, rest=alpha**-0.5, scale=one, evidence=none)
 
 
 @in_float32
@@ -91,57 +124,74 @@ def apply(stats: Whitening, features: Samples) -> Samples:
     return (stats.scale * x0).reshape(features.shape)
 
 
-@partial(jax.jit, static_argnames=("rank", "folds"))
-def _fit(features: Samples, alpha: Float[Array, ""], rank: int, folds: int) -> Whitening:
-    vectors = _vectors(features)
-    some = _some(vectors)
-
-    def squares(stats: Whitening, left_out: Float[Array, " n"]) -> Float[Array, ""]:
-        return jnp.sum(jnp.sum(jnp.square(apply(stats, some)), axis=(1, 2)) * left_out)
-
-    total = jnp.sum(_over_folds(some, alpha, rank, folds, squares))
-    everything = _unscaled(vectors, jnp.ones(vectors.shape[0]), alpha, rank)
-    # Constant features are mapped to zero at any scale.
-    scale = jnp.where(total > 0, jnp.sqrt(some.size / jnp.where(total > 0, total, 1.0)), 1.0)
-    return everything._replace(scale=scale)
-
-
-def _some(vectors: Float[Array, "n p c"]) -> Float[Array, "n q c"]:
+def some(vectors: Float[Array, "n p c"]) -> Float[Array, "n q c"]:
+    """Return every k-th position: ``SOME``, or up to twice as many."""
     return vectors[:, :: max(1, vectors.shape[1] // SOME)]
 
 
 def _over_folds(
     vectors: Float[Array, "n p c"],
-    alpha: Float[Array, ""],
     rank: int,
     folds: int,
-    value: Callable[[Whitening, Float[Array, " n"]], Float[Array, ""]],
-) -> Float[Array, " folds"]:
-    """Return ``value(stats, left_out)`` of each fold, fitted on the others; left_out is 1 in it."""
+    value: Callable[[Spectrum, Float[Array, " n"]], Float[Array, "*values"]],
+) -> Float[Array, "*values"]:
+    """Return the sum of ``value(spectrum, left_out)`` over folds; left_out is 1 in the fold."""
     fold = jnp.arange(vectors.shape[0]) % folds
 
-    def one(k: Array) -> Float[Array, ""]:
+    def one(k: Array) -> Float[Array, "*values"]:
         left_out = (fold == k).astype(vectors.dtype)
-        return value(_unscaled(vectors, 1 - left_out, alpha, rank), left_out)
+        return value(spectrum(vectors, 1 - left_out, rank), left_out)
 
-    return jax.lax.map(one, jnp.arange(folds))
+    return jnp.sum(jax.lax.map(one, jnp.arange(folds)), axis=0)
 
 
-def _on_one_thread(function: Callable, features: Samples, alpha: float, rank: int) -> Any:
-    """Call a function of features, α, rank and folds, and wait for what it returns.
+def _volume(stats: Whitening) -> Float[Array, " p"]:
+    """Return log|det sW| of each position."""
+    c = stats.shared.shape[0]
+    along = jnp.sum(jnp.log(stats.rest + stats.gain) - jnp.log(stats.rest), axis=-1)
+    return along + jnp.linalg.slogdet(stats.shared)[1] + c * jnp.log(stats.rest * stats.scale)
 
-    LAPACK is SciPy's, whose threads wait for one another in thousands of small eigenvalue problems:
-    that takes up to four times as long, more where other programs run.
+
+@partial(jax.jit, static_argnames=("ranks", "folds"))
+def _fit(
+    features: Samples,
+    alphas: Float[Array, " k"],
+    judged: Float[Array, " k"],
+    ranks: tuple[int, int],
+    folds: int,
+) -> Whitening:
+    """Fit with that of ``alphas`` whose counterpart in ``judged`` is likeliest where left out.
+
+    ``ranks`` are those of all samples, and of those of four folds.
     """
-    # Loaded by JAX when it first calls it, which would be too late to be limited.
-    import scipy.linalg  # noqa: F401
+    vectors = _vectors(features)
+    few = some(vectors)
 
-    n, c = features.shape[0], features.shape[-1]
-    if n < 2:
-        raise WTFlowError(f"whiten: {n} training sample; give at least 2, or another WT map")
-    asked = jnp.float32(alpha), min(rank, n, c), min(FOLDS, n)
-    with threadpool_limits(1, user_api="blas"):
-        return jax.block_until_ready(function(jnp.asarray(features), *asked))
+    def value(found: Spectrum, left_out: Float[Array, " n"]) -> Float[Array, "k 2"]:
+        def one(pair: Float[Array, " 2"]) -> Float[Array, " 2"]:
+            x0 = apply(unscaled(found, pair[0]), few)
+            nats = log_likelihood(unscaled(found, pair[1]), few)
+            both = jnp.stack([jnp.sum(jnp.square(x0), axis=(1, 2)), nats])
+            return jnp.sum(both * left_out, axis=1)
+
+        return jax.lax.map(one, jnp.stack([alphas, judged], axis=1))
+
+    totals, nats = _over_folds(few, ranks[1], folds, value).T
+    best = jnp.argmax(nats)
+    found = unscaled(spectrum(vectors, jnp.ones(vectors.shape[0]), ranks[0]), alphas[best])
+    # Constant features are mapped to zero at any scale.
+    total = totals[best]
+    scale = jnp.where(total > 0, jnp.sqrt(few.size / jnp.where(total > 0, total, 1.0)), 1.0)
+    return found._replace(scale=scale, evidence=(nats[0] - nats[-1]) / few.size)
+
+
+@partial(jax.jit, static_argnames="rank")
+def _like(stats: Whitening, features: Samples, rank: int) -> Whitening:
+    """Fit to other samples, with the α and the scale of ``stats``."""
+    vectors = _vectors(features)
+    found = spectrum(vectors, jnp.ones(vectors.shape[0]), rank)
+    same = {"scale": stats.scale, "evidence": stats.evidence}
+    return unscaled(found, stats.rest**-2)._replace(**same)
 
 
 def log_likelihood(stats: Whitening, features: Samples) -> Float[Array, " n"]:
@@ -151,20 +201,18 @@ def log_likelihood(stats: Whitening, features: Samples) -> Float[Array, " n"]:
     """
     x0 = _vectors(apply(stats, features))
     p, c = x0.shape[1:]
-    along = jnp.sum(jnp.log(stats.rest + stats.gain) - jnp.log(stats.rest))
-    volume = jnp.linalg.slogdet(stats.shared)[1] + c * jnp.log(stats.rest * stats.scale)
     gaussian = -0.5 * jnp.sum(jnp.square(x0), axis=(1, 2)) - 0.5 * p * c * jnp.log(2 * jnp.pi)
-    return gaussian + p * volume + along
+    return gaussian + jnp.sum(_volume(stats))
 
 
 @partial(jax.jit, static_argnames=("rank", "folds"))
 def _held_out(features: Samples, alpha: Float[Array, ""], rank: int, folds: int) -> Array:
-    vectors = _some(_vectors(features))
+    vectors = some(_vectors(features))
 
-    def nats(stats: Whitening, left_out: Float[Array, " n"]) -> Float[Array, ""]:
-        return jnp.sum(log_likelihood(stats, vectors) * left_out)
+    def nats(found: Spectrum, left_out: Float[Array, " n"]) -> Float[Array, ""]:
+        return jnp.sum(log_likelihood(unscaled(found, alpha), vectors) * left_out)
 
-    return jnp.sum(_over_folds(vectors, alpha, rank, folds, nats)) / vectors.size
+    return _over_folds(vectors, rank, folds, nats) / vectors.size
 
 
 def held_out_log_likelihood(
@@ -176,12 +224,23 @@ def held_out_log_likelihood(
     makes up for what a poor α gets wrong.
 
     Args:
-        features: as in ``Whiten.fit``; ``alpha`` and ``rank`` are its options.
+        features: as in ``Whiten.fit``; ``alpha`` and ``rank`` are its options, neither 0.
 
     Returns:
         Nats an element, a scalar; the higher, the better.
     """
-    return _on_one_thread(_held_out, features, alpha, rank)
+    n, c = _counted(features)
+    with lapack_on_one_thread():
+        asked = jnp.float32(alpha), min(rank, n, c), min(FOLDS, n)
+        return jax.block_until_ready(_held_out(jnp.asarray(features), *asked))
+
+
+def _counted(features: Samples) -> tuple[int, int]:
+    """Return numbers of samples and channels; WTFlowError where they are too few."""
+    n, c = features.shape[0], features.shape[-1]
+    if n < 2:
+        raise WTFlowError(f"whiten: {n} training sample; give at least 2, or another WT map")
+    return n, c
 
 
 @MAPS.add("whiten")
@@ -190,24 +249,57 @@ class Whiten(WTMap):
     """Every position's whole covariance: see the module."""
 
     alpha: float = 0.1
-    """Weight of the covariance of all positions beside each position's own."""
+    """Weight of the covariance of all positions beside each position's own; 0 takes 0.01 where
+    left-out images say that positions differ, else 1."""
     rank: int = 64
-    """Principal directions kept a position."""
+    """Principal directions kept a position; 0 keeps two fifths of the training images or channels,
+    whichever are fewer."""
 
     isotropic = True
     kind = Whitening
-    RANGES: ClassVar = {"alpha": (1e-6, 1), "rank": (1, None)}
+    RANGES: ClassVar = {"alpha": (0, 1), "rank": (0, None)}
+
+    def __post_init__(self) -> None:
+        """Raise WTFlowError for an α above zero that float32 cannot tell from it."""
+        if 0 < self.alpha < 1e-6:
+            raise WTFlowError(f"--alpha {self.alpha:g}: give at least 1e-06, or 0")
+
+    def _rank(self, n: int, c: int) -> int:
+        return min(self.rank or max(1, round(EXPLAINED * min(n, c))), n, c)
 
     def fit(self, features: Samples) -> Whitening:
         """Return the statistics of training features (n, *event), n ≥ 2.
 
         The scale s is fitted by leaving out a fifth of the samples in turn, so that ‖x0‖² of
-        left-out training maps averages D, as Lemma 6 asks of the fitted ones.
+        left-out training maps averages D, as Lemma 6 asks of the fitted ones. An α of 0
+        becomes ``APART`` where left-out maps are likelier at ``BETWEEN`` than at ``TOGETHER``, else
+        ``TOGETHER``.
 
         Raises:
             WTFlowError: fewer than two samples.
         """
-        return _on_one_thread(_fit, features, self.alpha, self.rank)
+        n, c = _counted(features)
+        folds = min(FOLDS, n)
+        ranks = self._rank(n, c), self._rank(n - -(-n // folds), c)
+        chosen = (self.alpha,) if self.alpha else (APART, TOGETHER)
+        judged = chosen if self.alpha else (BETWEEN, TOGETHER)
+        alphas = jnp.array(chosen, jnp.float32), jnp.array(judged, jnp.float32)
+        with lapack_on_one_thread():
+            return jax.block_until_ready(_fit(jnp.asarray(features), *alphas, ranks, folds))
+
+    def fit_like(self, stats: Whitening, features: Samples) -> Whitening:
+        """Return the statistics of fewer samples, with the α and the scale of all of them."""
+        rank = self._rank(*_counted(features))
+        with lapack_on_one_thread():
+            return jax.block_until_ready(_like(stats, jnp.asarray(features), rank))
+
+    def choice(self, stats: Whitening) -> str:
+        """Return what an α of 0 became, and the nats an element that decided."""
+        if self.alpha:
+            return ""
+        nats = float(stats.evidence)
+        how = "each position by itself" if nats >= 0 else "all positions as one"
+        return f"{how} ({nats:+.2f} nats)"
 
     def apply(self, stats: Stats, features: Samples) -> Samples:
         """Return ``apply``."""
