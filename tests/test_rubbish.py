@@ -53,6 +53,7 @@ def test_all_rubbish_in_one_folder_is_a_row_each(small_model, tmp_path, capsys):
     assert not list(found.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_names_of_any_kind(small_model, tmp_path, capsys):
     """Through fit, predict, a resumed predict, standard input, evaluate, report and check."""
     paths = rubbish.names(tmp_path / "in" / "good", trees.noisy(77))
@@ -84,6 +85,7 @@ def test_names_of_any_kind(small_model, tmp_path, capsys):
     assert "two\\nlines.png: cannot be decoded" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_no_utf_8(small_model, tmp_path):
     """In a process of its own, whose output is strict."""
     root = tmp_path / os.fsdecode(b"caf\xe9\x1b[0m")

@@ -14,6 +14,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from wtflow_jax.app.estimator import WTFlow
 from wtflow_jax.app.fit import fit
 
+pytestmark = pytest.mark.slow
+
+
 NOVELTY = (
     "it knows the samples it was fitted on, and its offset is from scores of samples left out: of "
     "these blobs it calls none an outlier, which the check expects"

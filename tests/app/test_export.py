@@ -24,12 +24,14 @@ from wtflow_jax.data import framing, open_image
 from wtflow_jax.detector import model
 from wtflow_jax.flow import ode
 
+pytestmark = pytest.mark.slow
+
 DOCS = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 LOADERS = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
 CONVERTER = re.search(r"jax2onnx==[0-9.]+", export.CONVERTER)[0]
 TOO_NEW = jax.__version_info__ >= export.CONVERTED_BEFORE
 KINDS = {
-    "exact": ("--image-size", "64x96"),
+    "exact": ("--image-size", "64x96", "--velocity", "exact"),
     "unet": ("--image-size", "64", "--velocity", "unet"),
     "fine": ("--image-size", "64", "--preset", "fine"),
     "cut": ("--image-size", "64", "--overlap", "16"),
@@ -165,11 +167,16 @@ for batch in map(int, sys.argv[1:]):
 np.savez("found.npz", **found)
 assert not any(name.startswith(("wtflow", "flax", "diffrax")) for name in sys.modules)
 """
-LONG = [pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+
+
+def long(kind):
+    return pytest.param(kind, marks=pytest.mark.long)
+
+
 BATCHES = {"exact": (1, 3, 8)} | {kind: (3,) for kind in ("unet", "fine", "cut")}
 
 
-@pytest.mark.parametrize("kind", LONG)
+@pytest.mark.parametrize("kind", ["exact", *map(long, [*KINDS][1:])])
 def test_stablehlo_in_a_process_with_jax_alone(kind, place, fitted, tmp_path):
     loaded = model.load(fitted(kind))
     export.export(loaded, tmp_path / "model.stablehlo")
@@ -188,8 +195,7 @@ def test_stablehlo_in_a_process_with_jax_alone(kind, place, fitted, tmp_path):
         np.testing.assert_allclose(found[f"maps{batch}"], maps, atol=2e-3 * np.ptp(maps))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["exact", "unet", "fine"])
+@pytest.mark.parametrize("kind", ["exact", *map(long, ("unet", "fine"))])
 def test_onnx_against_the_pipeline(kind, place, fitted, converter, tmp_path):
     import onnxruntime
 

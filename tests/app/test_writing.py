@@ -71,10 +71,11 @@ def test_a_map_is_laid_over_the_image_or_16_bits(tmp_path):
     values = np.asarray(Image.open(tmp_path / "16bit" / "maps" / "0.png.png"))
     np.testing.assert_allclose(values / 65535 * 2, one.map, atol=2e-5)
     drawn = np.asarray(Image.open(tmp_path / "overlay" / "maps" / "0.png.png"))
-    # Nothing lies over the lowest pixel.
-    assert drawn.shape == one.pixels.shape
-    assert (drawn[0, 0] == one.pixels[0, 0]).all()
-    assert (drawn[-1, -1] != one.pixels[-1, -1]).any()
+    # A strip above it; nothing lies over the lowest pixel, which is grey, and the highest is red.
+    assert drawn.shape[1] == 64
+    drawn = drawn[-64:].astype(int)
+    assert np.ptp(drawn[0, 0]) <= 0.2 * np.ptp(one.pixels[0, 0].astype(int)) + 2
+    assert drawn[-1, -1, 0] > drawn[-1, -1, 2] + 50
 
 
 def test_what_is_there_stays(tmp_path):
@@ -134,3 +135,35 @@ def test_names_of_any_characters_are_a_row(tmp_path):
 def test_a_directory_is_free_before_anything_is_scored(tmp_path):
     writing.check_free(tmp_path / "new", False)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_picture_is_as_large_as_the_photograph(tmp_path):
+    """Its map has fewer pixels."""
+    photograph = tmp_path / "in" / "bad" / "0.png"
+    trees.write(photograph, trees.noisy(0, True, 200, 300))
+    out = tmp_path / "found"
+    opened = Results(out, "overlay", COLOURS, THRESHOLD, base=tmp_path / "in")
+    list(opened.write([result(photograph)]))
+    (row,) = table(out)
+    assert row["map"] == "maps/bad/0.png.png"
+    with Image.open(out / row["map"]) as drawn:
+        assert drawn.width == 300
+        assert 200 < drawn.height < 240
+
+
+def test_names_are_without_what_all_images_have_in_common(tmp_path):
+    for name in ("a/x/0.png", "a/y/0.png", "b/0.png"):
+        trees.write(tmp_path / name, trees.noisy(0))
+    a = str(tmp_path / "a")
+    assert writing.common([a]) == tmp_path / "a"
+    assert writing.common([f"{a}/x/0.png", f"{a}/y"]) == tmp_path / "a"
+    assert writing.common([f"{a}/x", "elsewhere/*.png"]) is None
+    out = tmp_path / "found"
+    for base, name in (("a/x", "a/x/0.png"), ("a/y", "a/y/0.png"), ("b", "b/0.png")):
+        opened = Results(out, "overlay", COLOURS, THRESHOLD, base != "a/x", tmp_path / base)
+        list(opened.write([result(tmp_path / name)]))
+    maps = [row["map"] for row in table(out)]
+    assert maps[0] == "maps/0.png.png"
+    # The same name, of other images, in runs that go on with the first.
+    assert len(set(maps)) == 3
+    assert all((out / name).is_file() for name in maps)

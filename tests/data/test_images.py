@@ -145,10 +145,13 @@ def test_a_size_is_text():
 
 
 def test_size_off_the_grid():
-    with fails("500", "multiple of 32", "take 512"):
+    with fails("512x500", "takes multiples of 32", "give 480 or 512 for 500"):
         parse_size("512x500")
-    with fails("0", "multiple of 32", "take 32"):
+    with fails("0", "takes multiples of 32", "give 32 for 0"):
         parse_size("0")
+    with fails("512", "dinov2_vits14 takes multiples of 14", "give 504 or 518"):
+        parse_size("512", 14, "dinov2_vits14")
+    assert parse_size("448x672", 14) == (448, 672)
 
 
 def test_bytes_are_read_through_the_path(tmp_path, monkeypatch):

@@ -106,7 +106,7 @@ def test_samples_are_the_readers(layout, tmp_path, capsys):
     assert printed.out == (
         f"{LAYOUTS[layout].title}: {', '.join(names)}: take --data tfds:{layout} --root {out}\n"
     )
-    assert [line.split()[0] for line in printed.err.splitlines()] == list(names)
+    assert [line.split(":")[0] for line in printed.err.splitlines()] == list(names)
     assert categories(out, f"tfds:{layout}") == names
     for name in names:
         found = open_category(out, name, f"tfds:{layout}")

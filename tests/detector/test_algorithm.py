@@ -186,9 +186,7 @@ def test_more_images_a_step_than_there_are():
 
 def how(**more):
     given = {"steps": (1, 1), "t_start": 0.0, "residual": False} | more
-    return Sampling(
-        Start(Identity()), gaussian_velocity, ode.EULER, score=scores.density_proxy, **given
-    )
+    return Sampling(Start(Identity()), gaussian_velocity, ode.EULER, score=scores.density, **given)
 
 
 X = np.random.default_rng(1).normal(PARAMS["mean"], PARAMS["scale"], (3, 2, 2, 3))

@@ -10,9 +10,11 @@ import pytest
 from raising import fails
 
 import wtflow_jax
-from wtflow_jax.backbones import BACKBONES
+from wtflow_jax.backbones import BACKBONES, parse_layers
 from wtflow_jax.detector.config import GROUPS, TABLES, configure
 from wtflow_jax.flow.maps import MAPS
+from wtflow_jax.flow.maps.kinds import ByKind
+from wtflow_jax.flow.maps.stages import ByStage
 from wtflow_jax.flow.maps.whitening import Whiten
 from wtflow_jax.flow.targets import TARGETS
 from wtflow_jax.lab import flags
@@ -55,13 +57,46 @@ def test_the_papers_setting():
     assert configure(preset="paper", width=512).velocity.width == 512
 
 
+@pytest.mark.parametrize("preset", ["auto", "fine"])
 @pytest.mark.parametrize("backbone", list(BACKBONES))
-def test_the_fine_preset_is_of_any_backbone(backbone):
-    fine = configure(preset="fine", backbone=backbone)
-    fine.check()
-    assert fine.features.layer == BACKBONES[backbone].several
-    assert (fine.features.dense, fine.score.__name__) == (True, "log_density")
-    assert fine.flow.power == (0.5 if BACKBONES[backbone].rectified else 1.0)
+def test_a_map_a_stage_of_any_backbone(backbone, preset):
+    found, network = configure(preset=preset, backbone=backbone), BACKBONES[backbone]
+    found.check()
+    assert found.features.layer == (network.several if network.pooled else ())
+    dense = preset == "fine" and network.pooled
+    assert (found.features.dense, found.score.__name__) == (dense, "density")
+    assert found.features.size == (network.sizes[preset == "fine"],) * 2
+    assert found.flow.power == (0.5 if network.rectified else 1.0)
+    assert found.velocity == VELOCITIES.make("none")
+    one = ByKind(MAPS.make("whiten", {"alpha": 0.0, "rank": 0}))
+    channels = tuple(
+        network.channels(parse_layers(backbone, layer)[0]) for layer in network.several
+    )
+    assert found.wt == (ByStage(one, channels) if network.pooled else one)
+    # One stage needs no map of its own, and what is asked for stays.
+    own = configure(preset=preset, backbone=backbone, layer=(), wt="layer_norm", velocity="unet")
+    assert own.wt == MAPS.make("layer_norm")
+    assert own.velocity.trained
+
+
+@pytest.mark.parametrize("backbone", list(BACKBONES))
+def test_sizes_are_those_that_a_backbone_takes(backbone):
+    network = BACKBONES[backbone]
+    for preset, side in zip(("small", "paper", "fine"), (0, 0, 1), strict=True):
+        config = configure(preset=preset, backbone=backbone)
+        config.check()
+        assert config.features.size == (network.sizes[side],) * 2
+    smoke = configure(backbone=backbone, smoke=True).features.size[0]
+    assert smoke % network.multiple == 0
+    assert abs(smoke - 128) < network.multiple
+
+
+def test_a_size_or_pool_that_a_backbone_has_not():
+    assert configure(image_size="512").features.size == (512, 512)
+    with fails("image size '512': dinov2_vits14 takes multiples of 14; give 504 or 518"):
+        configure(backbone="dinov2_vits14", image_size="512").check()
+    with fails("--dense: features of dinov3_vits16 are not pooled; leave it away"):
+        configure(backbone="dinov3_vits16", dense=True).check()
 
 
 def test_a_variant_takes_the_defaults_of_its_own_parts():
@@ -125,10 +160,11 @@ def test_every_option_of_every_part_is_a_flag_of_experiments():
         ({"steps_det": 0}, "--steps-det 0: give at least 1"),
         ({"width": 12}, "--width 12: give at least 8 and a multiple of 8"),
         ({"width": 0}, "--width 0: give at least 8"),
-        ({"wt": "whiten", "alpha": 0.0}, "--alpha 0: give at least 1e-06 and at most 1"),
+        ({"wt": "whiten", "alpha": 1e-7}, "--alpha 1e-07: give at least 1e-06, or 0"),
         ({"velocity": "exact", "patches": 0}, "--patches 0: give at least 1"),
         ({"velocity": "exact", "neighbourhood": -1}, "--neighbourhood -1: give at least 0"),
         ({"start": 1e-5}, "--start 1e-05: give 0, or at least 0.0001"),
+        ({"pose": "on"}, "--pose on: give off or auto"),
         ({"residual": True}, "--residual: is zero at --start 0; give a later start"),
         ({"velocity": "exact", "target": "point"}, "--target point: its exact field has no closed"),
         ({"velocity": "exact", "coreset": True, "neighbourhood": 1}, "--coreset: a neighbourhood"),
@@ -174,7 +210,10 @@ def test_values_that_float32_cannot_hold_are_refused(asked):
         ({"backbone": "vgg"}, "--backbone vgg: no such choice"),
         ({"solver": "rk4"}, "--solver rk4: no such choice; take one of euler"),
         ({"loss": "mse"}, "--loss mse: no such choice"),
-        ({"preset": "large"}, "--preset large: no such choice; take one of small, paper, fine"),
+        (
+            {"preset": "large"},
+            "--preset large: no such choice; take one of auto, fine, small, paper",
+        ),
     ],
     ids=str,
 )

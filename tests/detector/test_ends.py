@@ -39,6 +39,7 @@ def scored(x, **flags):
     return route.predict(fitted, np.concatenate([x, 2 * x]), where)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -98,8 +99,8 @@ def test_features_beyond_float32_are_told_of_in_one_line():
 def test_an_image_without_a_score_is_not_called_good(small_model):
     """NaN is above no threshold."""
     whole = load(small_model)
-    params = jax.tree.map(lambda leaf: leaf * jnp.nan, whole.detector.params)
-    damaged = replace(whole, detector=whole.detector._replace(params=params))
+    stats = jax.tree.map(lambda leaf: leaf * jnp.nan, whole.detector.stats)
+    damaged = replace(whole, detector=whole.detector._replace(stats=stats))
     (found,) = damaged.results([small_model.parent / "good" / "0.png"])
     assert found.error.endswith("0.png: its scores are NaN or infinite; fit the model again")
     assert found.defective is None
@@ -109,7 +110,7 @@ def test_an_image_without_a_score_is_not_called_good(small_model):
 
 def test_no_model_is_made_of_scores_that_are_no_numbers(small_model, monkeypatch):
     fitted = load(small_model).detector
-    broken = fitted._replace(params=fitted.params * jnp.nan)
+    broken = fitted._replace(stats=jax.tree.map(lambda leaf: leaf * jnp.nan, fitted.stats))
     monkeypatch.setattr(detector, "fit", lambda *given: broken)
     with fails("scores are NaN or infinite"):
         wtflow.fit(small_model.parent / "good", image_size="64")

@@ -47,6 +47,25 @@ def made(lite0, windows, **flags):
     return Model(Framing((64, 64)), lite0, fitted, threshold, (0.6, 0.7), training, {"a": "1"})
 
 
+def test_another_threshold_has_its_rate_and_colours(lite0, windows):
+    usual = made(lite0, windows, wt="whiten", alpha=0.1)
+    usual.training["held_out"][:] = np.arange(1.0, 20.0).tolist()
+    moved = usual.at(threshold=17.5)
+    assert moved.threshold == (17.5, pytest.approx(0.15))
+    assert moved.colours == (0.6, pytest.approx(2 * 17.5 - 0.6))
+    assert usual.at(false_alarms=0.1).threshold == (18.0, pytest.approx(0.1))
+    assert usual.threshold == (0.625, 0.125)
+    assert usual.at(threshold=0.1).colours[0] < 0.1
+    for asked, told in (
+        ({}, "one of them"),
+        ({"threshold": 1.0, "false_alarms": 0.1}, "one of them"),
+        ({"threshold": float("nan")}, "--threshold nan: give a number"),
+        ({"false_alarms": 0.0}, "--false-alarms 0.0: give above 0 and below 1"),
+    ):
+        with fails(told):
+            usual.at(**asked)
+
+
 @pytest.mark.parametrize("wt", list(MAPS))
 @pytest.mark.parametrize("velocity", ["exact", "patch"])
 def test_what_is_loaded_is_what_was_saved(wt, velocity, lite0, windows, tmp_path):

@@ -149,7 +149,7 @@ def test_one_trace_a_function(place, paths):
     config = configure(velocity="exact", wt="layer_norm")
     backbone = loaded("efficientnet_lite0", place)
     jax.clear_caches()
-    functions = {f"jit({name})" for name in ("pooled", "sample", "finished")}
+    functions = {f"jit({name})" for name in ("taken", "sample", "finished")}
     with compilations() as found:
         windows = fit.take(paths, backbone, Framing(SIZE), False)
         fitted = detector.fit(config, jnp.asarray(windows.maps))
@@ -172,6 +172,7 @@ def test_one_trace_a_function(place, paths):
     assert found == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("velocity", ["exact", "patch"])
 def test_an_experiments_row_is_what_a_model_says(velocity, tmp_path):
     """From the files of a run to the same image and pixel scores by ``Model``."""
@@ -199,6 +200,7 @@ def trained(place, flags):
     return backbone, store._load(directory, given.config()).detector
 
 
+@pytest.mark.slow
 def test_fit_predict_and_evaluate_agree_from_the_command_line(tmp_path):
     for i in range(9):
         trees.write(tmp_path / "good" / f"{i}.png", trees.noisy(i))
@@ -222,8 +224,11 @@ PATCH = {"velocity": "patch", "width": 8, "start": 0.0, "residual": False}
     [
         pytest.param({"wt": "batch_norm"}, marks=pytest.mark.slow),
         {"steps_det": 1, "steps_loc": 3, "centres": "half_pixel", "top_fraction": 0.5},
-        {"solver": "heun", "steps_det": 2, "steps_loc": 2, "start": 0.3, "power": 0.5},
-        {"dense": True, "score": "log_density"},
+        pytest.param(
+            {"solver": "heun", "steps_det": 2, "steps_loc": 2, "start": 0.3, "power": 0.5},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"dense": True, "score": "log_density"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -305,5 +310,5 @@ def test_the_next_process_compiles_nothing(solver, tmp_path):
         return done.stdout, {path.name for path in tmp_path.glob("*-cache")}
 
     first, programs = once()
-    assert any(name.startswith("jit_pooled") for name in programs)
+    assert any(name.startswith("jit_finished") for name in programs)
     assert once() == (first, programs)

@@ -46,11 +46,13 @@ SHORT = {
     "benchmarks/closed_forms.py": "--train 4 --test 2 --side 4 --channels 8 --rounds 1",
     "benchmarks/gpu.py": "--cpu --parts card exact",
     "benchmarks/field.py": "--images 8 --probes 2 --cases grey",
+    "benchmarks/accuracy.py": "--sizes 64 --images 3",
     "benchmarks/metrics.py": "--images 4 --peer-images 2 --size 32 --rounds 1",
     "benchmarks/predict.py": "--rounds 1",
     "benchmarks/report.py": "--rounds 1",
     "benchmarks/exported.py": "--rounds 1 --batch 2",
     "benchmarks/fuzz.py": "--seconds 1",
+    "benchmarks/rounding.py": "--categories bottle --size 64 --images 6 --bits TF32 --methods auto",
 }
 """What is added to a command, by its script, its directory or its first words."""
 ELSEWHERE = {
@@ -59,6 +61,7 @@ ELSEWHERE = {
     "--mesh": "is run by test_sharding.py, on simulated devices",
     "sweep.py": "is run by test_sweep.py",
     "git clone": "would need the network",
+    "gpu_compile.py": "needs jax[cuda12]; what it reads is tested in test_compiled_programs.py",
     "-m venv": "is what this is run in",
     "activate": "is what this is run in",
     "cd ": "goes nowhere",
@@ -69,6 +72,7 @@ ELSEWHERE = {
     "growth.py": "takes minutes; what memory does over categories is looked at by test_memory.py",
     "--atheris": "needs atheris",
     "jupytext": "is run by test_notebooks.py",
+    "--backbone dino": "needs its weights; a small one is fitted by test_fit.py",
     "WTFLOW_PARTS=": "is run by test_extending.py",
 }
 """Why a command is not run here, by a part of it."""
@@ -80,7 +84,7 @@ if not importlib.util.find_spec("torch"):
 if f"\nnumpy=={np.__version__}\n" not in (ROOT / "constraints.txt").read_text():
     ELSEWHERE["pyright"] = "checks types with the versions of constraints.txt"
 TESTED = "exact_field", "geometry", "pooling", "radial", "velocities", "ablation_target"
-TESTED += "family", "learned", "narrow"
+TESTED += "family", "learned", "narrow", "rules"
 """Experiments that test_questions.py and test_experiment.py run, and README's all.py."""
 STATUS = {"python -m wtflow_jax.datasets check": 1}
 """Where a command should not end in 0: our few images are not the published ones."""
@@ -161,6 +165,7 @@ def place(tmp_path, weights, model, kept, monkeypatch):
     for root in ("mvtec_ad", "path/to/mvtec_ad", "data"):
         trees.mvtec_ad(tmp_path / root, "bottle", **many)
     trees.mvtec_ad(tmp_path / "mvtec_ad", "cable", **many)
+    trees.mvtec_ad(tmp_path / "data", "screw", **many)
     for root in ("mvtec_3d", "data"):
         trees.mvtec_3d(tmp_path / root, "tire", **many)
     for i in range(4):
@@ -271,8 +276,13 @@ def run():
     return {f"experiments/{name}.py" for name in TESTED}
 
 
+LONG = "results", "performance", "export", "field", "CONTRIBUTING"
+"""Pages whose commands take minutes."""
+EACH = [pytest.param(p, marks=[pytest.mark.long] * (p.stem in LONG), id=p.stem) for p in SOME]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", SOME, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", EACH)
 def test_commands_run(page, place, run, monkeypatch):
     for command in expanded(page):
         words = shlex.split(command, comments=True)

@@ -74,6 +74,7 @@ def test_each_part_is_a_file_with_a_command():
     assert len(options()) == 8
 
 
+@pytest.mark.slow
 def test_options_are_on_help(place):
     status, printed, _ = run(place, "parts", mvtec("--help"))
     assert status == 0

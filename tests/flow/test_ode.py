@@ -320,6 +320,7 @@ def test_samples_of_other_kinds(call, cast):
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 @EACH
 def test_other_settings_of_jax(call):
     wanted = call(fields.gaussian_velocity, fields.PARAMS, X0)

@@ -71,6 +71,7 @@ def test_score_is_the_gradient_of_the_density_and_the_velocity_by_lemma_2(law, t
     np.testing.assert_allclose(mixture_velocity(law, t, x), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_its_density_is_that_which_the_flow_carries(law):
     """log p_0(x0) = log N(x̂1; 0, I) + ∫ ∇·u dt, by Diffrax."""
     with jax.enable_x64(True):

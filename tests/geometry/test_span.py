@@ -35,6 +35,7 @@ def test_the_best_of_some_dimensions():
     np.testing.assert_allclose(np.abs(found.axes), np.eye(6)[[1, 0]], atol=0.1)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_network_moves_x0_within_its_width():
     """Its last layer has 8 channels: so many dimensions at each cell, whatever the solver."""

@@ -102,7 +102,7 @@ def test_a_hostile_pickle(tree, tmp_path, refused):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--image-size", "100"), "multiple of 32"),
+        (("--image-size", "100"), "multiples of 32"),
         (("--layer", "block99"), "block99"),
         (("--width", "12"), "--width 12: give at least 8 and a multiple of 8"),
         (("--epochs", "0"), "--epochs 0"),
@@ -129,6 +129,7 @@ def test_masks_that_mark_nothing(tree, tmp_path, refused):
     assert "marks a pixel" in refused(tree)
 
 
+@pytest.mark.slow
 def test_training_that_diverges(tree, tmp_path, refused):
     message = refused(tree, "--learning-rate", "1e30", "--epochs", "3")
     assert "lower --learning-rate" in message
@@ -145,7 +146,7 @@ def test_the_exact_field_wants_a_gaussian_target(refused, cache):
 
 
 def test_an_unknown_layout(tree, refused):
-    assert "take one of mvtec_ad, mpdd" in refused(tree, "--data", "mvtec")
+    assert "take one of folder, kolektor_sdd, mvtec_loco" in refused(tree, "--data", "mvtec")
 
 
 def elsewhere(directory, *words, **settings):

@@ -182,6 +182,7 @@ def test_help_lists_the_options_of_every_part(mvtec):
     assert "WT-Flow on MVTec AD" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_option_of_ones_own_part_is_checked_like_any(mvtec):
     for words, said in (
         (["--wt", "shifted", "--moved-by", "10"], "--moved-by 10: give at least 0 and at most 9"),
@@ -197,3 +198,12 @@ def test_a_flag_that_does_not_exist(capsys):
         parse("--widht", 8)
     assert ended.value.code == 2
     assert "--widht" in capsys.readouterr().err
+
+
+def test_help_is_wrapped_anew(mvtec):
+    lines = mvtec("--help").stdout.splitlines()
+    boxes = [line for line in lines if line.startswith(("│", "╭", "╰"))]
+    assert len({len(line) for line in boxes}) == 1
+    text = [line.strip("│ ") for line in boxes]
+    # Where the docstring has a line end.
+    assert "files that begin with a backbone's name; left out" in " ".join(text)

@@ -30,6 +30,7 @@ def uninterrupted(tmp_path_factory):
     return place, kills.trained(place)
 
 
+@pytest.mark.long
 def test_an_experiment_killed_again_and_again(uninterrupted, tmp_path):
     whole, expected = uninterrupted
     for name, (moment, number) in MOMENTS.items():

@@ -21,6 +21,7 @@ def maps():
     return len(Path("/proc/self/maps").read_text().splitlines())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_memory_is_flat_over_categories_of_different_sizes(tmp_path):
     """Programs compiled for one category's numbers of images are forgotten with it."""

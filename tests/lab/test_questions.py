@@ -30,6 +30,7 @@ def test_the_exact_field_trains_nothing(tmp_path, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_a_network_learns(tmp_path, cache):
     out, own = tmp_path / "learned", ("--velocity", "patch", "--start", 0, "--no-residual")
     assert run("learned", *QUICK, *own, *places(out), "--cache", cache) == 0
@@ -43,6 +44,7 @@ def test_what_a_network_learns(tmp_path, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_how_wide_a_network_must_be(tmp_path, cache):
     out = tmp_path / "narrow"
     assert run("narrow", *QUICK, *places(out), "--cache", cache) == 0
@@ -58,6 +60,7 @@ def test_how_wide_a_network_must_be(tmp_path, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_family_of_exact_fields(tmp_path, cache):
     out = tmp_path / "family"
     assert run("family", *QUICK, "--epochs", 1, *places(out), "--cache", cache) == 0
@@ -81,6 +84,7 @@ def test_a_patch_velocity_trains(tmp_path, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_radii_of_every_map(tmp_path, cache):
     out = tmp_path / "radial"
     assert run("radial", *QUICK, *places(out), "--cache", cache) == 0
@@ -98,6 +102,7 @@ def test_radii_of_every_map(tmp_path, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_geometry_of_a_field(tmp_path, cache):
     out = tmp_path / "geometry"
     assert run("geometry", "--velocity", "patch", *QUICK, *places(out), "--cache", cache) == 0
@@ -150,3 +155,18 @@ def test_pasting_moves_a_block_of_another_map():
         owners = set((block // 180).ravel())
         assert len(owners) == 1
         assert owners != {i}
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_what_each_choice_of_the_default_is_worth(tmp_path, cache):
+    out = tmp_path / "rules"
+    flags = "--smoke", "--image-size", 64, *places(out), "--cache", cache
+    assert run("rules", *flags) == 0
+    found = {row["variant"]: row for row in rows(out)}
+    assert len(found) == 17
+    assert found["auto"]["settings"] == {}
+    settings = found["the default before"]["settings"]
+    assert (settings["velocity"], settings["top_fraction"]) == ("exact", "0.03")
+    assert found["highest pixel"]["pixel_auroc"] == found["auto"]["pixel_auroc"]
+    assert found["the last stage alone"]["pixel_auroc"] != found["auto"]["pixel_auroc"]

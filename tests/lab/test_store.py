@@ -311,6 +311,7 @@ def imported(path):
     return found - {PACKAGE / "geometry" / "__init__.py"}
 
 
+@pytest.mark.slow
 def test_training_depends_on_no_test_file(tmp_path):
     """Other test images, labels and masks: the same weights, losses and threshold."""
     found = {}

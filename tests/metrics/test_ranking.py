@@ -112,7 +112,7 @@ def test_scores_at_the_ends():
 def test_one_pass_gives_what_each_gives_alone():
     scores, masks = pixels(1, np.float32)
     found = metrics.measure("pixel", scores, masks)
-    assert list(found) == ["pixel_auroc", "pixel_ap", "pixel_f1", "pixel_aupro"]
+    assert list(found) == ["pixel_auroc", "pixel_ap", "pixel_f1", "pixel_aupro", "pixel_aupimo"]
     assert found["pixel_auroc"] == metrics.auroc(scores, masks)
     assert found["pixel_aupro"] == metrics.aupro(scores, masks)
     # Labels made once serve other scores, and a view in another order.

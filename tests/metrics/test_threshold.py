@@ -88,3 +88,12 @@ def test_far_scores_are_those_that_leave_the_spread_of_the_others():
             assert np.nonzero(decision.far(unit * mixed))[0].tolist()[-3:] == [60, 61, 62]
     assert not decision.far(np.ones(5)).any()
     assert not decision.far(np.zeros(5)).any()
+
+
+def test_the_rate_of_a_threshold_that_was_moved():
+    scores = np.arange(1.0, 100.0)
+    for rate in (0.01, 0.05, 0.5):
+        found = decision.threshold(scores, rate)
+        assert decision.rate_of(scores, found.value) == pytest.approx(found.rate)
+    assert decision.rate_of(scores, 1000.0) == 0.01
+    assert decision.rate_of(scores, 0.0) == 1.0

@@ -51,7 +51,11 @@ def test_numbers():
     assert console.difference(99.0, 100.0) == "-1.00"
 
 
-def test_bars_go_to_standard_error(capsys):
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_goes_to_standard_error(terminal, capsys, monkeypatch):
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
     with console.bars() as track:
         advance = track("[b] images", 3)
         advance(2, "half")
@@ -61,7 +65,19 @@ def test_bars_go_to_standard_error(capsys):
     assert out == ""
     assert "[b] images" in err
     assert "3/3" in err
+    assert (err == "[b] images: 3/3, half, 0 s\nof unknown length: 5, 0 s\n") == (not terminal)
     console.untracked("nothing", 3)(2, "is shown")
+
+
+def test_long_work_is_told_of_now_and_then_in_a_file(capsys, monkeypatch):
+    monkeypatch.setattr(console, "OFTEN", -1.0)
+    with console.bars() as track:
+        advance = track("images", 3)
+        advance()
+        advance(1, "slow")
+        advance(0)
+    lines = [line.rpartition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["images: 1/3", "images: 2/3, slow", "images: 2/3, slow", "images: 2/3, slow"]
 
 
 def work(error):

@@ -126,9 +126,14 @@ def test_a_part_that_is_given_itself_or_by_its_name(table):
         table.given("other")
 
 
-def test_the_order_of_choices_does_not_depend_on_what_was_imported_first():
+@pytest.mark.parametrize(
+    "hook",
+    ["", "import jaxtyping; jaxtyping.install_import_hook('wtflow_jax', 'beartype.beartype'); "],
+)
+def test_the_order_of_choices_does_not_depend_on_what_was_imported_first(hook):
     code = (
-        "import wtflow_jax.flow.maps.whitening; from wtflow_jax.flow.maps import MAPS; print(*MAPS)"
+        f"{hook}import wtflow_jax.flow.maps.whitening; from wtflow_jax.flow.maps import MAPS; "
+        "print(*MAPS)"
     )
     environment = {k: v for k, v in os.environ.items() if k != parts.VARIABLE}
     shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)

@@ -12,8 +12,13 @@ NOTEBOOKS = Path(__file__).parents[2] / "toy" / "notebooks"
 SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))
 
 
+LONG = "family", "singularity"
+"""Notebooks of a minute; the others are enough to see that they find the package."""
+EACH = [pytest.param(s, marks=[pytest.mark.long] * (s.stem in LONG), id=s.stem) for s in SCRIPTS]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", EACH)
 def test_it_runs(script, monkeypatch, capsys):
     # It finds toy/ by itself.
     toy = NOTEBOOKS.parent

@@ -89,6 +89,7 @@ def test_the_exact_field_of_data_in_the_cube_keeps_the_bound():
     assert float(profile.space[0].max()) >= 99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [ring_flow, potential, coupling, four_modes, outliers])
 def test_figures_are_drawn(module):
     result = module.compute(smoke=True)

@@ -72,6 +72,7 @@ def test_losses_are_those_of_one_process(alone, tmp_path):
     assert found["share"] == pytest.approx(1 / 2, rel=0.05)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_checkpoint_goes_to_another_layout(alone, tmp_path):
     """The first two processes read each its part of a batch from disk."""
@@ -105,7 +106,8 @@ def test_an_experiment_in_two_processes(tmp_path):
 
     def row(out):
         (found,) = json.loads((tmp_path / out / "results.json").read_text())["rows"]
-        return {k: v for k, v in found.items() if k.startswith(("image", "pixel", "loss"))}
+        figures = {k: v for k, v in found.items() if k.startswith(("image", "pixel", "loss"))}
+        return {k: v for k, v in figures.items() if v is not None}
 
     end(start("one"))
     mesh = "--mesh", 1, 2, "--coordinator", f"127.0.0.1:{at}", "--processes", 2
@@ -113,7 +115,7 @@ def test_an_experiment_in_two_processes(tmp_path):
     assert "written to" in told[0]
     assert "written to" not in told[1]
     one, two = row("one"), row("two")
-    assert one.keys() == two.keys()
+    assert one.keys() == two.keys() >= {"image_auroc", "pixel_auroc"}
     for name, value in one.items():
         # Of the spread of two close epochs little is left: a hundredth of a percent is equal.
         np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=0.01, err_msg=name)
@@ -146,6 +148,7 @@ def test_processes_that_were_given_different_flags(flag, value, other, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_experiment_on_several_devices_of_one_process(tmp_path):
     """Model parameters in two parts, batches in four: the losses of one device."""
@@ -203,10 +206,10 @@ def test_a_run_of_several_processes_ends_by_sigterm(tmp_path):
         assert process.returncode != 0
 
 
-def test_the_largest_axis_that_divides_is_split():
+def test_the_last_axis_that_divides_is_split():
     mesh = jax.sharding.AbstractMesh((1, 4), sharding.AXES)
     layout = sharding.Layout(mesh)
-    tree = {"a": jnp.zeros((3, 3, 8, 16)), "b": jnp.zeros(6), "c": jnp.zeros((12, 4))}
+    tree = {"a": jnp.zeros((3, 3, 8, 16)), "b": jnp.zeros(6), "c": jnp.zeros((12, 6))}
     specs = {name: found.spec for name, found in layout.shardings(tree).items()}
     assert specs == {
         "a": PartitionSpec(None, None, None, "model"),

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from running import wtflow
 
 from wtflow_jax.detector import detector, route
@@ -31,6 +32,7 @@ def test_its_law_has_the_shape_of_the_maps():
     assert law["basis"].shape == (12, 5, 6)
 
 
+@pytest.mark.slow
 def test_fitting_and_predicting_by_it(small_model, tmp_path):
     good = small_model.parent / "good"
     flags = "--velocity", "gaussian", "--out", tmp_path / "model", "--image-size", "64"

@@ -45,6 +45,7 @@ def test_more_components_than_vectors():
     assert np.isfinite(found).all()
 
 
+@pytest.mark.slow
 def test_fitting_and_predicting_by_it(small_model, tmp_path):
     good = small_model.parent / "good"
     flags = "--velocity", "mixture", "--out", tmp_path / "model", "--image-size", "64"

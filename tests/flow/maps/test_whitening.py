@@ -33,8 +33,12 @@ def covariance(x):
 def test_products_are_in_full_float32_on_a_gpu_too(images):
     """As they are lowered for CUDA, where the default is TF32, of ten bits."""
 
+    alphas = jnp.array([0.1, 1.0])
+
     def fitted_and_applied(features):
-        return whitening.Whiten(rank=4).apply(whitening._fit(features, 0.1, 4, 5), features)
+        return whitening.Whiten(rank=4).apply(
+            whitening._fit(features, alphas, alphas, (4, 4), 5), features
+        )
 
     shape = jax.ShapeDtypeStruct((images, 3, 4, 16), jnp.float32)
     program = jax.export.export(jax.jit(fitted_and_applied), platforms=["cuda"])(shape)
@@ -165,3 +169,25 @@ def test_the_smallest_alpha_still_whitens():
 def test_one_sample_is_refused():
     with fails("whiten: 1 training sample; give at least 2, or another WT map"):
         fit(jnp.ones((1, 2, 2, 3)))
+
+
+@pytest.mark.parametrize(("n", "c", "rank"), [(40, 10, 4), (10, 40, 4), (2, 40, 1)])
+def test_rank_0_is_two_fifths_of_samples_or_channels(n, c, rank):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(n, 2, 2, c)), jnp.float32)
+    assert fit(x, rank=0).basis.shape == (4, rank, c)
+
+
+def test_a_small_alpha_leaves_what_the_principal_directions_do_not_explain():
+    """The limit α → 0: the residual of PCA in white coordinates, up to one factor."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(2, 2, 12, 12))
+    x = np.einsum("nhwc,hwcd->nhwd", rng.normal(size=(60, 2, 2, 12)), mix)
+    stats = fit(jnp.asarray(x, jnp.float32), alpha=1e-6, rank=3)
+    z = (x - np.asarray(stats.mean)) @ np.asarray(stats.shared)
+    for i, j in np.ndindex(2, 2):
+        own = z[:, i, j] - z[:, i, j].mean(0)
+        axes = np.linalg.svd(own, full_matrices=False)[2][:3]
+        wanted = own - own @ axes.T @ axes
+        found = np.asarray(whitening.apply(stats, jnp.asarray(x, jnp.float32)))[:, i, j]
+        factor = float(stats.scale * stats.rest)
+        np.testing.assert_allclose(found / factor, wanted, atol=5e-3)

@@ -1,0 +1,95 @@
+"""Kinds of images: found where positions mean nothing, left alone where they do."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wtflow_jax.flow.maps.kinds import ByKind, Kinds
+from wtflow_jax.flow.maps.whitening import Whiten, Whitening
+
+ASKED = ByKind(Whiten(alpha=0, rank=0))
+C = 6
+
+
+def textures(kinds, each=20, seed=0):
+    """Maps (n, 4, 4, C) whose every cell has the mean and the covariance of its image's kind."""
+    rng = np.random.default_rng(seed)
+    # Turned otherwise, with variances from 0.25 to 4: none so small that the ridge counts.
+    turns = np.linalg.qr(np.random.default_rng(9).normal(size=(kinds, C, C)))[0]
+    roots = np.linspace(0.5, 2, C)[:, None] * turns
+    means = 3 * np.random.default_rng(8).normal(size=(kinds, C))
+    of = np.arange(kinds * each) % kinds
+    noise = rng.normal(size=(len(of), 4, 4, C))
+    maps = means[of][:, None, None] + np.einsum("nhwc,ncd->nhwd", noise, roots[of])
+    return jnp.asarray(maps, jnp.float32), of
+
+
+@pytest.mark.parametrize("kinds", [2, 3])
+def test_kinds_are_found_and_each_is_white(kinds):
+    maps, of = textures(kinds)
+    stats = ASKED.fit(maps)
+    assert isinstance(stats, Kinds)
+    assert ASKED.choice(stats) == f"{kinds} kinds of images, all positions as one"
+    unseen, of = textures(kinds, seed=1)
+    x0 = np.asarray(ASKED.apply(stats, unseen), np.float64)
+    for kind in range(kinds):
+        cells = x0[of == kind].reshape(-1, C)
+        np.testing.assert_allclose(np.cov(cells.T), np.eye(C), atol=0.35)
+    assert np.square(x0).mean() == pytest.approx(1, abs=0.1)
+
+
+def test_images_of_one_kind_are_one():
+    stats = ASKED.fit(textures(1, 60)[0])
+    assert isinstance(stats, Whitening)
+    assert "all positions as one" in ASKED.choice(stats)
+
+
+def test_where_positions_mean_something_nothing_changes():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(60, 4, 4, C)) * 0.1 + 5 * rng.normal(size=(4, 4, C))
+    maps = jnp.asarray(maps, jnp.float32)
+    stats, alone = ASKED.fit(maps), ASKED.wt.fit(maps)
+    assert isinstance(stats, Whitening)
+    for found, expected in zip(stats, alone, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(ASKED.apply(stats, maps), ASKED.wt.apply(alone, maps))
+
+
+def test_an_image_is_mapped_alike_whatever_is_beside_it():
+    maps, _ = textures(3)
+    stats = ASKED.fit(maps)
+    whole = ASKED.apply(stats, maps)
+    one = jnp.concatenate([ASKED.apply(stats, maps[i : i + 1]) for i in range(5)])
+    np.testing.assert_allclose(one, whole[:5], rtol=1e-5, atol=1e-5)
+
+
+def test_fewer_images_keep_kinds_and_scales():
+    maps, of = textures(3)
+    stats = ASKED.fit(maps)
+    fewer = ASKED.fit_like(stats, maps[:40])
+    np.testing.assert_array_equal(fewer.centres, stats.centres)
+    np.testing.assert_array_equal(fewer.scale, stats.scale)
+    assert not np.allclose(fewer.shared, stats.shared, rtol=1e-3)
+    # A kind that nothing is left of.
+    none = ASKED.fit_like(stats, maps[of != 0])
+    assert all(bool(jnp.isfinite(part).all()) for part in none)
+
+
+def test_statistics_come_back_from_arrays():
+    for maps in (textures(2)[0], textures(1, 60)[0]):
+        stats = ASKED.fit(maps)
+        again = ASKED.restore({k: np.asarray(v) for k, v in stats._asdict().items()})
+        assert type(again) is type(stats)
+        np.testing.assert_array_equal(ASKED.apply(again, maps), ASKED.apply(stats, maps))
+
+
+def test_too_few_for_two_kinds_are_one():
+    assert isinstance(ASKED.fit(textures(2, 9)[0]), Whitening)
+
+
+def test_images_that_are_all_alike_are_one_kind(recwarn):
+    maps = jnp.broadcast_to(textures(1, 1)[0], (24, 4, 4, C))
+    stats = ASKED.fit(maps)
+    assert isinstance(stats, Whitening)
+    assert bool(jnp.isfinite(ASKED.apply(stats, maps)).all())
+    assert not recwarn.list
