@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ PARTS = (
     "whitening highest",
     "exact",
     "route",
+    "builtin",
+    "builtin cpu",
     "bits",
     "bits deterministic",
 )
@@ -117,20 +120,24 @@ def train(settings: Settings, width: str, precision: str) -> Figures:
     import jax
 
     from wtflow_jax.app import plan
+    from wtflow_jax.support.kernels import laid_out
     from wtflow_jax.training import state as training
     from wtflow_jax.velocities.unet import UNet
 
     x0 = jax.random.normal(jax.random.key(1), (64, 16, 16, settings.channels))
     network = UNet(settings.width(width), precision=precision)  # pyright: ignore[reportArgumentType]
-    objective = training.Objective(network.velocity_fn(), rate=2e-4)
+    objective = training.Objective(network.velocity_fn(), rate=2e-4, precision=precision)
     state = training.init_state(objective, network.init(jax.random.key(0), x0))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     order = np.random.default_rng(0).integers(0, 64, (training.LENGTH, 8)).astype(np.int32)
     key = jax.random.key(2)
     sizes = {"width": network.width, "channels": settings.channels, "precision": precision}
-    flops = plan.plan(plan.Settings(**sizes)).step_flops  # pyright: ignore[reportArgumentType]
+    planned = plan.plan(plan.Settings(**sizes))  # pyright: ignore[reportArgumentType]
+    flops = planned.step_flops
     bounds = np.int32(0), np.int32(training.LENGTH)
-    held = memory(training._loop.lower(objective, state, x0, order, *bounds, key).compile())
+    state = laid_out(state, precision)
+    loop_of = training.program(training._loop, state)
+    held = memory(loop_of.lower(objective, state, x0, order, *bounds, key).compile())
 
     def loop() -> None:
         nonlocal state
@@ -142,7 +149,9 @@ def train(settings: Settings, width: str, precision: str) -> Figures:
     step = peers.median_seconds(loop, 2 if settings.cpu else 6, 1) / training.LENGTH
     rates = {"ms": 1e3 * step, "images/s": 8 / step, "TFLOP/s": flops / step / 1e12}
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 1e9
-    return rates | {"parameters": parameters, "GB peak": peak, "first": first} | held
+    expected = planned.state_bytes + planned.gradient_bytes + planned.activation_bytes
+    sizes = {"GB peak": peak, "GB planned": expected / 1e9}
+    return rates | {"parameters": parameters, "first": first} | sizes | held
 
 
 def torch(settings: Settings, width: str, precision: str) -> Figures:
@@ -303,6 +312,24 @@ def route(settings: Settings) -> Figures:
     return found
 
 
+def builtin(settings: Settings, _where: str = "") -> Figures:
+    """Run ``experiments/mvtec.py`` on its built-in category, from process start to tables."""
+    script = Path(__file__).parents[1] / "experiments" / "mvtec.py"
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory)
+        places = [f"--{name}={out / name}" for name in ("out", "models")]
+        command = [sys.executable, str(script), *places, *["--smoke"] * settings.cpu]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+        (row,) = json.loads((out / "out" / "results.json").read_text())["rows"]
+    names = "image_auroc", "pixel_auroc"
+    return {name: row[name] for name in names} | {
+        "process, s": seconds,
+        "on": row["environment"]["device"],
+    }
+
+
 def bits(settings: Settings, _how: str = "") -> Figures:
     """Digest what 32 steps of training leave, to be compared between two processes."""
     import jax
@@ -328,6 +355,7 @@ RUN: dict[str, Callable[..., Figures]] = {
     "whitening": whitening,
     "exact": exact,
     "route": route,
+    "builtin": builtin,
     "bits": bits,
 }
 
@@ -338,7 +366,7 @@ def run(settings: Settings, name: str) -> Figures:
     own += ["--cpu"] if settings.cpu else []
     own += ["--weights", settings.weights] if settings.weights else []
     environment = dict(os.environ)
-    if settings.cpu:
+    if settings.cpu or name == "builtin cpu":
         environment["JAX_PLATFORMS"] = "cpu"
     if name == "bits deterministic":
         environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}"

@@ -2,17 +2,20 @@
 
     python benchmarks/metrics.py                # MVTec AD's test set: 1,725 images of 512 × 512
     python benchmarks/metrics.py --images 0     # the AUROC alone
+    python benchmarks/metrics.py --images 0 --peer-python peer/bin/python   # and AUPIMO
 
 Scores are float32 noise, about one σ higher on defects: up to three ellipses in 73 % of the images,
 about 3 % of all pixels. The first part times `measure`, labelling included, in a process of
 its own: its peak memory counts the inputs and all it imported. The second times AUROC and
-scikit-learn's on the same arrays in the same process, in turn.
+scikit-learn's on the same arrays in the same process, in turn. The third compares AUPIMO with that
+of anomalib 2.7, which is asked for in an environment of its own.
 """
 
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +27,21 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+import peers as processes
 from wtflow_jax import metrics
+
+PEER = """
+import json, sys, time
+from types import SimpleNamespace
+import numpy as np, torch
+from anomalib.metrics import AUPIMO
+scores, masks = (torch.from_numpy(np.load(path)) for path in sys.argv[1:3])
+start = time.perf_counter()
+metric = AUPIMO()
+metric.update(SimpleNamespace(anomaly_map=scores, gt_mask=masks.int()))
+value = float(metric.compute())
+print(json.dumps({"seconds": time.perf_counter() - start, "value": value}))
+"""
 
 
 @dataclass(frozen=True)
@@ -34,9 +51,11 @@ class Settings:
     images: int = 1725
     """Images of the whole test set; 0 leaves it away."""
     peer_images: int = 83
-    """Images of which scikit-learn's AUROC is timed too."""
+    """Images of which scikit-learn's AUROC and anomalib's AUPIMO are timed too."""
     size: int = 512
     """Their height and width."""
+    peer_python: str | None = None
+    """Python of the environment that has anomalib; left out: AUPIMO is not compared."""
     rounds: int = 3
     """Rounds of both peers."""
     json: Path | None = None
@@ -51,9 +70,9 @@ def inputs(images: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     scores = np.empty((images, size, size), np.float32)
     masks = np.zeros(scores.shape, bool)
     grid = np.arange(size, dtype=np.float32)
-    for score, mask in zip(scores, masks, strict=True):
+    for index, (score, mask) in enumerate(zip(scores, masks, strict=True)):
         rng.standard_normal(out=score, dtype=np.float32)
-        if rng.random() < 0.73:
+        if index % 4:  # every fourth is good
             for _ in range(rng.integers(1, 4)):
                 y, x = rng.uniform(0, size, 2)
                 a, b = size * rng.uniform(0.02, 0.14, 2)
@@ -98,6 +117,22 @@ def peers(settings: Settings) -> dict[str, Any]:
     return {"rounds": rounds}
 
 
+def aupimo(settings: Settings, peer_python: str) -> list[dict[str, float]]:
+    """Time our AUPIMO and anomalib's, in turn."""
+    scores, masks = inputs(settings.peer_images, settings.size)
+    rounds = []
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [str(Path(directory, name)) for name in ("scores.npy", "masks.npy")]
+        for path, array in zip(paths, (scores, masks), strict=True):
+            np.save(path, array)
+        for _ in range(settings.rounds):
+            ours, value = timed(lambda: metrics.aupimo(scores, masks))
+            peer = processes.run([peer_python, "-c", PEER, *paths])
+            error = abs(value - peer["value"])
+            rounds.append({"ours": ours, "anomalib": peer["seconds"], "error": error})
+    return rounds
+
+
 def main(settings: Settings) -> None:
     if settings.worker:
         print(json.dumps((whole_set if settings.worker == "all" else peers)(settings)))
@@ -109,7 +144,10 @@ def main(settings: Settings) -> None:
         results[worker] = json.loads(done.stdout.splitlines()[-1])
     if settings.images:
         console_all(settings, results["all"])
-    console_peers(settings, results["peer"]["rounds"])
+    console_peers(settings, "AUROC", "sklearn", results["peer"]["rounds"])
+    if settings.peer_python:
+        results["aupimo"] = aupimo(settings, settings.peer_python)
+        console_peers(settings, "AUPIMO", "anomalib", results["aupimo"])
     if settings.json:
         settings.json.write_text(
             json.dumps({"settings": asdict(settings), **results}, indent=2, default=str)
@@ -127,14 +165,17 @@ def console_all(settings: Settings, result: dict[str, Any]) -> None:
         f"{result['inputs_gigabytes']:.2f}",
         f"{result['regions']} ({result['defective']:.1%} of pixels)",
     )
-    table.caption = ", ".join(f"{name} {value:.4f}" for name, value in result["values"].items())
+    values = {k: "undefined" if v is None else f"{v:.4f}" for k, v in result["values"].items()}
+    table.caption = ", ".join(f"{name} {value}" for name, value in values.items())
     Console().print(table)
 
 
-def console_peers(settings: Settings, rounds: list[dict[str, float]]) -> None:
-    ours, theirs = (np.array([r[name] for r in rounds]) for name in ("ours", "sklearn"))
-    table = Table(title=f"AUROC of {settings.peer_images} images of {settings.size}²")
-    for heading in ("ours, s", "scikit-learn, s", "ratio", "rounds", "difference"):
+def console_peers(
+    settings: Settings, metric: str, peer: str, rounds: list[dict[str, float]]
+) -> None:
+    ours, theirs = (np.array([r[name] for r in rounds]) for name in ("ours", peer))
+    table = Table(title=f"{metric} of {settings.peer_images} images of {settings.size}²")
+    for heading in ("ours, s", f"{peer}, s", "ratio", "rounds", "difference"):
         table.add_column(heading, justify="right")
     table.add_row(
         f"{np.median(ours):.3f}",

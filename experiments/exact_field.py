@@ -4,12 +4,11 @@ Claim, this library's own: with the closed-form minimiser of Eq. 4 in place of a
 from a small T separates defects about as well as a flow trained under the same map, and full
 whitening is a better worst transport than layer_norm. Bottle 100/98.5 and tire
 78.5/98.9 with ``--wt whiten`` (ResNet-18), some 20 seconds a category on two CPU cores once the
-features are there; with ``--preset fine`` 100/99.0 and 85.7/99.3 in about a minute.
+features are there. What ``wtflow fit`` takes is simpler and better: ``rules.py``, docs/default.md.
 
     python experiments/exact_field.py                                     # a built-in category
     python experiments/exact_field.py --root mvtec_ad --categories bottle
     python experiments/exact_field.py --root mvtec_ad --wt layer_norm
-    python experiments/exact_field.py --root mvtec_ad --preset fine       # ResNets
 
 It is ``mvtec.py --velocity exact --wt whiten``; flags change it. Why it works: docs/geometry.md.
 """

@@ -5,7 +5,7 @@ object has its place and 0.8 for textures, without a test image.
 
     python experiments/held_out.py                                      # a built-in category
     python experiments/held_out.py --root mvtec_ad --categories bottle
-    python experiments/held_out.py --root mvtec_ad --preset fine
+    python experiments/held_out.py --root mvtec_ad
 
 Training images are left out a fifth at a time. The likelihood is that of ``whitening``. Last,
 ‖x0‖²/D of training and test images with and without the fitted scale (Lemma 6), and how heavy the

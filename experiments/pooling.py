@@ -5,7 +5,7 @@ without a test image.
 
     python experiments/pooling.py                                      # a built-in category
     python experiments/pooling.py --root mvtec_ad --categories bottle
-    python experiments/pooling.py --root mvtec_ad --velocity exact --wt whiten --preset fine
+    python experiments/pooling.py --root mvtec_ad --velocity exact --wt whiten
 
 Training images are left out a fifth at a time. A block of cells of one left-out map is laid over a
 random place of a second one, its area log-uniform from 0.3 to 5 % of the map, and such maps are

@@ -1,0 +1,293 @@
+"""How accurate is it beside anomalib's models, all with the same features and metrics?
+
+    python benchmarks/accuracy.py --root mvtec_ad --categories bottle screw \\
+        --weights resnet18.safetensors --peer-python peer/bin/python --out runs/accuracy
+
+Every method gets the same pixels (square, bilinear) and the same weights of ResNet-18, and is
+fitted as it is by default. Maps are each method's own, at the size of the images; masks are brought
+to it by nearest neighbour. Image scores are each method's own. All metrics are ours. A row is a
+method, a size and a category, and has a process of its own; it is written when it is done, and not
+run again. Images a call in prediction: one. Our rows are without the threshold that ``wtflow fit``
+sets, which the peers have not.
+
+anomalib 2.7 and safetensors are asked for in an environment of its own; the weights are a file of
+which the batch norms are folded. EfficientAD and others whose weights are a download are left out,
+and CFA, which would take hours a category without a GPU.
+"""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from wtflow_jax.support.console import Table, markdown, number, show
+
+OURS: dict[str, dict[str, Any]] = {
+    "ours, auto": {"preset": "auto"},
+    "ours, fine": {"preset": "fine"},
+    "ours, exact field": {"velocity": "exact", "wt": "whiten"},
+    "ours, the paper's": {},
+}
+"""Flags of ``wtflow.configure`` by the names of rows; an image size among them is not kept."""
+PEERS = {"PatchCore": "patchcore", "PaDiM": "padim", "FastFlow": "fastflow", "DFM": "dfm"}
+"""What rows of accuracy_peers.py are called."""
+COLUMNS = {
+    "image_auroc": ("image AUROC", 100, 2),
+    "pixel_auroc": ("pixel AUROC", 100, 2),
+    "pixel_aupro": ("AUPRO", 100, 2),
+    "pixel_ap": ("pixel AP", 100, 2),
+    "pixel_aupimo": ("AUPIMO", 100, 2),
+    "fit_seconds": ("fit, s", 1, 0),
+    "milliseconds": ("ms an image", 1, 0),
+    "megabytes": ("model, MB", 1, 1),
+    "peak_gigabytes": ("peak, GB", 1, 1),
+}
+"""Of a row: heading, factor, digits."""
+CLOSE = 1e-4
+"""How far the peers' features may be from ours, of the largest."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared."""
+
+    root: Path
+    """Directory of categories in the layout of MVTec AD or MVTec 3D-AD."""
+    weights: str
+    """Of ResNet-18, batch norms folded."""
+    out: Path
+    """Directory of the rows, the tables and the same as JSON."""
+    categories: tuple[str, ...] = ("bottle",)
+    """Which of them."""
+    sizes: tuple[int, ...] = (256, 512)
+    """Heights and widths of the images."""
+    methods: tuple[str, ...] = (*OURS, *PEERS)
+    """Rows of the tables."""
+    peer_python: str = sys.executable
+    """Python of the environment that has anomalib."""
+    epochs: int = 20
+    """Of FastFlow."""
+    limit: float = 25.0
+    """Minutes after which a row is given up; then the table says so."""
+    images: int | None = None
+    """Training and test images, at most: to try it out."""
+    worker: tuple[str, ...] = ()
+    """Used by the benchmark itself: a method of ours and the directory of its images."""
+
+
+def prepare(settings: Settings, category: str, size: int, place: Path) -> None:
+    """Write the images of a category, their labels and masks."""
+    from wtflow_jax import data
+
+    found = data.open_category(settings.root, category)
+    shape, parts = (size, size), {"train": found.train, "test": found.test}
+    if settings.images is not None:
+        step = max(1, len(found.test) // settings.images)
+        parts = {"train": found.train[: settings.images], "test": found.test[::step]}
+    for name, samples in parts.items():
+        np.save(place / f"{name}.npy", np.stack([data.read_image(s.path, shape) for s in samples]))
+    np.save(place / "labels.npy", np.array([sample.label for sample in parts["test"]], bool))
+    np.save(place / "masks.npy", np.stack([data.read_mask(s, shape) for s in parts["test"]]))
+
+
+def work(settings: Settings) -> dict[str, float]:
+    """Fit one of ours, and write scores and maps of the test images."""
+    import jax.numpy as jnp
+
+    import wtflow_jax as wtflow
+    from wtflow_jax import backbones
+    from wtflow_jax.backbones import features
+    from wtflow_jax.data import pose, turning
+    from wtflow_jax.detector import detector, model, route
+
+    name, place = settings.worker[0], Path(settings.worker[1])
+    train, test = (np.load(place / f"{part}.npy") for part in ("train", "test"))
+    size: tuple[int, int] = train.shape[1:3]
+    flags: dict[str, Any] = OURS[name] | {"backbone": "resnet18"}
+    flags["image_size"] = f"{size[0]}x{size[1]}"
+    config = wtflow.configure(**flags)
+    layer = config.features.layer
+    backbone = backbones.load("resnet18", layer=layer, weights=settings.weights, cache=place)
+    start = time.perf_counter()
+    lie = turning.evidence(train) if config.features.pose == "auto" else None
+    shift = lie.shift if lie and lie.use else None
+    if shift is not None:
+        train = np.stack([pose.straighten(one, pose.estimate(one, shift)) for one in train])
+    maps = features.compute(backbone, train, config.features.dense)
+    fitted = detector.fit(config, jnp.asarray(maps))
+    seconds = time.perf_counter() - start
+    score = route.scorer(backbone, fitted, size, 1)
+    score(test[:1])
+    each, scores = [], []
+    found = np.lib.format.open_memmap(place / "maps.npy", "w+", np.float32, test.shape[:3])
+    for i, image in enumerate(test):
+        start = time.perf_counter()
+        if shift is None:
+            one = score(image[None])
+            found[i] = one.maps[0]
+        else:
+            lies = pose.estimate(image, shift)
+            one = score(pose.straighten(image, lies)[None])
+            found[i] = pose.back(one.maps[0], lies)
+        each.append(time.perf_counter() - start)
+        scores.append(one.scores[0])
+    np.save(place / "scores.npy", np.array(scores, np.float32))
+    arrays = {"backbone": backbone.params, "params": fitted.params, "stats": fitted.stats}
+    return {
+        "fit_seconds": seconds,
+        "milliseconds": 1e3 * float(np.median(each)),
+        "megabytes": sum(part.nbytes for part in model.flatten(arrays).values()) / 1e6,
+        "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def run(settings: Settings, method: str, place: Path, log: Path) -> dict[str, Any]:
+    """Run a row's process and measure what it has written."""
+    from wtflow_jax import metrics
+
+    command = in_peer(settings, PEERS[method], place) if method in PEERS else []
+    if not command:
+        own = ["--root", str(settings.root), "--weights", settings.weights]
+        own += ["--out", str(settings.out), "--worker", method, str(place)]
+        command = [sys.executable, __file__, *own]
+    with log.open("w") as told:
+        try:
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=told,
+                text=True,
+                check=True,
+                timeout=60 * settings.limit,
+            )
+        except subprocess.TimeoutExpired:
+            return {"why": f"not done after {settings.limit:g} minutes"}
+        told.write(done.stdout)
+    row = json.loads(done.stdout.splitlines()[-1])
+    labels, masks = np.load(place / "labels.npy"), np.load(place / "masks.npy")
+    row |= metrics.measure("image", np.load(place / "scores.npy"), labels)
+    return row | metrics.measure("pixel", np.load(place / "maps.npy"), masks)
+
+
+def in_peer(settings: Settings, name: str, place: Path) -> list[str]:
+    script = str(Path(__file__).with_name("accuracy_peers.py"))
+    return [settings.peer_python, script, name, str(place), settings.weights, str(settings.epochs)]
+
+
+def check(settings: Settings, place: Path) -> float:
+    """Return how far the peers' features are from ours, of the largest of a layer."""
+    from wtflow_jax import backbones
+    from wtflow_jax.backbones import network
+
+    subprocess.run(in_peer(settings, "features", place), check=True, stderr=subprocess.DEVNULL)
+    theirs = np.load(place / "features.npz")
+    layers = tuple(theirs)
+    backbone = backbones.load("resnet18", layer=layers, weights=settings.weights, cache=place)
+    images = network.normalise(np.load(place / "test.npy")[:4])
+    ours = [np.moveaxis(np.asarray(x), -1, 1) for x in backbone.apply(backbone.params, images)]
+    pairs = [(x, theirs[name]) for x, name in zip(ours, layers, strict=True)]
+    return max(float(np.abs(x - y).max() / np.abs(y).max()) for x, y in pairs)
+
+
+def main(settings: Settings) -> None:
+    """Run the rows that are not there yet, and print the tables."""
+    if settings.worker:
+        print(json.dumps(work(settings)))
+        return
+    settings.out.mkdir(parents=True, exist_ok=True)
+    checked = False
+    for size in settings.sizes:
+        for category in settings.categories:
+            files = {
+                m: settings.out / f"{size}-{category}-{slug(m)}.json" for m in settings.methods
+            }
+            missing = {method: file for method, file in files.items() if not file.exists()}
+            if not missing:
+                continue
+            with tempfile.TemporaryDirectory() as directory:
+                place = Path(directory)
+                prepare(settings, category, size, place)
+                if not checked and missing.keys() & PEERS.keys():
+                    apart = check(settings, place)
+                    print(f"features differ by {apart:.1e} of the largest", flush=True)
+                    if not apart < CLOSE:
+                        raise SystemExit("these are other weights")
+                    checked = True
+                for method, file in missing.items():
+                    start = time.perf_counter()
+                    row = {"method": method, "size": size, "category": category}
+                    row |= run(settings, method, place, file.with_suffix(".log"))
+                    file.write_text(json.dumps(row, indent=1))
+                    seconds = time.perf_counter() - start
+                    print(f"{size}, {category}, {method}: {seconds:.0f} s", flush=True)
+    rows = [json.loads(path.read_text()) for path in sorted(settings.out.glob("*-*-*.json"))]
+    shown = tables(rows)
+    for table in shown:
+        show(table, Console())
+    (settings.out / "rows.json").write_text(json.dumps(rows, indent=1))
+    (settings.out / "tables.md").write_text("\n".join(map(markdown, shown)))
+
+
+def slug(method: str) -> str:
+    """Return a method as a part of a file's name."""
+    return re.sub(r"[^a-z]+", "-", method.lower())
+
+
+def tables(rows: list[dict[str, Any]]) -> list[Table]:
+    """Return a table a size and category, and of each size the means over its categories."""
+    found = []
+    for size in sorted({row["size"] for row in rows}):
+        of_size = [row for row in rows if row["size"] == size]
+        names = sorted({row["category"] for row in of_size})
+        parts = {name: [row for row in of_size if row["category"] == name] for name in names}
+        if len(names) > 1:
+            parts["mean of " + ", ".join(names)] = means(of_size, len(names))
+        found += [table(f"{size}², {name}", part) for name, part in parts.items()]
+    return found
+
+
+def means(rows: list[dict[str, Any]], categories: int) -> list[dict[str, Any]]:
+    """Return a row for each method that has a figure for all categories."""
+    found = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        if len(own) == categories and not any("why" in row for row in own):
+            values = {name: [row[name] for row in own] for name in COLUMNS}
+            mean = {k: None if None in v else float(np.mean(v)) for k, v in values.items()}
+            found.append({"method": method, **mean})
+    return found
+
+
+def table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """Return the rows in the order of the methods."""
+    order = [*OURS, *PEERS]
+    rows = sorted(rows, key=lambda row: order.index(row["method"]))
+    body = [
+        [row["method"]]
+        + [
+            number(None if (value := row.get(name)) is None else factor * value, None, digits)
+            for name, (_, factor, digits) in COLUMNS.items()
+        ]
+        for row in rows
+    ]
+    notes = [f"{row['method']}: {row['why']}." for row in rows if "why" in row]
+    notes += [
+        f"{row['method']}: the fit by anomalib's own steps; here it took {here:.0f} s."
+        for row in rows
+        if (here := row.get("fit_seconds_here"))
+    ]
+    return Table(title, ["", *(heading for heading, _, _ in COLUMNS.values())], body, notes)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

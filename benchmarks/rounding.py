@@ -1,0 +1,225 @@
+"""What does it cost in AUROC that a card rounds what it multiplies? Emulated on any machine.
+
+    python benchmarks/rounding.py --root data --weights resnet18.safetensors
+
+Each product of matrices and each convolution gets its inputs rounded to TF32 (ten bits of mantissa)
+or to bfloat16 (seven); sums stay float32, as on NVIDIA's tensor cores. "Where allowed" rounds what
+does not ask for full precision: what the library does. "Everywhere" rounds every product, of the
+backbone and of whitening too. Whitening has nothing that may be rounded; of the paper's method it
+is the network, in training and at inference.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jax.extend import core
+from rich.console import Console
+
+from wtflow_jax import backbones, data, metrics
+from wtflow_jax.backbones import features
+from wtflow_jax.detector import detector, route
+from wtflow_jax.detector.config import Config, configure
+from wtflow_jax.flow.maps import whitening
+from wtflow_jax.support.console import Table, show
+from wtflow_jax.training import state as training
+
+BITS = {"TF32": 10, "bfloat16": 7}
+HIGHEST = jax.lax.Precision.HIGHEST
+METHODS: dict[str, dict[str, Any]] = {
+    "auto": {"preset": "auto", "pose": "off"},
+    "the paper's": {"preset": "small", "wt": "layer_norm", "velocity": "unet"},
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is emulated."""
+
+    root: Path
+    """Directory of categories in the layout of MVTec AD."""
+    weights: str
+    """Of ResNet-18."""
+    categories: tuple[str, ...] = ("bottle", "screw")
+    """Which of them."""
+    methods: tuple[str, ...] = ("auto",)
+    """Of ``METHODS``; a network trains for minutes, by rounded products for longer."""
+    bits: tuple[str, ...] = tuple(BITS)
+    """What is rounded to."""
+    size: int = 512
+    """Height and width of the images."""
+    images: int | None = None
+    """Training and test images, at most: to try it out."""
+    json: Path | None = None
+    """Where to write the figures, after each row."""
+
+
+def rounded(function: Callable[..., Any], bits: int, everywhere: bool) -> Callable[..., Any]:
+    """Return a function that rounds the inputs of its products; of arrays alone."""
+
+    def call(*arguments: Any) -> Any:
+        made, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        found = evaluate(made, jax.tree.leaves(arguments), bits, everywhere)
+        return jax.tree.unflatten(jax.tree.structure(shape), found)
+
+    return call
+
+
+def evaluate(made: core.ClosedJaxpr, given: list[Any], bits: int, everywhere: bool) -> list[Any]:
+    """Run a program, equation by equation, those within its loops included."""
+    inner = partial(evaluate, bits=bits, everywhere=everywhere)
+    values: dict[Any, Any] = dict(zip(made.jaxpr.constvars, made.consts, strict=True))
+    values |= dict(zip(made.jaxpr.invars, given, strict=True))
+    read = lambda v: v.val if isinstance(v, core.Literal) else values[v]  # noqa: E731
+
+    def near(x: jax.Array) -> jax.Array:
+        return jax.lax.reduce_precision(x, 8, bits) if x.dtype == jnp.float32 else x
+
+    for equation in made.jaxpr.eqns:
+        arguments, of = [read(v) for v in equation.invars], equation.params
+        match equation.primitive.name:
+            case "dot_general" | "conv_general_dilated":
+                exact = of["precision"] is not None and HIGHEST in of["precision"]
+                if everywhere or not exact:
+                    arguments = [near(x) for x in arguments]
+                found = equation.primitive.bind(*arguments, **of)
+            case "jit" | "pjit" | "closed_call" | "remat2" | "checkpoint":
+                closed = of["jaxpr"]
+                closed = closed if hasattr(closed, "consts") else core.ClosedJaxpr(closed, ())
+                found = inner(closed, arguments)
+            case "custom_jvp_call" | "custom_vjp_call":
+                found = inner(of.get("call_jaxpr") or of["fun_jaxpr"], arguments)
+            case "scan":
+                found = scan(equation, arguments, inner)
+            case "while":
+                a, b = of["cond_nconsts"], of["cond_nconsts"] + of["body_nconsts"]
+                test = lambda c, of=of, k=arguments[:a]: inner(of["cond_jaxpr"], [*k, *c])[0]  # noqa: E731
+                body = lambda c, of=of, k=arguments[a:b]: inner(of["body_jaxpr"], [*k, *c])  # noqa: E731
+                found = jax.lax.while_loop(test, body, arguments[b:])
+            case "cond":
+                ways = [lambda *x, way=way: inner(way, list(x)) for way in of["branches"]]
+                found = jax.lax.switch(arguments[0], ways, *arguments[1:])
+            case _:
+                assert "call_jaxpr" not in of, f"do not know how to run {equation.primitive}"
+                found = equation.primitive.bind(*arguments, **of)
+        found = found if isinstance(found, list | tuple) else [found]
+        values |= dict(zip(equation.outvars, found, strict=True))
+    return [read(v) for v in made.jaxpr.outvars]
+
+
+def scan(equation: core.JaxprEqn, arguments: list[Any], inner: Callable[..., Any]) -> list[Any]:
+    """Run a loop over the first axis of some arrays."""
+    of = equation.params
+    fixed, carried = of["num_consts"], of["num_carry"]
+
+    def body(carry: list[Any], rows: list[Any]) -> tuple[list[Any], list[Any]]:
+        found = inner(of["jaxpr"], [*arguments[:fixed], *carry, *rows])
+        return found[:carried], found[carried:]
+
+    start = arguments[fixed : fixed + carried]
+    options = {"length": of["length"], "reverse": of["reverse"]}
+    carry, rows = jax.lax.scan(body, start, arguments[fixed + carried :], **options)
+    return [*carry, *rows]
+
+
+def rounding(bits: int, everywhere: bool) -> ExitStack:
+    """Let the library's compiled functions round, as long as it is entered."""
+
+    def first(function: Callable[..., Any]) -> Callable[..., Any]:
+        made: dict[Any, Any] = {}
+
+        def call(static: Any, *arguments: Any) -> Any:
+            if static not in made:
+                made[static] = jax.jit(rounded(partial(function, static), bits, everywhere))
+            return made[static](*arguments)
+
+        return call
+
+    def taken(apply: Any, params: Any, images: Any, step: int = 2) -> Any:
+        return run((apply, step), params, images)
+
+    run = first(lambda how, params, images: features.taken(how[0], params, images, how[1]))
+    whiten: Any = whitening._fit.__wrapped__  # pyright: ignore
+    fit = first(lambda how, *arrays: whiten(*arrays, *how))
+    stack = ExitStack()
+    places: list[tuple[Any, str, Any]] = [
+        (features, "run", taken),
+        (whitening, "_fit", lambda *given: fit(given[3:], *given[:3])),
+        (route, "_sample", first(route.sample)),
+        (training, "step", first(training._step)),
+    ]
+    for place, name, function in places:
+        stack.enter_context(patch.object(place, name, function))
+    return stack
+
+
+def measure(settings: Settings, category: str, config: Config) -> dict[str, float]:
+    """Fit on a category, and return AUROC in %."""
+    found = data.open_category(settings.root, category)
+    train, test = found.train, found.test
+    if settings.images:
+        train, test = train[: settings.images], test[:: max(1, len(test) // settings.images)]
+    layer, size = config.features.layer, config.features.size
+    given = {"layer": layer, "weights": settings.weights, "cache": Path(".")}
+    backbone = backbones.load("resnet18", **given)
+
+    def maps(samples: Any) -> np.ndarray:
+        parts = [samples[i : i + 8] for i in range(0, len(samples), 8)]
+        read = lambda part: np.stack([data.read_image(s.path, size) for s in part])  # noqa: E731
+        return np.concatenate([features.compute(backbone, read(part)) for part in parts])
+
+    fitted = detector.fit(config, jnp.asarray(maps(train)))
+    scored = route.predict(fitted, maps(test), route.upsampling(backbone, config, size))
+    labels = np.array([sample.label for sample in test], bool)
+    masks = np.stack([data.read_mask(sample, size) for sample in test])
+    return {
+        "image": 100 * (metrics.auroc(scored.scores, labels) or 0),
+        "pixel": 100 * (metrics.auroc(scored.maps, masks) or 0),
+    }
+
+
+def main(settings: Settings) -> None:
+    """Measure each way of rounding, and print a table."""
+    rows: list[dict[str, Any]] = []
+    ways: list[tuple[str, int, bool]] = [("float32", 0, False)]
+    for name in settings.bits:
+        ways += [
+            (f"{name} where allowed", BITS[name], False),
+            (f"{name} everywhere", BITS[name], True),
+        ]
+    size = f"{settings.size}x{settings.size}"
+    for method in settings.methods:
+        config = configure(**METHODS[method], backbone="resnet18", image_size=size)
+        for category in settings.categories:
+            for way, bits, everywhere in ways:
+                with rounding(bits, everywhere) if bits else ExitStack():
+                    row = {"method": method, "category": category, "rounded": way}
+                    rows.append(row | measure(settings, category, config))
+                print(rows[-1], flush=True)
+                if settings.json:
+                    settings.json.write_text(json.dumps(rows, indent=1))
+    columns = "method", "category", "products", "image AUROC", "pixel AUROC"
+    body = [
+        [
+            row["method"],
+            row["category"],
+            row["rounded"],
+            f"{row['image']:.3f}",
+            f"{row['pixel']:.3f}",
+        ]
+        for row in rows
+    ]
+    show(Table(f"rounded products, {settings.size}²", columns, body), Console())
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

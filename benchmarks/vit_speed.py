@@ -1,0 +1,81 @@
+"""Does a vision transformer cost more than timm's in torch, on the same images?
+
+    python benchmarks/vit_speed.py --peer-python peer/bin/python
+    python benchmarks/vit_speed.py --peer-python peer/bin/python --name dinov3_vits16
+
+Decoded images to the patch tokens of the last block, beside timm's model in torch eager, with the
+same random weights.
+"""
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+import peers
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is timed."""
+
+    peer_python: str = sys.executable
+    """Python of the environment that has torch, timm and transformers."""
+    name: str = "dinov2_vits14"
+    """Of the backbone."""
+    size: int = 448
+    """Height and width of the images."""
+    batches: tuple[int, ...] = (1, 8)
+    """Images a call."""
+    rounds: int = 3
+    """Rounds of both."""
+    repeats: int = 5
+    """Timed calls a round, after two that are not."""
+    json: Path | None = None
+    """Where to write the figures."""
+    worker: Path | None = None
+    """Used by the benchmark itself: be the one that is ours, with these weights."""
+
+
+def ours(settings: Settings) -> peers.Figures:
+    """Time this library."""
+    from wtflow_jax import backbones
+    from wtflow_jax.backbones import features
+    from wtflow_jax.support.environment import CACHE
+
+    backbone = backbones.load(settings.name, weights=str(settings.worker), cache=CACHE)
+    figures = {}
+    for batch in settings.batches:
+        shape = batch, settings.size, settings.size, 3
+        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        call = partial(features.compute, backbone, images, batch=batch)
+        figures[f"batch {batch}"] = peers.median_seconds(call, settings.repeats)
+    return figures
+
+
+def main(settings: Settings) -> None:
+    if settings.worker:
+        print(json.dumps(ours(settings)))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        weights = str(Path(place, "weights.pth"))
+        script = str(Path(__file__).with_name("vit_peers.py"))
+        rest = [str(n) for n in (settings.size, settings.repeats, *settings.batches)]
+        # timm first: it draws the weights.
+        commands = {
+            "timm": [settings.peer_python, script, "speed", settings.name, weights, *rest],
+            "ours": [sys.executable, __file__, *sys.argv[1:], "--worker", weights],
+        }
+        found = peers.in_turn(commands, settings.rounds)
+    labels = {f"batch {n}": f"features, batch {n}" for n in settings.batches}
+    title = f"{settings.name}, {settings.size}²: ms a call"
+    peers.show(*peers.ratios(found, "ours", labels, title), settings.json)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))
