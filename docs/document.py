@@ -100,6 +100,7 @@ ENTRIES = (
     Entry("", "exact fields as a family", "family", GEOMETRY),
     Entry("", "what a network learns", "learned", GEOMETRY),
     Entry("", "how wide a network must be", "narrow", GEOMETRY),
+    Entry("", "one default", "rules", "in [default.md](default.md)"),
 )
 
 
