@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wtflow_jax.velocities import VELOCITIES
-from wtflow_jax.velocities.network import sinusoid
+from wtflow_jax.velocities.network import matrices, remainders, restored, sinusoid
 from wtflow_jax.velocities.patch import Patch
 
 NETWORKS = [name for name in VELOCITIES if VELOCITIES.make(name).trained]
@@ -45,6 +45,28 @@ def test_weights_rounded_once_are_those_rounded_at_each_call(name):
     plain = replace(part, precision="float32").rounded(params)
     same = zip(*map(jax.tree.leaves, (plain, params)), strict=True)
     assert all(ours is given for ours, given in same)
+
+
+def test_both_halves_of_a_float32_make_it_again():
+    bits = np.random.default_rng(0).integers(0, 2**32, (1000, 200), np.uint64).astype(np.uint32)
+    bits[0, :3] = 0x7F7FFFFF, 0x7F800000, 0x3F808000  # the largest, infinity, half a unit over 1
+    given = {"kernel": jnp.asarray(bits.view(np.float32)), "bias": jnp.ones(3)}
+
+    def again(params):
+        rounded = matrices(params, "bfloat16")
+        rest = remainders(params, rounded)
+        return rounded["kernel"], rest, restored(rounded, rest)
+
+    high, rest, found = jax.jit(again)(given)
+    assert (high.dtype, rest["kernel"].dtype) == (jnp.bfloat16, jnp.int16)
+    np.testing.assert_array_equal(found["bias"], given["bias"])
+    given, found = (np.asarray(tree["kernel"]) for tree in (given, found))
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(given))
+    apart = (given.view(np.int32).astype(np.int64) - found.view(np.int32))[~np.isnan(given)]
+    # Half a unit that was rounded down, to an even number, is short of one bit.
+    tie = (bits & 0x1FFFF == 0x8000)[~np.isnan(given)]
+    np.testing.assert_array_equal(apart, tie)
+    assert tie.any()
 
 
 def test_a_norm_in_front_of_the_network_is_no_wt_map():

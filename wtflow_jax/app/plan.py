@@ -160,10 +160,11 @@ def plan(asked: Settings) -> Plan:
     cast = whole // FLOAT * dtype.itemsize
     share = asked.batch / asked.devices
     activations = share * (_residuals(velocity_fn, params, x) + ENDS * _bytes(x))
+    # A loop carries float32 as its bfloat16 and the rest, beside the state it is given.
+    halved = whole if dtype.itemsize < FLOAT else 0
     # Parameters and moments in and out; what is computed with read twice, its gradients out and in,
-    # a copy of it written where there is one; activations out and in.
-    copied = asked.model > 1 or dtype.itemsize < FLOAT
-    moved = 6 * whole / asked.model + (4 + copied) * cast + 2 * activations
+    # a copy of it written where it is gathered; activations out and in.
+    moved = 6 * whole / asked.model + (4 + (asked.model > 1)) * cast + 2 * activations
     # Parts are gathered and gradients scattered along one axis, and summed along the other.
     copies = asked.devices // asked.model
     sent = 2 * cast * ((1 - 1 / asked.model) + (1 - 1 / copies) / asked.model)
@@ -173,7 +174,7 @@ def plan(asked: Settings) -> Plan:
         forward_flops=forward_flops,
         step_flops=step_flops,
         state_bytes=_bytes(state) / asked.model,
-        gradient_bytes=cast,
+        gradient_bytes=max(cast, halved / asked.model),
         activation_bytes=activations,
         feature_bytes=asked.images * _bytes(x),
         sent_bytes=sent,

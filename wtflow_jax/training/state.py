@@ -16,7 +16,7 @@ from wtflow_jax.flow.types import Params, PRNGKey, Samples, VelocityFn
 from wtflow_jax.support.compilation import XLA_OPTIONS
 from wtflow_jax.support.kernels import formats, laid_out
 from wtflow_jax.training import sharding
-from wtflow_jax.velocities.network import matrices, with_matrices
+from wtflow_jax.velocities.network import matrices, remainders, restored, with_matrices
 
 
 class TrainState(NamedTuple):
@@ -113,15 +113,22 @@ def _loop(
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take the steps ``first`` to ``last`` − 1 on the device; one compilation for any bounds."""
 
-    # Rounded where they are updated, parameters are read once less.
-    def body(i: Array, carry: tuple[TrainState, Params, Array]) -> tuple[TrainState, Params, Array]:
-        state, rounded, values = carry
-        state, value = _step(objective, state, x0[order[i]], order[i], key, rounded)
-        return state, matrices(state.params, objective.precision), values.at[i].set(value)
+    # Carried as what the network reads and what AdamW adds to it, parameters move once less.
+    def halves(state: TrainState) -> tuple[Params, Params, optax.OptState]:
+        rounded = matrices(state.params, objective.precision)
+        return rounded, remainders(state.params, rounded), state.moments
 
-    carry = state, matrices(state.params, objective.precision), jnp.zeros(len(order))
-    state, _, values = jax.lax.fori_loop(first, last, body, carry)
-    return state, values
+    def whole(rounded: Params, rest: Params, moments: optax.OptState) -> TrainState:
+        return TrainState(restored(rounded, rest), moments)
+
+    def body(i: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+        (rounded, *_), values = carry
+        state = whole(*carry[0])
+        state, value = _step(objective, state, x0[order[i]], order[i], key, rounded)
+        return halves(state), values.at[i].set(value)
+
+    carry, values = jax.lax.fori_loop(first, last, body, (halves(state), jnp.zeros(len(order))))
+    return whole(*carry), values
 
 
 @lru_cache

@@ -68,6 +68,38 @@ def with_matrices(params: Params, rounded: Params) -> Params:
     return jax.tree.map(lambda a, p: p if a is None else a, rounded, params, is_leaf=is_leaf)
 
 
+def remainders(params: Params, rounded: Params) -> Params:
+    """Return what ``matrices`` rounded off, int16, and parameters themselves where they are whole.
+
+    A float32 has 16 bits more than a bfloat16, and either half is read by itself: the network
+    reads one, AdamW both. ``restored`` gives the parameters back to the bit, but for one in
+    131,072: where the rest is half a unit and was rounded down, by one unit of float32.
+    """
+
+    def of(a: Array, p: Array | None) -> Array:
+        if p is None:
+            return a
+        rest = jax.lax.bitcast_convert_type(a, jnp.int32) - _high(p)
+        return jnp.minimum(rest, jnp.iinfo(jnp.int16).max).astype(jnp.int16)
+
+    return jax.tree.map(of, params, rounded)
+
+
+def restored(rounded: Params, rest: Params) -> Params:
+    """Return the float32 parameters of ``matrices`` and ``remainders``."""
+
+    def of(p: Array | None, a: Array) -> Array:
+        if p is None:
+            return a
+        return jax.lax.bitcast_convert_type(_high(p) + a.astype(jnp.int32), jnp.float32)
+
+    return jax.tree.map(of, rounded, rest, is_leaf=lambda a: a is None)
+
+
+def _high(rounded: Array) -> Array:
+    return jax.lax.bitcast_convert_type(rounded, jnp.int16).astype(jnp.int32) << 16
+
+
 @lru_cache
 def _velocity_fn(network: Network) -> VelocityFn:
     dtype = None if network.precision == "float32" else jnp.dtype(network.precision)
