@@ -1,7 +1,7 @@
 """The documentation as a site: ``sphinx-build -W -b html docs OUT``.
 
-It is built without a network, and a reader's browser fetches nothing from elsewhere: the equations
-are written in Unicode, fonts are the system's, pictures and search lie beside the pages.
+It is built without a network, and a reader's browser fetches nothing from elsewhere: equations are
+MathML, fonts are the system's, pictures and search lie beside the pages.
 
 The pages are read on a repository's web view as well, so their links are relative to the files as
 they lie in the repository. ``_linked`` turns those to other pages into links of the site.
@@ -14,6 +14,8 @@ import typing
 from pathlib import Path
 from unittest.mock import patch
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
@@ -57,6 +59,8 @@ nb_execution_mode = "off"
 highlight_language = "none"
 smartquotes = False  # They make dashes of flags.
 myst_heading_anchors = 4
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"
 
 add_module_names = False
 autodoc_member_order = "bysource"
@@ -135,9 +139,20 @@ def _skip(app: Sphinx, what: str, name: str, member: object, skip: bool, options
     return skip or (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
 
 
+def _inline(writer: nodes.NodeVisitor, node: nodes.math) -> None:
+    writer.body.append(convert(node.astext()))  # pyright: ignore[reportAttributeAccessIssue]
+    raise nodes.SkipNode
+
+
+def _block(writer: nodes.NodeVisitor, node: nodes.math_block) -> None:
+    writer.body.append(convert(node.astext(), display="block"))  # pyright: ignore[reportAttributeAccessIssue]
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Copy the pages and connect the above."""
     _copy()
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _plain, priority=400)  # Before napoleon.
     app.connect("autodoc-process-signature", _short)

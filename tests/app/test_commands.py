@@ -81,6 +81,12 @@ def test_a_bad_image_is_told_in_its_row_and_the_rest_go_on(place, tmp_path, caps
     assert (rows[1]["score"], rows[1]["decision"], rows[1]["map"]) == ("", "", "")
     assert "3 images, " in (told := capsys.readouterr().out)
     assert "1 not scored" in told
+    assert f"not scored: {rows[1]['error']}" in told.splitlines()
+    assert "next: wtflow report" in told
+    assert (
+        wtflow("predict", place / "model", tmp_path / "new" / "b.png", "--out", tmp_path / "b") == 3
+    )
+    assert "next: " not in capsys.readouterr().out
 
 
 def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):

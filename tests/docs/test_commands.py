@@ -27,7 +27,8 @@ from wtflow_jax.app import commands as app
 from wtflow_jax.backbones import resnet
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "appendix").glob("*.md")]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS)]
 # Its commands need its files: test_extending.py runs them.
 PAGES.remove(ROOT / "docs" / "extending.md")
 # What asks for no other network gets the one that is compiled in seconds.

@@ -9,7 +9,8 @@ import pytest
 import trees
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "appendix").glob("*.md")]
+PAGES = [ROOT / "README.md", *sorted(DOCS)]
 # Its loaders need exported models: app/test_export.py runs them; files of parts: test_extending.py.
 for name in ("export", "extending"):
     PAGES.remove(ROOT / "docs" / f"{name}.md")

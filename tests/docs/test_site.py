@@ -75,7 +75,8 @@ def test_every_module_is_in_the_api(site, pages):
 
 def test_every_page_and_notebook_is_in_the_site(site):
     found = {path.stem for path in site.rglob("*.html")}
-    for path in (*(ROOT / "docs").glob("*.md"), *(ROOT / "toy" / "notebooks").glob("*.ipynb")):
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "appendix").glob("*.md")]
+    for path in (*pages, *(ROOT / "toy" / "notebooks").glob("*.ipynb")):
         assert path.stem in found
 
 

@@ -157,8 +157,11 @@ class Predict:
             if count:
                 advance(sum(results.decisions.values()))
             worst: list[tuple[float, str]] = []
+            errors: list[str] = []
             for result in results.write(loaded.results(paths)):
                 advance()
+                if result.error is not None:
+                    errors.append(result.error)
                 if result.score is not None:
                     name = shown(_without(base, Path(str(result.path))))
                     worst = sorted([*worst, (result.score, name)], reverse=True)[:WORST]
@@ -166,12 +169,17 @@ class Predict:
         found = f"{rows} {'image' if rows == 1 else 'images'}, "
         found += f"{results.decisions[writing.DEFECTIVE]} defective, {failed} not scored"
         if failed:
-            found += " (the column error says why; predict them into another --out)"
+            found += " (predictions.csv says why; predict them into another --out)"
+        for error in errors[:WORST]:
+            print(f"not scored: {shown(error)}")
+        if len(errors) > WORST:
+            print(f"not scored: {len(errors) - WORST} more")
         if worst:
             named = ", ".join(f"{name} ({score:.4g})" for score, name in worst)
             print(f"highest scores, above {loaded.threshold.value:.4g} is defective: {named}")
         out = shown(self.out)
-        print(f"{found}; written to {out}; next: wtflow report {out}")
+        after = f"; next: wtflow report {out}" if failed < rows else ""
+        print(f"{found}; written to {out}{after}")
         return SOME_FAILED if failed else 0
 
 
