@@ -11,8 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from wtflow_jax.app.commands import Fit
 from wtflow_jax.app.estimator import WTFlow
 from wtflow_jax.app.fit import fit
+from wtflow_jax.detector.config import Decision
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +44,10 @@ def maps():
     normal = rng.normal(size=(50, 4, 3, 8)).astype(np.float32)
     normal[40:, 2, 1] += 4
     return normal[:40], normal
+
+
+def test_false_alarms_are_as_rare_everywhere():
+    assert Fit.false_alarms == WTFlow().false_alarms == Decision().false_alarms
 
 
 def test_feature_maps(maps):

@@ -79,10 +79,10 @@ def fit(
         weights: file of the backbone; None takes the installed or downloaded ones.
         cache: directory for downloaded weights.
         track: shows progress.
-        choices: flags of ``detector.config.configure``; here the default of ``preset`` is ``auto``,
-            of ``false_alarms`` 0.01 and of ``pose`` ``auto``: as ``data.turning`` finds, never for
-            windows that overlap. An ``image_size`` of S in place of HxW gives windows of about S²
-            pixels in the median aspect of the images, or S × S where they are cut.
+        choices: flags of ``detector.config.configure``; here ``preset`` and ``pose`` are ``auto``
+            where left out: as ``data.turning`` finds, never for windows that overlap. An
+            ``image_size`` of S in place of HxW gives windows of about S² pixels in the median
+            aspect of the images, or S × S where they are cut.
 
     Raises:
         WTFlowError: fewer different images or parts than ``LEAST``, an image that cannot be
@@ -92,7 +92,7 @@ def fit(
         raise WTFlowError(f"--contamination {contamination}: give at least 0 and at most {MOST}")
     group = _asked(group)
     files = find_good(source, bgr=bgr)
-    config = configure(**{"preset": "auto", "false_alarms": 0.01, "pose": "auto"} | choices)
+    config = configure(**{"preset": "auto", "pose": "auto"} | choices)
     config.check()
     check_used(choices, [config])
     if len(files) < LEAST:

@@ -162,7 +162,7 @@ class Decision:
     """Share of pixels whose mean is the image score; 0 takes the highest one."""
     centres: Literal["true", "half_pixel"] = "true"
     """Where the cells of a map sit in the image; pixel AUROC is reported for both."""
-    false_alarms: float = 0.05
+    false_alarms: float = 0.01
     """Share of good images that the threshold may call defective."""
 
     RANGES: ClassVar = {"top_fraction": (0, 1), "false_alarms": (1e-9, 1 - 1e-9)}
