@@ -34,7 +34,7 @@ from rich.table import Table
 
 import hlo
 from wtflow_jax import backbones
-from wtflow_jax.app.plan import DEVICES, USABLE
+from wtflow_jax.app.plan import DEVICES, NODE, USABLE
 from wtflow_jax.backbones import features
 from wtflow_jax.detector import algorithm, detector, route
 from wtflow_jax.detector.config import configure
@@ -276,8 +276,10 @@ def compiled(settings: Settings, where: str, name: str) -> dict[str, Any]:
     kind, *arguments = name.split()
     if kind in ("backbone", "images"):
         arguments = [settings.weights]
-    devices = arguments[1] if kind == "mesh" else "1"
-    part = BUILD[kind](card(where, f"1x1x{devices}"), *arguments)
+    devices = int(arguments[1]) if kind == "mesh" else 1
+    # Slices, hosts of each, devices of a host.
+    topology = f"1x{-(-devices // NODE)}x{min(devices, NODE)}"
+    part = BUILD[kind](card(where, topology), *arguments)
     start = time.perf_counter()
     made = part.jitted.lower(*part.arguments).compile(
         compiler_options={"xla_gpu_autotune_level": 0}
