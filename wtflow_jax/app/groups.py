@@ -28,7 +28,7 @@ TOGETHER = 32
 """Images that all others are compared with at once."""
 RATIO = 1 / 3
 """Of images of one part, whose distances were a quarter of those to other parts or less, and of
-others, whose were a half or more but for a few pairs (docs/field.md)."""
+others, whose were a half or more but for a few pairs (docs/appendix/field.md)."""
 
 Groups: TypeAlias = Int[np.ndarray, " n"]
 """Of each image the number of its group, from 0 on, in the order in which they first come."""

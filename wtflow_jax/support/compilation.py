@@ -22,7 +22,7 @@ XLA_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """For ``jax.jit(compiler_options=...)``; without effect on accelerators.
 
 On CPU, jaxlib 0.10 to 0.12 hand convolutions to YNNPACK. Without it the gradient of a 3×3 kernel
-takes 0.4 of the time and a whole training step about half (docs/performance.md).
+takes 0.4 of the time and a whole training step about half (docs/appendix/performance.md).
 """
 
 RUN_ONCE = {"xla_backend_optimization_level": 0}
