@@ -245,10 +245,10 @@ def categories(entry: Entry, runs: list[Run]) -> Table:
     body = []
     for run in runs:
         for name, part in views.by(run.rows, "category").items():
-            ours = [number(*views.over_seeds(part, metric)) for metric in metrics]
+            ours = [number(views.over_seeds(part, metric)[0]) for metric in metrics]
             rows = [table.get(name, {}).get(by_map("", run.setup)) for table in theirs]
             body.append([name, run.setup.config().features.backbone, *ours])
-            body[-1] += [number(*row) if row else NONE for row in rows]
+            body[-1] += [number(row.value) if row else NONE for row in rows]
     columns = ["category", "backbone", *metrics.values(), "paper, image", "paper, pixel"]
     return views.upright(Table(f"{entry.title}, in %", columns, body))
 
