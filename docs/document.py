@@ -35,6 +35,7 @@ CLOSE = 1.0
 NO_DATA = "not run: its images are not at hand"
 TIMES = "of an H200: [performance.md](performance.md#on-a-gpu)"
 GEOMETRY = "in [geometry.md](geometry.md)"
+HELD_OUT = "in [the appendix](appendix/geometry.md#looking-closer)"
 
 
 System = Callable[[str, Setup], str]
@@ -99,7 +100,7 @@ ENTRIES = (
     Entry("", "images of your own", "folder", "not run: they are yours"),
     Entry("", "the exact field", "exact_field", GEOMETRY),
     Entry("", "WT maps and velocities", "velocities", GEOMETRY),
-    Entry("", "held-out choices", "held_out", GEOMETRY),
+    Entry("", "held-out choices", "held_out", HELD_OUT),
     Entry("", "theorems on real features", "geometry", GEOMETRY),
     Entry("", "exact fields as a family", "family", GEOMETRY),
     Entry("", "what a network learns", "learned", GEOMETRY),
