@@ -53,7 +53,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!wtflow_jax\b).*"),
     (r"py:class", r".*\.(Entry|Flags|Function|Item|Part|Result|Tree)"),  # Type variables.
 ]
-exclude_patterns = ["results/*"]  # Parts of results.md.
+exclude_patterns = ["results/*"]  # Parts of results.md and its appendix.
 
 nb_execution_mode = "off"
 highlight_language = "none"

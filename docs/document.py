@@ -1,11 +1,12 @@
-"""Writes docs/results.md from results.json files; nothing is in it that was not run.
+"""Writes docs/results.md and docs/appendix/results.md; nothing is in them that was not run.
 
     python docs/document.py                            # of docs/results/*.json
     python docs/document.py --add runs/loss_vs_wt      # copies its results.json there first
 
-For every table of the paper it says whether it was reproduced, in part, or not run here and why;
-then come our tables. What is to be read from them stands in ``docs/results/NAME.md`` beside the
-results, and is copied in as it is.
+For every table of the paper results.md says whether it was reproduced, in part, or not run here and
+why; then comes one narrow table an experiment. The appendix has all of their tables. What is to be
+read from them stands in ``docs/results/NAME.md``: what is above its first line of ``---`` goes into
+results.md as it is, what is below into the appendix.
 """
 
 import json
@@ -19,18 +20,22 @@ import tyro
 from wtflow_jax.data import LAYOUTS, PREPARED
 from wtflow_jax.lab import experiment, flags, paper, results, views
 from wtflow_jax.lab.flags import Setup
-from wtflow_jax.support.console import NONE, markdown, status
+from wtflow_jax.support.console import NONE, Table, markdown, number, status
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import replacing
 
 DOCS = Path(__file__).absolute().parent
+RESULTS = DOCS / "results"
 EXPERIMENTS = DOCS.parent / "experiments"
+PAGES = "results.md", "appendix/results.md"
+"""What is written: the page and its appendix."""
 CLOSE = 1.0
 """Points of AUROC within which the paper's mean counts as reproduced."""
 
 NO_DATA = "not run: its images are not at hand"
 TIMES = "of an H200: [performance.md](performance.md#on-a-gpu)"
 GEOMETRY = "in [geometry.md](geometry.md)"
+HELD_OUT = "in [the appendix](appendix/geometry.md#looking-closer)"
 
 
 System = Callable[[str, Setup], str]
@@ -95,7 +100,7 @@ ENTRIES = (
     Entry("", "images of your own", "folder", "not run: they are yours"),
     Entry("", "the exact field", "exact_field", GEOMETRY),
     Entry("", "WT maps and velocities", "velocities", GEOMETRY),
-    Entry("", "held-out choices", "held_out", GEOMETRY),
+    Entry("", "held-out choices", "held_out", HELD_OUT),
     Entry("", "theorems on real features", "geometry", GEOMETRY),
     Entry("", "exact fields as a family", "family", GEOMETRY),
     Entry("", "what a network learns", "learned", GEOMETRY),
@@ -234,30 +239,58 @@ def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
                 yield None if figure is None or ours is None else (ours, figure.value)
 
 
-def document() -> str:
-    """Return the document.
+def categories(entry: Entry, runs: list[Run]) -> Table:
+    """Return what was found on a data set: a row a category and run, the paper's AUROC beside."""
+    metrics = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "pixel_aupro": "AUPRO"}
+    theirs = [paper.table(name) for name in entry.numbers.split(", ")[1:]] or [{}, {}]
+    body = []
+    for run in runs:
+        for name, part in views.by(run.rows, "category").items():
+            ours = [number(views.over_seeds(part, metric)[0]) for metric in metrics]
+            rows = [table.get(name, {}).get(by_map("", run.setup)) for table in theirs]
+            body.append([name, run.setup.config().features.backbone, *ours])
+            body[-1] += [number(row.value) if row else NONE for row in rows]
+    columns = ["category", "backbone", *metrics.values(), "paper, image", "paper, pixel"]
+    return views.upright(Table(f"{entry.title}, in %", columns, body))
+
+
+def document() -> tuple[str, str]:
+    """Return the page and its appendix.
 
     Raises:
         WTFlowError: a file of results is none.
     """
     runs: dict[str, list[Run]] = {}
-    for path in sorted((DOCS / "results").glob("*.json")):
+    for path in sorted(RESULTS.glob("*.json")):
         name, run = read(path)
         runs.setdefault(name, []).append(run)
-    parts = [(DOCS / "results" / "head.md").read_text().rstrip()]
+    head, conditions = _notes("head")
+    page, appendix = [head], [conditions]
     overview = []
     for entry in ENTRIES:
         name = f"[{entry.title}](#{_anchor(entry)})" if entry.experiment in runs else entry.title
         file = f"`{entry.experiment}.py`" if entry.experiment else NONE
         found = verdict(entry, runs.get(entry.experiment, []))
         overview.append([entry.numbers or "ours", name, file, found])
-    columns = ("table", "about", "experiment", "here")
-    parts.append("## What was run\n\n" + _left(columns, overview))
     for entry in ENTRIES:
         if entry.experiment in runs:
             chosen = experiment.load(EXPERIMENTS, entry.experiment)
-            parts += _section(entry, chosen, runs[entry.experiment], DOCS / "results")
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+            page += _section(entry, chosen, runs[entry.experiment])
+            appendix += _in_full(entry, chosen, runs[entry.experiment])
+    columns = ("table", "about", "experiment", "here")
+    page.append("## What was run\n\n" + _left(columns, overview))
+    return _joined(page), _joined(appendix)
+
+
+def _joined(parts: list[str]) -> str:
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def _notes(name: str) -> tuple[str, str]:
+    """Return what is to be read from a run: for the page, and for the appendix."""
+    path = RESULTS / f"{name}.md"
+    above, _, below = path.read_text().partition("\n---\n") if path.exists() else ("", "", "")
+    return above, below
 
 
 def _heading(entry: Entry) -> str:
@@ -275,24 +308,39 @@ def _left(columns: tuple[str, ...], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _section(
-    entry: Entry, chosen: experiment.Experiment, runs: list[Run], notes: Path
-) -> Iterator[str]:
+def _bash(chosen: experiment.Experiment, runs: list[Run]) -> str:
+    lines = [command(chosen, run.setup, run.name) for run in runs]
+    return "\n".join(["```bash", *lines, "```"])
+
+
+def _section(entry: Entry, chosen: experiment.Experiment, runs: list[Run]) -> Iterator[str]:
+    """Yield the parts of a section of the page."""
+    yield f"## {_heading(entry)}"
+    if any(row["variant"] or "image_auroc" not in row for run in runs for row in run.rows):
+        for run in runs:
+            yield markdown(views.narrow(chosen.show(run.setup, run.rows)[0]))
+    else:
+        yield markdown(categories(entry, runs))
+    yield from (_notes(run.name)[0] for run in runs)
+    yield _bash(chosen, runs)
+    yield f"[All tables](appendix/results.md#{_anchor(entry)})"
+
+
+def _in_full(entry: Entry, chosen: experiment.Experiment, runs: list[Run]) -> Iterator[str]:
+    """Yield the parts of a section of the appendix."""
     yield f"## {_heading(entry)}"
     for run in runs:
-        yield f"```bash\n{command(chosen, run.setup, run.name)}\n```"
-        yield from map(markdown, chosen.show(run.setup, run.rows))
-        note = notes / f"{run.name}.md"
-        if note.exists():
-            yield note.read_text()
+        yield _bash(chosen, [run])
+        yield from (markdown(views.upright(table)) for table in chosen.show(run.setup, run.rows))
+        yield _notes(run.name)[1]
 
 
 def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
-    """Write docs/results.md.
+    """Write docs/results.md and docs/appendix/results.md.
 
     Args:
         add: directories of runs whose results.json is first copied to docs/results.
-        check: write nothing; exit status 1 where the document is not up to date.
+        check: write nothing; exit status 1 where a page is not up to date.
 
     Raises:
         WTFlowError: a file is no results file, or of a smoke run.
@@ -301,16 +349,18 @@ def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
         name, found = read(run / results.FILE)
         if found.setup.run.smoke:
             raise WTFlowError(f"{run}: a smoke run; its figures mean nothing")
-        with replacing(DOCS / "results" / f"{run.name}.json") as part:
+        with replacing(RESULTS / f"{run.name}.json") as part:
             part.write_text(portable(run / results.FILE))
-        print(f"{run}: {name}, copied to {DOCS / 'results' / run.name}.json")
-    text, target = document(), DOCS / "results.md"
-    if check:
-        same = target.exists() and target.read_text() == text
-        print(f"{target}: {'up to date' if same else 'differs from docs/results; write it anew'}")
-        return int(not same)
-    target.write_text(text)
-    return 0
+        print(f"{run}: {name}, copied to {RESULTS / run.name}.json")
+    differ = 0
+    for name, text in zip(PAGES, document(), strict=True):
+        target = DOCS / name
+        if not check:
+            target.write_text(text)
+        elif not target.exists() or target.read_text() != text:
+            print(f"{target}: differs from docs/results; write it anew")
+            differ = 1
+    return differ
 
 
 if __name__ == "__main__":

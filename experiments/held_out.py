@@ -9,7 +9,8 @@ object has its place and 0.8 for textures, without a test image.
 
 Training images are left out a fifth at a time. The likelihood is that of ``whitening``. Last,
 ‖x0‖²/D of training and test images with and without the fitted scale (Lemma 6), and how heavy the
-tails of x0 are. Cost: a minute a category on two CPU cores. What was found: docs/geometry.md.
+tails of x0 are. Cost: a minute a category on two CPU cores. What was found:
+docs/appendix/geometry.md.
 """
 
 import jax.numpy as jnp

@@ -92,3 +92,22 @@ def test_every_experiment_has_variants_that_hold_together(name):
 def test_variants_bear_the_papers_names(name, number):
     variants = load(name).variants(flags.setup({"preset": "paper"}))
     assert set(paper.table(number)["image"]) <= set(variants)
+
+
+def test_a_narrow_table_has_both_aurocs_in_one_column():
+    rows = [row(name, 90.0, variant, loss=1.0) for name in "ab" for variant in ("x", "y")]
+    wide = views.by_variant(rows, "AUROC in %", "map", {"x": (80.0, None)}, ("loss",))
+    found = views.narrow(wide)
+    assert found.title == "Image / pixel AUROC in %"
+    assert found.columns == ("map", "a", "a, loss", "b", "b, loss", "mean", "paper")
+    assert [cells[-1] for cells in found.rows] == ["80.00 / –", "–"]
+    assert not any("±" in cell for cells in found.rows for cell in cells)
+
+
+def test_a_wide_table_of_few_rows_is_turned_and_has_no_empty_column():
+    heading = [f"c{i}" for i in range(10)]
+    found = views.upright(views.Table("t", heading, [["name", "–", *"12345678"]], ["note"]))
+    assert found.columns == ("c0", "name")
+    assert found.rows[0] == ("c2", "1")
+    assert len(found.rows) == 8
+    assert found.notes == ["note"]

@@ -10,7 +10,7 @@ from wtflow_jax.lab import paper
 from wtflow_jax.lab.flags import Setup
 from wtflow_jax.lab.results import Rows
 from wtflow_jax.metrics import summary
-from wtflow_jax.support.console import Table, difference, number
+from wtflow_jax.support.console import NONE, Table, difference, number
 
 HEADLINE = {"none": "rFM", "batch_norm": "WT-Flow (BN)", "layer_norm": "WT-Flow (LN)"}
 """The paper's name of a flow with each of its WT maps."""
@@ -20,6 +20,8 @@ Figure = tuple[float | None, float | None]
 MISSING: Figure = (None, None)
 Figures = Mapping[str, Figure]
 """By system or setting."""
+WIDEST = 7
+"""Columns that a page of the documentation has room for."""
 
 
 def pick(rows: Rows, **wanted: Any) -> Rows:
@@ -229,3 +231,44 @@ def choices(rows: Rows, column: str, title: str) -> Table:
         return [row["category"], *map(number, values.values()), best]
 
     return Table(title, ["category", *rows[0][column], "best"], [line(row) for row in rows])
+
+
+def narrow(table: Table) -> Table:
+    """Return a comparison of variants with AUROC of images and pixels in one column, no spread."""
+    kept: dict[str, list[str]] = {}
+    category, image = "", list[str]()
+    for name, *cells in _columns(table):
+        cells = [cell.partition(" ±")[0] for cell in cells]
+        if name.endswith(", image"):
+            category, image = name.removesuffix(", image"), cells
+        elif name == "pixel" and image:
+            pairs = zip(image, cells, strict=True)
+            kept[category] = [" / ".join(pair) if set(pair) != {NONE} else NONE for pair in pairs]
+        elif name not in ("to first", "image AUROC by the map"):
+            kept[f"{category}, {name}" if category else name] = cells
+    columns = _with_figures([[name, *cells] for name, cells in kept.items()])
+    if len(columns) > WIDEST:
+        columns = [column for column in columns if NONE not in column]
+    title = table.title.replace("AUROC", "Image / pixel AUROC", 1) if image else table.title
+    return upright(_table(title, columns))
+
+
+def upright(table: Table) -> Table:
+    """Return a table without empty columns, its rows as columns where these are too many."""
+    columns = _with_figures(_columns(table))
+    if len(columns) > max(WIDEST, len(table.rows) + 1):
+        columns = [list(row) for row in zip(*columns, strict=True)]
+    return _table(table.title, columns)._replace(notes=table.notes)
+
+
+def _columns(table: Table) -> list[list[str]]:
+    return [list(cells) for cells in zip(table.columns, *table.rows, strict=True)]
+
+
+def _with_figures(columns: list[list[str]]) -> list[list[str]]:
+    return [column for column in columns if set(column[1:]) != {NONE}]
+
+
+def _table(title: str, columns: list[list[str]]) -> Table:
+    heading, *rows = zip(*columns, strict=True)
+    return Table(title, heading, rows)
