@@ -1,5 +1,8 @@
 """Arrays of any length through a function of one shape."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 import pytest
@@ -22,3 +25,19 @@ def test_results_are_those_of_all_at_once_by_one_trace(n):
     np.testing.assert_allclose(sums, x.sum(1), rtol=1e-6)
     assert traces == [(4, 3)]
     assert all(isinstance(part, np.ndarray) for part in (twice, sums))
+
+
+def test_threads_take_turns():
+    """Two programs at once can wait for each other for ever (``batches.ALONE``)."""
+    within, seen = [], []
+
+    def function(batch):
+        within.append(1)
+        seen.append(len(within))
+        time.sleep(0.002)
+        within.pop()
+        return (batch,)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: in_batches(function, 2, np.full(10, i)), range(8)))
+    assert seen == [1] * 40

@@ -4,7 +4,6 @@ import hashlib
 import math
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +28,10 @@ from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.environment import CACHE, memory, versions
 from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, listed, shown
-from wtflow_jax.support.threads import ahead, lapack_on_one_thread
+from wtflow_jax.support.threads import lapack_on_one_thread
 
 FOLDS = 5
 """Parts that good images are split into; each is scored by a model of the others."""
-TOGETHER = 2
-"""Folds of what is not trained, fitted at a time; each has a copy of the features."""
 SHARE = 0.25
 """Of the memory, for the features: fitting holds them in some copies."""
 LEAST = 3
@@ -314,17 +311,13 @@ def cross_fit(
     found, low = np.full(len(labels), -np.inf, np.float32), math.inf
     advance = track("held-out scores", folds)
 
-    def one(fold: int) -> tuple[np.ndarray, route.Prediction]:
-        held = fold_of == fold
-        others = windows.maps[(kept & ~held)[labels][windows.owner]]
-        fitted = detector.fit(model.config, jnp.asarray(others), model)
-        own = held[labels][windows.owner]
-        return own, route.predict(fitted, windows.maps[own], where)
-
-    # A network trains here, where it can be interrupted.
-    each = map if model.config.velocity.trained else partial(ahead, most=TOGETHER)
     with lapack_on_one_thread():
-        for own, predicted in each(one, range(folds)):
+        for fold in range(folds):
+            held = fold_of == fold
+            others = windows.maps[(kept & ~held)[labels][windows.owner]]
+            fitted = detector.fit(model.config, jnp.asarray(others), model)
+            own = held[labels][windows.owner]
+            predicted = route.predict(fitted, windows.maps[own], where)
             # Of several windows the highest.
             np.maximum.at(found, windows.owner[own], predicted.scores)
             low = min(low, float(predicted.maps.min()))

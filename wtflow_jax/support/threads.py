@@ -1,6 +1,5 @@
 """Work that is done a little ahead of being asked for, and LAPACK that is kept to a thread."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,11 @@ def ahead(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     alone: Callable[[Item], bool] = lambda item: False,
-    most: int = AHEAD,
 ) -> Iterator[Result]:
-    """Call a function of each item in threads, ``most`` at a time; results come in order.
+    """Call a function of each item in threads, ``AHEAD`` at a time; results come in order.
 
     What it raises is raised in its item's turn. An item that is too large for that, ``alone``, is
-    worked on when it is asked for.
+    worked on when it is asked for. Nothing of JAX belongs there: see ``batches.ALONE``.
     """
 
     def work(item: Item) -> Callable[[], Result]:
@@ -37,9 +35,8 @@ def ahead(
         return lambda: result
 
     waiting = iter(items)
-    # As many threads as by default, but no more than items.
-    with ThreadPoolExecutor(min(most, (os.cpu_count() or 1) + 4)) as pool:
-        running = deque(pool.submit(work, item) for item in islice(waiting, most))
+    with ThreadPoolExecutor() as pool:
+        running = deque(pool.submit(work, item) for item in islice(waiting, AHEAD))
         while running:
             first = running.popleft()
             running.extend(pool.submit(work, item) for item in islice(waiting, 1))
