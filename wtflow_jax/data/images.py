@@ -123,7 +123,7 @@ def _doubt(files: Sequence[File], each: Sequence[int | None], white: int | None)
     if others < white:
         warnings.warn(
             f"{listed([str(files[i]) for i in brightest])}: brighter than {others}, which the "
-            f"other {len(deep) - len(brightest)} images do not exceed, so that {white} is white and "
+            f"other {len(deep) - len(brightest)} images do not exceed, so {white} is white and "
             "they are dark: leave it out if another camera took it",
             WTFlowWarning,
             stacklevel=3,
