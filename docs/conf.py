@@ -52,6 +52,7 @@ viewcode_follow_imported_members = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!wtflow_jax\b).*"),
     (r"py:class", r".*\.(Entry|Flags|Function|Item|Part|Result|Tree)"),  # Type variables.
+    (r"py:class", r".*\.helptext\._default"),  # Within the types of flags.
 ]
 exclude_patterns = ["results/*"]  # Parts of results.md and its appendix.
 

@@ -71,7 +71,7 @@ def test_good_images_of_every_kind_make_the_same_model(small_model, model, tmp_p
     ("source", "choices", "words"),
     [
         ("nowhere", {}, "nowhere: no such file or directory"),
-        (None, {}, "type NoneType: no image; give paths"),
+        (None, {}, "type NoneType: not an image; give paths"),
         ([], {}, "an empty list"),
         (np.zeros((2, 32, 32, 3), np.uint8), {}, "2 good images: too few"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"image_size": 32}, "4 good images are of 1 parts"),
@@ -154,7 +154,7 @@ def test_twelve_bits_are_those_of_the_good_images(tmp_path):
         assert model.predict(grey).score == eight.predict(grey).score
     with fails("7.png: its highest value is 65535, and in the images .* 4095 is white"):
         twelve.predict(saved(7, defect=True, bits=16)[0])
-    with fails("9.png: 16-bit pixels up to 4095, and which value is white is not known"):
+    with fails("9.png: 16-bit pixels up to 4095, and the value of white is not known"):
         eight.predict(bad)
 
 
@@ -351,6 +351,6 @@ def test_places_that_are_taken_or_empty(model, tmp_path):
         model.save(tmp_path)
     with fails("mine: is a file"):
         model.save(tmp_path / "mine")
-    with fails("is no model, model.safetensors is not there"):
+    with fails("is not a model, model.safetensors is missing"):
         wtflow.load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

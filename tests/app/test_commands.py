@@ -107,7 +107,7 @@ def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
     ("command", "message"),
     [
         ("fit --out m", "no images: give directories, files, patterns, or -"),
-        ("fit {new}/good0.png --out m", "1 good images: too few to score each"),
+        ("fit {new}/good0.png --out m", "1 good images: too few to hold some out"),
         ("fit nowhere --out m", "nowhere: no such file or directory"),
         ("fit {new} --out m --false-alarms 0", "--false-alarms 0: give at least"),
         ("fit {new} --out m --seed -1", "--seed -1: give at least 0 and at most 2147483647"),
@@ -121,16 +121,16 @@ def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
         ("fit {new} --out m --weights none.pth", "none.pth: no such weights file"),
         ("fit {new} --out {new}", "{new}: holds other files; give another directory"),
         ("fit {new} --out {new}/bad0.png", "{new}/bad0.png: is a file; give a directory"),
-        ("predict nowhere {new} --out f", "nowhere: is no model"),
+        ("predict nowhere {new} --out f", "nowhere: is not a model"),
         ("predict {model} nowhere --out f", "nowhere: no such file"),
         ("predict {model} --out f", "no images: give directories, files, patterns, or -"),
         ("predict {model} {new} --out {new}", "{new}: is not empty; give another --out"),
         ("predict {model} {new} --out {new} --resume", "{new}: is not empty; give another --out"),
         ("evaluate {model} {new} --out f --data nope", "--data nope: no such choice; take one of"),
-        ("report {new}", "{new}: is no run, results.json is not there"),
-        ("report nowhere", "nowhere: is no run"),
+        ("report {new}", "{new}: is not a run, results.json is missing"),
+        ("report nowhere", "nowhere: is not a run"),
         ("report {new} --pictures 0", "--pictures 0: give at least 1"),
-        ("info {new}", "{new}: is no model"),
+        ("info {new}", "{new}: is not a model"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -177,8 +177,8 @@ def test_a_model_is_told_of(place, capsys):
     told = capsys.readouterr().out
     assert "12 good images, scaled into 64x64 pixels" in told
     # A rate of 1 % takes 99 images: the best that twelve can promise is 1/13.
-    assert "7.7% are expected" in told
-    assert "it takes 99 images" in told
+    assert "expected false alarms are 7.7%" in told
+    assert "1.0% takes 99 images" in told
 
 
 def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
@@ -234,9 +234,9 @@ def test_bottle_as_a_plain_folder(tmp_path, capsys):
     assert wtflow("fit", bottle / "train" / "good", "--out", tmp_path / "model") == 0
     told = capsys.readouterr().out
     assert "defective above a score of 0.84174: " in told
-    assert "1.0% are expected to have an image that is higher" in told
+    assert "expected false alarms are 1.0% of good parts like these" in told
     # Two photographs of one bottle.
-    assert "of one part, for instance: " in told
+    assert "taken for one part, for instance: " in told
     assert told.count("good/069") == told.count("good/070") == 1
     assert wtflow("predict", tmp_path / "model", bottle / "test", "--out", tmp_path / "found") == 0
     found = [row["decision"] == "defective" for row in table(tmp_path / "found")]
@@ -257,9 +257,9 @@ def test_copies_are_no_evidence(place, tmp_path, capsys):
     assert wtflow("fit", tmp_path / "good", *flags) == 0
     told = capsys.readouterr().out
     assert "12 good images and 24 copies" in told
-    assert "7.7% are expected" in told
+    assert "expected false alarms are 7.7%" in told
     # 1/33 is more than 3 %.
-    assert "it takes 33 images" in told
+    assert "takes 33 images" in told
     # About the threshold of the images without their copies, nothing near the lowest score.
     assert float(told.split("score of ")[1][:6]) > 0.9 * float(alone.split("score of ")[1][:6])
     same = tmp_path / "same"
@@ -280,10 +280,12 @@ def test_parts_and_what_is_left_out_are_told(place, tmp_path, capsys):
     assert wtflow("fit", tmp_path / "good", *flags, *asked) == 0
     told = capsys.readouterr().out
     assert "14 good images of 7 parts, scaled" in told
-    assert "of good parts like these, scored by models of other parts, 12.5% are expected" in told
-    assert "1 of 8 parts were left out as the strangest: were they good, 22.2% are" in told
+    assert "expected false alarms are 12.5% of good parts like these, by held-out scores" in told
+    assert "1 of 8 parts were left out as the strangest: if they are good, " in told
+    assert "expected false alarms are 22.2%" in told
     assert f"left out: {tmp_path}/good/p7/" in told
-    assert f"of one part, for instance: {tmp_path}/good/p0/0.png, {tmp_path}/good/p0/1.png" in told
+    pair = f"{tmp_path}/good/p0/0.png, {tmp_path}/good/p0/1.png"
+    assert f"taken for one part, for instance: {pair}" in told
     assert wtflow("info", tmp_path / "model") == 0
     assert capsys.readouterr().out in told
     assert wtflow("fit", tmp_path / "good", *flags, "--group", "q") == 1
@@ -320,7 +322,7 @@ def test_three_good_images_are_enough_and_two_are_not(place, tmp_path, capsys):
     flags = "--image-size", "64", "--out"
     assert wtflow("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
     told = capsys.readouterr().out
-    assert "25.0% are expected" in told
+    assert "expected false alarms are 25.0%" in told
     assert "in place of" not in told
     assert wtflow("fit", tmp_path / "three", *flags, tmp_path / "m3") == 0
     assert "m3, in place of the model that was there;" in capsys.readouterr().out

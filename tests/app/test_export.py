@@ -287,9 +287,9 @@ def test_euler_in_other_words(steps):
     [
         (("{place}/exact", "m.pt"), "m.pt: give a name that ends in .stablehlo or .onnx"),
         (("{place}/exact", "{place}/bad.png"), "{place}/bad.png: give a name that ends in"),
-        (("{place}/exact", "there.onnx"), "there.onnx: is there already; give another --out"),
-        (("{place}", "m.stablehlo"), "{place}: is no model"),
-        (("nowhere", "m.onnx"), "nowhere: is no model"),
+        (("{place}/exact", "there.onnx"), "there.onnx: already exists; give another --out"),
+        (("{place}", "m.stablehlo"), "{place}: is not a model"),
+        (("nowhere", "m.onnx"), "nowhere: is not a model"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -337,8 +337,8 @@ def test_what_is_not_installed_is_one_line(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"solver": "heun"}, "--solver heun: has no form in ONNX"),
-        ({"neighbourhood": 1}, "--velocity exact, as it was fitted: has no form in ONNX"),
+        ({"solver": "heun"}, "--solver heun: cannot be converted to ONNX"),
+        ({"neighbourhood": 1}, "--velocity exact, as it was fitted: cannot be converted to ONNX"),
     ],
 )
 def test_what_onnx_does_not_take(changes, told, fitted, tmp_path):

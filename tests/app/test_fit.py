@@ -287,7 +287,7 @@ def test_parts_are_found_named_or_labelled(tmp_path):
         fit.fit(files, group=[1, 2, 3], image_size="64")
     with fails("12 good images are of 1 parts"):
         fit.fit(files, group="p", image_size="64")
-    with fails("group: give a word, a regular expression, or a label an image, none None"):
+    with fails("group: give a word, a regular expression, or a label an image, not None"):
         fit.fit(files, group=[None] * 12)
 
 

@@ -22,7 +22,7 @@ def test_a_directory_or_an_expression_names_the_part():
     with fails(r"b/part2_0.png: --group part1 is not in it; give"):
         groups.named(files, "part1")
     for wrong in ("(", "a{99999999999999999999}"):
-        with fails("--group .*: no regular expression \\(", "or alike, folder or none"):
+        with fails("--group .*: not a regular expression \\(", "or alike, folder or none"):
             groups.named(files, wrong)
     # The group that names the part is in one of two branches.
     with fails(r"b/part2_0.png: --group part1_\(\.\)\|part is not in it"):

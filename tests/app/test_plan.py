@@ -132,7 +132,7 @@ def test_more_devices_take_less_each():
     [
         (["--width", "20"], "--width 20: give at least 8 and a multiple of 8"),
         (["--devices", "4", "--model", "3"], "--model 3: does not divide --devices 4"),
-        (["--devices", "3"], "--batch 8: is no multiple of --devices 3"),
+        (["--devices", "3"], "--batch 8: give a multiple of --devices 3"),
         (["--cells", "0", "4"], "--cells 0 4: give at least 1"),
         (["--resident", "2"], "--resident 2: give at least 0 and at most 1"),
         (["--efficiency", "2"], "--efficiency 2: give at least 1e-09 and at most 1"),

@@ -201,7 +201,7 @@ def test_white_is_that_of_all_images():
 
 def test_what_is_not_known_is_one_line():
     (twelve,) = find(TWELVE)
-    with fails("image 1: 16-bit pixels up to 4095, and which value is white is not known"):
+    with fails("image 1: 16-bit pixels up to 4095, and the value of white is not known"):
         open_image(twelve)
     with fails("image 1: its highest value is 4095, and in .* 1023 is white"):
         open_image(twelve, White(1023))

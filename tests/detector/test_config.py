@@ -95,7 +95,7 @@ def test_a_size_or_pool_that_a_backbone_has_not():
     assert configure(image_size="512").features.size == (512, 512)
     with fails("image size '512': dinov2_vits14 takes multiples of 14; give 504 or 518"):
         configure(backbone="dinov2_vits14", image_size="512").check()
-    with fails("--dense: features of dinov3_vits16 are not pooled; leave it away"):
+    with fails("--dense: features of dinov3_vits16 are not pooled; leave it out"):
         configure(backbone="dinov3_vits16", dense=True).check()
 
 
@@ -167,7 +167,7 @@ def test_every_option_of_every_part_is_a_flag_of_experiments():
         ({"pose": "on"}, "--pose on: give off or auto"),
         ({"residual": True}, "--residual: is zero at --start 0; give a later start"),
         ({"velocity": "exact", "target": "point"}, "--target point: its exact field has no closed"),
-        ({"velocity": "exact", "coreset": True, "neighbourhood": 1}, "--coreset: a neighbourhood"),
+        ({"velocity": "exact", "coreset": True, "neighbourhood": 1}, "--coreset: does not go with"),
     ],
     ids=str,
 )

@@ -132,7 +132,7 @@ def test_saving_replaces_a_model_and_nothing_else(lite0, windows, tmp_path):
 
 
 def test_what_is_no_model_is_one_line(lite0, windows, tmp_path):
-    with fails("nowhere: is no model, model.safetensors is not there; see wtflow fit"):
+    with fails("nowhere: is not a model, model.safetensors is missing; see wtflow fit"):
         model.load(tmp_path / "nowhere")
     made(lite0, windows).save(tmp_path)
     path = tmp_path / FILE

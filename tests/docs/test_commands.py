@@ -40,7 +40,7 @@ SHORT = {
     **dict.fromkeys(("experiments/mvtec.py", "experiments/mvtec3d.py"), FLAGS),
     "experiments/folder.py": FLAGS,
     "experiments/solver_steps.py": f"{ONE} --start 0",
-    "toy/ring_flow.py": "--smoke",
+    "toy": "--smoke",
     "benchmarks/unet.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/solver.py": "--width 8 --channels 8 --rounds 1 --repeats 1",
     "benchmarks/exact_field.py": "--patches 200 --channels 8 --positions 4 --rounds 1 --repeats 1",

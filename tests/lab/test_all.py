@@ -48,7 +48,7 @@ def test_one_that_fails_is_told_of_and_the_next_goes_on(tmp_path, capsys):
     assert all.main(EXPERIMENTS, command) == 1
     told = capsys.readouterr().err
     assert "error: --velocity exact: singular at t = 0" in told
-    assert told.endswith("error: radial failed, as told above\n")
+    assert told.endswith("error: radial failed, see above\n")
     assert len(rows(tmp_path / "runs" / "exact_field")) == 1
     # The same command goes on.
     measured = (tmp_path / "runs" / "exact_field" / "results.json").stat().st_mtime_ns
@@ -59,8 +59,8 @@ def test_one_that_fails_is_told_of_and_the_next_goes_on(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mvtek"], "error: mvtek: no experiment; choose from ablation_placement"),
-        (["--smoke"], "error: --smoke: is no flag of this; give an experiment's after"),
+        (["mvtek"], "error: mvtek: no such experiment; choose from ablation_placement"),
+        (["--smoke"], "error: --smoke: not a flag of this; give those of"),
     ],
 )
 def test_bad_input_is_one_line(words, message, capsys):

@@ -194,7 +194,7 @@ def test_rows_of_another_kind_are_not_gone_on_with(row, tmp_path, cache, capsys)
     path.write_text(json.dumps({"experiment": "mvtec", "config": {}, "rows": [row]}))
     assert run("mvtec", "--smoke", "--cache", cache, "--out", tmp_path, "--resume") == 1
     told = one_line(capsys.readouterr().err)
-    assert told == f"error: {path}: is no results file; give another --out"
+    assert told == f"error: {path}: is not a results file; give another --out"
 
 
 def test_a_directory_that_is_not_the_runs(tmp_path, cache, capsys):
@@ -238,9 +238,9 @@ def test_experiments_are_found_by_their_files(tmp_path):
         setup = chosen.parse(["--smoke"])
         for changes in chosen.variants(setup).values():
             setup.config(**changes).check()
-    with fails("nothing: no experiment; choose from ablation_placement"):
+    with fails("nothing: no such experiment; choose from ablation_placement"):
         experiment.load(EXPERIMENTS, "nothing")
-    with fails("sweep: no experiment"):
+    with fails("sweep: no such experiment"):
         experiment.load(EXPERIMENTS, "sweep")
 
 

@@ -180,6 +180,7 @@ def test_help_lists_the_options_of_every_part(mvtec):
         word = name.replace("_", "-")
         assert f"--{word}" in done.stdout or f"--no-{word}" in done.stdout
     assert "WT-Flow on MVTec AD" in done.stdout
+    assert "default: None" not in done.stdout
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["mvtek"], "error: mvtek: no experiment; choose from ablation_placement"),
+        (["mvtek"], "error: mvtek: no such experiment; choose from ablation_placement"),
         (["mvtec", "--jobs", "0"], "error: --jobs 0: give at least 1"),
         (["mvtec", "--jobs", "3", "--gpus", "2"], "error: --jobs 3: give at most 2, a GPU each"),
         (["mvtec", "--gpus", "-1"], "error: --gpus -1: give at least 0"),
@@ -132,7 +132,7 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
         (["mvtec", "--", "--coordinator", "a:1"], "error: --coordinator: a job is one process"),
         (["mvtec", "--", "--root", "nowhere"], "error: nowhere: "),
         (["mvtec", "--", "--width", "9"], "error: --width 9"),
-        (["mvtec", "--seeds", "3"], "error: --seeds: is no flag of this; give an"),
+        (["mvtec", "--seeds", "3"], "error: --seeds: not a flag of this; give"),
     ],
     ids=str,
 )

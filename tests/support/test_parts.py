@@ -105,7 +105,7 @@ def test_a_file_that_the_variable_names_adds_a_part(tmp_path, maps, monkeypatch,
 
 def test_a_file_that_is_not_there(tmp_path, maps, monkeypatch):
     monkeypatch.setenv(parts.VARIABLE, str(tmp_path / "gone.py"))
-    with fails("gone.py: no Python file; mend the variable WTFLOW_PARTS"):
+    with fails("gone.py: not a Python file; correct the variable WTFLOW_PARTS"):
         list(maps)
 
 

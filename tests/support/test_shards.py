@@ -40,7 +40,7 @@ def test_what_was_interrupted_goes_on(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         shards.write(tmp_path, MAPS.shape[1:], torn())
-    with fails("is no index of shards"):
+    with fails("not an index of shards"):
         shards.Shards(tmp_path)
     (tmp_path / f"00001.array_record.{'0' * 32}.part").touch()
     asked, done = [], []
@@ -80,5 +80,5 @@ def test_a_damaged_shard_is_told_and_a_missing_one_written_again(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{"])
 def test_an_index_that_is_none(tmp_path, text):
     (tmp_path / shards.INDEX).write_text(text)
-    with fails(shards.INDEX, "is no index of shards; delete it"):
+    with fails(shards.INDEX, "not an index of shards; delete it"):
         shards.Shards(tmp_path)

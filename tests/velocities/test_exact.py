@@ -69,7 +69,7 @@ def test_its_portable_form_is_the_same_field():
 
 
 def test_a_coreset_of_a_neighbourhood_is_refused():
-    with fails("--coreset: a neighbourhood has none; leave --neighbourhood away"):
+    with fails("--coreset: does not go with --neighbourhood; leave one of them out"):
         Exact(coreset=True, neighbourhood=1)
 
 

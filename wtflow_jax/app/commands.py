@@ -1,4 +1,4 @@
-"""wtflow: find defects in your own images, with good ones to learn from.
+"""wtflow: find defects in your own images, with good images to learn from.
 
     wtflow fit photos/good --out model
     wtflow predict model photos/new --out found
@@ -6,9 +6,9 @@
     wtflow report measured
     wtflow export model --out model.onnx
 
-Exit status: 0 where all went well, 1 where the input is bad (one line says what), 2 for flags that
-do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted,
-143 when terminated.
+Exit status: 0 if all went well, 1 for bad input (one line says what), 2 for flags that do not
+exist, 3 if some images could not be scored (their rows say why), 130 when interrupted, 143 when
+terminated.
 """
 
 # What takes long to import is imported when a command runs, so that --help is quick.
@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 import wtflow_jax as wtflow
 from wtflow_jax.support.console import bars, show, status
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone, check_empty
-from wtflow_jax.support.helptext import flowing
+from wtflow_jax.support.helptext import arg, flowing
 from wtflow_jax.support.parts import check_ranges
 
 SOME_FAILED = 3
@@ -52,24 +52,24 @@ def _choice(flag: str) -> Any:
 
 @dataclass(frozen=True)
 class Fit:
-    """Learn from good images alone; a threshold comes with the model."""
+    """Fit a model and its threshold to good images."""
 
     images: Images
-    """Good images: directories (all that is in them, nested), files, patterns, or - for a list of
+    """Good images: directories (with all that is below them), files, patterns, or - for a list of
     paths on standard input."""
     out: Directory
     """Directory of the model."""
     false_alarms: float = 0.01
     """Share of good images that may be called defective."""
     group: str = "alike"
-    """How images of one part are known, which are left out together: alike (much nearer to one
-    another than to all others), folder (a directory a part), none (an image a part), or a regular
-    expression for paths, 'part([0-9]+)', whose first group or whole match names the part."""
+    """Which images show one part, and are held out together: alike (much nearer to one another than
+    to all others), folder (a directory a part), none (an image a part), or a regular expression
+    for paths, 'part([0-9]+)', whose first group or whole match names the part."""
     contamination: float = 0.0
-    """Share of the images that may be defective: as many are left out, the strangest."""
+    """Share of the images that may be defective: so many of the strangest are left out."""
     preset: Literal["auto", "fine", "small"] = "auto"
-    """auto chooses from the good images and trains nothing; fine is that with more pixels and
-    cells; small trains a network."""
+    """auto trains nothing and chooses its settings by the good images; fine is auto with more
+    pixels and cells; small trains a network."""
     velocity: "Annotated[str | None, _choice('velocity')]" = None
     """Velocity field; left out: the preset's."""
     backbone: "Annotated[str, _choice('backbone')]" = "efficientnet_lite0"
@@ -80,15 +80,15 @@ class Fit:
     """HxW that images are scaled into, or a side S: about S x S pixels in the images' aspect.
     Multiples of 32 (dinov2 14, dinov3 16); left out: the preset's."""
     overlap: Annotated[int | None, arg(metavar="PIXELS")] = None
-    """Cut images, as large as they are, into windows of --image-size that overlap by so many
-    pixels; left out: images are scaled into one window."""
+    """Cut images at their own scale into windows of --image-size that overlap by so many pixels;
+    left out: images are scaled into one window."""
     pose: Literal["auto", "off"] = "auto"
-    """auto turns images by the principal axis of the object on them, where good ones show long
-    objects that lie every way on a plain background; not with --overlap."""
+    """auto turns images by the principal axis of the object, if the good images show long objects
+    that lie every way on a plain background; not with --overlap."""
     seed: int = 0
-    """Decides which images are left out together, and what is drawn."""
+    """Random seed: which images are held out together, and all that is drawn."""
     cache: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Directory for downloaded weights; left out: the user's."""
+    """Directory for downloaded weights; left out: the user's cache."""
 
     def _work(self) -> int:
         from wtflow_jax.app.notes import notes
@@ -127,11 +127,11 @@ class Predict:
     threshold: Number = None
     """Score above which an image is defective; left out: the model's."""
     false_alarms: Number = None
-    """The same by the share of good images that may be above it; the model stays as it is."""
+    """Set the threshold by the share of good images that may be above it; the model file stays."""
     maps: Literal["overlay", "16bit", "none"] = "overlay"
-    """The map over the image; or its values as a 16-bit picture; or none."""
+    """Pictures: the map over the image, its values in 16 bits, or no pictures."""
     resume: bool = False
-    """Go on with results that are there."""
+    """Add the missing results to --out."""
 
     def _work(self) -> int:
         from wtflow_jax.app import writing
@@ -200,18 +200,18 @@ class Evaluate:
 
     model: Fitted
     root: Annotated[Path, Positional, arg(metavar="DIR")]
-    """Directory with good/, a directory for each kind of defect, and masks/KIND/ where there are
-    masks; or a data set as published."""
+    """Directory with good/, a directory for each kind of defect and, for masks, masks/KIND/; or a
+    data set as published."""
     out: Directory
     """Directory of the results."""
     data: str = "folder"
-    """The root's layout (python -m wtflow_jax.datasets check --help lists them)."""
+    """Layout of DIR (python -m wtflow_jax.datasets check --help lists them)."""
     category: Annotated[str | None, arg(metavar="NAME")] = None
-    """Which category of a data set; needed where there are several."""
+    """Category of the data set; needed if there are several."""
     threshold: Number = None
     """Score above which an image is defective; left out: the model's."""
     false_alarms: Number = None
-    """The same by the share of good images that may be above it; the model stays as it is."""
+    """Set the threshold by the share of good images that may be above it; the model file stays."""
 
     def _work(self) -> int:
         from rich.console import Console
@@ -243,7 +243,7 @@ class Report:
     run: Annotated[Path, Positional, arg(metavar="DIR")]
     """Directory that evaluate, predict or an experiment has written."""
     pictures: int = 200
-    """Images shown with pictures, evenly spread over their scores; one a row at least."""
+    """Images shown with pictures, evenly spread over their scores; at least one for each row."""
 
     RANGES: ClassVar = {"pictures": (1, None)}
 
@@ -258,11 +258,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a model as one file for other programs; docs/export.md has what reads it."""
+    """Export a model as one file for other programs; docs/export.md shows how to read it."""
 
     model: Fitted
     out: Annotated[Path, arg(metavar="FILE")]
-    """A name that ends in .stablehlo, for JAX, or in .onnx."""
+    """A name that ends in .stablehlo (for JAX) or in .onnx."""
 
     def _work(self) -> int:
         from wtflow_jax.app import export
@@ -285,15 +285,13 @@ class Info:
 
 
 def describe(fitted: "wtflow.Model") -> list[str]:
-    """Return what a person wants to know of a model, a line each."""
+    """Return the settings of a model, a line each."""
     from wtflow_jax.metrics.threshold import highest_rate
 
     training, wanted = fitted.training, fitted.config.decision.false_alarms
     n, images = len(training["held_out"]), len(set(training["seen"]))
     copies, left_out = training["images"] - images, len(training.get("left_out", ()))
-    what, others, above = fitted.counted, "models that had not seen them", "be higher"
-    if what == "parts":
-        others, above = "models of other parts", "have an image that is higher"
+    what = fitted.counted
     height, width = fitted.framing.size
     how = "scaled into" if fitted.framing.overlap is None else "cut into windows of"
     flow, (value, rate) = fitted.config.flow, fitted.threshold
@@ -301,25 +299,25 @@ def describe(fitted: "wtflow.Model") -> list[str]:
         f"{images} good images{f' and {copies} copies' if copies else ''}"
         f"{f' of {n} parts' if what == 'parts' else ''}, {how} {height}x{width} "
         f"pixels; {fitted.backbone.name}, {flow.wt}, velocity {flow.velocity}",
-        f"defective above a score of {value:.5g}: of good {what} like these, scored by {others}, "
-        f"{rate:.1%} are expected to {above}",
+        f"defective above a score of {value:.5g}: expected false alarms are {rate:.1%} of good "
+        f"{what} like these, by held-out scores",
     ]
     if choice := fitted.config.wt.choice(fitted.detector.stats):
-        lines.append(f"statistics, by the likelihood of good images left out: {choice}")
+        lines.append(f"statistics, by the likelihood of held-out good images: {choice}")
     if any(fitted.framing.white):
         lines.append(str(fitted.framing.white))
     if fitted.framing.pose is not None:
         lines.append(f"images are turned by their principal axis: {fitted.training['pose']}")
     if left_out:
         lines.append(
-            f"{left_out} of {n + left_out} {what} were left out as the strangest: were they good, "
-            f"{highest_rate(fitted.threshold, n, left_out):.1%} are expected"
+            f"{left_out} of {n + left_out} {what} were left out as the strangest: if they are "
+            f"good, expected false alarms are {highest_rate(fitted.threshold, n, left_out):.1%}"
         )
     if rate > wanted * 1.0001:
         enough = math.ceil(1 / wanted - 1e-9) - 1
         lines.append(
-            f"{wanted:.1%} were asked for, which {n} {what} cannot promise: the threshold is the "
-            f"highest of their scores, and it takes {enough} {what} for as few"
+            f"{n} {what} cannot certify {wanted:.1%}: the threshold is their highest held-out "
+            f"score; {wanted:.1%} takes {enough} {what}"
         )
     return lines
 

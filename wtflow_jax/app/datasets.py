@@ -8,13 +8,14 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from wtflow_jax.data import tfds
 from wtflow_jax.data.check import check
 from wtflow_jax.data.layouts import LAYOUTS, PREPARED
 from wtflow_jax.support import console
 from wtflow_jax.support.errors import shown
+from wtflow_jax.support.helptext import arg
 
 app = tyro.extras.SubcommandApp()
 Name = Annotated[Positional[str], arg(metavar="NAME", help=", ".join(LAYOUTS))]

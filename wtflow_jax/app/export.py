@@ -109,7 +109,7 @@ def onnx(model: Model, path: Path) -> None:
     if config.solver == ode.EULER:
         asked = f"--velocity {config.flow.velocity}, as it was fitted"
     if config.solver != ode.EULER or velocity_fn is None:
-        raise WTFlowError(f"{asked}: has no form in ONNX; export to .stablehlo")
+        raise WTFlowError(f"{asked}: cannot be converted to ONNX; export to .stablehlo")
     if jax.__version_info__ >= CONVERTED_BEFORE:
         before = ".".join(map(str, CONVERTED_BEFORE))
         raise WTFlowError(
@@ -156,7 +156,7 @@ def check_free(path: Path) -> None:
     if path.suffix not in FORMATS:
         raise WTFlowError(f"{path}: give a name that ends in {' or '.join(FORMATS)}")
     if path.exists():
-        raise WTFlowError(f"{path}: is there already; give another --out")
+        raise WTFlowError(f"{path}: already exists; give another --out")
 
 
 def export(model: Model, path: Path) -> None:

@@ -94,8 +94,8 @@ def fit(
     check_used(choices, [config])
     if len(files) < LEAST:
         raise WTFlowError(
-            f"{len(files)} good images: too few to score each by a model of others, and so to "
-            f"set a threshold by; give at least {LEAST}, better 20 or more"
+            f"{len(files)} good images: too few to hold some out and set a threshold; give at "
+            f"least {LEAST}, better 20 or more"
         )
     framing = _framing(config, files, overlap, track)
     lie = None
@@ -152,7 +152,7 @@ def _asked(group: str | Iterable[Hashable]) -> str | list[Hashable]:
             return labels
     except TypeError:
         pass
-    raise WTFlowError("group: give a word, a regular expression, or a label an image, none None")
+    raise WTFlowError("group: give a word, a regular expression, or a label an image, not None")
 
 
 def _framing(

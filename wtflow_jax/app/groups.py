@@ -77,8 +77,8 @@ def expression(group: str) -> re.Pattern[str]:
     try:
         return re.compile(group)
     except (re.error, OverflowError, RecursionError) as error:
-        words = f"give one, or {ALIKE}, {FOLDER} or {NONE}"
-        raise WTFlowError(f"--group {group}: no regular expression ({error}); {words}") from error
+        what = f"not a regular expression ({error}); give one, or {ALIKE}, {FOLDER} or {NONE}"
+        raise WTFlowError(f"--group {group}: {what}") from error
 
 
 def thumbnail(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "s s"]:

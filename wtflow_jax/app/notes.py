@@ -35,7 +35,7 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
         largest = np.nonzero(labels == np.bincount(labels).argmax())[0].tolist()
         otherwise = "; if they are not, give --group none" if group == ALIKE else ""
         named = listed([shown(files[i]) for i in largest])
-        lines.append(f"of one part, for instance: {named}{otherwise}")
+        lines.append(f"taken for one part, for instance: {named}{otherwise}")
     if away:
         lines.append(
             f"left out: {', '.join(scored(away, training['left_out_of']))}; look at them: if "
@@ -62,7 +62,9 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
     elif not away:
         top = np.argsort(scores)[-NAMED:]
         named = listed(scored(scores[top].tolist(), of[top].tolist()))
-        lines.append(f"strangest among them: {named}; a defective one would raise the threshold")
+        lines.append(
+            f"highest held-out scores: {named}; a defective image among these raises the threshold"
+        )
     return lines
 
 

@@ -94,7 +94,7 @@ class Settings:
         if self.devices % self.model:
             raise WTFlowError(f"--model {self.model}: does not divide --devices {self.devices}")
         if self.batch % self.devices:
-            raise WTFlowError(f"--batch {self.batch}: is no multiple of --devices {self.devices}")
+            raise WTFlowError(f"--batch {self.batch}: give a multiple of --devices {self.devices}")
 
 
 class Plan(NamedTuple):

@@ -125,6 +125,6 @@ def read(path: Path) -> dict[str, np.ndarray]:
     # Bytes of another kind: pickle, zipfile and numpy fail in many ways.
     except Exception as error:
         raise WTFlowError(
-            f"{path}: is no state dict as torch.save writes it ({type(error).__name__}: {error}); "
-            "save model.state_dict()"
+            f"{path}: is not a state dict as torch.save writes it ({type(error).__name__}: "
+            f"{error}); save model.state_dict()"
         ) from None

@@ -91,7 +91,7 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
             return fitting[0]
         if fitting or not isinstance(official, Packaged):
             found = " and ".join(file.name for file in fitting[:2]) or "no file"
-            advice = "give --weights the path of one, or leave it away to download it"
+            advice = "give --weights the path of one, or leave it out to download it"
             raise WTFlowError(f"{given}: beginning with {name}: {found}; {advice}")
     elif given:
         if not given.is_file():

@@ -68,7 +68,7 @@ class White(NamedTuple):
                 return INTEGERS[-1]
             kind = "floating-point" if is_float else "16-bit"
             raise ValueError(
-                f"{kind} pixels up to {high:.7g}, and which value is white is not known: convert "
+                f"{kind} pixels up to {high:.7g}, and the value of white is not known: convert "
                 "it to 8 bits, or fit a model on such images"
             )
         if high > white:

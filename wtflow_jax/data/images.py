@@ -122,9 +122,9 @@ def _doubt(files: Sequence[File], each: Sequence[int | None], white: int | None)
     others = max((each[i] or 0 for i in deep if each[i] != white), default=white)
     if others < white:
         warnings.warn(
-            f"{listed([str(files[i]) for i in brightest])}: brighter than {others}, as none of the "
-            f"other {len(deep) - len(brightest)} images is, and so {white} is white: if another "
-            "camera took it, leave it out, as it makes all others dark",
+            f"{listed([str(files[i]) for i in brightest])}: brighter than {others}, which the "
+            f"other {len(deep) - len(brightest)} images do not exceed, so {white} is white and "
+            "they are dark: leave it out if another camera took it",
             WTFlowWarning,
             stacklevel=3,
         )
@@ -258,7 +258,7 @@ def _load(path: File | str, image: Image.Image) -> None:
         # Counting the frames of a TIFF takes their square.
         with contextlib.suppress(EOFError):
             image.seek(1)
-            several = "has several frames or pages, and which one is meant is not known"
+            several = "has several frames or pages, and the right one is not known"
             raise WTFlowError(f"{path}: {several}: save it as a file of its own")
         image.seek(0)
     image.load()
@@ -269,7 +269,7 @@ def _misread(image: Image.Image) -> str | None:
     _, is_deep = _depth(image)
     raws = [_raw(tile.args) for tile in getattr(image, "tile", [])]
     if any(raw.startswith(("LA;16", "RGBa;16")) for raw in raws):
-        return "transparent pixels of 16 bits, stored in a way of which 8 are read: save it without"
+        return "transparent pixels of 16 bits, of which 8 would be read: save it without alpha"
     bands = len(image.getbands())
     if image.mode == "RGBA" and _tag(image, SAMPLES, 0) == 4 and _tag(image, EXTRA, 0) == 0:
         # Pillow takes a fourth band for transparency where nobody says what it is.
@@ -283,7 +283,7 @@ def _misread(image: Image.Image) -> str | None:
     if (bits := _tag(image, BITS, 32)) <= 16 and _tag(image, SAMPLE_FORMAT, 1) == 2:
         return f"signed {bits}-bit pixels: add {2 ** (bits - 1)}, and save it as unsigned"
     if is_deep and "transparency" in image.info:
-        return "transparent pixels of 16 bits, stored in a way that is not read: save it without"
+        return "transparent pixels of 16 bits, which are not read: save it without alpha"
     return None
 
 
@@ -338,7 +338,7 @@ def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
         raise WTFlowError(
-            f"{path}: no way from pixel mode {image.mode} to RGB: convert it to an 8-bit image"
+            f"{path}: pixel mode {image.mode} cannot become RGB: convert it to an 8-bit image"
         ) from error
 
 

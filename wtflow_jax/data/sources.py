@@ -74,7 +74,7 @@ def _each(source: Any, stdin: bool) -> Iterator[Any]:
         found = (image for one in source for image in _each(one, stdin))
         yield from _some(found, f"an empty {type(source).__name__}: give one image at least")
     else:
-        raise WTFlowError(f"a value of type {type(source).__name__}: no image; {WANTED}")
+        raise WTFlowError(f"a value of type {type(source).__name__}: not an image; {WANTED}")
 
 
 def _encoded(name: str, image: Any, bgr: bool) -> bytes:

@@ -63,8 +63,8 @@ class Evidence(NamedTuple):
         """Return the figures in a line."""
         return (
             f"of {self.images} good images {self.elongated:.0%} show a long object and "
-            f"{self.plain:.0%} a plain border, turned they correlate by {self.straightened:.2f} "
-            f"with the mean of others, as they are by {self.untouched:.2f}"
+            f"{self.plain:.0%} a plain border; correlation with the mean of others: turned "
+            f"{self.straightened:.2f}, as they are {self.untouched:.2f}"
         )
 
 

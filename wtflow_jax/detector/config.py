@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
-import tyro
-
 from wtflow_jax.backbones import BACKBONES, parse_layers
 from wtflow_jax.data import parse_size
 from wtflow_jax.flow.couplings import COUPLINGS
@@ -24,6 +22,7 @@ from wtflow_jax.flow.paths import TIME_LAWS
 from wtflow_jax.flow.scores import SCORES
 from wtflow_jax.flow.targets import TARGETS
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.helptext import arg
 from wtflow_jax.support.parts import Parts, check_ranges
 from wtflow_jax.velocities import VELOCITIES, Velocity
 
@@ -31,7 +30,7 @@ from wtflow_jax.velocities import VELOCITIES, Velocity
 # In quotes below, so that parts that are kept elsewhere are looked for when flags are read.
 def choice(parts: Parts[Any]) -> Any:
     """Return how a command line shows a flag that chooses a part."""
-    return tyro.conf.arg(metavar="{" + ",".join(parts) + "}")
+    return arg(metavar="{" + ",".join(parts) + "}")
 
 
 POSES = "off", "auto"
@@ -39,18 +38,18 @@ POSES = "off", "auto"
 
 @dataclass(frozen=True)
 class Features:
-    """What is taken from images."""
+    """Features of the images."""
 
     backbone: "Annotated[str, choice(BACKBONES)]" = "efficientnet_lite0"
     """Frozen feature extractor."""
-    layer: tuple[str, ...] = ()
+    layer: Annotated[tuple[str, ...], arg(metavar="[LAYER [LAYER ...]]")] = ()
     """Stages (layer1 to layer3) or blocks (block0 on), one or several; left out: layer3, block7."""
     image_size: str = "512"
     """S or HxW in pixels, multiples of 32 (dinov2 14, dinov3 16); left out, these take 448."""
     dense: bool = False
     """Four times the cells: the last pool of the features moves by one cell instead of two."""
-    pose: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(POSES) + "}")] = "off"
-    """auto turns images by the principal axis of the object, where good images ask for it."""
+    pose: Annotated[str, arg(metavar="{" + ",".join(POSES) + "}")] = "off"
+    """auto turns images by the principal axis of the object, if the good images ask for it."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,28 +57,28 @@ class Features:
         return parse_size(self.image_size, BACKBONES.make(self.backbone).multiple, self.backbone)
 
     def check(self) -> None:
-        """Raise WTFlowError where the backbone takes no such images, or a word is none."""
+        """Raise WTFlowError if the backbone takes no such images, or a choice does not exist."""
         if self.pose not in POSES:
             raise WTFlowError(f"--pose {self.pose}: give {' or '.join(POSES)}")
         if self.size and self.dense and not BACKBONES.make(self.backbone).pooled:
             raise WTFlowError(
-                f"--dense: features of {self.backbone} are not pooled; leave it away, or give a "
+                f"--dense: features of {self.backbone} are not pooled; leave it out, or give a "
                 "larger --image-size"
             )
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What is learned: from which data, towards what, and by what velocity."""
+    """What is learned: WT map, target, loss and velocity."""
 
     power: float = 1.0
     """Exponent of the features before the WT map, sign(f)·|f|^power; 0.5 shortens their tail."""
     wt: "Annotated[str, choice(MAPS)]" = "layer_norm"
     """WT map on the features before coupling; none is plain rFM."""
     by_stage: bool = False
-    """A WT map, and a score, for each layer of the features, where there are several."""
+    """A WT map and a score for each layer of the features."""
     by_kind: bool = False
-    """whiten for each kind of images apart, where positions count as one and it is likelier."""
+    """whiten each kind of images by itself, if positions are pooled and it is likelier."""
     scale: float = 1.0
     """Factor on x0 after the WT map: where the data start, for layer_norm ‖x0‖ = scale·√D."""
     target: "Annotated[str, choice(TARGETS)]" = "gaussian"
@@ -87,7 +86,7 @@ class Flow:
     time_law: "Annotated[str, choice(TIME_LAWS)]" = "uniform"
     """How t is drawn in training; one-step inference only ever asks for t = 0."""
     loss: "Annotated[str, choice(LOSSES)]" = "rfm"
-    """Of one sample: the paper's squared error of the velocity."""
+    """Loss of one sample; rfm is the paper's squared error of the velocity."""
     coupling: "Annotated[str, choice(COUPLINGS)]" = "independent"
     """Which x1 of its minibatch a sample is paired with in training."""
     velocity: "Annotated[str, choice(VELOCITIES)]" = "unet"
@@ -113,9 +112,9 @@ class Training:
     eval_every: int = 1
     """Epochs between evaluations, counted back from the last epoch."""
     eval_from: float = 1.0
-    """Fraction of the run after which they begin; the last ten are evaluated in any case."""
+    """Fraction of the run after which evaluations begin; the last ten are always made."""
     seed: int = 0
-    """Decides initial weights, order and noise."""
+    """Random seed of initial weights, order and noise."""
 
     RANGES: ClassVar = {
         "epochs": (1, None),
@@ -131,7 +130,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Inference:
-    """How the flow is solved, and what of its endpoint is scored: a number a cell."""
+    """How the flow is solved, and how cells of its endpoint are scored."""
 
     solver: "Annotated[str, choice(SOLVERS)]" = "euler"
     """ODE solver of inference, in equal steps."""
@@ -144,7 +143,7 @@ class Inference:
     steps_loc: int = 1
     """Solver steps for the anomaly map."""
     score: "Annotated[str, choice(SCORES)]" = "density"
-    """Of a cell φ of the endpoint: the mean of Eq. 2, or of φ²/2, which goes on growing far out."""
+    """Score of a cell φ: the mean of Eq. 2, or of φ²/2, which keeps growing far out."""
 
     # Later times are 1 in float32.
     RANGES: ClassVar = {
@@ -156,7 +155,7 @@ class Inference:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of the scores of cells: maps, image scores, a threshold."""
+    """From scores of cells to maps, image scores and a threshold."""
 
     top_fraction: float = 0.03
     """Share of pixels whose mean is the image score; 0 takes the highest one."""
@@ -294,7 +293,7 @@ def check_used(asked: Iterable[str], configs: Iterable[Config]) -> None:
         owners = [part for parts in TABLES for part in parts if option in parts.options(part)]
         raise WTFlowError(
             f"{_flag(option)}: is an option of {', '.join(owners)}, which is not run; "
-            "choose it, or leave the flag away"
+            "choose it, or leave the flag out"
         )
 
 

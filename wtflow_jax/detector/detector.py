@@ -138,8 +138,8 @@ def training(
     batch, devices = min(asked.batch_size, samples), layout.devices
     if batch % devices:
         raise WTFlowError(
-            f"{batch} images a step, {samples} to train on: no multiple of the {devices} devices "
-            f"of --mesh; give fewer devices, or a --batch-size of {devices} or a multiple"
+            f"{batch} images a step, {samples} to train on: not a multiple of the {devices} "
+            f"devices of --mesh; give fewer devices, or a --batch-size of {devices} or a multiple"
         )
     goal = objective(detector.config, samples, layout)
     run = {"seed": asked.seed, "epochs": asked.epochs, "batch_size": asked.batch_size, "past": past}

@@ -287,7 +287,7 @@ def load(directory: str | Path) -> Model:
     path = Path(directory)
     path = path if path.name == FILE else path / FILE
     if not path.is_file():
-        raise WTFlowError(f"{directory}: is no model, {FILE} is not there; see wtflow fit")
+        raise WTFlowError(f"{directory}: is not a model, {FILE} is missing; see wtflow fit")
     try:
         arrays, about = tensors.load(path)
         if about["format"] != FORMAT:

@@ -24,7 +24,7 @@ from rich.rule import Rule
 from wtflow_jax.lab import experiment
 from wtflow_jax.support.console import status
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.helptext import flowing
+from wtflow_jax.support.helptext import arg, flowing
 
 Flags = TypeVar("Flags")
 
@@ -33,7 +33,7 @@ Flags = TypeVar("Flags")
 class Settings:
     """Which experiments are run."""
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(metavar="[NAME [NAME ...]]")] = ()
     """Experiments; left out: all."""
     out: Path = Path("runs")
     """Directory that gets a directory each."""
@@ -52,7 +52,7 @@ def command(
         flowing([flags], own)
         found, more = tyro.cli(flags, args=own, description=description, return_unknown_args=True)
         if more:
-            raise WTFlowError(f"{more[0]}: is no flag of this; give an experiment's after --")
+            raise WTFlowError(f"{more[0]}: not a flag of this; give those of experiments after --")
         return work(found, list(arguments[len(own) + 1 :]))
 
     return status(parsed, again="the same command goes on")
@@ -81,5 +81,5 @@ def _run(experiments: Path, settings: Settings, words: list[str]) -> int:
             return found
         failed += [one.name] * bool(found)
     if failed:
-        raise WTFlowError(f"{', '.join(failed)} failed, as told above")
+        raise WTFlowError(f"{', '.join(failed)} failed, see above")
     return 0

@@ -55,7 +55,7 @@ class Experiment(NamedTuple):
             return self.show(setup, rows) if rows else []
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             path = setup.run.out / results.FILE
-            raise WTFlowError(f"{path}: is no results file; give another --out") from error
+            raise WTFlowError(f"{path}: is not a results file; give another --out") from error
 
 
 def data_set(
@@ -116,7 +116,7 @@ def comparison(
 def load(directory: Path, name: str) -> Experiment:
     """Return the experiment of a file, or raise WTFlowError."""
     if name not in names(directory):
-        raise WTFlowError(f"{name}: no experiment; choose from {', '.join(names(directory))}")
+        raise WTFlowError(f"{name}: no such experiment; choose from {', '.join(names(directory))}")
     return runpy.run_path(str(directory / f"{name}.py"))["EXPERIMENT"]
 
 

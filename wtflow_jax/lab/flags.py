@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import tyro
-from tyro.conf import arg
 
 from wtflow_jax.detector.config import GROUPS, Config, check_used, configure, options
 from wtflow_jax.support.environment import CACHE
 from wtflow_jax.support.errors import WTFlowError
-from wtflow_jax.support.helptext import flowing
+from wtflow_jax.support.helptext import arg, flowing
 from wtflow_jax.support.parts import check_ranges
 
 Directory = Annotated[Path, arg(metavar="DIR")]
@@ -20,16 +19,16 @@ Directory = Annotated[Path, arg(metavar="DIR")]
 
 @dataclass(frozen=True)
 class Data:
-    """Which images, and the files that are made of them."""
+    """The images, and the weights of the backbone."""
 
     root: Annotated[Path | None, arg(metavar="DIR")] = None
     """The data set's directory; left out: a built-in category."""
     data: Annotated[str, arg(metavar="LAYOUT")] = "mvtec_ad"
     """Its layout (python -m wtflow_jax.datasets check --help lists them), or tfds:LAYOUT."""
     categories: Annotated[tuple[str, ...], arg(metavar="[NAME [NAME ...]]")] = ()
-    """Which of them; left out: all."""
+    """Categories of the data set; left out: all."""
     validation: float = 0.0
-    """Share of training images held out to set the threshold, where a data set has none for it."""
+    """Share of training images held out to set the threshold, if there are no validation images."""
     weights: Annotated[str | None, arg(metavar="FILE")] = None
     """The backbone's .safetensors or .pth file, or a directory of files that begin with a
     backbone's name; left out: the installed package (Lite0) or a download."""
@@ -39,41 +38,41 @@ class Data:
 
 @dataclass(frozen=True)
 class Run:
-    """What is done, and where it goes."""
+    """What is run, and where results go."""
 
     out: Directory = Path("runs/mvtec")
     """Where results go."""
     models: Directory = Path("runs/models")
-    """Where trained models are kept; one that is there is not trained again."""
+    """Where trained models are kept; no model is trained twice."""
     cache: Directory = CACHE
     """Directory for features, downloaded weights and the built-in category."""
     preset: Literal["small", "paper", "auto", "fine"] = "small"
-    """Defaults of the other flags: small runs anywhere, paper is Sec. V-A, auto trains nothing, and
+    """Defaults of the other flags: small runs anywhere, paper is Sec. V-A, auto trains nothing,
     fine is auto with more pixels and cells."""
     resume: bool = False
-    """Add to the results in --out what they lack; start if there are none."""
+    """Add the missing results to --out; start if it is empty."""
     smoke: bool = False
-    """A run of seconds on few images: does everything work?"""
+    """Check on few images, in seconds, that everything works."""
     seeds: int = 1
-    """How many seeds to run, from --seed on."""
+    """Number of seeds, from --seed on."""
 
     RANGES: ClassVar = {"seeds": (1, None)}
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Where training takes place: another place goes on with a run but for the order of sums."""
+    """Where training runs. A stopped run goes on elsewhere, with sums in another order."""
 
     resident: float = 0.5
     """Share of memory for training features, before and after the WT map; more are streamed."""
     mesh: tuple[int, int] = (1, 1)
-    """Devices that train: along how many the batch alone is split, and over how many the state."""
+    """Devices that train, DATA MODEL: batches are split over all, the state over MODEL of them."""
     coordinator: Annotated[str | None, arg(metavar="HOST:PORT")] = None
-    """host:port of process 0 where several train; auto asks SLURM, Open MPI or Kubernetes."""
+    """host:port of process 0 if several train; auto asks SLURM, Open MPI or Kubernetes."""
     processes: int = 1
-    """How many processes there are."""
+    """Number of processes."""
     process: int = 0
-    """Which one this is, from 0."""
+    """Index of this process, from 0."""
 
     RANGES: ClassVar = {"resident": (0, 1), "mesh": (1, None)}
 

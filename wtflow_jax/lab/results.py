@@ -37,7 +37,7 @@ def read(path: Path) -> Results:
             raise ValueError("a row without its settings")
         return results
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise WTFlowError(f"{path}: is no results file; give another --out") from error
+        raise WTFlowError(f"{path}: is not a results file; give another --out") from error
 
 
 def begin(name: str, setup: Setup) -> Results:

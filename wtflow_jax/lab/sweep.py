@@ -28,6 +28,7 @@ from wtflow_jax.lab.all import command
 from wtflow_jax.support.console import Advance, bars
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone
+from wtflow_jax.support.helptext import arg
 from wtflow_jax.support.parts import check_ranges
 
 
@@ -38,17 +39,17 @@ class Settings:
     name: Annotated[str, tyro.conf.Positional]
     """The experiment."""
     cluster: Literal["local", "slurm"] = "local"
-    """Where: processes of this machine, or SLURM."""
+    """Where jobs run: as processes of this machine, or by SLURM."""
     jobs: int = 1
-    """At once, at most."""
+    """Jobs at once, at most."""
     gpus: int = 0
     """GPUs of this machine, one a job; 0 leaves all to each. With SLURM, of a job."""
     cpus: int = 2
     """SLURM: cores of a job."""
     hours: float = 24.0
-    """A job is ended after so long."""
-    partition: str | None = None
-    """SLURM's."""
+    """Time after which a job is ended."""
+    partition: Annotated[str | None, arg(metavar="NAME")] = None
+    """SLURM's partition."""
     out: Path = Path("runs")
     """Directory that gets a directory for the experiment, with one for its jobs in it."""
 
@@ -122,7 +123,7 @@ def sweep(experiments: Path, settings: Settings, words: list[str]) -> int:
         print(shown(f"{name}, seed {seed}: {_reason(job)}"), file=sys.stderr)
     if failed:
         raise WTFlowError(
-            f"{len(failed)} of {len(jobs)} jobs failed, as told above; the same command goes on "
+            f"{len(failed)} of {len(jobs)} jobs failed, see above; the same command goes on "
             "with them"
         )
     return experiment.main(chosen, whole)

@@ -86,7 +86,7 @@ def _refused(given: Mapping[str, Any], static: tuple[str, ...]) -> str:
             where = jax.tree_util.keystr(path, simple=True, separator=".")
             what = getattr(leaf, "dtype", type(leaf).__name__)
             return (
-                f"{where}: is no array but of type {what}; give arrays alone (of an Equinox "
+                f"{where}: is not an array but of type {what}; give arrays only (of an Equinox "
                 "module equinox.partition(module, equinox.is_array)[0]) and keep the rest in the "
                 "function"
             )

@@ -2,9 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from types import MappingProxyType
 
+import tyro
+
 HELP = "-h", "--help"
+
+
+def _default(shown: str) -> str:
+    """Return what follows the help of a flag: its default, if it has a value."""
+    return "" if shown in ("", "None") else f"(default: {shown})"
+
+
+arg = partial(tyro.conf.arg, help_behavior_hint=_default)
+"""Tyro's ``arg`` for flags that may be left out: their help names no default of None."""
 
 
 def flowing(groups: Sequence[type], arguments: Sequence[str]) -> None:

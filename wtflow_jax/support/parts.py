@@ -109,7 +109,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
                 name = f"wtflow_parts_{file.stem}"
                 spec = importlib.util.spec_from_file_location(name, file)
                 if spec is None or spec.loader is None or not file.is_file():
-                    raise WTFlowError(f"{file}: no Python file; mend the variable {VARIABLE}")
+                    raise WTFlowError(f"{file}: not a Python file; correct the variable {VARIABLE}")
                 sys.modules[name] = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(sys.modules[name])
         return self._entries

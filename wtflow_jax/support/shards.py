@@ -34,7 +34,7 @@ class Shards:
             index = json.loads((directory / INDEX).read_bytes())
             self.shape, self.digest = tuple(index["shape"]), index["digest"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WTFlowError(f"{directory / INDEX}: is no index of shards; delete it") from error
+            raise WTFlowError(f"{directory / INDEX}: not an index of shards; delete it") from error
         self._source = _open(directory, sorted(directory.glob("*.array_record")))
         if (count := len(self._source)) != self.shape[0]:
             raise WTFlowError(

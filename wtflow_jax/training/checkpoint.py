@@ -126,7 +126,7 @@ class Checkpoints:
                     raise
                 reason = str(error).partition("\n")[0].partition(": ")[0][:200]
             path = self.directory / str(step)
-            told = f"{path}: is damaged ({reason}) and deleted; going on from before it"
+            told = f"{path}: is damaged ({reason}) and deleted; going on from the one before"
             print(shown(told), file=sys.stderr)
             if sharding.first():
                 shutil.rmtree(path, ignore_errors=True)

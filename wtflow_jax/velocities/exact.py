@@ -7,7 +7,7 @@ that a network of any size would learn on them at best.
 import math
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from wtflow_jax.flow.maps import WTMap
 from wtflow_jax.flow.types import Params, PRNGKey, Time, VelocityFn
 from wtflow_jax.geometry.empirical import EARLIEST, empirical_velocity
 from wtflow_jax.support.errors import WTFlowError
+from wtflow_jax.support.helptext import arg
 from wtflow_jax.velocities import VELOCITIES, Shaped, Velocity
 
 Map = Float[Array, "h w c"]
@@ -80,8 +81,8 @@ class Exact(Velocity):
     """Training patches kept, at most."""
     coreset: bool = False
     """Keep those farthest from one another instead of a random sample."""
-    neighbourhood: int | None = None
-    """Compare with patches of a window so many cells to each side, moved inwards at the border;
+    neighbourhood: Annotated[int | None, arg(metavar="CELLS")] = None
+    """Compare with patches at most so many cells away (the window moves inwards at the border);
     left out: with all."""
 
     trained = False
@@ -92,7 +93,7 @@ class Exact(Velocity):
     def __post_init__(self) -> None:
         """Raise WTFlowError where options contradict one another."""
         if self.coreset and self.neighbourhood is not None:
-            raise WTFlowError("--coreset: a neighbourhood has none; leave --neighbourhood away")
+            raise WTFlowError("--coreset: does not go with --neighbourhood; leave one of them out")
 
     def velocity_fn(self) -> VelocityFn:
         """Return the field; its parameters are what ``init`` returns."""

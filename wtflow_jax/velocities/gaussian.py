@@ -19,7 +19,7 @@ def _field(law: Params, t: Time, x: Sample) -> Sample:
 
 @dataclass(frozen=True)
 class LowRank(Velocity):
-    """What fields of Gaussians have in common."""
+    """Options of fields of Gaussians."""
 
     shrinkage: float = 0.1
     """Weight of the covariance that all Gaussians share beside each one's own."""

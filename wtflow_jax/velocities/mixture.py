@@ -44,12 +44,12 @@ _FIELDS = {own: partial(_field, own) for own in (False, True)}
 
 @dataclass(frozen=True)
 class Components(Velocity):
-    """What a mixture has beside the options of its Gaussians."""
+    """Options of a mixture beside those of its Gaussians."""
 
     components: int = 16
     """Gaussians of a mixture, at most as many as there are vectors."""
     per_position: bool = False
-    """A mixture for each position, instead of one of all of them."""
+    """A mixture for each position, instead of one for all."""
 
 
 @VELOCITIES.add("mixture")

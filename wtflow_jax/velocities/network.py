@@ -30,7 +30,7 @@ class Network(Velocity):
     position: bool = False
     """Add a position embedding after its first layer."""
     input_norm: bool = False
-    """Show it LN(x_t) in place of x_t: a norm layer, no WT map (Table XI: std)."""
+    """Give it LN(x_t) in place of x_t: a norm layer, not a WT map (Table XI: std)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What it computes with; on NVIDIA's cards float32 is TF32, of ten bits. Weights and optimizer
     state are float32 in any case."""

@@ -118,14 +118,14 @@ def test_charts_are_those_of_what_is_known(run):
 
 
 def test_what_is_no_run_is_one_line(run, tmp_path):
-    with fails("is no run"):
+    with fails("is not a run"):
         written(tmp_path)
     bad = tmp_path / "bad" / "results.json"
     bad.parent.mkdir()
     texts = ("", "{", '{"rows": 3}', "[]", '{"experiment": "a", "config": {}, "rows": [{}]}')
     for text in (*texts, '{"experiment": "a", "config": 3, "rows": []}'):
         bad.write_text(text)
-        with fails("bad/results.json: is no results file"):
+        with fails("bad/results.json: is not a results file"):
             written(bad.parent)
     (run / "part" / "scores.npz").write_bytes(b"PK")
     with fails("scores.npz: cannot be read"):
@@ -147,7 +147,7 @@ def test_a_page_replaces_pages_alone(run):
     for _ in range(2):
         written(run)
     (run / page.PAGE).write_text("mine")
-    with fails("report.html: is there already, and is no page; move it away"):
+    with fails("report.html: exists and was not written by report; move it"):
         page.write(run, 1)
     assert (run / page.PAGE).read_text() == "mine"
 
@@ -202,7 +202,7 @@ def test_what_are_no_predictions_is_one_line(predicted):
     rows = (predicted / "predictions.jsonl").read_text()
     for text in ("nothing\n", "{}\n", rows.replace("0.2", "null")):
         (predicted / "predictions.jsonl").write_text(text)
-        with fails("predictions.jsonl: is no results file"):
+        with fails("predictions.jsonl: is not a results file"):
             written(predicted)
     # Maps are images, and no program is started for one.
     (predicted / "predictions.jsonl").write_text(rows)

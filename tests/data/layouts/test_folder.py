@@ -131,5 +131,5 @@ def test_directories_in_other_case(tmp_path, name):
 def test_a_mask_beside_the_kinds_of_defect(tmp_path):
     root = trees.folder(tmp_path / "part")
     loose = trees.write(root / "masks" / "a.png", trees.defect(0)[1])
-    with fails(f"{loose}: a mask of no kind of defect: put it in {root}/masks/KIND"):
+    with fails(f"{loose}: a mask outside a kind of defect: put it in {root}/masks/KIND"):
         open_category(root, "part", "folder")

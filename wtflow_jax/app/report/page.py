@@ -62,11 +62,11 @@ def write(run: Path, most: int, track: Track = untracked) -> Path:
             no page, or a package is missing.
     """
     if (run / PAGE).exists() and not (run / PAGE).read_bytes().startswith(START):
-        raise WTFlowError(f"{run / PAGE}: is there already, and is no page; move it away")
+        raise WTFlowError(f"{run / PAGE}: exists and was not written by report; move it")
     source = next(filter(Path.is_file, (run / RESULTS, run / LINES)), None)
     if source is None:
         raise WTFlowError(
-            f"{run}: is no run, {RESULTS} is not there; give the --out of wtflow predict, wtflow "
+            f"{run}: is not a run, {RESULTS} is missing; give the --out of wtflow predict, wtflow "
             "evaluate or an experiment"
         )
     try:
@@ -74,7 +74,7 @@ def write(run: Path, most: int, track: Track = untracked) -> Path:
     # What else a file may say than a run has written.
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise WTFlowError(f"{source}: is no results file ({what}); run it again") from error
+        raise WTFlowError(f"{source}: is not a results file ({what}); run it again") from error
     with replacing(run / PAGE) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
     return run / PAGE

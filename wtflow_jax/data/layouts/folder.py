@@ -28,7 +28,7 @@ def read(root: Path, name: str) -> Category:
     """List the images; names that would be taken for something else are refused."""
     if files.has_split(root):
         raise WTFlowError(
-            f"{root}: has train or test in it, which are no kinds of defects: {_published(root)}"
+            f"{root}: has train or test in it, which are not kinds of defects: {_published(root)}"
             "rename them"
         )
     _check_names(root)
@@ -39,7 +39,7 @@ def read(root: Path, name: str) -> Category:
     }
     for loose in files.images(root / MASKS):
         raise WTFlowError(
-            f"{loose}: a mask of no kind of defect: put it in {loose.parent / 'KIND'}"
+            f"{loose}: a mask outside a kind of defect: put it in {loose.parent / 'KIND'}"
         )
     for directory in files.directories(root / MASKS):
         if directory.name not in defects:

@@ -45,7 +45,7 @@ def read_saturations(path: Path) -> dict[int, Saturation]:
             # A share, or pixels.
             if not 0 < threshold <= (1 if relative else 1 << 31):
                 raise ValueError(
-                    f"saturation_threshold {threshold!r} is no share or number of pixels"
+                    f"saturation_threshold {threshold!r} is neither a share nor a number of pixels"
                 )
             found[int(fields["pixel_value"])] = Saturation(float(threshold), bool(relative))
     # KeyError and TypeError: other fields, or no list of objects at all.

@@ -246,7 +246,7 @@ def _counted(features: Samples) -> tuple[int, int]:
 @MAPS.add("whiten")
 @dataclass(frozen=True)
 class Whiten(WTMap):
-    """Every position's whole covariance: see the module."""
+    """Whitening by each position's covariance."""
 
     alpha: float = 0.1
     """Weight of the covariance of all positions beside each position's own; 0 takes 0.01 where
