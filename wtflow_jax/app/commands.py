@@ -219,13 +219,16 @@ class Evaluate:
         from wtflow_jax.app import evaluate
         from wtflow_jax.lab import scored
 
-        loaded = _moved(wtflow.load(self.model), self)
+        fitted = wtflow.load(self.model)
+        loaded = _moved(fitted, self)
         name, samples = evaluate.labelled(self.root, self.category, self.data)
         # Scores without results are of a run that was killed, or whose disk was full.
         check_empty(self.out, self.out / name / scored.FILE)
         with bars() as track:
             found = evaluate.score(loaded, samples, track)
-        row, tables = evaluate.write(self.out, loaded, self.root, name, found)
+        row, tables = evaluate.write(
+            self.out, loaded, fitted.threshold.value, self.root, name, found
+        )
         for table in tables:
             show(table, Console())
         if left_out := len(samples) - len(found.paths):
