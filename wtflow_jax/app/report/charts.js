@@ -2,7 +2,7 @@
 const axis = (field, title, more) => ({ field, type: "quantitative", title, ...more });
 // Kinds of images have a colour each; what a curve is of, its dashes.
 const series = (domain, range) => ({
-  field: "of", type: "nominal", title: null, scale: { domain, range }, legend: { orient: "top" },
+  field: "of", type: "nominal", title: null, scale: { domain, range }, legend: { orient: "top", symbolOpacity: 1 },
 });
 const kinds = (names) => series(names, names.map((name) => colour(`--${name}`)));
 const dashes = (names) => series(names, [[1, 0], [5, 3]].slice(0, names.length));

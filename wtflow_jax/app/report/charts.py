@@ -21,7 +21,7 @@ BINS = 40
 BAND = (5, 95)
 """Percentiles."""
 HIGHEST = 2
-"""Where the scale of radii ends at the latest, in radii of good images or √D."""
+"""Where the scale of radii ends at the latest: times √D, or where good images start."""
 DIGITS = 5
 CAPTIONS = {
     "roc": "Share of defective found against the false-positive rate, at every threshold; the dot "
@@ -83,12 +83,11 @@ def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
 def radial(radii: Radii, labels: Bool[np.ndarray, " n"], velocity: str) -> Chart:
     """Return ‖x_t‖ over t: mean and band of good and defective images, and √D.
 
-    The scale ends where good images and √D are well within: a field whose defective images go on
-    for ever would leave no room for them.
+    The scale ends well above √D and where good images start. An exact field can carry what is
+    defective much farther, and all else would be flat.
     """
     t = np.linspace(radii.t_start, 1, radii.values.shape[1])
-    values, names, counted, defective = [], [], [], labels[radii.of]
-    highest, top = 0.0, radii.root_d
+    values, counted, defective = [], {}, labels[radii.of]
     for name, of in ((GOOD, ~defective), (DEFECTIVE, defective)):
         if of.any():
             part = radii.values[of]
@@ -97,16 +96,15 @@ def radial(radii: Radii, labels: Bool[np.ndarray, " n"], velocity: str) -> Chart
                 {"t": at, "mean": mean, "low": low, "high": high, "of": name}
                 for at, mean, low, high in points.round(DIGITS).tolist()
             ]
-            names.append(name)
-            counted.append(f"{of.sum()} {name}")
-            highest = max(highest, float(points[:, 1:].max()))
-            top = max(top, float(points[:, 1:].max())) if name == GOOD else top
+            counted[name] = f"{of.sum()} {name}"
+    highest = max(one["high"] for one in values)
+    top = HIGHEST * max(radii.root_d, *radii.values[~defective, 0])
     caption = (
-        f"Mean ‖x_t‖ of {' and '.join(counted)} images under {velocity}, and their band from "
-        f"percentile {BAND[0]} to {BAND[1]}; dashed: √D = {radii.root_d:.4g}, the radius of the "
-        "target. Look for a gap between good and defective at t = 1."
+        f"Mean ‖x_t‖ of {' and '.join(counted.values())} images under {velocity}, with their "
+        f"percentiles {BAND[0]} to {BAND[1]}; dashed: √D = {radii.root_d:.4g}. Look for a gap at "
+        "t = 1."
     )
-    if highest > HIGHEST * top:
-        caption += f" Defective images leave the scale, up to {highest / radii.root_d:.3g} √D."
-    found = {"kind": "radial", "values": values, "names": names, "caption": caption}
-    return found | {"root_d": round(radii.root_d, 2), "top": min(1.05 * highest, HIGHEST * top)}
+    if highest > top:
+        caption += f" What leaves the scale reaches {highest / radii.root_d:.3g} √D."
+    found = {"kind": "radial", "values": values, "names": list(counted), "caption": caption}
+    return found | {"root_d": round(radii.root_d, 2), "top": float(min(1.05 * highest, top))}
