@@ -106,7 +106,7 @@ def broken(text: str, unbroken: str, columns: int = COLUMNS) -> list[str]:
 
 def _words(text: str) -> list[str]:
     # A list of choices is parted after its commas.
-    return re.split(r"[\s,]+", text)
+    return re.findall(r"[^\s,]+", text)
 
 
 @contextmanager
@@ -138,12 +138,12 @@ def show(chrome: Chrome, page: Path, width: int = WIDTHS[0], dark: bool = False)
 
 def shoot(chrome: Chrome, path: Path, whole: bool = True) -> None:
     """Write what is shown to a PNG file, when all is drawn; the window or the whole page."""
-    width, high = chrome.execute_script(
-        "return [innerWidth, document.documentElement.scrollHeight]"
-    )
-    if whole:
-        _resize(chrome, width, min(high, HIGHEST))
-    WebDriverWait(chrome, 60).until(lambda chrome: chrome.execute_script(DRAWN))
+    for _ in range(2):  # What is drawn makes a page higher.
+        if whole:
+            size = "return [innerWidth, document.documentElement.scrollHeight]"
+            width, height = chrome.execute_script(size)
+            _resize(chrome, width, min(height, HIGHEST))
+        WebDriverWait(chrome, 60).until(lambda chrome: chrome.execute_script(DRAWN))
     path.write_bytes(base64.b64decode(chrome.get_screenshot_as_base64()))
 
 

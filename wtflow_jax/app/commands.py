@@ -6,9 +6,13 @@
     wtflow report measured
     wtflow export model --out model.onnx
 
-Exit status: 0 where all went well, 1 where the input is bad (one line says what), 2 for flags that
-do not exist, 3 where some images could not be scored (their rows say why), 130 when interrupted,
-143 when terminated.
+Exit status:
+
+    0 where all went well
+    1 where the input is bad (one line says what)
+    2 for flags that do not exist
+    3 where some images could not be scored (their rows say why)
+    130 when interrupted, 143 when terminated
 """
 
 # What takes long to import is imported when a command runs, so that --help is quick.
@@ -241,7 +245,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page of a run, report.html: figures, curves, threshold and pictures."""
+    """Write report.html, a page of a run: decisions, curves, metrics, pictures."""
 
     run: Annotated[Path, Positional, arg(metavar="DIR")]
     """Directory that evaluate, predict or an experiment has written."""
