@@ -30,7 +30,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 import wtflow_jax as wtflow
-from wtflow_jax.support.console import bars, show, status
+from wtflow_jax.support.console import bars, say, show, status
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone, check_empty
 from wtflow_jax.support.helptext import flowing
@@ -112,10 +112,10 @@ class Fit:
                     f"{error}; give --velocity exact, which trains nothing, or another --seed"
                 ) from error
         fitted.save(self.out)
-        print("\n".join([*describe(fitted), *notes(fitted, paths, self.group)]))
+        say(*describe(fitted), *notes(fitted, paths, self.group))
         out = shown(self.out)
         instead = ", in place of the model that was there" if replaced else ""
-        print(f"written to {out}{instead}; next: wtflow predict {out} IMAGES --out DIR")
+        say(f"written to {out}{instead}; next: wtflow predict {out} IMAGES --out DIR")
         return 0
 
 
@@ -175,15 +175,15 @@ class Predict:
         if failed:
             found += " (predictions.csv says why; predict them into another --out)"
         for error in errors[:WORST]:
-            print(f"not scored: {shown(error)}")
+            say(f"not scored: {shown(error)}")
         if len(errors) > WORST:
             print(f"not scored: {len(errors) - WORST} more")
         if worst:
             named = ", ".join(f"{name} ({score:.4g})" for score, name in worst)
-            print(f"highest scores, above {loaded.threshold.value:.4g} is defective: {named}")
+            say(f"highest scores, above {loaded.threshold.value:.4g} is defective: {named}")
         out = shown(self.out)
         after = f"; next: wtflow report {out}" if failed < rows else ""
-        print(f"{found}; written to {out}{after}")
+        say(f"{found}; written to {out}{after}")
         return SOME_FAILED if failed else 0
 
 
@@ -237,9 +237,10 @@ class Evaluate:
             show(table, Console())
         if left_out := len(samples) - len(found.paths):
             print(f"left out, as the model was fitted on them: {left_out}")
-        print("".join(f"{shown(reason)}\n" for reason in row["undefined"]), end="")
+        for reason in row["undefined"]:
+            say(shown(reason))
         out = shown(self.out)
-        print(f"written to {out}; next: wtflow report {out}")
+        say(f"written to {out}; next: wtflow report {out}")
         return 0
 
 
@@ -287,7 +288,7 @@ class Info:
     model: Fitted
 
     def _work(self) -> int:
-        print("\n".join(describe(wtflow.load(self.model))))
+        say(*describe(wtflow.load(self.model)))
         return 0
 
 

@@ -29,6 +29,7 @@ CURVES = {
 }
 """Titles of charts, by the attributes of ``metrics.Curves``."""
 LAYERS = ("overlay", "image", "map", "mask")
+SCRIPTS = ("charts", "dialog", "page")
 COMMAND = "wtflow predict MODEL IMAGES --out DIR"
 """What takes a threshold; wtflow evaluate does so too."""
 
@@ -118,7 +119,7 @@ def _page(run: Path, source: Path, most: int, track: Track) -> str:
         config=dict(results["config"]),
         environment=next((dict(row["environment"]) for row in rows if "environment" in row), {}),
         style=(files / "page.css").read_text(),
-        script=(files / "charts.js").read_text() + (files / "page.js").read_text(),
+        script="".join((files / f"{name}.js").read_text() for name in SCRIPTS),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
     )
 
