@@ -39,6 +39,17 @@ def test_what_nobody_looks_at_is_whole():
     assert "second" in shown(SMALL, width=10)
 
 
+def test_lines_are_broken_between_words_on_a_terminal_alone(monkeypatch, capsys):
+    lines = "one two three --false-alarms", "a/very/long/path"
+    console.say(*lines)
+    assert capsys.readouterr().out.splitlines() == [*lines]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "10")
+    console.say(*lines)
+    found = ["one two", "three", "--false-alarms", "a/very/long/path"]
+    assert capsys.readouterr().out.splitlines() == found
+
+
 def test_names_are_no_markup():
     text = shown(console.Table("[b]", ["a [red]"], [["[/x]"]], ["[y]"]))
     assert all(word in text for word in ("[b]", "a [red]", "[/x]", "[y]"))

@@ -6,9 +6,13 @@
     wtflow report measured
     wtflow export model --out model.onnx
 
-Exit status: 0 if all went well, 1 for bad input (one line says what), 2 for flags that do not
-exist, 3 if some images could not be scored (their rows say why), 130 when interrupted, 143 when
-terminated.
+Exit status:
+
+    0 if all went well
+    1 for bad input (one line says what)
+    2 for flags that do not exist
+    3 if some images could not be scored (their rows say why)
+    130 when interrupted, 143 when terminated
 """
 
 # What takes long to import is imported when a command runs, so that --help is quick.
@@ -26,7 +30,7 @@ import tyro
 from tyro.conf import Positional
 
 import wtflow_jax as wtflow
-from wtflow_jax.support.console import bars, show, status
+from wtflow_jax.support.console import bars, say, show, status
 from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone, check_empty
 from wtflow_jax.support.helptext import arg, flowing
@@ -108,10 +112,10 @@ class Fit:
                     f"{error}; give --velocity exact, which trains nothing, or another --seed"
                 ) from error
         fitted.save(self.out)
-        print("\n".join([*describe(fitted), *notes(fitted, paths, self.group)]))
+        say(*describe(fitted), *notes(fitted, paths, self.group))
         out = shown(self.out)
         instead = ", in place of the model that was there" if replaced else ""
-        print(f"written to {out}{instead}; next: wtflow predict {out} IMAGES --out DIR")
+        say(f"written to {out}{instead}; next: wtflow predict {out} IMAGES --out DIR")
         return 0
 
 
@@ -171,15 +175,15 @@ class Predict:
         if failed:
             found += " (predictions.csv says why; predict them into another --out)"
         for error in errors[:WORST]:
-            print(f"not scored: {shown(error)}")
+            say(f"not scored: {shown(error)}")
         if len(errors) > WORST:
             print(f"not scored: {len(errors) - WORST} more")
         if worst:
             named = ", ".join(f"{name} ({score:.4g})" for score, name in worst)
-            print(f"highest scores, above {loaded.threshold.value:.4g} is defective: {named}")
+            say(f"highest scores, above {loaded.threshold.value:.4g} is defective: {named}")
         out = shown(self.out)
         after = f"; next: wtflow report {out}" if failed < rows else ""
-        print(f"{found}; written to {out}{after}")
+        say(f"{found}; written to {out}{after}")
         return SOME_FAILED if failed else 0
 
 
@@ -219,26 +223,30 @@ class Evaluate:
         from wtflow_jax.app import evaluate
         from wtflow_jax.lab import scored
 
-        loaded = _moved(wtflow.load(self.model), self)
+        fitted = wtflow.load(self.model)
+        loaded = _moved(fitted, self)
         name, samples = evaluate.labelled(self.root, self.category, self.data)
         # Scores without results are of a run that was killed, or whose disk was full.
         check_empty(self.out, self.out / name / scored.FILE)
         with bars() as track:
             found = evaluate.score(loaded, samples, track)
-        row, tables = evaluate.write(self.out, loaded, self.root, name, found)
+        row, tables = evaluate.write(
+            self.out, loaded, fitted.threshold.value, self.root, name, found
+        )
         for table in tables:
             show(table, Console())
         if left_out := len(samples) - len(found.paths):
             print(f"left out, as the model was fitted on them: {left_out}")
-        print("".join(f"{shown(reason)}\n" for reason in row["undefined"]), end="")
+        for reason in row["undefined"]:
+            say(shown(reason))
         out = shown(self.out)
-        print(f"written to {out}; next: wtflow report {out}")
+        say(f"written to {out}; next: wtflow report {out}")
         return 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page of a run, report.html: figures, curves, threshold and pictures."""
+    """Write report.html, a page of a run: decisions, curves, metrics, pictures."""
 
     run: Annotated[Path, Positional, arg(metavar="DIR")]
     """Directory that evaluate, predict or an experiment has written."""
@@ -280,7 +288,7 @@ class Info:
     model: Fitted
 
     def _work(self) -> int:
-        print("\n".join(describe(wtflow.load(self.model))))
+        say(*describe(wtflow.load(self.model)))
         return 0
 
 

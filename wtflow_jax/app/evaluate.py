@@ -116,18 +116,19 @@ def tables(row: dict[str, Any], found: Scored) -> list[Table]:
 
 
 def write(
-    out: Path, model: Model, root: Path, name: str, found: Scored
+    out: Path, model: Model, own: float, root: Path, name: str, found: Scored
 ) -> tuple[dict[str, Any], list[Table]]:
     """Measure scored images of a category, and write it down as an experiment does.
 
-    In the row are every metric in %, why some are undefined, and what the threshold does.
+    In the row are every metric in %, why some are undefined, and what the threshold does; ``own``
+    is the model's, where ``model`` has been given another.
 
     Returns:
         The row of ``results.json``, and its tables; ``NAME/scores.npz`` has the scores.
     """
     row, held_out = {"category": name, **measuring.metrics_of(found)}, model.training["held_out"]
     decision = summary.decided(model.threshold, len(held_out), found.scores, found.labels)
-    row |= {"decision": decision | {"counted": model.counted}, "colours": model.colours}
+    row |= {"decision": decision | {"counted": model.counted, "own": own}, "colours": model.colours}
     row |= {"scores": f"{name}/{scored.FILE}", "environment": environment()}
     scored.save(out / row["scores"], found)
     shown = tables(row, found)

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +32,15 @@ Track: TypeAlias = Callable[[str, int | None], Advance]
 def untracked(what: str, total: int | None) -> Advance:
     """Show nothing."""
     return lambda *_: None
+
+
+def say(*lines: str) -> None:
+    """Print lines; a terminal that is too narrow has them broken between words."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        whole = {"break_long_words": False, "break_on_hyphens": False}
+        lines = tuple(textwrap.fill(line, width, **whole) for line in lines)
+    print("\n".join(lines))
 
 
 OFTEN = 30.0

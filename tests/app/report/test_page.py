@@ -14,7 +14,7 @@ import vl_convert
 from raising import fails
 
 from report import start
-from wtflow_jax.app.report import page
+from wtflow_jax.app.report import charts, page
 from wtflow_jax.geometry.radial import Radii
 from wtflow_jax.lab import scored
 from wtflow_jax.lab.scored import Scored
@@ -221,11 +221,13 @@ def test_predictions_in_a_browser(predicted, browser):
     def text(selector):
         return browser.find_element("css selector", selector).text
 
-    assert text(".rates") == "1 of 2 called defective"
+    assert text(".verdict") == "1 of 2 called defective"
     browser.find_element("css selector", ".threshold").send_keys(Keys.HOME)
-    assert text(".rates") == "2 of 2 called defective"
+    assert text(".verdict") == "2 of 2 called defective"
+    assert text(".moved").startswith("Moved from 0.50000, dashed in the histogram.")
+    assert re.search(r"wtflow predict MODEL IMAGES --out DIR --threshold [0-9.]+", text(".moved"))
     assert "Images that could not be scored: 1;" in text(".row")
-    assert not browser.find_elements("css selector", ".confusion, .card.wrong")
+    assert not browser.find_elements("css selector", ".confusion, .miss, .alarm")
     assert shown(browser) == [0.8, 0.2]
     assert text(".layer").split() == ["overlay", "image"]
     assert browser.get_log("browser") == []
@@ -243,6 +245,8 @@ def test_images_of_one_kind_and_one_score(run):
     (run / "results.json").write_text(json.dumps(results))
     text = written(run)
     assert re.findall(r'class="chart" data-chart="(.*?)"', text) == ["Scores"]
+    assert data(text)["threshold"] is None
+    assert "Nobody has set one" in text
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +277,7 @@ def threshold(browser):
 
 
 def shown(browser):
-    return [float(e.text) for e in browser.find_elements("css selector", ".card strong")]
+    return [float(e.text) for e in browser.find_elements("css selector", ".card .score")]
 
 
 @pytest.mark.slow
@@ -310,6 +314,15 @@ def test_in_a_browser(run, browser):
     assert 0.5 < first < threshold(browser)
     assert counts(browser) == expected(threshold(browser))
     find(".reset").click()
+    assert not find(".moved").is_displayed()
+    # From score to score, by the arrow keys.
+    body = find("body")
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_LEFT, Keys.ARROW_LEFT):
+        before = counts(browser)
+        body.send_keys(key)
+        assert counts(browser) == expected(threshold(browser)) != before
+        assert min(abs(threshold(browser) - s) for s in SCORES) > 0.01
+    find(".reset").click()
     # Sorting and filters.
     select = {name: Select(find(f".{name}")) for name in ("sort", "filter", "layer")}
     assert shown(browser) == pytest.approx(sorted(SCORES, reverse=True))
@@ -317,6 +330,16 @@ def test_in_a_browser(run, browser):
     assert shown(browser) == pytest.approx(sorted(SCORES))
     select["filter"].select_by_value("wrong")
     assert shown(browser) == pytest.approx([0.4, 0.55])
+    cards = browser.find_elements("css selector", ".card")
+    assert [card.get_attribute("class") for card in cards] == ["card miss", "card alarm"]
+    assert [find(f".{kind} .called").text for kind in ("miss", "alarm")] == [
+        "missed",
+        "false alarm",
+    ]
+    find(".threshold").send_keys(Keys.END)
+    select["filter"].select_by_value("above")
+    assert find(".gallery").text.startswith("Of “called defective” there is no picture")
+    find(".reset").click()
     select["filter"].select_by_value("all")
     # Pictures: those that are there load, and what is gone is said.
     for layer in ("image", "mask", "map", "overlay"):
@@ -324,7 +347,7 @@ def test_in_a_browser(run, browser):
         script = "return [...document.querySelectorAll('.card img')].map(i => i.decode())"
         browser.execute_async_script(f"Promise.all((() => {{{script}}})()).then(arguments[0])")
         empty = browser.find_elements("css selector", ".card .empty")
-        assert [e.text for e in empty] == (["not there"] if layer == "image" else [])
+        assert [e.text for e in empty] == (["file is gone"] if layer == "image" else [])
     # A card by the keyboard alone: open, go on, close.
     find(".card").send_keys(Keys.ENTER)
     dialog = find("dialog")
@@ -333,6 +356,17 @@ def test_in_a_browser(run, browser):
     name = find("dialog h3").text
     dialog.send_keys(Keys.ARROW_RIGHT)
     assert find("dialog h3").text != name
+    # A click zooms in, and marks the same place in every picture.
+    assert find("dialog .note").text.endswith("2 of 6")
+    find("dialog .frame").click()
+    frames = browser.find_elements("css selector", ".zoomed .frame img")
+    assert len(frames) == 4
+
+    def origins(browser):
+        found = (frame.value_of_css_property("transform-origin") for frame in frames)
+        return {tuple(round(float(x[:-2])) for x in origin.split()) for origin in found}
+
+    WebDriverWait(browser, 5).until(lambda browser: len(origins(browser)) == 1)
     dialog.send_keys(Keys.ESCAPE)
     WebDriverWait(browser, 5).until(lambda b: not dialog.is_displayed())
     # Light and dark.
@@ -353,4 +387,40 @@ def test_in_a_browser(run, browser):
 def test_a_run_that_ended_before_its_first_row(run):
     results = json.loads((run / "results.json").read_text()) | {"rows": []}
     (run / "results.json").write_text(json.dumps(results))
-    assert 'class="row"' not in written(run)
+    text = written(run)
+    assert 'class="row"' not in text
+    assert "This run has no rows yet. Run it again" in text
+
+
+def test_predictions_without_a_score_say_what_to_do(predicted):
+    lines = (predicted / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (predicted / "predictions.jsonl").write_text(lines[-1])
+    text = written(predicted)
+    assert 'class="decide"' not in text
+    assert "No image has a score. predictions.jsonl says why" in text
+
+
+def test_a_threshold_that_evaluate_was_given_says_so(run):
+    results = json.loads((run / "results.json").read_text())
+    results["experiment"], results["config"] = "evaluate", {"root": "parts/test"}
+    results["rows"][0]["decision"] |= {"own": 0.6}
+    results["rows"][0] |= {"category": "test", "variant": None}
+    del results["rows"][0]["seed"]
+    (run / "results.json").write_text(json.dumps(results))
+    text = written(run)
+    assert "<h1>Evaluation on 6 images of parts/test</h1>" in text
+    assert "in place of the model&#39;s own 0.6 (dashed in the histogram)" in text
+    assert (data(text)["threshold"], data(text)["own"]) == (0.5, 0.6)
+
+
+def test_radii_that_leave_the_scale_are_said():
+    values = np.stack([np.linspace(8, end, 21) for end in (7, 8, 800)])
+    radii = Radii(np.arange(3), values, 0.0, 8.0)
+    found = charts.radial(radii, np.array([False, False, True]), "the velocity gaussian")
+    assert found["top"] == 16
+    assert "2 good and 1 defective images under the velocity gaussian" in found["caption"]
+    assert "√D = 8" in found["caption"]
+    assert found["caption"].endswith("What leaves the scale reaches 100 √D.")
+    near = charts.radial(radii._replace(values=values.clip(max=9)), np.zeros(3, bool), "x")
+    assert near["names"] == ["good"]
+    assert "leaves the scale" not in near["caption"]

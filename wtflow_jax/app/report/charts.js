@@ -1,9 +1,11 @@
 // Vega-Lite specifications by the kind of a chart, of what charts.py gives.
 const axis = (field, title, more) => ({ field, type: "quantitative", title, ...more });
-// The colour of one or two series; config() says which.
-const series = (...names) => ({
-  field: "of", type: "nominal", title: null, scale: { domain: names }, legend: { orient: "top" },
+// Kinds of images have a colour each; what a curve is of, its dashes.
+const series = (domain, range) => ({
+  field: "of", type: "nominal", title: null, scale: { domain, range }, legend: { orient: "top", symbolOpacity: 1 },
 });
+const kinds = (names) => series(names, names.map((name) => colour(`--${name}`)));
+const dashes = (names) => series(names, [[1, 0], [5, 3]].slice(0, names.length));
 const share = { scale: { domain: [0, 1] } };
 
 function chart(description, layer, more) {
@@ -31,38 +33,39 @@ function line(values, encoding) {
 }
 
 // Curves of images and pixels, and a spot at two parameters.
-function curves(description, values, at, x, y) {
+function curves(description, { values, names }, at, x, y) {
   const spot = { type: "point", filled: true, size: 90, opacity: 1 };
-  const layers = [line(values, { x, y, color: series("images", "pixels") }), marker(spot, at)];
-  return chart(description, layers, { params: Object.values(at).map((name) => ({ name, value: 0 })) });
+  const layers = [line(values, { x, y, strokeDash: dashes(names) }), marker(spot, at)];
+  return chart(description, layers, { params: Object.values(at).map((name) => ({ name, value: null })) });
 }
 
 const CHARTS = {
-  histogram({ values, names, threshold }) {
+  histogram({ values, names, threshold }, range) {
     const bars = {
       data: { values },
       mark: { type: "bar", opacity: 0.65, binSpacing: 0, tooltip: true },
       encoding: {
-        x: axis("from", "image score", { bin: { binned: true }, scale: { zero: false } }),
+        x: axis("from", "image score", { bin: { binned: true }, scale: { domain: range } }),
         x2: { field: "to" },
-        y: axis("count", "images", { stack: null }),
-        color: series(...names),
+        y: axis("count", "images", { stack: null, axis: { tickMinStep: 1 } }),
+        color: kinds(names),
       },
     };
     const rule = marker({ type: "rule", strokeWidth: 2 }, { x: "threshold" });
-    const params = [{ name: "threshold", value: threshold }];
-    return chart("Histogram of image scores", [bars, rule], { params });
+    const own = marker({ type: "rule", strokeWidth: 2, strokeDash: [4, 4] }, { x: "own" });
+    const params = [{ name: "threshold", value: threshold }, { name: "own", value: null }];
+    return chart("Histogram of image scores", [bars, own, rule], { params });
   },
 
-  roc({ values }) {
-    const [x, y] = [axis("x", "false-positive rate"), axis("y", "share of defective found")];
-    return curves("ROC curves", values, { x: "false_alarms", y: "detected" }, x, y);
+  roc(data) {
+    const [x, y] = [axis("x", "false-positive rate", share), axis("y", "share of defective found", share)];
+    return curves("ROC curves", data, { x: "false_alarms", y: "detected" }, x, y);
   },
 
-  precision_recall({ values }) {
+  precision_recall(data) {
     const x = axis("x", "share of defective found (recall)", share);
     const at = { x: "detected", y: "precision" };
-    return curves("Precision-recall curves", values, at, x, axis("y", "precision", share));
+    return curves("Precision-recall curves", data, at, x, axis("y", "precision", share));
   },
 
   overlap({ values, limit }) {
@@ -76,15 +79,16 @@ const CHARTS = {
       x: axis("epoch", "epoch", { axis: { tickMinStep: 1 } }),
       y: axis("value", title, { scale: { zero: false } }),
     };
-    if (names.length > 1) encoding.color = series(...names);
+    if (names.length > 1) encoding.strokeDash = dashes(names);
     const mark = { type: "line", point: { size: 14 }, tooltip: true };
     return chart(`${title} by epoch`, [{ mark, encoding }], { data: { values } });
   },
 
   // Mean and band of the radius, and √D.
-  radial({ values, root_d }) {
-    const [x, y] = [axis("t", "t"), axis("mean", "‖x_t‖")];
-    const color = series("good", "defective");
+  radial({ values, names, root_d, top }) {
+    const scale = { domain: [0, top], nice: false };
+    const [x, y] = [axis("t", "t"), axis("mean", "‖x_t‖", { scale })];
+    const color = kinds(names);
     const band = { x, y: { ...y, field: "low" }, y2: { field: "high" }, color };
     const annulus = {
       data: { values: [{ root_d }] },
@@ -92,8 +96,8 @@ const CHARTS = {
       encoding: { y: axis("root_d", "‖x_t‖") },
     };
     const layers = [
-      { mark: { type: "area", opacity: 0.2 }, encoding: band },
-      { mark: { type: "line" }, encoding: { x, y, color } },
+      { mark: { type: "area", opacity: 0.2, clip: true }, encoding: band },
+      { mark: { type: "line", clip: true }, encoding: { x, y, color } },
       annulus,
     ];
     return chart("Radius on the way from data to noise", layers, { data: { values } });

@@ -20,11 +20,24 @@ IMAGES, PIXELS = "images", "pixels"
 BINS = 40
 BAND = (5, 95)
 """Percentiles."""
+HIGHEST = 2
+"""Where the scale of radii ends at the latest: times √D, or where good images start."""
 DIGITS = 5
+CAPTIONS = {
+    "roc": "Share of defective found against the false-positive rate, at every threshold; the dot "
+    "is the images at the chosen one. The nearer to the top left, the better.",
+    "precision_recall": "Precision against recall, at every threshold; the dot is the images at "
+    "the chosen one. The nearer to the top right, the better.",
+    "overlap": f"Mean share of a defective region that is found, against the false-positive rate "
+    f"of pixels up to {100 * LIMIT:.0f} %; AUPRO is the area below. The higher, the better.",
+    "loss": "Of the training images; it should fall and level off.",
+    "AUROC in %": "Of the test images; it should rise and level off.",
+}
+"""What to see in a chart, by its kind or its title."""
 
 
-def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float) -> Chart:
-    """Return the scores of one or two kinds of images, and a line at the threshold."""
+def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float | None) -> Chart:
+    """Return the scores of one or two kinds of images, and a line at a threshold that is set."""
     scores = np.concatenate(list(parts.values()))
     low, high = float(scores.min()), float(scores.max())
     # Of one image, or of equal scores: a bin of some width.
@@ -37,7 +50,11 @@ def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float) ->
         )
         if count
     ]
-    return {"kind": "histogram", "values": values, "names": list(parts), "threshold": threshold}
+    caption = "What is right of the line is called defective; drag it."
+    if len(parts) > 1:
+        caption += " The wider the gap between good and defective, the better."
+    found = {"kind": "histogram", "values": values, "names": list(parts)}
+    return found | {"threshold": threshold, "caption": caption}
 
 
 def lines(kind: str, series: Mapping[str, Line]) -> Chart:
@@ -47,7 +64,8 @@ def lines(kind: str, series: Mapping[str, Line]) -> Chart:
         for name, line in series.items()
         for i, (x, y) in enumerate(line.round(DIGITS).tolist())
     ]
-    return {"kind": kind, "values": values, "limit": LIMIT}
+    found = {"kind": kind, "values": values, "names": list(series)}
+    return found | {"limit": LIMIT, "caption": CAPTIONS[kind]}
 
 
 def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str) -> Chart:
@@ -58,13 +76,18 @@ def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
         for entry in history
         if entry.get(name) is not None and math.isfinite(entry[name])
     ]
-    return {"kind": "by_epoch", "values": values, "names": list(names.values()), "title": title}
+    found = {"kind": "by_epoch", "values": values, "names": list(names.values())}
+    return found | {"title": title, "caption": CAPTIONS[title]}
 
 
-def radial(radii: Radii, labels: Bool[np.ndarray, " n"]) -> Chart:
-    """Return ‖x_t‖ over t: mean and band of good and defective images, and √D."""
+def radial(radii: Radii, labels: Bool[np.ndarray, " n"], velocity: str) -> Chart:
+    """Return ‖x_t‖ over t: mean and band of good and defective images, and √D.
+
+    The scale ends well above √D and where good images start. An exact field can carry what is
+    defective much farther, and all else would be flat.
+    """
     t = np.linspace(radii.t_start, 1, radii.values.shape[1])
-    values, defective = [], labels[radii.of]
+    values, counted, defective = [], {}, labels[radii.of]
     for name, of in ((GOOD, ~defective), (DEFECTIVE, defective)):
         if of.any():
             part = radii.values[of]
@@ -73,4 +96,15 @@ def radial(radii: Radii, labels: Bool[np.ndarray, " n"]) -> Chart:
                 {"t": at, "mean": mean, "low": low, "high": high, "of": name}
                 for at, mean, low, high in points.round(DIGITS).tolist()
             ]
-    return {"kind": "radial", "values": values, "root_d": round(radii.root_d, 2)}
+            counted[name] = f"{of.sum()} {name}"
+    highest = max(one["high"] for one in values)
+    top = HIGHEST * max(radii.root_d, *radii.values[~defective, 0])
+    caption = (
+        f"Mean ‖x_t‖ of {' and '.join(counted.values())} images under {velocity}, with their "
+        f"percentiles {BAND[0]} to {BAND[1]}; dashed: √D = {radii.root_d:.4g}. Look for a gap at "
+        "t = 1."
+    )
+    if highest > top:
+        caption += f" What leaves the scale reaches {highest / radii.root_d:.3g} √D."
+    found = {"kind": "radial", "values": values, "names": list(counted), "caption": caption}
+    return found | {"root_d": round(radii.root_d, 2), "top": float(min(1.05 * highest, top))}

@@ -11,7 +11,7 @@ function colour(name) {
 
 function config() {
   const [text, quiet, line] = ["--text", "--quiet", "--line"].map(colour);
-  const axis = { labelColor: quiet, titleColor: text, gridColor: line, domainColor: line, tickColor: line, gridOpacity: 0.6 };
+  const axis = { labelColor: quiet, titleColor: text, gridColor: line, domainColor: line, tickColor: line, gridOpacity: 0.6, labelFlush: false };
   return {
     background: "transparent",
     font: "system-ui, sans-serif",
@@ -20,80 +20,120 @@ function config() {
     legend: { labelColor: text, titleColor: text },
     rule: { color: text },
     point: { color: text },
-    line: { color: colour("--first") },
-    range: { category: [colour("--first"), colour("--second")] },
+    line: { color: text },
   };
+}
+
+const narrow = matchMedia("(max-width: 600px)");
+
+// A number of few digits, to be typed in a command.
+const rounded = (value) => Number(value.toPrecision(5));
+
+// The shortest number from one score up to, and without, a higher one.
+function between(low, high) {
+  for (let digits = 3; digits < 17; digits++) {
+    const value = Number(((low + high) / 2).toPrecision(digits));
+    if (low <= value && value < high) return value;
+  }
+  return low;
 }
 
 class Row {
   constructor(element) {
     this.element = element;
-    const data = JSON.parse(element.querySelector(".data").textContent);
-    const { charts, images, labelled, layers, threshold } = data;
-    Object.assign(this, { charts, images, labelled, layers, first: threshold });
+    Object.assign(this, JSON.parse(element.querySelector(".data").textContent));
     this.views = [];
     this.drawn = false;
     if (this.images.length) this.open();
   }
 
+  find(selector) {
+    return this.element.querySelector(selector);
+  }
+
   open() {
-    const scores = this.images.map((image) => image.score);
-    const [low, high] = [Math.min(this.first, ...scores), Math.max(this.first, ...scores)];
-    this.input = this.element.querySelector(".threshold");
+    const scores = this.images.map((image) => image.score).sort((a, b) => a - b);
+    const set = [this.threshold, this.own].filter((value) => value !== null);
+    const [low, high] = [Math.min(...set, scores[0]), Math.max(...set, scores.at(-1))];
     const margin = (high - low) / 50 || 1e-6;
-    Object.assign(this.input, { min: low - margin, max: high + margin, step: (high - low + 2 * margin) / STEPS });
-    this.input.addEventListener("input", () => this.decide(Number(this.input.value)));
-    this.element.querySelector(".reset").addEventListener("click", () => this.decide(this.first));
+    // Between any two scores, and beyond them: every decision there can be.
+    this.range = [low - margin, high + margin];
+    this.stops = [low - margin, ...scores.slice(1).map((score, i) => between(scores[i], score)), high + margin];
+    this.first = this.threshold;
+    this.input = this.find(".threshold");
+    const [min, max] = this.range;
+    Object.assign(this.input, { min, max, step: (max - min) / STEPS, value: (min + max) / 2 });
+    this.input.addEventListener("input", () => this.decide(rounded(Number(this.input.value))));
+    this.find(".reset").addEventListener("click", () => this.decide(this.first));
     this.shown = this.images.filter((image) => image.pictures);
     for (const image of this.shown) image.card = this.card(image);
     for (const name of ["sort", "filter", "layer"]) {
-      this.element.querySelector(`.${name}`).addEventListener("change", () => this.arrange());
+      this.find(`.${name}`).addEventListener("change", () => this.arrange());
     }
+    this.find(".decide").open = !narrow.matches;
     this.decide(this.first);
   }
 
-  // What a threshold does to the images; the exact value, not the slider's step.
+  // To the next threshold that changes a decision.
+  step(by) {
+    const at = this.threshold ?? Number(this.input.value);
+    const next = by > 0 ? this.stops.find((stop) => stop > at) : this.stops.findLast((stop) => stop < at);
+    if (next !== undefined) this.decide(next);
+  }
+
+  // What a threshold does to the images; null: nobody has set one.
   decide(threshold) {
     this.threshold = threshold;
-    if (Number(this.input.value) !== threshold) this.input.value = threshold;
-    this.element.querySelector(".slider output").textContent = threshold.toPrecision(5);
-    this.input.setAttribute("aria-valuetext", threshold.toPrecision(5));
-    for (const image of this.images) image.above = image.score > threshold;
-    if (this.labelled) this.confuse();
-    else {
-      const above = this.images.filter((image) => image.above).length;
-      this.element.querySelector(".rates").textContent = `${above} of ${this.images.length} called defective`;
-    }
+    const text = threshold === null ? "not set" : `${threshold}`;
+    if (threshold !== null && Number(this.input.value) !== threshold) this.input.value = threshold;
+    this.find(".slider output").textContent = threshold === this.first && threshold !== null ? threshold.toPrecision(5) : text;
+    this.input.setAttribute("aria-valuetext", text);
+    for (const image of this.images) image.above = threshold === null ? null : image.score > threshold;
+    this.count();
+    this.compare();
     for (const view of this.views) this.tell(view);
     this.arrange();
   }
 
-  // Decisions beside what is known.
-  confuse() {
+  // Decisions, beside what is known.
+  count() {
     const counts = { passed: 0, alarms: 0, missed: 0, found: 0 };
     for (const image of this.images) {
       counts[image.defective ? (image.above ? "found" : "missed") : image.above ? "alarms" : "passed"] += 1;
     }
-    for (const [name, count] of Object.entries(counts)) {
-      this.element.querySelector(`[data-count=${name}]`).textContent = count;
+    const { passed, alarms, missed, found } = counts;
+    const set = this.threshold !== null;
+    for (const [name, count] of Object.entries(this.labelled ? counts : {})) {
+      this.find(`[data-count=${name}]`).textContent = set ? count : "–";
     }
-    const good = counts.passed + counts.alarms;
-    const defective = counts.missed + counts.found;
     // Of nothing there is no share, and no point is drawn.
-    const share = (part, of) => (of ? part / of : null);
+    const share = (part, of) => (set && of ? part / of : null);
     this.rates = {
-      false_alarms: share(counts.alarms, good),
-      detected: share(counts.found, defective),
-      precision: share(counts.found, counts.found + counts.alarms),
+      false_alarms: share(alarms, passed + alarms),
+      detected: share(found, missed + found),
+      precision: share(found, found + alarms),
     };
-    const text = (part, of) => (of ? `${((100 * part) / of).toFixed(1)} %` : "–");
-    this.element.querySelector(".rates").textContent =
-      `False alarms ${text(counts.alarms, good)}, defects found ${text(counts.found, defective)}, ` +
-      `precision ${text(counts.found, counts.found + counts.alarms)}`;
+    this.find(".verdict").textContent = !set
+      ? `No threshold is set: ${this.images.length} images`
+      : this.labelled
+        ? `Missed ${missed} of ${missed + found}, false alarms ${alarms} of ${passed + alarms}`
+        : `${alarms} of ${this.images.length} called defective`;
+  }
+
+  // With the threshold that the page began with.
+  compare() {
+    this.find(".moved").hidden = this.threshold === this.first;
+    if (this.threshold === this.first) return;
+    const was = this.own ?? this.first;
+    this.find(".moved span").textContent =
+      (was === null ? "Moved; none was set." : `Moved from ${was.toPrecision(5)}, dashed in the histogram.`) +
+      (this.command ? " This applies it:" : "");
+    this.find(".moved code").textContent = this.command && `${this.command} --threshold ${this.threshold}`;
   }
 
   tell(view) {
-    const values = { threshold: this.threshold, ...this.rates };
+    const was = this.own ?? this.first;
+    const values = { threshold: this.threshold, own: was === this.threshold ? null : was, ...this.rates };
     const known = view.getState().signals;
     for (const [name, value] of Object.entries(values)) {
       if (name in known && view.signal(name) !== value) view.signal(name, value);
@@ -104,27 +144,33 @@ class Row {
   card(image) {
     const card = document.createElement("button");
     card.type = "button";
-    card.className = "card";
     card.append(document.createElement("div"));
-    const [score, kind, name] = ["strong", "span", "span"].map((tag) => card.appendChild(document.createElement(tag)));
-    score.textContent = image.score.toPrecision(4);
-    kind.textContent = image.kind;
-    name.textContent = image.path.split("/").slice(-2).join("/");
+    for (const [name, text] of Object.entries({
+      name: image.path.split("/").slice(-2).join("/\u200b"), called: "", score: image.score.toPrecision(4),
+    })) {
+      card.append(Object.assign(document.createElement("span"), { className: name, textContent: text }));
+    }
     card.title = image.path;
     card.addEventListener("click", () => show(this, image));
     return card;
   }
 
+  // What was decided of an image, and whether that is wrong: a miss or a false alarm.
+  called({ above, defective }) {
+    if (above === null) return ["", ""];
+    if (!this.labelled || above === defective) return [above ? "defective" : "good", ""];
+    return above ? ["false alarm", "alarm"] : ["missed", "miss"];
+  }
+
   arrange() {
-    const value = (name) => this.element.querySelector(`.${name}`).value;
-    const wrong = (image) => this.labelled && image.above !== image.defective;
+    const value = (name) => this.find(`.${name}`).value;
     const kept = {
       all: () => true,
       good: (image) => !image.defective,
       defective: (image) => image.defective,
-      below: (image) => !image.above,
+      below: (image) => image.above === false,
       above: (image) => image.above,
-      wrong,
+      wrong: (image) => this.called(image)[1],
     }[value("filter")];
     const by = {
       descending: (a, b) => b.score - a.score,
@@ -134,16 +180,20 @@ class Row {
     }[value("sort")];
     const layer = value("layer");
     this.order = this.shown.filter(kept).sort(by);
-    for (const image of this.order) {
-      const picture = image.card.firstElementChild;
+    for (const { card, ...image } of this.order) {
+      const picture = card.firstElementChild;
       if (picture.dataset.layer !== layer) {
         picture.replaceChildren(drawn(image, layer));
         picture.dataset.layer = layer;
       }
-      image.card.classList.toggle("wrong", wrong(image));
+      const [text, wrong] = this.called(image);
+      card.className = `card ${wrong}`;
+      card.querySelector(".called").textContent = text;
     }
-    this.element.querySelector(".gallery").replaceChildren(...this.order.map((image) => image.card));
-    this.element.querySelector(".count").textContent = `${this.order.length} images`;
+    const chosen = this.find(".filter").selectedOptions[0].text;
+    const nothing = `Of “${chosen}” there is no picture at this threshold: move it, or show all images.`;
+    this.find(".gallery").replaceChildren(...(this.order.length ? this.order.map((image) => image.card) : [nothing]));
+    this.find(".count").textContent = `${this.order.length} images`;
   }
 
   async draw() {
@@ -153,19 +203,19 @@ class Row {
       const chart = this.charts[place.dataset.chart];
       const draggable = {
         events: "pointerdown, [pointerdown, window:pointerup] > window:pointermove",
-        update: `clamp(invert("x", x()), ${this.input?.min}, ${this.input?.max})`,
+        update: `clamp(invert("x", x()), ${this.range})`,
       };
       const patch = (spec) => {
         const signal = spec.signals?.find((entry) => entry.name === "threshold");
         if (signal) signal.on = [draggable];
         return spec;
       };
-      const { view } = await window.vegaEmbed(place, CHARTS[chart.kind](chart), {
+      const { view } = await window.vegaEmbed(place, CHARTS[chart.kind](chart, this.range), {
         actions: false, renderer: "svg", config: config(), patch,
       });
       if ("threshold" in view.getState().signals) {
         view.addSignalListener("threshold", (_, value) => {
-          if (value !== this.threshold) this.decide(value);
+          if (value !== this.threshold) this.decide(rounded(value));
         });
       }
       this.views.push(view);
@@ -173,52 +223,6 @@ class Row {
     }
   }
 }
-
-function drawn(image, layer) {
-  // Of an image that is gone there is the map.
-  const source = image.pictures[layer] ?? (layer === "overlay" && image.pictures.map);
-  if (!source) {
-    const empty = document.createElement("div");
-    empty.className = "empty";
-    empty.textContent = layer === "mask" ? "not drawn" : "not there";
-    return empty;
-  }
-  const picture = new Image();
-  Object.assign(picture, { src: source, alt: `${layer} of ${image.path}`, decoding: "async" });
-  return picture;
-}
-
-const dialog = document.querySelector("dialog");
-let looked = null;
-
-function show(row, image) {
-  looked = { row, image };
-  dialog.querySelector("h3").textContent = image.path;
-  dialog.querySelector(".note").textContent =
-    `score ${image.score.toPrecision(5)}${image.kind && `, ${image.kind}`}, called ${image.above ? "defective" : "good"}`;
-  dialog.querySelector(".layers").replaceChildren(
-    ...row.layers.map((layer) => {
-      const figure = document.createElement("figure");
-      figure.append(Object.assign(document.createElement("figcaption"), { textContent: layer }), drawn(image, layer));
-      return figure;
-    }),
-  );
-  if (!dialog.open) dialog.showModal();
-}
-
-function move(by) {
-  const { row, image } = looked;
-  const next = row.order[row.order.indexOf(image) + by];
-  if (next) show(row, next);
-}
-
-dialog.querySelector(".before").addEventListener("click", () => move(-1));
-dialog.querySelector(".after").addEventListener("click", () => move(1));
-dialog.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft") move(-1);
-  if (event.key === "ArrowRight") move(1);
-});
-dialog.addEventListener("close", () => looked?.image.card.focus());
 
 const rows = [...document.querySelectorAll(".row")].map((element) => new Row(element));
 // Charts are drawn when they are about to be seen.
@@ -232,6 +236,18 @@ const watcher = new IntersectionObserver(
   { rootMargin: "300px" },
 );
 for (const { element } of rows) watcher.observe(element);
+
+// In the dialog from image to image, elsewhere from score to score.
+document.addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!by || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("select")) return;
+  if (dialog.open) return move(by);
+  const seen = ({ element, images }) => images.length && element.getBoundingClientRect().bottom > innerHeight / 3;
+  const row = rows.find(({ element }) => element.contains(event.target)) ?? rows.find(seen);
+  if (!row?.images.length) return;
+  event.preventDefault();
+  row.step(by);
+});
 
 function repaint() {
   for (const row of rows) if (row.drawn) row.draw();

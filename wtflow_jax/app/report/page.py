@@ -29,6 +29,9 @@ CURVES = {
 }
 """Titles of charts, by the attributes of ``metrics.Curves``."""
 LAYERS = ("overlay", "image", "map", "mask")
+SCRIPTS = ("charts", "dialog", "page")
+COMMAND = "wtflow predict MODEL IMAGES --out DIR"
+"""What takes a threshold; wtflow evaluate does so too."""
 
 
 class Section(NamedTuple):
@@ -39,14 +42,21 @@ class Section(NamedTuple):
     notes: list[str]  # what is not shown, and why
     images: Sequence[gallery.Entry] = ()
     labelled: bool = True  # whether it is known what they are
-    threshold: float | None = None  # where the line starts; None where there are no images
-    threshold_from: str = ""  # where that threshold is from
+    threshold: float | None = None  # None where nobody has set one
+    own: float | None = None  # the model's, where another is used
+    threshold_from: str = ""  # where the threshold is from
+    command: str = ""  # that takes another one
 
     @property
     def layers(self) -> list[str]:
         """Which pictures there are."""
         there = {name for image in self.images for name in image.get("pictures", {})}
         return [name for name in LAYERS if name in there]
+
+    def data(self) -> dict[str, Any]:
+        """Return what the scripts of the page are given."""
+        names = ("charts", "images", "labelled", "layers", "threshold", "own", "command")
+        return {name: getattr(self, name) for name in names}
 
 
 def write(run: Path, most: int, track: Track = untracked) -> Path:
@@ -94,7 +104,7 @@ def _page(run: Path, source: Path, most: int, track: Track) -> str:
         share = max(1, most // max(1, sum("scores" in row for row in rows)))
         advance = track("rows", len(rows))
         for row in rows:
-            sections.append(_of_row(run, row, share))
+            sections.append(_of_row(run, row, results, share))
             advance()
     else:
         results, rows = {"experiment": "predict", "config": {}}, []
@@ -103,25 +113,32 @@ def _page(run: Path, source: Path, most: int, track: Track) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     return environment.from_string((files / "page.html").read_text()).render(
-        title=shown(_title(results["experiment"], run, rows)),
+        title=shown(_title(results, run, sections)),
         tables=[Table(**table) for table in results.get("tables", [])],
         sections=sections,
         config=dict(results["config"]),
         environment=next((dict(row["environment"]) for row in rows if "environment" in row), {}),
         style=(files / "page.css").read_text(),
-        script=(files / "charts.js").read_text() + (files / "page.js").read_text(),
+        script="".join((files / f"{name}.js").read_text() for name in SCRIPTS),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
     )
 
 
-def _title(experiment: str, run: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+def _title(results: Mapping[str, Any], run: Path, sections: Sequence[Section]) -> str:
+    experiment, name = results["experiment"], run.resolve().name
+    images = sum(len(section.images) for section in sections)
+    if experiment == "predict":
+        return f"Predictions of {images} images, {name}"
     if experiment == "evaluate":
-        return "Evaluation of " + ", ".join(row["category"] for row in rows)
-    name = run.resolve().name
-    return f"Predictions in {name}" if experiment == "predict" else f"{experiment}: {name}"
+        # Of a directory called test the one above says what it is.
+        root = Path(results["config"].get("root") or "").parts[-2:]
+        names = [section.title for section in sections]
+        what = "/".join(root) if root and names == [root[-1]] else ", ".join(names)
+        return f"Evaluation on {images} images of {what}"
+    return f"Experiment {experiment}: {name}"
 
 
-def _of_row(run: Path, row: Mapping[str, Any], most: int) -> Section:
+def _of_row(run: Path, row: Mapping[str, Any], results: Mapping[str, Any], most: int) -> Section:
     """Return what is shown of a row of ``RESULTS``, with so many pictures at most."""
     parts = [row["category"], row.get("variant"), f"seed {row['seed']}" if "seed" in row else None]
     title, notes = ", ".join(filter(None, parts)), list(row.get("undefined", []))
@@ -129,33 +146,48 @@ def _of_row(run: Path, row: Mapping[str, Any], most: int) -> Section:
     if "scores" not in row:
         return Section(title, history, notes)
     tested, decision = scored.load(run / row["scores"]), row.get("decision") or {}
-    threshold = decision.get("threshold")
-    if threshold is None:
-        threshold = float(tested.scores.min() + tested.scores.max()) / 2
-        source = "no threshold was set: it starts in the middle, which means nothing"
-    else:
-        source = (
-            f"set by {decision['images']} good {decision.get('counted', 'images')} that were not "
-            f"tested, to have {decision['promised']:.1f} % of false alarms"
-        )
+    threshold, own = decision.get("threshold"), decision.get("own")
     images, more = gallery.of_scored(tested, row.get("colours"), most)
-    notes += more
-    if not history:
-        notes.append("Nothing was trained: there is no loss by epoch.")
-    drawn = _of_scores(tested, threshold) | history
-    return Section(title, drawn, notes, images, True, threshold, source)
+    # A variant may have another one than the config.
+    velocity = None if row.get("variant") else results["config"].get("velocity")
+    field = f"the velocity {velocity}" if velocity else "this row's velocity"
+    drawn = _of_scores(tested, threshold, field) | history
+    command = COMMAND if results["experiment"] == "evaluate" else ""
+    source = _source(decision)
+    return Section(title, drawn, notes + more, images, True, threshold, own, source, command)
+
+
+def _source(decision: Mapping[str, Any]) -> str:
+    """Say where the threshold of an evaluation is from."""
+    if decision.get("threshold") is None:
+        return "Nobody has set one: no decision is shown before you do."
+    held_out = f"{decision['images']} held-out good {decision.get('counted', 'images')}"
+    promised = f"an expected false-positive rate of {decision['promised']:.1f} %"
+    own = decision.get("own")
+    if own is None or own == decision["threshold"]:
+        return f"The model's own, set by {held_out} for {promised}."
+    return (
+        f"Given to wtflow evaluate, in place of the model's own {own:.5g} (dashed in the "
+        f"histogram); by {held_out}, {promised}."
+    )
 
 
 def _of_predictions(run: Path, most: int) -> Section:
     images, notes, threshold = gallery.of_predictions(run, most)
     drawn: dict[str, charts.Chart] = {}
-    if threshold is not None:
+    if threshold is None:
+        notes.append(
+            f"No image has a score. {LINES} says why, an image a line; mend that, and run wtflow "
+            "predict again with another --out."
+        )
+    else:
         scores = np.array([image["score"] for image in images])
         drawn["Scores"] = charts.histogram({charts.IMAGES: scores}, threshold)
-    return Section("Predictions", drawn, notes, images, False, threshold, "the model's threshold")
+    source = "The one that wtflow predict used."
+    return Section("Predictions", drawn, notes, images, False, threshold, None, source, COMMAND)
 
 
-def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
+def _of_scores(tested: Scored, threshold: float | None, velocity: str) -> dict[str, charts.Chart]:
     """Return the charts that scores and maps give."""
     labels, known = tested.labels, tested.known
     parts = {charts.GOOD: tested.scores[~labels], charts.DEFECTIVE: tested.scores[labels]}
@@ -172,7 +204,7 @@ def _of_scores(tested: Scored, threshold: float) -> dict[str, charts.Chart]:
             drawn[title] = charts.lines(kind, lines)
     # Without a velocity nothing moves.
     if tested.radii is not None and np.ptp(tested.radii.values, axis=1).max() > 1e-3:
-        drawn["Radius on the way"] = charts.radial(tested.radii, labels)
+        drawn["Radius on the way"] = charts.radial(tested.radii, labels, velocity)
     return drawn
 
 
