@@ -130,13 +130,13 @@ plt.show()
 # *Grey: the score of a point that starts there, dark is anomalous; dots: where points start (olive
 # normal, orange intersecting, red disjoint, purple overlapping); lines: 15 trajectories each,
 # which run inwards and back. Purple lies where the score is lowest. The dark area has a bright
-# cross: Eq. 2 is bounded in each element, so a point at $(6, 0)$ scores lower than one at $(2,
-# 2)$.*
+# cross: Eq. 2 is bounded in each element, and a point at $(6, 0)$ scores lower than one
+# at $(2, 2)$.*
 #
 # ## Change this and see
 #
 # - **Set `VARIANCE = 1.0`.** Overlapping outliers then have the law of the normals, and AUROC is
-#   0.50 in all columns; intersecting ones rise to 0.68 to 0.69.
+#   0.50 to 0.51 in all columns; intersecting ones rise to 0.68 to 0.69.
 # - **Set `SOLVER_STEPS = 1`.** The exact field is $-x$ at $t = 0$, so one step puts every point on
 #   the origin: AUROC 0.500 for all kinds. What one step scores is the network's error. It is worse
 #   for intersecting outliers after 4,000 steps of training (0.587), but better after 400 (0.851).
