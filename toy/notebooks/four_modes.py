@@ -3,8 +3,8 @@
 #
 # **The claim.** Four Gaussian modes at distance $d$ from the origin are carried to a ring of
 # radius $R = 10$. By Eq. 13 the pull on a datum at $t = 0$ is $V(d) = -d$ in the radial direction,
-# and Fig. 5 shows that it "strengthens as $d$ increases". A WT map, which moves the data out to $d
-# = R$, makes it as strong as it can be (Sec. III-D).
+# and Fig. 5 shows that it "strengthens as $d$ increases". A WT map moves the data out
+# to $d = R$ and so makes it as strong as it can be (Sec. III-D).
 #
 # **What to expect.** If $v$ is the exact field, then $x_t$ of the flow has the law of
 # $(1 - t)x_0 + t x_1$ at each time. Data and target are independent and the target is centred, so
@@ -12,7 +12,8 @@
 # $$E\|x_t\|^2 = (1 - t)^2 E\|x_0\|^2 + t^2 R^2.$$
 #
 # Its derivative at $t = 0$ is $-2E\|x_0\|^2$, and its lowest point is at
-# $t = m/(m + R^2)$ with $m = E\|x_0\|^2$: the farther out the data, the deeper and the later.
+# $t = m/(m + R^2)$ with $m = E\|x_0\|^2$: the farther out the data, the later it is,
+# and the larger the share of its radius that the flow falls.
 
 # %%
 import os
