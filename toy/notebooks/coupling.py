@@ -48,7 +48,7 @@ MAP_NAMES = ("none", "batch_norm", "layer_norm")
 # %%
 ring = plane.ring(RADIUS)
 x1 = jax.vmap(ring, (0, None))(jax.random.split(jax.random.key(0), DRAWS), (2,))
-velocities = paths.velocity(POINT, x1)
+velocities = jax.vmap(paths.velocity, (None, 0))(POINT, x1)
 mean = velocities.mean(axis=0)
 for i in range(3):
     print(f"velocity {i}: ({velocities[i, 0]:.2f}, {velocities[i, 1]:.2f})")

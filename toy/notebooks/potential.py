@@ -53,7 +53,7 @@ TIMES = (0.5, 0.2, 0.05)
 def pull(key, x, target):
     """Return the mean velocity of one point x over independent targets, Eq. 13."""
     x1 = jax.vmap(target, (0, None))(jax.random.split(key, DRAWS), x.shape)
-    return jnp.mean(paths.velocity(x, x1), axis=0)
+    return jnp.mean(jax.vmap(paths.velocity, (None, 0))(x, x1), axis=0)
 
 
 measured = {}
