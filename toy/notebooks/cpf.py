@@ -189,7 +189,7 @@ for name, (_, law, x0, *singles) in LAWS.items():
 # %matplotlib inline
 axis = np.linspace(-SIDE, SIDE, GRID)
 grid = jnp.asarray(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2), jnp.float32)
-figure, panels = plt.subplots(4, 4, figsize=(11, 11), layout="constrained", dpi=60)
+figure, panels = plt.subplots(4, 4, figsize=(10, 10), layout="constrained", dpi=54)
 for row, (name, (log_density, law, x0, *_)) in zip(panels, LAWS.items(), strict=True):
     for panel, t in zip(row, TIMES, strict=False):
         both = partial(potential, log_density), FIELDS[name]
@@ -199,6 +199,7 @@ for row, (name, (log_density, law, x0, *_)) in zip(panels, LAWS.items(), strict=
         panel.streamplot(axis, axis, ux, uy, density=0.7, color="white", linewidth=0.7)
         panel.plot(*(1 - t) * np.asarray(x0[:300]).T, ".", ms=2, color="tab:red")
         panel.set(title=f"{name}, t = {t}", aspect="equal", xticks=[], yticks=[])
+        panel.set(xlim=(-SIDE, SIDE), ylim=(-SIDE, SIDE))
     flow, formula, ways = radii[name]
     for way, color in zip(ways, ("tab:blue", "tab:red"), strict=True):
         row[-1].plot(times, way.T, color=color, lw=0.5, alpha=0.6)
@@ -217,9 +218,10 @@ plt.show()
 #   pull. Outside the top points are pushed outwards.
 # - *t = 0.9:* all laws look alike, a push outwards: noise of variance 1 must come out of a small
 #   cloud.
-# - *Radius:* black is the flow of the whole law, orange the formula. It falls to 0.99 at t = ½ and
-#   rises to 1.41 for every law. Blue are single data, red outsiders: they fly off from a point and
-#   from a ring, unless they start inside it; those end at the centre.
+# - *Radius:* black is the flow of the whole law, orange the formula: 0.99 at t = ½, 1.41 at the
+#   end, for every law. The flow of 400 draws is within 0.06 of it. Blue are single data, red
+#   outsiders: they fly off from a point and from a ring, unless they start inside it; those end at
+#   the centre.
 # - *Real features:* three clusters, three hills. Defects do not stand out, as two directions of 80
 #   do not show them.
 #
