@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,6 +70,7 @@ def fit(data: Samples, target: Target, snapshots: Sequence[int], seed: int = 0) 
     return kept
 
 
+@lru_cache  # The static argument of jitted functions: one object a radius.
 def ring(radius: float) -> Target:
     """Return the uniform distribution on a circle about the origin as a target."""
 

@@ -368,7 +368,10 @@ def test_a_report_of_both_kinds_of_runs(place, tmp_path):
         trees.write(root / "bright" / f"{i}.png", trees.noisy(200 + i, defect=True))
     assert wtflow("evaluate", place / "model", root, "--out", tmp_path / "measured") == 0
     assert wtflow("predict", place / "model", root, "--out", tmp_path / "found") == 0
-    for name, words in (("measured", "Evaluation on 4 images of "), ("found", "Predictions of 4 images")):
+    for name, words in (
+        ("measured", "Evaluation on 4 images of "),
+        ("found", "Predictions of 4 images"),
+    ):
         assert wtflow("report", tmp_path / name) == 0
         assert words in (tmp_path / name / "report.html").read_text()
 

@@ -12,9 +12,10 @@ NOTEBOOKS = Path(__file__).parents[2] / "toy" / "notebooks"
 SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))
 
 
-LONG = "family", "singularity"
-"""Notebooks of a minute; the others are enough to see that they find the package."""
-EACH = [pytest.param(s, marks=[pytest.mark.long] * (s.stem in LONG), id=s.stem) for s in SCRIPTS]
+SHORT = "coupling", "image_to_map"
+"""Notebooks enough to see that they find toy/ and the package; the others are ``long``."""
+LONG = {s: [pytest.mark.long] * (s.stem not in SHORT) for s in SCRIPTS}
+EACH = [pytest.param(s, marks=LONG[s], id=s.stem) for s in SCRIPTS]
 
 
 @pytest.mark.slow

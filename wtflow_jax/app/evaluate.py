@@ -105,13 +105,18 @@ def tables(row: dict[str, Any], found: Scored) -> list[Table]:
     decisions = [
         ["threshold", f"{decision['threshold']:.5g}"],
         ["good called defective", share(~found.labels)],
-        ["aimed at when it was fitted", promised],
+        ["expected by held-out images", promised],
         ["defective found", share(found.labels)],
     ]
+    whose = (
+        "the model's threshold"
+        if decision["own"] == decision["threshold"]
+        else "the threshold given"
+    )
     title = f"{row['category']}: {good} good, {len(found.labels) - good} defective images"
     return [
         Table(title, ["metric", "%"], body),
-        Table("Decisions", ["at the model's threshold", ""], decisions),
+        Table("Decisions", [f"at {whose}", ""], decisions),
     ]
 
 
