@@ -50,6 +50,14 @@ def small_model(tmp_path_factory) -> Path:
     return place / "model"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long is slow too."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector all that was imported; it takes half a second each time."""
     gc.freeze()

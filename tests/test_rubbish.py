@@ -85,7 +85,7 @@ def test_names_of_any_kind(small_model, tmp_path, capsys):
     assert "two\\nlines.png: cannot be decoded" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_directory_that_is_no_utf_8(small_model, tmp_path):
     """In a process of its own, whose output is strict."""
     root = tmp_path / os.fsdecode(b"caf\xe9\x1b[0m")

@@ -246,7 +246,7 @@ def test_bottle_as_a_plain_folder(tmp_path, capsys):
     assert sum(called and is_good for called, is_good in zip(found, good, strict=True)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_copies_are_no_evidence(place, tmp_path, capsys):
     """A copy of an image is not scored by a model that has seen it, and counts once."""
     assert wtflow("info", place / "model") == 0
@@ -269,7 +269,7 @@ def test_copies_are_no_evidence(place, tmp_path, capsys):
     assert "3 good images are of 1 parts" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_and_what_is_left_out_are_told(place, tmp_path, capsys):
     for part in range(8):
         for take in range(2):

@@ -25,7 +25,7 @@ NOVELTY = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @parametrize_with_checks(
     [WTFlow(random_state=0)],
     expected_failed_checks=lambda estimator: {
@@ -67,6 +67,7 @@ def test_feature_maps(maps):
         fitted.predict(np.zeros((2, 4, 4, 8), np.float32))
 
 
+@pytest.mark.long
 def test_a_network_is_trained_too(maps):
     normal, both = maps
     fitted = WTFlow(velocity="patch", wt="none", width=8, epochs=2, random_state=0).fit(normal)

@@ -24,7 +24,7 @@ from wtflow_jax.data import framing, open_image
 from wtflow_jax.detector import model
 from wtflow_jax.flow import ode
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 DOCS = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 LOADERS = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)

@@ -146,7 +146,6 @@ def test_a_threshold_is_that_of_the_images_left_out(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_the_seed_decides_what_is_left_out_together(tmp_path):
     images = [trees.noisy(i) for i in range(7)]
     one, same, other = (fit.fit(images, image_size="32", seed=seed) for seed in (0, 0, 1))
@@ -230,7 +229,7 @@ def test_defects_that_are_alike_are_left_out_together(seed):
     assert fit.trimmed(given, np.arange(20), model, WHERE, 0)[1].all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_left_out_is_in_no_model_and_in_no_threshold():
     images = [trees.noisy(i, defect=i == 3) for i in range(11)]
     model = fit.fit(images, contamination=0.2, image_size="64", false_alarms=0.15)

@@ -32,7 +32,7 @@ def told(files, **flags):
     return "\n".join(notes(model, files, "none"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_advice_leaves_out_as_many_as_were_named(files):
     line = told(files)
     assert line.startswith("far above all others: image 4 (")
@@ -42,7 +42,7 @@ def test_the_advice_leaves_out_as_many_as_were_named(files):
     assert left.count("image ") == line.count("image ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_that_are_left_out_are_named(files):
     left, doubt = told(files, contamination=0.5).splitlines()[:2]
     assert left.count("image ") == 7

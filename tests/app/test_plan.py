@@ -36,6 +36,7 @@ def lowered(width, channels, cells):
     return params, jax.jit(velocity_fn).lower(params, scalar, x), step
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("width", "channels", "cells"), SHAPES)
 def test_figures_are_xlas(width, channels, cells):
     params, forward, step = lowered(width, channels, cells)
@@ -93,7 +94,6 @@ print(sizes.get("all-gather", 0), sizes.get("all-reduce", 0))
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_several_devices_hold_and_send_what_is_said():
     """On eight that a CPU pretends to be; compiled, not run."""
     data, model, width, channels, batch = 4, 2, 64, 256, 8
@@ -144,7 +144,7 @@ def test_command(flags, message):
     assert (bad.returncode, bad.stderr) == (1, f"error: {message}\n")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_does_not_fit_is_said():
     def where(**flags):
         return plan.table(plan.Settings(**flags)).notes[0]

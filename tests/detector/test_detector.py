@@ -57,7 +57,7 @@ def test_what_needs_all_features_in_memory_is_one_line(flags, said, x, tmp_path)
         detector.init(CONFIG.but(**flags), stored)
 
 
-@pytest.mark.parametrize("velocity", [pytest.param("unet", marks=pytest.mark.slow), "patch"])
+@pytest.mark.parametrize("velocity", [pytest.param("unet", marks=pytest.mark.long), "patch"])
 def test_weights_rounded_once_are_those_rounded_at_each_call(velocity):
     config = CONFIG.but(velocity=velocity, precision="bfloat16")
     maps = jax.random.normal(jax.random.key(0), (6, 4, 4, 16))

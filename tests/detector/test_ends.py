@@ -39,7 +39,7 @@ def scored(x, **flags):
     return route.predict(fitted, np.concatenate([x, 2 * x]), where)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "flags",
     [
@@ -84,7 +84,7 @@ def test_degenerate_features_are_mapped_fitted_and_scored(name, wt):
     ("velocity", "name"),
     [
         ("patch", "the same in a channel"),
-        pytest.param("unet", "one number", marks=pytest.mark.slow),
+        pytest.param("unet", "one number", marks=pytest.mark.long),
     ],
 )
 def test_networks_train_on_degenerate_features(name, velocity):

@@ -300,7 +300,7 @@ print(route.scorer(lite0, found, (64, 64))(np.zeros((1, 64, 64, 3), np.uint8)).s
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("solver", ["euler", "heun"])
 def test_the_next_process_compiles_nothing(solver, tmp_path):
     def once():

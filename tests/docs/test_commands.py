@@ -73,6 +73,7 @@ ELSEWHERE = {
     "growth.py": "takes minutes; what memory does over categories is looked at by test_memory.py",
     "--atheris": "needs atheris",
     "jupytext": "is run by test_notebooks.py",
+    "sphinx-build": "is run by test_site.py",
     "--backbone dino": "needs its weights; a small one is fitted by test_fit.py",
     "WTFLOW_PARTS=": "is run by test_extending.py",
 }
@@ -277,12 +278,12 @@ def run():
     return {f"experiments/{name}.py" for name in TESTED}
 
 
-LONG = "results", "performance", "export", "field", "CONTRIBUTING"
-"""Pages whose commands take minutes."""
-EACH = [pytest.param(p, marks=[pytest.mark.long] * (p.stem in LONG), id=p.stem) for p in SOME]
+SHORT_PAGES = "README", "getting-started"
+"""Pages whose commands every change runs; those of the others are ``long``."""
+MARK = {True: pytest.mark.slow, False: pytest.mark.long}
+EACH = [pytest.param(page, marks=MARK[page.stem in SHORT_PAGES], id=page.stem) for page in SOME]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", EACH)
 def test_commands_run(page, place, run, monkeypatch):
     for command in expanded(page):

@@ -106,7 +106,7 @@ def test_all_together(place):
 ALONE = [line for line in COMMANDS if "wtflow " in line or "alarms.py" in line]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", ALONE)
 def test_command(command, place):
     variable, *given = shlex.split(command)

@@ -14,8 +14,9 @@ PAGES = [ROOT / "README.md", *sorted(DOCS)]
 # Its loaders need exported models: app/test_export.py runs them; files of parts: test_extending.py.
 for name in ("export", "extending"):
     PAGES.remove(ROOT / "docs" / f"{name}.md")
+MARK = {True: pytest.mark.slow, False: pytest.mark.long}
 BLOCKS = [
-    pytest.param(block, id=f"{page.stem}-{i}")
+    pytest.param(block, id=f"{page.stem}-{i}", marks=MARK[page.stem == "README"])
     for page in PAGES
     for i, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S))
 ]
@@ -26,7 +27,6 @@ def test_there_are_some():
     assert len(BLOCKS) == written > 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_runs(block, tmp_path):
     trees.mvtec_ad(tmp_path / "mvtec_ad", "bottle")

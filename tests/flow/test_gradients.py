@@ -115,7 +115,7 @@ EVERY_DAY = {
 @pytest.mark.parametrize(
     ("name", "velocity"),
     [
-        pytest.param(*pair, marks=() if " ".join(pair) in EVERY_DAY else pytest.mark.slow)
+        pytest.param(*pair, marks=() if " ".join(pair) in EVERY_DAY else pytest.mark.long)
         for pair in sorted(PAIRS)
     ],
 )
@@ -126,6 +126,7 @@ def test_on_the_way(name, velocity):
     check(scalar, (PARAMS, RNG.normal(size=(3, 2)), START))
 
 
+@pytest.mark.long
 # What draws noise draws other numbers in float64.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["push_forward", "trajectory", "log_likelihood", "hutchinson"])
@@ -136,7 +137,7 @@ def test_in_float32(name):
     check(scalar, (PARAMS, RNG.normal(size=(3, 2)), START), "float32")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("velocity", [mlp, drift], ids=lambda f: f.__name__)
 def test_adaptive_steps(velocity):
     def scalar(params, x, t):

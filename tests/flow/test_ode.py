@@ -123,7 +123,7 @@ def test_noise_comes_to_the_law_of_the_data():
     np.testing.assert_allclose(ends, x1, atol=1e-2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("adjoint", ["direct", "forward"])
 def test_every_adjoint_has_the_same_derivative(adjoint):
     def along(adjoint):
@@ -320,7 +320,7 @@ def test_samples_of_other_kinds(call, cast):
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @EACH
 def test_other_settings_of_jax(call):
     wanted = call(fields.gaussian_velocity, fields.PARAMS, X0)

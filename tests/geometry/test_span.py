@@ -36,7 +36,6 @@ def test_the_best_of_some_dimensions():
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_a_network_moves_x0_within_its_width():
     """Its last layer has 8 channels: so many dimensions at each cell, whatever the solver."""
     unet, x0 = UNet(width=8), jnp.asarray(RNG.normal(size=(3, 8, 8, 12)), jnp.float32)

@@ -37,7 +37,7 @@ def test_help_that_cannot_be_written(script, reader):
     assert ended.stderr.startswith(told)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_that_fails_is_told_of_and_the_next_goes_on(tmp_path, capsys):
     quick = "--smoke", "--image-size", "64", "--cache", tmp_path / "cache"
     words = [*map(str, quick), "--models", str(tmp_path / "models"), "--wt", "whiten"]

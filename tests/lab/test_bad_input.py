@@ -129,7 +129,7 @@ def test_masks_that_mark_nothing(tree, tmp_path, refused):
     assert "marks a pixel" in refused(tree)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_that_diverges(tree, tmp_path, refused):
     message = refused(tree, "--learning-rate", "1e30", "--epochs", "3")
     assert "lower --learning-rate" in message
@@ -158,7 +158,7 @@ def elsewhere(directory, *words, **settings):
     return one_line(done.stderr)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("platform", ["cuda", "nonsense"])
 def test_a_device_that_is_not_there(tree, tmp_path, platform):
     # A machine without cards, whatever is installed.

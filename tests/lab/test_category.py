@@ -30,11 +30,11 @@ def run(name, root, tmp_path, cache, *flags):
 @pytest.mark.parametrize(
     ("name", "make", "categories"),
     [
-        pytest.param("mpdd", trees.mvtec_ad, ["part"], marks=pytest.mark.slow),
+        pytest.param("mpdd", trees.mvtec_ad, ["part"], marks=pytest.mark.long),
         ("mvtec3d", trees.mvtec_3d, ["part3d"]),
-        pytest.param("visa", trees.visa, ["candle", "pcb1"], marks=pytest.mark.slow),
-        pytest.param("btad", trees.btad, ["01", "02", "03"], marks=pytest.mark.slow),
-        pytest.param("mtd", trees.mtd, ["mtd"], marks=pytest.mark.slow),
+        pytest.param("visa", trees.visa, ["candle", "pcb1"], marks=pytest.mark.long),
+        pytest.param("btad", trees.btad, ["01", "02", "03"], marks=pytest.mark.long),
+        pytest.param("mtd", trees.mtd, ["mtd"], marks=pytest.mark.long),
     ],
 )
 def test_a_data_set_is_scored(name, make, categories, tmp_path, cache):

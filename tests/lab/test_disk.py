@@ -11,7 +11,7 @@ from running import one_line
 from kills import ROOT, finish, left, start, trained
 from wtflow_jax.support.files import alone
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 MVTEC = ROOT / "experiments" / "mvtec.py", "--smoke", "--epochs", 3, "--velocity", "patch"
 PLACES = "--out", "t/out", "--models", "t/models", "--cache", "t/cache"

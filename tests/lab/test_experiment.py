@@ -161,7 +161,7 @@ def test_stopped_within_an_epoch_it_goes_on_bit_for_bit(finished, tmp_path, monk
         )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_process_that_dies_goes_on_bit_for_bit(finished, tmp_path):
     """After its second checkpoint, with no time for anything."""
     out, flags, _ = finished

@@ -8,7 +8,7 @@ import trees
 import kills
 from kills import ROOT, Moment
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 MVTEC = ROOT / "experiments" / "mvtec.py", "--smoke", "--velocity", "patch", "--epochs", 300
 PLACES = "--out", "out", "--models", "models", "--cache", "cache"
@@ -30,7 +30,6 @@ def uninterrupted(tmp_path_factory):
     return place, kills.trained(place)
 
 
-@pytest.mark.long
 def test_an_experiment_killed_again_and_again(uninterrupted, tmp_path):
     whole, expected = uninterrupted
     for name, (moment, number) in MOMENTS.items():

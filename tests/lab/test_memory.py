@@ -22,7 +22,6 @@ def maps():
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_memory_is_flat_over_categories_of_different_sizes(tmp_path):
     """Programs compiled for one category's numbers of images are forgotten with it."""
     for i in range(6):

@@ -29,7 +29,6 @@ def test_the_exact_field_trains_nothing(tmp_path, cache):
     assert (out / "texture" / "maps.png").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_what_a_network_learns(tmp_path, cache):
     out, own = tmp_path / "learned", ("--velocity", "patch", "--start", 0, "--no-residual")
@@ -43,7 +42,6 @@ def test_what_a_network_learns(tmp_path, cache):
             assert all(np.isfinite(values).all() for values in fields.values())
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_how_wide_a_network_must_be(tmp_path, cache):
     out = tmp_path / "narrow"
@@ -59,7 +57,6 @@ def test_how_wide_a_network_must_be(tmp_path, cache):
     assert (out / "narrow.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_a_family_of_exact_fields(tmp_path, cache):
     out = tmp_path / "family"
@@ -83,7 +80,6 @@ def test_a_patch_velocity_trains(tmp_path, cache):
     assert 0 <= texture["pixel_auroc"] <= 100
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_radii_of_every_map(tmp_path, cache):
     out = tmp_path / "radial"
@@ -101,7 +97,6 @@ def test_radii_of_every_map(tmp_path, cache):
     }
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_geometry_of_a_field(tmp_path, cache):
     out = tmp_path / "geometry"
@@ -157,7 +152,6 @@ def test_pasting_moves_a_block_of_another_map():
         assert owners != {i}
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_what_each_choice_of_the_default_is_worth(tmp_path, cache):
     out = tmp_path / "rules"

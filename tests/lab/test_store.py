@@ -205,10 +205,14 @@ def test_one_that_is_being_trained_is_waited_for(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        pytest.param({"epochs": 12}, [*range(3, 13)], marks=pytest.mark.slow),
+        pytest.param({"epochs": 12}, [*range(3, 13)], marks=pytest.mark.long),
         ({"epochs": 3}, [1, 2, 3]),
         ({"epochs": 24, "eval_every": 2}, list(range(6, 25, 2))),
-        pytest.param({"epochs": 12, "eval_from": 0.0}, [*range(1, 13)], marks=pytest.mark.slow),
+        pytest.param(
+            {"epochs": 12, "eval_from": 0.0},
+            [*range(1, 13)],
+            marks=pytest.mark.long,
+        ),
         ({"epochs": 7, "eval_every": 3}, [1, 4, 7]),
     ],
 )
@@ -311,7 +315,7 @@ def imported(path):
     return found - {PACKAGE / "geometry" / "__init__.py"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_depends_on_no_test_file(tmp_path):
     """Other test images, labels and masks: the same weights, losses and threshold."""
     found = {}

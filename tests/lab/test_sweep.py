@@ -35,7 +35,7 @@ def flags(tmp_path):
     return [*places, "--smoke", "--velocity", "patch", "--image-size", "64"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     out = tmp_path / "runs"
     # A GPU each, which these jobs, on a CPU, have no use for.
@@ -68,7 +68,7 @@ def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     assert "was run with batch_size = " in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_sees_the_gpus_it_is_given(monkeypatch, tmp_path):
     """What jobs see, in a process like theirs."""
     (tmp_path / "told.py").write_text(
@@ -143,7 +143,7 @@ def test_bad_flags_start_nothing(command, message, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=lambda by: by.name)
 def test_who_stops_a_sweep_stops_its_jobs(by, flags, tmp_path):
     script = EXPERIMENTS / "sweep.py"

@@ -14,11 +14,10 @@ SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))
 
 SHORT = "coupling", "image_to_map"
 """Notebooks enough to see that they find toy/ and the package; the others are ``long``."""
-LONG = {s: [pytest.mark.long] * (s.stem not in SHORT) for s in SCRIPTS}
-EACH = [pytest.param(s, marks=LONG[s], id=s.stem) for s in SCRIPTS]
+MARK = {True: pytest.mark.slow, False: pytest.mark.long}
+EACH = [pytest.param(s, marks=MARK[s.stem in SHORT], id=s.stem) for s in SCRIPTS]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", EACH)
 def test_it_runs(script, monkeypatch, capsys):
     # It finds toy/ by itself.

@@ -102,7 +102,7 @@ def test_the_moving_picture(tmp_path):
     assert (tmp_path / "ring.gif").read_bytes()[:4] == b"GIF8"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_family_is_what_it_claims():
     result = family.compute(smoke=True)
     assert len(result.errors) == 5

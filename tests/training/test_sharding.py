@@ -64,7 +64,7 @@ def alone(tmp_path_factory):
     return together(tmp_path_factory.mktemp("alone"), (1, 1))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_losses_are_those_of_one_process(alone, tmp_path):
     found = together(tmp_path, (2, 2))
     np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
@@ -73,7 +73,6 @@ def test_losses_are_those_of_one_process(alone, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_a_checkpoint_goes_to_another_layout(alone, tmp_path):
     """The first two processes read each its part of a batch from disk."""
     half = together(tmp_path / "half", (2, 1), epochs=2, streamed=True)
@@ -85,7 +84,7 @@ def test_a_checkpoint_goes_to_another_layout(alone, tmp_path):
         np.testing.assert_allclose(found["losses"], alone["losses"], rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_experiment_in_two_processes(tmp_path):
     """One table, written by the first; one process alone finds it finished."""
     trees.mvtec_ad(tmp_path / "data", train=8)
@@ -123,7 +122,7 @@ def test_an_experiment_in_two_processes(tmp_path):
     assert "written to" in end(start("two", "--resume"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flag", "value", "other"),
     # The last is out of its range, which the process by itself would not join with.
@@ -149,7 +148,6 @@ def test_processes_that_were_given_different_flags(flag, value, other, tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_an_experiment_on_several_devices_of_one_process(tmp_path):
     """Model parameters in two parts, batches in four: the losses of one device."""
     trees.mvtec_ad(tmp_path / "data", train=8)
@@ -182,7 +180,7 @@ def test_an_experiment_on_several_devices_of_one_process(tmp_path):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_of_several_processes_ends_by_sigterm(tmp_path):
     trees.mvtec_ad(tmp_path / "data", train=8)
     script, at = MVTEC, f"127.0.0.1:{port()}"

@@ -30,7 +30,7 @@ def test_a_velocity_has_the_shape_of_its_map_and_is_zero_at_first(name):
     assert not v.any()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_rounded_once_are_those_rounded_at_each_call(name):
     part = VELOCITIES.make(name, {"width": 8, "precision": "bfloat16"})
