@@ -314,6 +314,7 @@ def test_nothing_on_standard_input(place, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "found").exists()
 
 
+@pytest.mark.slow
 def test_three_good_images_are_enough_and_two_are_not(place, tmp_path, capsys):
     for i in range(3):
         trees.write(tmp_path / "three" / f"{i}.png", trees.noisy(i))

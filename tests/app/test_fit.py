@@ -188,6 +188,7 @@ def test_features_are_those_of_the_backbone_in_the_order_of_the_images(small_mod
     assert sorted(given.digests) == model.training["seen"]
 
 
+@pytest.mark.slow
 def test_flags_are_those_of_what_is_chosen_and_a_cache_may_be_text(tmp_path):
     images = [trees.noisy(i) for i in range(3)]
     for asked, said in (
@@ -253,6 +254,7 @@ def taken(part, rng):
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_few_parts_of_many_photographs_are_asked_after():
     rng = np.random.default_rng(0)
     images = [taken(part, rng) for part in range(3) for _ in range(4)]

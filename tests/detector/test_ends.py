@@ -80,6 +80,7 @@ def test_degenerate_features_are_mapped_fitted_and_scored(name, wt):
     np.testing.assert_allclose(found.maps[: len(x)], 1 - 1 / np.sqrt(2 * np.pi), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("velocity", "name"),
     [

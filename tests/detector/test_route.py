@@ -219,6 +219,7 @@ def test_fit_predict_and_evaluate_agree_from_the_command_line(tmp_path):
 PATCH = {"velocity": "patch", "width": 8, "start": 0.0, "residual": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

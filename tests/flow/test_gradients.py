@@ -189,6 +189,7 @@ def moved(rate, more, stretched):
     return ode.log_likelihood(field, {"s": rate, "more": more}, X, steps=2, solver="euler")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=() if n in ("samples", "drifts") else pytest.mark.slow) for n in OVER],

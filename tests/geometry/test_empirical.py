@@ -81,6 +81,7 @@ def test_lemma_2_through_the_score():
         np.testing.assert_allclose(u, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_its_two_limits_at_early_times_disagree():
     data = jnp.asarray(RNG.normal(size=(20, 64)), jnp.float32)
     x, t = data[4], jnp.float32(EARLIEST)

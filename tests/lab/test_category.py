@@ -76,6 +76,7 @@ def test_good_images_alone_are_enough(tmp_path, cache):
     assert f"| data | {row['decision']['threshold']:.4f} |" in text
 
 
+@pytest.mark.slow
 def test_a_defect_that_nobody_has_drawn_leaves_its_pixels_out(tmp_path, cache):
     root = trees.folder(tmp_path / "data")
     (some,), _ = run("folder", root, tmp_path / "some", cache)

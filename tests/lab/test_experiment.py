@@ -136,6 +136,7 @@ def test_what_is_lost_is_measured_again_and_is_the_same(finished):
     assert files(out.parent / "models") == models
 
 
+@pytest.mark.slow
 def test_stopped_within_an_epoch_it_goes_on_bit_for_bit(finished, tmp_path, monkeypatch, capsys):
     out, flags, _ = finished
     flags = *flags, "--models", tmp_path / "models", "--out", tmp_path / "out"

@@ -17,6 +17,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.slow
 def test_the_exact_field_trains_nothing(tmp_path, cache):
     out = tmp_path / "exact"
     assert run("exact_field", *QUICK, *places(out), "--cache", cache) == 0

@@ -26,6 +26,7 @@ def test_its_components_are_the_clusters():
     np.testing.assert_allclose(np.sort(np.exp(params["log_weights"])), np.sort(shares), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_position", [False, True])
 def test_on_the_way_its_field_is_nearly_that_of_the_vectors(per_position):
     """Where the noise is far above the clusters' spread."""

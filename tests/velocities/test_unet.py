@@ -46,6 +46,7 @@ def jitted(width, position=False):
     return jax.jit(jax.vmap(velocity_fn, in_axes=(None, 0, 0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [16, 128])
 def test_agrees_with_torch(width):
     torch = pytest.importorskip("torch", reason="torch is not installed (extra dev)")
