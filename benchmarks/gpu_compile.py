@@ -274,12 +274,11 @@ def parts(settings: Settings) -> list[str]:
 def compiled(settings: Settings, where: str, name: str) -> dict[str, Any]:
     """Compile a part for a card, and return what its program does."""
     kind, *arguments = name.split()
-    if kind in ("backbone", "images"):
-        arguments = [settings.weights]
     devices = int(arguments[1]) if kind == "mesh" else 1
     # Slices, hosts of each, devices of a host.
-    topology = f"1x{-(-devices // NODE)}x{min(devices, NODE)}"
-    part = BUILD[kind](card(where, topology), *arguments)
+    there = card(where, f"1x{-(-devices // NODE)}x{min(devices, NODE)}")
+    given = [settings.weights] if kind in ("backbone", "images") else arguments
+    part = BUILD[kind](there, *given)
     start = time.perf_counter()
     made = part.jitted.lower(*part.arguments).compile(
         compiler_options={"xla_gpu_autotune_level": 0}

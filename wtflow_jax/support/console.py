@@ -38,8 +38,8 @@ def say(*lines: str) -> None:
     """Print lines; a terminal that is too narrow has them broken between words."""
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
-        whole = {"break_long_words": False, "break_on_hyphens": False}
-        lines = tuple(textwrap.fill(line, width, **whole) for line in lines)
+        broken = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+        lines = tuple(map(broken.fill, lines))
     print("\n".join(lines))
 
 
