@@ -331,7 +331,8 @@ def _in_full(entry: Entry, chosen: experiment.Experiment, runs: list[Run]) -> It
     yield f"## {_heading(entry)}"
     for run in runs:
         yield _bash(chosen, [run])
-        yield from (markdown(views.upright(table)) for table in chosen.show(run.setup, run.rows))
+        for table in map(views.upright, chosen.show(run.setup, run.rows)):
+            yield from map(markdown, views.parts(table))
         yield _notes(run.name)[1]
 
 

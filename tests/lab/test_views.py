@@ -104,6 +104,17 @@ def test_a_narrow_table_has_both_aurocs_in_one_column():
     assert not any("±" in cell for cells in found.rows for cell in cells)
 
 
+def test_a_table_that_is_too_wide_is_in_parts():
+    heading, wide = list("abcdefgh"), ["name", *(f"{i:020d}" for i in range(7))]
+    table = views.Table("t", heading, [wide], ["note"])
+    first, last = views.parts(table)
+    assert first.columns == tuple(heading[:5])
+    assert last.columns == ("a", *heading[5:])
+    assert (first.notes, last.notes) == ((), ["note"])
+    (whole,) = views.parts(table._replace(columns=wide, rows=[heading]))
+    assert whole.columns == tuple(wide)
+
+
 def test_a_wide_table_of_few_rows_is_turned_and_has_no_empty_column():
     heading = [f"c{i}" for i in range(10)]
     found = views.upright(views.Table("t", heading, [["name", "–", *"12345678"]], ["note"]))

@@ -1,6 +1,6 @@
 """Rows of results as tables, with the paper's figures beside ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ Figures = Mapping[str, Figure]
 """By system or setting."""
 WIDEST = 7
 """Columns that a page of the documentation has room for."""
+ROOM = 110
+"""Characters that it has room for, two a column for the space between them."""
 
 
 def pick(rows: Rows, **wanted: Any) -> Rows:
@@ -259,6 +261,28 @@ def upright(table: Table) -> Table:
     if len(columns) > max(WIDEST, len(table.rows) + 1):
         columns = [list(row) for row in zip(*columns, strict=True)]
     return _table(table.title, columns)._replace(notes=table.notes)
+
+
+def parts(table: Table) -> Iterator[Table]:
+    """Yield a table in as few as fit on a page, side by side; the notes are below the last."""
+    names, *figures = _columns(table)
+
+    def room(columns: list[list[str]]) -> int:
+        # Headings are broken between words.
+        return sum(2 + max(map(len, column[1:])) for column in columns)
+
+    count = 1
+    while count < len(figures):
+        size = -(-len(figures) // count)
+        split = [figures[i : i + size] for i in range(0, len(figures), size)]
+        if all(room([names, *part]) <= ROOM for part in split):
+            break
+        count += 1
+    else:
+        split = [figures]
+    for part in split:
+        notes = table.notes if part is split[-1] else ()
+        yield _table(table.title, [names, *part])._replace(notes=notes)
 
 
 def _columns(table: Table) -> list[list[str]]:
