@@ -242,5 +242,5 @@ plt.show()
 #
 # - `RADIUS = 0.3`: data near the centre, as without a WT map. The fall is hardly one, from 0.30 to
 #   0.29 by the formula. A WT map moves the data out, where the pull is strong.
-# - `T = 0.2`: outsiders of the point end at 8.7 instead of 106. A late start has seen less of the
-#   singularity.
+# - `T = 0.2`: outsiders of the point end about ten times nearer than at 106. A late start has seen
+#   less of the singularity.
