@@ -79,22 +79,21 @@ def remembered(model: nn.Module, images: Images) -> None:
             model(batch_of(images[first : first + BATCH]))
 
 
-def padim(images: Images, weights: str, epochs: int) -> tuple[nn.Module, Figures]:
-    model = PadimModel("resnet18", pre_trained=False)
+def fitted(model: nn.Module, images: Images, weights: str) -> tuple[nn.Module, Figures]:
+    """Fit a model whose statistics are those of the features it keeps."""
     give(model.feature_extractor.feature_extractor, weights)
     start = time.perf_counter()
     remembered(model, images)
     model.fit()
     return model, {"fit_seconds": time.perf_counter() - start}
+
+
+def padim(images: Images, weights: str, epochs: int) -> tuple[nn.Module, Figures]:
+    return fitted(PadimModel("resnet18", pre_trained=False), images, weights)
 
 
 def dfm(images: Images, weights: str, epochs: int) -> tuple[nn.Module, Figures]:
-    model = DFMModel("resnet18", "layer3", pre_trained=False)
-    give(model.feature_extractor.feature_extractor, weights)
-    start = time.perf_counter()
-    remembered(model, images)
-    model.fit()
-    return model, {"fit_seconds": time.perf_counter() - start}
+    return fitted(DFMModel("resnet18", "layer3", pre_trained=False), images, weights)
 
 
 def patchcore(images: Images, weights: str, epochs: int) -> tuple[nn.Module, Figures]:

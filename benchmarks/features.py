@@ -9,9 +9,7 @@ it.
 
 import json
 import sys
-from functools import partial
 
-import numpy as np
 import tyro
 
 import peers
@@ -20,17 +18,10 @@ import peers
 def ours(settings: peers.OnImages) -> peers.Figures:
     """Time this library."""
     from wtflow_jax import backbones
-    from wtflow_jax.backbones import features
     from wtflow_jax.support.environment import CACHE
 
     backbone = backbones.load("resnet18", weights=settings.weights, cache=CACHE)
-    figures = {}
-    for batch in settings.batches:
-        shape = batch, settings.size, settings.size, 3
-        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        call = partial(features.compute, backbone, images, batch=batch)
-        figures[f"batch {batch}"] = peers.median_seconds(call, settings.repeats)
-    return figures
+    return peers.features_seconds(backbone, settings.size, settings.batches, settings.repeats)
 
 
 def main(settings: peers.OnImages) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,19 @@ def median_seconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -
         if i >= warm_up:
             seconds.append(time.perf_counter() - start)
     return float(np.median(seconds))
+
+
+def features_seconds(backbone: Any, size: int, batches: Sequence[int], repeats: int) -> Figures:
+    """Return the median time of this library's features of decoded images, by batch."""
+    from wtflow_jax.backbones import features
+
+    figures = {}
+    for batch in batches:
+        shape = batch, size, size, 3
+        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        call = partial(features.compute, backbone, images, batch=batch)
+        figures[f"batch {batch}"] = median_seconds(call, repeats)
+    return figures
 
 
 def age() -> float:

@@ -11,10 +11,8 @@ import json
 import sys
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import tyro
 
 import peers
@@ -45,17 +43,10 @@ class Settings:
 def ours(settings: Settings) -> peers.Figures:
     """Time this library."""
     from wtflow_jax import backbones
-    from wtflow_jax.backbones import features
     from wtflow_jax.support.environment import CACHE
 
     backbone = backbones.load(settings.name, weights=str(settings.worker), cache=CACHE)
-    figures = {}
-    for batch in settings.batches:
-        shape = batch, settings.size, settings.size, 3
-        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        call = partial(features.compute, backbone, images, batch=batch)
-        figures[f"batch {batch}"] = peers.median_seconds(call, settings.repeats)
-    return figures
+    return peers.features_seconds(backbone, settings.size, settings.batches, settings.repeats)
 
 
 def main(settings: Settings) -> None:
