@@ -121,7 +121,7 @@ def test_of_several_windows_the_highest_is_the_images():
         assert found.scores[image] == pytest.approx(wanted, rel=1e-6)
 
 
-def test_folds_beside_one_another_leave_the_threads_of_lapack_as_they_were():
+def test_held_out_scores_leave_the_threads_of_lapack_as_they_were():
     def threads():
         return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
 

@@ -48,9 +48,8 @@ def lapack_on_one_thread() -> Iterator[None]:
     """Keep LAPACK to one thread: wait for results inside.
 
     JAX's is SciPy's, whose threads wait for one another in thousands of small eigenvalue problems:
-    that takes up to four times as long, more where other programs run. The limit is the process's.
-    Where several threads ask for it, one that outlasts them must ask first: each puts back what it
-    found.
+    that takes up to four times as long, more where other programs run. The limit is the process's,
+    and what it was before is put back.
     """
     # Loaded by JAX when it first calls it, which would be too late to be limited.
     import scipy.linalg  # noqa: F401
