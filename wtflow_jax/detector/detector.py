@@ -114,7 +114,8 @@ def init(
     detector = Detector(config, (), _statistics(config, features, layout, like))
     if not config.velocity.trained:
         assert not isinstance(features, Stored)
-        return detector._replace(params=config.velocity.init(key, detector.x0(features))), None
+        x0 = detector.x0(features) if config.velocity.reads_x0 else features
+        return detector._replace(params=config.velocity.init(key, x0)), None
     params = _init(config.velocity, key, features.shape, layout)
     goal = objective(config, features.shape[0], layout)
     return detector._replace(params=params), init_state(goal, params)

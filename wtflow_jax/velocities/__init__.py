@@ -16,7 +16,8 @@ Shaped: TypeAlias = Any
 class Velocity:
     """A velocity on maps; a frozen dataclass whose fields are its options."""
 
-    trained: ClassVar[bool] = True  #: False where its parameters are the data
+    trained: ClassVar[bool] = True  #: False for closed forms
+    reads_x0: ClassVar[bool] = False  #: whether ``init`` needs the values of x0, not just its shape
     any_target: ClassVar[bool] = True  #: whether x1 may come from another law than the Gaussian
     singular: ClassVar[bool] = False  #: at t = 0, where it has no value then
 

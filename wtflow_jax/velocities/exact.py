@@ -86,6 +86,7 @@ class Exact(Velocity):
     left out: with all."""
 
     trained = False
+    reads_x0 = True
     any_target = False
     singular = True
     RANGES: ClassVar = {"patches": (1, None), "neighbourhood": (0, None)}

@@ -27,6 +27,7 @@ class LowRank(Velocity):
     """Principal directions kept of each one's own covariance."""
 
     trained = False
+    reads_x0 = True
     any_target = False
     RANGES: ClassVar = {"shrinkage": (1e-6, 1), "directions": (1, None)}
 

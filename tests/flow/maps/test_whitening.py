@@ -33,12 +33,10 @@ def covariance(x):
 def test_products_are_in_full_float32_on_a_gpu_too(images):
     """As they are lowered for CUDA, where the default is TF32, of ten bits."""
 
-    alphas = jnp.array([0.1, 1.0])
+    alphas = jnp.array([0.01, 0.3, 1.0])
 
     def fitted_and_applied(features):
-        return whitening.Whiten(rank=4).apply(
-            whitening._fit(features, alphas, alphas, (4, 4), 5), features
-        )
+        return whitening.apply(whitening._fit(features, alphas, (4, 4), 5), features)
 
     shape = jax.ShapeDtypeStruct((images, 3, 4, 16), jnp.float32)
     program = jax.export.export(jax.jit(fitted_and_applied), platforms=["cuda"])(shape)
@@ -118,6 +116,17 @@ def test_log_likelihood_is_scipys(features, scale):
         expected += gaussian.logpdf(np.asarray(features[50:55, 0, p], np.float64))
     found = whitening.log_likelihood(stats, features[50:55])
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_squares_for_several_alphas_are_those_of_each_map(features):
+    """Of maps that the fit has not seen, with fewer directions than channels."""
+    vectors = features.reshape(len(features), 2, 4)
+    found = whitening.spectrum(vectors[:40], jnp.ones(40), 2)
+    alphas = jnp.array([0.01, 0.3, 1.0])
+    squares = whitening._squares(found, alphas, vectors[40:])
+    for alpha, one in zip(alphas, squares, strict=True):
+        x0 = whitening.apply(whitening.unscaled(found, alpha), vectors[40:])
+        np.testing.assert_allclose(one, jnp.sum(jnp.square(x0), axis=(1, 2)), rtol=1e-4)
 
 
 def test_held_out_likelihood_chooses_alpha():

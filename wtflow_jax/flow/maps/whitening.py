@@ -152,37 +152,56 @@ def _volume(stats: Whitening) -> Float[Array, " p"]:
     return along + jnp.linalg.slogdet(stats.shared)[1] + c * jnp.log(stats.rest * stats.scale)
 
 
+def _nats(stats: Whitening, squares: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Return log N(f; μ, Σ/s²) of maps by their ‖x0‖²."""
+    p, c = stats.offset.shape
+    return jnp.sum(_volume(stats)) - 0.5 * (squares + p * c * jnp.log(2 * jnp.pi))
+
+
+@in_float32
+def _squares(
+    found: Spectrum, alphas: Float[Array, " k"], vectors: Float[Array, "n p c"]
+) -> Float[Array, "k n"]:
+    """Return ‖x0‖² of each map for each α, with scale 1; one set of products serves all α."""
+    z = (vectors - found.mean) @ found.shared - found.centre
+    along = jnp.einsum("npc,prc->npr", z, found.basis)
+    centre_along = jnp.einsum("pc,prc->pr", found.centre, found.basis)
+
+    def one(alpha: Float[Array, ""]) -> Float[Array, " n"]:
+        # z less the blended mean (1 − α)·centre.
+        everywhere = jnp.square(z + alpha * found.centre) / alpha
+        gain = 1 / ((1 - alpha) * found.largest + alpha) - 1 / alpha
+        explained = jnp.square(along + alpha * centre_along) * gain
+        return jnp.sum(everywhere, axis=(1, 2)) + jnp.sum(explained, axis=(1, 2))
+
+    return jax.lax.map(one, alphas)
+
+
 @partial(jax.jit, static_argnames=("ranks", "folds"))
 def _fit(
-    features: Samples,
-    alphas: Float[Array, " k"],
-    judged: Float[Array, " k"],
-    ranks: tuple[int, int],
-    folds: int,
+    features: Samples, alphas: Float[Array, " k"], ranks: tuple[int, int], folds: int
 ) -> Whitening:
-    """Fit with that of ``alphas`` whose counterpart in ``judged`` is likeliest where left out.
+    """Fit with the only α; or, of three, the first if the second is likelier than the third.
 
-    ``ranks`` are those of all samples, and of those of four folds.
+    Likelier means the log-likelihood of left-out maps; otherwise the third is taken. ``ranks`` are
+    those of all samples, and of those of four folds.
     """
     vectors = _vectors(features)
     few = some(vectors)
 
-    def value(found: Spectrum, left_out: Float[Array, " n"]) -> Float[Array, "k 2"]:
-        def one(pair: Float[Array, " 2"]) -> Float[Array, " 2"]:
-            x0 = apply(unscaled(found, pair[0]), few)
-            nats = log_likelihood(unscaled(found, pair[1]), few)
-            both = jnp.stack([jnp.sum(jnp.square(x0), axis=(1, 2)), nats])
-            return jnp.sum(both * left_out, axis=1)
+    def value(found: Spectrum, left_out: Float[Array, " n"]) -> Float[Array, "2 k"]:
+        squares = _squares(found, alphas, few)
+        nats = jax.vmap(lambda alpha, own: _nats(unscaled(found, alpha), own))(alphas, squares)
+        return jnp.sum(jnp.stack([squares, nats]) * left_out, axis=-1)
 
-        return jax.lax.map(one, jnp.stack([alphas, judged], axis=1))
-
-    totals, nats = _over_folds(few, ranks[1], folds, value).T
-    best = jnp.argmax(nats)
+    totals, nats = _over_folds(few, ranks[1], folds, value)
+    evidence = (nats[len(nats) // 2] - nats[-1]) / few.size
+    best = jnp.where(evidence >= 0, 0, len(nats) - 1)
     found = unscaled(spectrum(vectors, jnp.ones(vectors.shape[0]), ranks[0]), alphas[best])
     # Constant features are mapped to zero at any scale.
     total = totals[best]
     scale = jnp.where(total > 0, jnp.sqrt(few.size / jnp.where(total > 0, total, 1.0)), 1.0)
-    return found._replace(scale=scale, evidence=(nats[0] - nats[-1]) / few.size)
+    return found._replace(scale=scale, evidence=evidence)
 
 
 @partial(jax.jit, static_argnames="rank")
@@ -199,10 +218,7 @@ def log_likelihood(stats: Whitening, features: Samples) -> Float[Array, " n"]:
 
     It is log N(x0; 0, I) + log|det sW|: what the map takes the features (n, *event) for.
     """
-    x0 = _vectors(apply(stats, features))
-    p, c = x0.shape[1:]
-    gaussian = -0.5 * jnp.sum(jnp.square(x0), axis=(1, 2)) - 0.5 * p * c * jnp.log(2 * jnp.pi)
-    return gaussian + jnp.sum(_volume(stats))
+    return _nats(stats, jnp.sum(jnp.square(_vectors(apply(stats, features))), axis=(1, 2)))
 
 
 @partial(jax.jit, static_argnames=("rank", "folds"))
@@ -281,11 +297,10 @@ class Whiten(WTMap):
         n, c = _counted(features)
         folds = min(FOLDS, n)
         ranks = self._rank(n, c), self._rank(n - -(-n // folds), c)
-        chosen = (self.alpha,) if self.alpha else (APART, TOGETHER)
-        judged = chosen if self.alpha else (BETWEEN, TOGETHER)
-        alphas = jnp.array(chosen, jnp.float32), jnp.array(judged, jnp.float32)
+        alphas = (self.alpha,) if self.alpha else (APART, BETWEEN, TOGETHER)
         with lapack_on_one_thread():
-            return jax.block_until_ready(_fit(jnp.asarray(features), *alphas, ranks, folds))
+            asked = jnp.array(alphas, jnp.float32), ranks, folds
+            return jax.block_until_ready(_fit(jnp.asarray(features), *asked))
 
     def fit_like(self, stats: Whitening, features: Samples) -> Whitening:
         """Return the statistics of fewer samples, with the α and the scale of all of them."""
