@@ -36,8 +36,8 @@ Solver: TypeAlias = Any
 hashable."""
 
 SOLVERS: Parts[Solver] = Parts("solver", "wtflow_jax.flow")
-"""Solvers by name, sorted by order (1, 2, 2, 2, 2, 3, 5, 5, 8): all of Diffrax's that are explicit,
-take one term, and are stable where a field contracts. One Euler step is one evaluation."""
+"""Solvers by name, sorted by order (1, 2, 2, 2, 2, 3, 5, 5, 8): Diffrax's explicit ones of one term.
+All but ``reversible_heun`` are stable where a field contracts. An Euler step is one evaluation."""
 EULER = SOLVERS.add("euler")(Method(diffrax.Euler(), 0, 1))
 HEUN = SOLVERS.add("heun")(Method(diffrax.Heun(), 0, 2))
 MIDPOINT = SOLVERS.add("midpoint")(Method(diffrax.Midpoint(), 0, 2))
