@@ -36,7 +36,7 @@ Solver: TypeAlias = Any
 hashable."""
 
 SOLVERS: Parts[Solver] = Parts("solver", "wtflow_jax.flow")
-"""Solvers by name, sorted by order (1, 2, 2, 2, 2, 3, 5, 5, 8): Diffrax's explicit ones of one term.
+"""Solvers by name, sorted by order (1, 2, 2, 2, 2, 3, 5, 5, 8): Diffrax's explicit one-term ones.
 All but ``reversible_heun`` are stable where a field contracts. An Euler step is one evaluation."""
 EULER = SOLVERS.add("euler")(Method(diffrax.Euler(), 0, 1))
 HEUN = SOLVERS.add("heun")(Method(diffrax.Heun(), 0, 2))
