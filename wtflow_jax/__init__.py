@@ -9,8 +9,8 @@ The paper is "Time-reversed Flow Matching with Worst Transport" (arXiv 2508.0546
     model.save("model")
     model = wtflow.load("model")
 
-Names load what they need when they are first used. Researchers start in ``wtflow_jax.flow``, the
-paper, and ``wtflow_jax.geometry``, instruments on any velocity.
+Each name is imported at its first use. Researchers start in ``wtflow_jax.flow`` (the paper) and
+``wtflow_jax.geometry`` (measurements on any velocity).
 """
 
 import importlib

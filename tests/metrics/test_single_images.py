@@ -105,7 +105,7 @@ def test_at_the_ends():
 def test_undefined_says_why():
     scores, masks = pixels(2, np.float32)
     assert metrics.aupimo(scores, masks, (1e-4, 1e-2)) is not None
-    reason = "one of the 61200 pixels of good images is more than a share of 1e-05"
+    reason = "61200 pixels of good images are too few for a rate of 1e-05"
     with pytest.warns(metrics.UndefinedMetric, match=f"^AUPIMO is undefined: {reason}$"):
         assert metrics.aupimo(scores, masks) is None
     with pytest.warns(metrics.UndefinedMetric, match="^AUPIMO is undefined: no image is good$"):

@@ -90,7 +90,7 @@ def test_a_damaged_file_is_told_and_the_checkpoint_before_taken(saved, tmp_path,
         assert found.history == before.history, damaged
         assert equal(found.state, before.state), damaged
         assert f"{copy / '28'}: is damaged (" in told
-        assert "and deleted; going on from the one before" in told
+        assert "and deleted; the previous checkpoint, if any, is used" in told
         assert not (copy / "28").exists()
     assert noticed >= 5
     # What takes its place is saved under its name.

@@ -143,7 +143,7 @@ def test_processes_that_were_given_different_flags(flag, value, other, tmp_path)
     for process in running:
         _, told = process.communicate(timeout=600)
         assert process.returncode == 1
-        assert f"error: {flag}: not the same in all processes; give all the same\n" in told
+        assert f"error: {flag}: must be the same in all processes\n" in told
     assert not list(tmp_path.iterdir())
 
 
@@ -225,6 +225,6 @@ def test_devices_that_are_not_there():
 def test_processes_that_do_not_meet():
     command = "from wtflow_jax.training import sharding\nsharding.connect('auto', 1, 0)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
-    assert "--coordinator auto: cannot be joined (coordinator_address should be defined.)" in (
+    assert "--coordinator auto: cannot connect (coordinator_address should be defined.)" in (
         done.stderr
     )

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 to Lite2: inverted residual blocks, ReLU6, no squeeze-and-excitation.
 
-Tan and Le, arXiv 1905.11946; the Lite variant is TensorFlow's, and so is its padding, "SAME". Batch
-norm is folded into the convolutions. Blocks count from 0. Lite1 and Lite2 have more blocks, Lite2
-also more channels; they were trained at 240 and 260 pixels, Lite0 at 224.
+Tan and Le, arXiv 1905.11946; the Lite variant and its padding "SAME" are TensorFlow's. Batch norm
+is folded into the convolutions. Blocks count from 0. Lite1 and Lite2 have more blocks, Lite2 also
+more channels; they were trained at 240 and 260 pixels, Lite0 at 224.
 """
 
 import math
@@ -46,7 +46,8 @@ _STAGES = (
 def architecture(width: float = 1.0, depth: float = 1.0) -> tuple[Block, ...]:
     """Return the blocks of a variant: channels times ``width``, repeats times ``depth``.
 
-    Channels are rounded to multiples of 8; stem, first and last stage keep their number.
+    Channels are rounded to multiples of 8. The stem keeps its 32 channels; the first and the last
+    stage keep their repeats.
     """
 
     def channels(count: int) -> int:
@@ -63,7 +64,7 @@ def architecture(width: float = 1.0, depth: float = 1.0) -> tuple[Block, ...]:
 
 
 BLOCKS = architecture()
-"""Of Lite0."""
+"""Blocks of Lite0."""
 
 
 def grid(block: int, blocks: tuple[Block, ...] = BLOCKS) -> Grid:
@@ -77,11 +78,11 @@ def grid(block: int, blocks: tuple[Block, ...] = BLOCKS) -> Grid:
 
 
 def from_state(name: str, net: tuple[Block, ...], state: State, path: Path) -> Params:
-    """Build the parameters from the names of ``efficientnet_lite_pytorch``, as ``Network`` says.
+    """Build the parameters from the names of ``efficientnet_lite_pytorch``; see ``Network``.
 
     Returns:
-        ``stem``: a convolution; ``blocks``: each convolutions by name, see ``ConvReader``;
-        depthwise ones have i = 1.
+        ``stem``: a convolution; ``blocks``: for each block its convolutions by name, see
+        ``ConvReader``; depthwise ones have i = 1.
     """
     reader = ConvReader(name, state, path, eps=1e-3)
     stem = reader.conv("_conv_stem", "_bn0", (32, 3, 3, 3))
@@ -125,7 +126,7 @@ def _depthwise(conv: Params, x: Map, stride: int) -> Map:
 
 
 def grouped(conv: Params, x: Map, stride: int) -> Map:
-    """Return a depthwise convolution as one of as many groups as channels."""
+    """Return a depthwise convolution, computed as a grouped one with one group per channel."""
     return _conv(conv, x, stride, groups=x.shape[-1])
 
 
@@ -137,9 +138,9 @@ def features(
     depthwise: Callable[[Params, Map, int], Map] = _depthwise,
     blocks: tuple[Block, ...] = BLOCKS,
 ) -> tuple[Map, ...]:
-    """Return the outputs of some blocks, as ``Network`` says.
+    """Return the outputs of the blocks ``layers``; see ``Network``.
 
-    ``depthwise`` is how such convolutions are computed: as shifted products, or ``grouped``.
+    ``depthwise`` computes the depthwise convolutions: as shifted products, or ``grouped``.
     """
     x = jax.nn.relu6(_conv(params["stem"], images, 2))
     maps = []
@@ -154,7 +155,7 @@ def features(
     return tuple(maps)
 
 
-# Times the channels, times the repeats, the file.
+# Factor of channels, factor of repeats, file.
 _VARIANTS = (
     (1.0, 1.0, "efficientnet-lite0-57934424.pth"),
     (1.0, 1.1, "efficientnet-lite1-77cc7160.pth"),
@@ -167,7 +168,7 @@ ARCHITECTURES = {
 
 
 def _ends(net: tuple[Block, ...]) -> list[int]:
-    """Return the last blocks of the stages of strides 4, 8 and 16, before the kernel grows."""
+    """Return the last blocks of strides 4 and 8, and of stride 16 before its kernel grows to 5."""
     strides = [i for i, block in enumerate(net) if block.stride == 2]
     grown = next(i for i in range(strides[2], len(net)) if net[i].kernel == 5)
     return [strides[1] - 1, strides[2] - 1, grown - 1]

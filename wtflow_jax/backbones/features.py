@@ -1,6 +1,6 @@
-"""Features of a frozen backbone: computed once a split, pooled to the paper's grid, cached.
+"""Features of a frozen backbone: computed once per split, pooled to the paper's grid, cached.
 
-Maps of convolutions are pooled. Patch tokens of a transformer are taken as they are.
+Maps of convolutions are pooled. Patch tokens of a transformer are not.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ from wtflow_jax.support.files import alone
 from wtflow_jax.support.threads import ahead
 
 VERSION = 3
-"""Raised whenever the same images would give other numbers, or files another form."""
+"""Raised whenever the same images give other features, or the files change their format."""
 BATCH = 8
 SHARD = 1024
-"""Images a file where features are streamed."""
+"""Images per file of streamed features."""
 
 Size = tuple[int, int]
 """Height and width of images, in pixels."""
@@ -43,28 +43,27 @@ Maps = Float[np.ndarray, "n h w c"]
 
 
 def pool(x: Float[Array, "n h w c"], stride: int = 2) -> Float[Array, "n _ _ c"]:
-    """Average 3×3 cells, one cell of zeros around (torch's padded average pool).
+    """Average 3×3 cells, padded by one cell of zeros (torch's padded average pool).
 
-    At stride 2 it halves a map: the (1024, 16, 16) of the paper follow from the 32×32 of layer3 at
-    512².
+    Stride 2 halves a map: at 512² layer3 has 32×32 cells, which become the paper's (1024, 16, 16).
     """
     strides, one = (stride, stride), ((1, 1), (1, 1))
     return nn.avg_pool(x, (3, 3), strides, padding=one, count_include_pad=True)  # pyright: ignore
 
 
 def step(backbone: Backbone, dense: bool = False) -> int:
-    """Return by how many cells the last pool moves; 0 where features are not pooled.
+    """Return the stride of the last pool in cells; 0 if features are not pooled.
 
-    ``dense`` here and below as in ``compute``.
+    For ``dense``, here and below, see ``compute``.
     """
     return (1 if dense else 2) if backbone.pooled else 0
 
 
 def grid(backbone: Backbone, dense: bool = False) -> Grid:
-    """Return where the cells of the features sit in the image: those of the coarsest layer.
+    """Return the positions of the features' cells in the image: those of the coarsest layer.
 
-    Finer layers of EfficientNet-Lite0 are pooled to cells that lie up to 12 pixels beside it, as
-    its padding is not symmetric; a ResNet's layers agree.
+    Finer layers of EfficientNet-Lite0 are pooled to cells that are up to 12 pixels off this grid,
+    because its padding is not symmetric. A ResNet's layers agree.
     """
     coarsest = max(backbone.grids, key=lambda g: g.stride)
     return Grid(max(1, step(backbone, dense)) * coarsest.stride, coarsest.offset)
@@ -79,7 +78,7 @@ def shape(backbone: Backbone, size: Size, dense: bool = False) -> tuple[int, int
 def taken(
     apply: ApplyFn, params: Params, images: UInt8[Array, "n H W 3"], step: int = 2
 ) -> Float[Array, "n h w c"]:
-    """Return the features of decoded images, uint8 RGB; pure. ``step`` is of ``step``."""
+    """Return the features of decoded images, uint8 RGB; pure. For ``step`` see that function."""
     maps = list(apply(params, normalise(images)))
     cells = min(x.shape[1] * x.shape[2] for x in maps)
     for i, x in enumerate(maps):
@@ -90,7 +89,7 @@ def taken(
 
 
 run = jax.jit(taken, static_argnames=("apply", "step"), compiler_options=XLA_OPTIONS)
-"""``taken``, compiled: the one program that features come from."""
+"""``taken``, compiled: the only program that computes features."""
 
 
 def compute(
@@ -101,13 +100,13 @@ def compute(
 ) -> Maps:
     """Return the features of decoded images, uint8 RGB, n at least 1.
 
-    Everything that needs features calls it: the last digits depend on the program and on ``batch``,
-    the images a call. Where ``dense`` the last pool moves by one cell instead of two, for four
-    times the cells; features that are not pooled are the same.
+    All code that needs features calls it, because the last digits depend on the program and on
+    ``batch``, the images per call. With ``dense`` the last pool has stride 1 instead of 2, which
+    gives four times the cells; features without pooling do not change.
 
     Returns:
-        float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 where dense
-        or not pooled; several layers are pooled to the coarsest one's cells and concatenated.
+        float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 if dense or
+        not pooled. Several layers are pooled to the coarsest layer's cells and concatenated.
     """
     apply, params, by = backbone.apply, backbone.params, step(backbone, dense)
     return in_batches(lambda part: (run(apply, params, part, by),), batch, images)[0]
@@ -120,8 +119,8 @@ def batched(
 ) -> Iterator[Maps]:
     """Yield the features of decoded images of one size, ``BATCH`` at a time.
 
-    ``images`` are pairs: where each is from, and uint8 RGB. WTFlowError names the one that gives a
-    feature that is not finite.
+    ``images`` are pairs of a file and its uint8 RGB array. A WTFlowError names the first image
+    with NaN or infinite features.
     """
     waiting = iter(images)
     while batch := list(islice(waiting, BATCH)):
@@ -145,17 +144,17 @@ def extract(
     dense: bool = False,
     turned: float | None = None,
 ) -> Maps:
-    """Return the features of images, from the cache where they are there.
+    """Return the features of images, from the cache if it has them.
 
-    The cache's key is made of the images' contents, the backbone, its weights and layers, the size,
-    Pillow's version and the code's. A file appears complete or not at all, and carries a checksum:
-    one that is damaged, or of an earlier version, is told of and computed anew. ``cache`` holds
-    ``features/`` and ``shards/``; ``advance`` is called with the number of images that were done.
-    Where ``turned`` is a number, images are turned by their principal axis with that shift
-    (``data.pose``), which the key has too.
+    The cache key covers the images' contents, the backbone, its weights and layers, the size, and
+    the versions of Pillow and of this code. Files are written atomically and carry a checksum. A
+    damaged file, or one of an earlier version, is reported and its features are computed again.
+    ``cache`` holds ``features/`` and ``shards/``; ``advance`` is called with the number of finished
+    images. If ``turned`` is a number, images are turned by their principal axis with that shift
+    (``data.pose``), which is part of the key.
 
     Raises:
-        WTFlowError: an image cannot be read, or gives a feature that is not finite.
+        WTFlowError: an image cannot be read, or has NaN or infinite features.
     """
     key = _key(backbone, samples, size, dense, turned)
     path = cache / "features" / f"{_name(key)}.safetensors"
@@ -165,7 +164,7 @@ def extract(
             if about != key:
                 raise ValueError("holds the features of other images")
         except ValueError as error:
-            print(shown(f"{path}: cannot be used ({error}); computed anew"), file=sys.stderr)
+            print(shown(f"{path}: cannot be used ({error}); computed again"), file=sys.stderr)
         else:
             advance(len(samples))
             return arrays["features"]
@@ -174,7 +173,7 @@ def extract(
         parts.append(part)
         advance(len(part))
     features = np.concatenate(parts)
-    # What killed processes have left half-written goes.
+    # ``alone`` deletes the half-written files of killed processes.
     with alone(path.parent, wait=True):
         tensors.save(path, {"features": features}, key)
     return features
@@ -192,15 +191,15 @@ def extract_shards(
 ) -> Stored:
     """Return the features of more images than fit into memory, kept as shards on disk.
 
-    As ``extract``; what was interrupted goes on with the shard it was at. WTFlowError also where
+    As ``extract``; an interrupted call resumes at its unfinished shard. Raises WTFlowError also if
     the extra ``large`` is not installed.
     """
     try:
         from wtflow_jax.support import shards
     except ImportError as error:
         raise WTFlowError(
-            f"{len(samples)} images: their features do not fit into memory, and to stream them "
-            f"{error.name} is not installed; pip install 'wtflow-jax[large]'"
+            f"{len(samples)} images: their features do not fit into memory, and {error.name} to "
+            "stream them is not installed; pip install 'wtflow-jax[large]'"
         ) from error
     key = _key(backbone, samples, size, dense, turned)
     directory = cache / "shards" / f"{SHARD}-{_name(key)}"
@@ -224,7 +223,7 @@ def _computed(
 def _key(
     backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool, turned: float | None
 ) -> dict[str, Any]:
-    """Return everything that changes the numbers, as JSON has it."""
+    """Return everything that changes the features, as JSON values."""
     files = hashlib.sha256()
     for sample in samples:
         try:

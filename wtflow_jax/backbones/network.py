@@ -1,4 +1,4 @@
-"""What a backbone is, the table of them, and how one is loaded."""
+"""Backbones: their definition, their table, and how one is loaded."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
@@ -34,29 +34,29 @@ class Grid(NamedTuple):
 
 
 class Network(NamedTuple):
-    """All that is known of a backbone; an entry of ``BACKBONES``.
+    """The definition of a backbone; an entry of ``BACKBONES``.
 
-    An entry may as well be a frozen dataclass of options that has these attributes.
+    An entry may also be a frozen dataclass of options with these attributes.
 
     Attributes:
-        unit: what its layers are called.
-        layers: their numbers.
-        default: the layer that is taken where none is named.
+        unit: the word for its layers: "layer" or "block".
+        layers: the numbers of its layers.
+        default: the layer that is taken by default.
         several: the layers that the preset ``fine`` takes.
         rectified: whether its features end in a ReLU, and so have one sign.
         features: ``features(params, images, layers=...)`` returns for each layer a map
             (n, h / stride, w / stride, c); images as ``normalise`` returns them, layers ascending.
-            Pure, and nothing behind the deepest layer is computed.
-        from_state: ``from_state(state, path)`` returns params of a weights file: a whole state dict
-            (what is not used is ignored), or one whose batch norms are folded. A WTFlowError names
-            the first tensor that does not fit.
-        channels: of a layer's map.
-        grid: of a layer's map, for image sizes divisible by ``multiple``.
-        official: where its weights are; None where ``--weights`` must name a file.
-        portable: ``features`` by operations that ONNX has; None where they are that already.
-        multiple: of what the sides of images are multiples, in pixels: the deepest stride.
-        sizes: side of images where none is asked for, and that of the preset ``fine``.
-        pooled: whether its maps are averaged over cells (``features.pool``), or taken as they are.
+            Pure; nothing after the deepest layer is computed.
+        from_state: ``from_state(state, path)`` returns the params of a weights file: a whole state
+            dict (unused tensors are ignored), or one whose batch norms are folded. A WTFlowError
+            names the first tensor that does not fit.
+        channels: number of channels of a layer's map.
+        grid: ``Grid`` of a layer's map, for image sizes divisible by ``multiple``.
+        official: source of its weights; None if ``--weights`` must name a file.
+        portable: ``features`` with ONNX's operations; None if ``features`` itself has only these.
+        multiple: image sides must be multiples of this number of pixels, the deepest stride.
+        sizes: default side of images, and that of the preset ``fine``.
+        pooled: whether its maps are averaged over cells (``features.pool``).
     """
 
     unit: str
@@ -83,15 +83,15 @@ class Backbone(NamedTuple):
 
     Attributes:
         name: in ``BACKBONES``.
-        layers: their numbers, ascending.
+        layers: numbers of the layers, ascending.
         apply: ``apply(params, images) -> one map a layer``; pure, and the same object for the same
             name and layers, so that ``jax.jit`` traces it once. Images: see ``normalise``.
         params: its weights, float32.
         digest: SHA-256 of the weights file.
-        channels: of each map.
-        grids: of each map, for image sizes divisible by those of ``Network.multiple``.
-        options: of its entry, by name, where that has some.
-        pooled: whether its maps are averaged over cells, as ``Network`` says.
+        channels: number of channels of each map.
+        grids: ``Grid`` of each map, for image sizes divisible by ``Network.multiple``.
+        options: options of its entry, by name.
+        pooled: whether its maps are averaged over cells (``features.pool``).
     """
 
     name: str
@@ -106,7 +106,7 @@ class Backbone(NamedTuple):
 
 
 def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
-    """Return uint8 RGB images as the networks take them: float32, less ``MEAN``, over ``STD``."""
+    """Return uint8 RGB images as network input: float32 in [0, 1], minus ``MEAN``, over ``STD``."""
     scale, shift = 1 / (255 * np.array(STD)), np.array(MEAN) / np.array(STD)
     return images.astype(jnp.float32) * scale.astype(np.float32) - shift.astype(np.float32)
 
@@ -114,8 +114,8 @@ def normalise(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
 def convolve(conv: Params, x: Map, stride: int = 1, *, groups: int = 1, same: bool = False) -> Map:
     """Return a convolution, see ``weights.ConvReader``.
 
-    It is padded by half its kernel on each side (torch), or as "SAME" (TensorFlow): for a stride of
-    2 and an even size that is less on the left than on the right.
+    Padding is half the kernel on each side (torch), or "SAME" (TensorFlow): at stride 2 and an even
+    size, "SAME" pads less on the left than on the right.
     """
     pad = conv["weight"].shape[0] // 2
     y = jax.lax.conv_general_dilated(
@@ -132,10 +132,11 @@ def convolve(conv: Params, x: Map, stride: int = 1, *, groups: int = 1, same: bo
 
 
 def parse_layers(name: str, layer: Sequence[str | int] | str | int = ()) -> tuple[int, ...]:
-    """Return the numbers of the layers that are meant, ascending, each once.
+    """Return the numbers of the given layers, ascending, each once.
 
-    They are given as stages ("layer3", "3", 3) or blocks ("block7", "7", 7), several also by
-    commas; empty takes the default. WTFlowError: a backbone or layer that does not exist.
+    Layers are stages ("layer3", "3", 3) or blocks ("block7", "7", 7); a string may list several,
+    separated by commas. Empty means the default. Raises WTFlowError for an unknown backbone or
+    layer.
     """
     network = BACKBONES.find(name)
     unit, first, last = network.unit, network.layers[0], network.layers[-1]
@@ -146,7 +147,7 @@ def parse_layers(name: str, layer: Sequence[str | int] | str | int = ()) -> tupl
         if part not in known:
             raise WTFlowError(
                 f"layer {part!r}: {name} has {unit}{first} to {unit}{last}, "
-                f"several as {unit}{last - 1} {unit}{last}"
+                f"give several as {unit}{last - 1} {unit}{last}"
             )
     return tuple(sorted({known[part] for part in parts if part})) or (network.default,)
 
@@ -161,8 +162,8 @@ def load(
 ) -> Backbone:
     """Load a pretrained backbone.
 
-    ``layer`` is as for ``parse_layers``, ``weights`` a file as for ``weights.resolve``, where None
-    takes the official ones; of the options, of parts by name, its own are taken.
+    ``layer`` is as in ``parse_layers``. ``weights`` is a path as in ``weights.resolve``; None takes
+    the official weights. Of all ``options``, by name, the backbone takes its own.
 
     Raises:
         WTFlowError: an unknown name or layer, no weights, or weights of another network.
@@ -180,7 +181,7 @@ def assemble(
     digest: str,
     options: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """Return a backbone of parameters at hand, and the weights file's digest; else as ``load``."""
+    """Return a backbone, given its parameters and the weights file's digest; else as ``load``."""
     network = BACKBONES.make(name, options)
     return Backbone(
         name=name,

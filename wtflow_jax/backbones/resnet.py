@@ -36,18 +36,18 @@ ARCHITECTURES = {
 DIGESTS = {
     "resnet18": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
     "resnet34": "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
-    # Published are the first digits, in the file's name; the others as many projects record them.
+    # The file's name has the first digits; many projects record the others.
     "wide_resnet50_2": "95faca4d11227dddf8633dbb5ff6c8a9003c1aa5b8945c73834b8007b10950b8",
 }
 """SHA-256 of torchvision's weights."""
 
 
 def from_state(name: str, state: State, path: Path) -> Params:
-    """Build the parameters from torchvision's names, as ``Network`` says; no layer4 and fc.
+    """Build the parameters from torchvision's names, without layer4 and fc; see ``Network``.
 
     Returns:
-        ``stem``: a convolution; ``stages``: for each stage its blocks, each convolutions by name,
-        see ``ConvReader``.
+        ``stem``: a convolution; ``stages``: for each stage its blocks, each a dict of convolutions
+        by name, see ``ConvReader``.
     """
     net = ARCHITECTURES[name]
     reader = ConvReader(name, state, path, eps=1e-5)
@@ -66,7 +66,7 @@ def from_state(name: str, state: State, path: Path) -> Params:
                 conv: reader.conv(f"{prefix}{conv}", f"{prefix}bn{conv[-1]}", shape)
                 for conv, shape in shapes.items()
             }
-            # Where the shape changes the shortcut is a convolution.
+            # If the shape changes, the shortcut is a convolution.
             if before != after:
                 names = f"{prefix}downsample.0", f"{prefix}downsample.1"
                 block["downsample"] = reader.conv(*names, (after, before, 1, 1))
@@ -80,7 +80,7 @@ def from_state(name: str, state: State, path: Path) -> Params:
 def _halve(x: Map, axis: int) -> Map:
     """Return the maximum of three neighbours along an axis of even size, at stride 2, padded by 1.
 
-    As slices, since a window over all four axes is none that ONNX Runtime takes (export).
+    By slices, since ONNX Runtime does not accept a window over all four axes (export).
     """
     even, odd = (lax.slice_in_dim(x, i, None, 2, axis) for i in (0, 1))
     before = [lax.slice_in_dim(odd, 0, 1, axis=axis), lax.slice_in_dim(odd, 0, -1, axis=axis)]
@@ -100,7 +100,7 @@ def _block(block: Params, x: Map, stride: int) -> Map:
 def features(
     params: Params, images: Float[Array, "n h w 3"], *, layers: tuple[int, ...]
 ) -> tuple[Map, ...]:
-    """Return the outputs of some stages, as ``Network`` says."""
+    """Return the outputs of the stages ``layers``; see ``Network``."""
     x = jax.nn.relu(convolve(params["stem"], images, 2))
     x = _halve(_halve(x, 1), 2)
     maps = []

@@ -1,7 +1,7 @@
-"""Tensors out of a file that ``torch.save`` wrote, zip or legacy format, without torch.
+"""Reads tensors from a file of ``torch.save``, zip or legacy format, without torch.
 
-A pickle is a program. Here a name in it is only ever looked up in ``_KNOWN``; nothing is imported.
-Format: ``torch/serialization.py`` and ``torch/_utils.py``.
+A pickle is a program, and the file is untrusted. Names in it are only looked up in ``_KNOWN``;
+nothing is imported. Format: ``torch/serialization.py`` and ``torch/_utils.py``.
 """
 
 import io
@@ -16,17 +16,17 @@ import numpy as np
 from wtflow_jax.support.errors import WTFlowError
 
 _BFLOAT16 = "<u2"
-"""Read as its 16 bits."""
+"""bfloat16, read as its 16 bits."""
 _DTYPES = dict(Double="<f8", Float="<f4", Half="<f2", BFloat16=_BFLOAT16, Bool="?")
 _DTYPES |= dict(Long="<i8", Int="<i4", Short="<i2", Char="i1", Byte="u1")
 
 
 class _Dict(dict):
     def __setstate__(self, state: object) -> None:
-        """Ignore attributes; a state dict carries the versions of its modules as one."""
+        """Ignore attributes; a state dict stores the versions of its modules in one."""
 
 
-# Named tuples: of any other object a pickle could change the attributes.
+# Named tuples, because a pickle could change the attributes of other objects.
 class _Storage(NamedTuple):
     dtype: str
     key: str = ""
@@ -56,7 +56,7 @@ _KNOWN: dict[str, _Call | _Storage] = {
 _KNOWN |= {f"torch.{kind}Storage": _Storage(dtype) for kind, dtype in _DTYPES.items()}
 
 
-# Python's unpickler in Python: the one in C makes room for any index that a damaged file names.
+# The unpickler in Python: the one in C allocates memory for any index that a corrupt file names.
 class _Unpickler(pickle._Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="utf-8")
@@ -84,7 +84,7 @@ def _read_zip(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
 
 
 def _read_legacy(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
-    # Magic number, protocol, type sizes of the writer; data are little-endian whatever they say.
+    # Magic number, protocol, the writer's type sizes; data are little-endian in any case.
     for _ in range(3):
         _Unpickler(file).load()
     unpickler = _Unpickler(file)
@@ -96,7 +96,7 @@ def _read_legacy(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
 
 
 def _array(tensor: _Tensor, raw: dict[str, bytes]) -> np.ndarray:
-    # numpy refuses a view that reaches beyond its bytes, except where there are no bytes.
+    # numpy refuses a view beyond its buffer, except if the buffer is empty.
     (kind, key), offset, size, stride = tensor
     if not raw[key]:
         return np.zeros(0, kind).reshape(size)
@@ -108,10 +108,10 @@ def _array(tensor: _Tensor, raw: dict[str, bytes]) -> np.ndarray:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors of a state dict that ``torch.save`` wrote, executing nothing.
+    """Return the tensors of a state dict that ``torch.save`` wrote, without executing anything.
 
-    They are read-only views of the file's bytes; bfloat16 becomes float32. WTFlowError: the file is
-    damaged, or holds something else than a dict of tensors.
+    They are read-only views of the file's bytes; bfloat16 becomes float32. Raises WTFlowError if
+    the file is malformed or is not a dict of tensors.
     """
     try:
         data = path.read_bytes()
@@ -120,9 +120,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("holds no dict of tensors")
         for name, value in found.items():
             if not isinstance(name, str) or not isinstance(value, _Tensor):
-                raise ValueError(f"{name!r:.100} is of type {type(value).__name__}, no tensor")
+                raise ValueError(f"{name!r:.100} is of type {type(value).__name__}, not a tensor")
         return {name: _array(value, raw) for name, value in found.items()}
-    # Bytes of another kind: pickle, zipfile and numpy fail in many ways.
+    # On malformed bytes pickle, zipfile and numpy raise many kinds of exceptions.
     except Exception as error:
         raise WTFlowError(
             f"{path}: is not a state dict as torch.save writes it ({type(error).__name__}: "

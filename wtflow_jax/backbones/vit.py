@@ -1,7 +1,7 @@
 """Vision transformers: patches of an image as tokens, and blocks of attention and an MLP.
 
 Dosovitskiy et al., arXiv 2010.11929, as DINOv2 (arXiv 2304.07193) and DINOv3 (arXiv 2508.10104)
-build them: norms before attention and MLP, LayerScale behind each, register tokens (arXiv
+build them: norms before attention and MLP, LayerScale after each, register tokens (arXiv
 2309.16588). Positions are learned on a grid and interpolated, or rotate queries and keys (RoPE,
 arXiv 2104.09864). LayerScale and attention's 1/√d are folded into the linear layers.
 """
@@ -24,20 +24,20 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Architecture(NamedTuple):
-    """What tells one vision transformer from another.
+    """The architecture of one vision transformer.
 
     Attributes:
         patch: side of a patch, in pixels.
         width: channels of a token.
-        depth: blocks.
-        heads: of attention.
+        depth: number of blocks.
+        heads: heads of attention.
         hidden: channels inside the MLP.
-        registers: tokens beside the class token.
+        registers: number of register tokens.
         gated: whether the MLP is SwiGLU, silu(gate)·up.
-        eps: of the norms.
-        trained: side of the grid that positions were learned on; 0 where they rotate.
-        offset: what is added to the cells an axis before positions are stretched to them.
-        antialias: whether positions are averaged where the grid shrinks.
+        eps: epsilon of the norms.
+        trained: side of the grid of learned positions; 0 for rotary positions.
+        offset: added to the cells per axis in the scale factor of position interpolation.
+        antialias: whether interpolation of positions is antialiased.
     """
 
     patch: int
@@ -58,7 +58,7 @@ class Architecture(NamedTuple):
         return self.width // self.heads
 
     def grid(self, block: int) -> Grid:
-        """Return where the cells of a block lie: a patch each, so p·i + (p − 1)/2."""
+        """Return the grid of a block: cell i is patch i, with its centre at p·i + (p − 1)/2."""
         return Grid(self.patch, (self.patch - 1) / 2)
 
 
@@ -66,10 +66,10 @@ def bicubic(cells: int, trained: int, offset: float = 0.0, antialias: bool = Fal
     """Return the matrix of torch's bicubic interpolation from ``trained`` points to ``cells``.
 
     Args:
-        cells: along an axis.
-        trained: points along it.
+        cells: number of cells along an axis.
+        trained: number of points along it.
         offset: the factor is (cells + offset) / trained, as DINOv2 calls ``interpolate``.
-        antialias: where it shrinks the kernel is as much wider, and a = −0.5; else a = −0.75.
+        antialias: a = −0.5, and a factor below 1 widens the kernel; without it a = −0.75.
     """
     step, a = trained / (cells + offset), -0.5 if antialias else -0.75
     wide = max(step, 1.0) if antialias else 1.0
@@ -81,7 +81,7 @@ def bicubic(cells: int, trained: int, offset: float = 0.0, antialias: bool = Fal
     far = a * (((x - 5) * x + 8) * x - 4)
     weights = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
     if antialias:
-        # Beyond the edge there is nothing; without it the outermost point goes on.
+        # Points beyond the edge have weight 0; without antialias the outermost point repeats.
         weights = np.where((points >= 0) & (points < trained), weights, 0.0)
         weights /= weights.sum(axis=1, keepdims=True)
     table = np.zeros((cells, trained))
@@ -92,7 +92,7 @@ def bicubic(cells: int, trained: int, offset: float = 0.0, antialias: bool = Fal
 
 def _stretched(net: Architecture, positions: Array, h: int, w: int) -> Array:
     """Return the positions of h × w cells, (h, w, c)."""
-    # As in DINOv2: the grid itself is not interpolated, whatever the offset.
+    # As in DINOv2: the trained grid itself is not interpolated, whatever the offset.
     if (h, w) == (net.trained, net.trained):
         return positions
     rows, columns = (bicubic(n, net.trained, net.offset, net.antialias) for n in (h, w))
@@ -108,7 +108,7 @@ def _angles(periods: Array, h: int, w: int) -> Array:
 
 
 def _rotations(net: Architecture, params: Params, h: int, w: int) -> tuple[Array, Array] | None:
-    """Return cosines and sines of all tokens, (t, d); those that are no patch are not turned."""
+    """Return cosines and sines of all tokens, (t, d), which rotate only the patch tokens."""
     if net.trained:
         return None
     angles = jnp.pad(_angles(params["periods"], h, w), ((1 + net.registers, 0), (0, 0)))
@@ -138,9 +138,9 @@ def attend(q: Array, k: Array, v: Array) -> Array:
 
 
 def _in_turn(q: Array, k: Array, v: Array) -> Array:
-    """Return ``attend`` of (n, h, t, d) in parts, as t² weights a head are much.
+    """Return ``attend`` of (n, h, t, d) in parts, because t² weights per head are large.
 
-    On a CPU a head at a time, whose weights stay in its cache: half the time. Elsewhere an
+    On a CPU one head at a time, whose weights stay in the cache: half the time. Elsewhere one
     image at a time.
     """
     shape = q.shape
@@ -180,7 +180,7 @@ def _mlp(net: Architecture, block: Params, x: Tokens) -> Tokens:
 def _tokens(
     net: Architecture, params: Params, images: Float[Array, "n h w 3"]
 ) -> tuple[Tokens, int, int]:
-    """Return class token, registers and patches of images, and the cells of an axis each."""
+    """Return class token, registers and patches of images, and the cells along either axis."""
     n, height, width, _ = images.shape
     p, h, w = net.patch, height // net.patch, width // net.patch
     patches = images.reshape(n, h, p, w, p, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -199,11 +199,11 @@ def features(
     net: Architecture,
     attend: Attend = _in_turn,
 ) -> tuple[Map, ...]:
-    """Return the patch tokens of some blocks behind the last norm, as ``Network`` says.
+    """Return the patch tokens of the blocks ``layers`` after the final norm; see ``Network``.
 
-    The norm is that behind the last block, whichever block it is, as DINOv2's
-    ``get_intermediate_layers`` applies it. ``attend`` is how attention is computed: in parts, or
-    ``attend`` all at once.
+    Every block's output gets the norm of the last block, as in DINOv2's
+    ``get_intermediate_layers``. ``attend`` computes attention: in parts, or all at once with the
+    function ``attend``.
     """
     x, h, w = _tokens(net, params, images)
     turn, maps = _rotations(net, params, h, w), []

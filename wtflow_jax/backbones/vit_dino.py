@@ -1,12 +1,12 @@
-"""DINOv2 and DINOv3: vision transformers whose patch tokens serve without any training.
+"""DINOv2 and DINOv3: vision transformers whose patch tokens are used without any training.
 
 Oquab et al., arXiv 2304.07193; Darcet et al., arXiv 2309.16588 (``_reg``: with four registers);
 Siméoni et al., arXiv 2508.10104. Blocks count from 0.
 
-Defaults are published for detectors that train nothing: the patch tokens of the last block, at a
-side of 448 pixels (AnomalyDINO, arXiv 2405.14529, which has 672 too). Several layers are the blocks
-at each quarter of the depth: 2, 5, 8 and 11 of twelve, 5, 11, 17 and 23 of twenty-four (MuSc, arXiv
-2401.16753). Weights of DINOv3 are given out to those who accept its licence, so they are a file.
+Defaults are those of published detectors without training: the patch tokens of the last block, at
+a side of 448 pixels (AnomalyDINO, arXiv 2405.14529, which also has 672). Several layers are the
+blocks at each quarter of the depth: 2, 5, 8 and 11 of 12, or 5, 11, 17 and 23 of 24 (MuSc, arXiv
+2401.16753). DINOv3's licence must be accepted to get its weights, so ``--weights`` names a file.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from wtflow_jax.backbones.weights import Download
 _SIZES = {"s": (384, 12, 6, 1536), "b": (768, 12, 12, 3072), "l": (1024, 24, 16, 4096)}
 ARCHITECTURES: dict[str, Architecture] = {}
 for _size, _shape in _SIZES.items():
-    # Positions of 518 pixels, stretched as each checkpoint was evaluated by its authors.
+    # Positions for 518 pixels, interpolated as the authors evaluate each checkpoint.
     _net = Architecture(14, *_shape, trained=37, offset=0.1)
     ARCHITECTURES[f"dinov2_vit{_size}14"] = _net
     ARCHITECTURES[f"dinov2_vit{_size}14_reg"] = _net._replace(

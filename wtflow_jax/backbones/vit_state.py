@@ -1,7 +1,7 @@
 """Parameters of a vision transformer from a state dict, by the names of three formats.
 
-They are those of the authors' ``.pth`` files (facebookresearch/dinov2, dinov3), of timm, and of
-Hugging Face's transformers.
+The formats are the authors' ``.pth`` files (facebookresearch/dinov2, dinov3), timm, and Hugging
+Face's transformers.
 """
 
 from pathlib import Path
@@ -17,13 +17,13 @@ Linear = dict[str, np.ndarray]
 
 
 class Names(NamedTuple):
-    """What a format calls its tensors.
+    """The names of a format's tensors.
 
     Attributes:
-        block: before all names of a block; ``{}`` is its number, from 0.
+        block: prefix of a block's names; ``{}`` is its number, from 0.
         qkv: one linear layer, or three.
-        biases: of q, k and v where they are not called like the layer.
-        scales: LayerScale behind attention and behind the MLP.
+        biases: biases of q, k and v, if not named after the layer.
+        scales: LayerScale after attention and after the MLP.
         mlp: up and down.
         gated: gate, up and down.
         has_class: whether the first position is the class token's.
@@ -78,11 +78,11 @@ FORMATS = {
     "learned": (DINOV2, TIMM_DINOV2, HF_DINOV2),
     "rotary": (DINOV3, TIMM_DINOV3, HF_DINOV3),
 }
-"""By the kind of positions; the first is the authors'."""
+"""Formats by the kind of positions; the first is the authors'."""
 
 
 def _format(net: Architecture, state: State) -> Names:
-    """Return the names that a state has, the authors' where it has those of no format."""
+    """Return the names that a state uses; the authors' names if no format fits."""
     known = FORMATS["learned" if net.trained else "rotary"]
     for names in known:
         tokens = (names.token, *(names.registers,) * bool(net.registers))
@@ -96,7 +96,7 @@ class LinearReader(Reader):
     """Takes linear layers, each a dict of ``weight`` (i, o) and ``bias`` (o,), float32."""
 
     def vector(self, name: str, size: int) -> np.ndarray:
-        """Return a tensor of some numbers."""
+        """Return a tensor of ``size`` numbers."""
         return self.take(name, (size,)).astype(np.float32)
 
     def norm(self, name: str, width: int) -> Linear:
@@ -113,7 +113,7 @@ class LinearReader(Reader):
     def folded(
         self, name: str, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray | float
     ) -> Linear:
-        """Return a layer of weight (o, i) and bias (o,), its results scaled; exact in float64."""
+        """Return a layer of weight (o, i) and bias (o,), with outputs scaled; float64 inside."""
         factor = np.broadcast_to(np.asarray(scale, np.float64), bias.shape)
         with np.errstate(invalid="ignore", over="ignore"):
             columns = np.ascontiguousarray((weight * factor[:, None]).T, np.float32)
@@ -122,7 +122,7 @@ class LinearReader(Reader):
         return layer
 
     def qkv(self, net: Architecture, names: Names, block: str) -> Linear:
-        """Return queries over √d, keys and values as one layer."""
+        """Return one layer of queries (divided by √d), keys and values."""
         width, many = net.width, len(names.qkv)
         weights = [
             self.take(f"{block}{one}.weight", (3 * width // many, width)) for one in names.qkv
@@ -142,7 +142,7 @@ class LinearReader(Reader):
     def _bias(
         self, net: Architecture, names: Names, block: str, called: tuple[str, ...], i: int
     ) -> np.ndarray:
-        # Keys of DINOv3 have none, or one that is masked; timm leaves out all that are zero.
+        # DINOv3's keys have no bias, or a masked one; timm omits biases that are all zero.
         may_lack = not net.trained and (i == 1 or bool(names.biases))
         if may_lack and block + called[i] not in self:
             return np.zeros(net.width)
@@ -150,12 +150,12 @@ class LinearReader(Reader):
 
 
 def from_state(name: str, net: Architecture, state: State, path: Path) -> Params:
-    """Build the parameters from the names of a format, as ``Network`` says.
+    """Build the parameters from the names of a format; see ``Network``.
 
     Returns:
         ``patch``, a linear layer of a patch's pixels; ``prefix`` (1 + registers, c): class token
         and registers; ``positions`` (trained, trained, c) or ``periods`` of rotations (d / 4,);
-        ``blocks``: each norms and linear layers by name; ``norm``.
+        ``blocks``: for each block its norms and linear layers by name; ``norm``.
     """
     names, reader, width = _format(net, state), LinearReader(name, state, path), net.width
     pixels = (width, 3, net.patch, net.patch)
@@ -190,9 +190,9 @@ def from_state(name: str, net: Architecture, state: State, path: Path) -> Params
 
 
 def periods(net: Architecture, reader: Reader) -> np.ndarray:
-    """Return RoPE's periods, 100^(4i/d): those of the file where it has them, as DINOv3 does.
+    """Return RoPE's periods, 100^(4i/d), from the file if it has them, as DINOv3 does.
 
-    The authors' files have them rounded to bfloat16, the other formats have none.
+    The authors' files have them rounded to bfloat16; the other formats do not have them.
     """
     count = net.head // 4
     if "rope_embed.periods" in reader:

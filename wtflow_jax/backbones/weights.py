@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and how they are taken out of a state dict."""
+"""Finds a backbone's weights file, and takes tensors from its state dict."""
 
 import hashlib
 import importlib.util
@@ -23,7 +23,7 @@ class Download(NamedTuple):
     sha256: str
 
     def find(self, cache: Path) -> Path:
-        """Return the file in a directory, downloaded where it is not there intact."""
+        """Return the file in ``cache/weights``; download it unless an intact copy is there."""
         directory, name = cache / "weights", self.url.rpartition("/")[2]
         try:
             return Path(pooch.retrieve(self.url, f"sha256:{self.sha256}", name, directory))
@@ -34,14 +34,14 @@ class Download(NamedTuple):
 
 
 class Packaged(NamedTuple):
-    """A file in an installed package, and what pip is asked for where it is missing."""
+    """A file in an installed package, and the requirement for pip to install it."""
 
     package: str
     file: str
     requirement: str
 
     def find(self, cache: Path) -> Path:
-        """Return the file; nothing of the package is imported."""
+        """Return the file without importing the package."""
         spec = importlib.util.find_spec(self.package)
         for location in (spec and spec.submodule_search_locations) or ():
             path = Path(location, self.file)
@@ -63,9 +63,9 @@ def file_digest(path: Path) -> str:
 
 
 def load_state(path: Path) -> State:
-    """Return the tensors of a file by name, in its dtypes; WTFlowError where it cannot be read.
+    """Return the tensors of a file by name, in its dtypes; WTFlowError if it cannot be read.
 
-    It is ``.safetensors``, or ``.pth`` / ``.pt`` as ``torch.save`` writes a state dict.
+    It is ``.safetensors``, or a state dict of ``torch.save`` that ends in ``.pth`` or ``.pt``.
     """
     if path.suffix in (".pth", ".pt"):
         return torch_pickle.read(path)
@@ -78,11 +78,12 @@ def load_state(path: Path) -> State:
 
 
 def resolve(name: str, official: Official | None, weights: str | None, cache: Path) -> Path:
-    """Find the weights file of a backbone, downloading it once if it has to be.
+    """Find the weights file of a backbone; download it once if necessary.
 
-    ``weights`` is a file, or a directory whose file that begins with the backbone's name is taken.
-    None takes the official ones, as does a directory without one where they are packaged; downloads
-    are kept in ``cache/weights``. WTFlowError: not there, or not to be downloaded intact.
+    ``weights`` is a file, or a directory with one file whose name begins with the backbone's. None
+    takes the official weights; so does a directory without a match if they come in a package.
+    Downloads are kept in ``cache/weights``. Raises WTFlowError if the file is missing, ambiguous or
+    cannot be downloaded intact.
     """
     given = None if weights is None else Path(weights)
     if given and given.is_dir():
@@ -91,8 +92,8 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
             return fitting[0]
         if fitting or not isinstance(official, Packaged):
             found = " and ".join(file.name for file in fitting[:2]) or "no file"
-            advice = "give --weights the path of one, or leave it out to download it"
-            raise WTFlowError(f"{given}: beginning with {name}: {found}; {advice}")
+            advice = "give --weights the path of one, or leave it out for the official weights"
+            raise WTFlowError(f"{given}: files named {name}*: {found}; {advice}")
     elif given:
         if not given.is_file():
             raise WTFlowError(f"{given}: no such weights file; --weights takes a path to one")
@@ -105,10 +106,10 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
 def fold_batch_norm(
     weight: np.ndarray, bias: np.ndarray | None, norm: Sequence[np.ndarray], eps: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return weight (o, i, kh, kw) and bias (o,) of a convolution and the batch norm behind it.
+    """Return weight (o, i, kh, kw) and bias (o,) of a convolution with its batch norm folded in.
 
-    The norm's are scale and shift, which it has learned, and its running mean and variance, all
-    (o,). Computed in float64, returned in float32.
+    ``norm`` is the learned scale and shift, and the running mean and variance, all (o,). Computed
+    in float64, returned in float32.
     """
     scale, shift, mean, var = (array.astype(np.float64) for array in norm)
     factor = scale / np.sqrt(var + eps)
@@ -118,9 +119,9 @@ def fold_batch_norm(
 
 
 class Reader:
-    """Takes tensors out of a state by name, checking each against an architecture.
+    """Takes tensors from a state dict by name, and checks each against an architecture.
 
-    What does not fit is a WTFlowError that names the tensor.
+    A tensor that does not fit raises a WTFlowError with its name.
     """
 
     def __init__(self, name: str, state: State, path: Path) -> None:
@@ -128,7 +129,7 @@ class Reader:
         self._name, self._left, self._path = name, dict(state), path
 
     def __contains__(self, tensor: str) -> bool:
-        """Return whether a tensor is there that was not taken."""
+        """Return whether a tensor is present and not yet taken."""
         return tensor in self._left
 
     def refuse(self, what: str) -> WTFlowError:
@@ -137,11 +138,11 @@ class Reader:
         return WTFlowError(f"{self._path}: {what}; {advice}")
 
     def take(self, tensor: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Return a tensor of a shape."""
+        """Take a tensor; it must have this shape."""
         if (array := self._left.pop(tensor, None)) is None:
-            raise self.refuse(f"no tensor {tensor!r}, which {self._name} has {shape}")
+            raise self.refuse(f"no tensor {tensor!r} of shape {shape}, as {self._name} has it")
         if array.shape != shape:
-            raise self.refuse(f"{tensor!r} is {array.shape}, in {self._name} it is {shape}")
+            raise self.refuse(f"{tensor!r} has shape {array.shape}, in {self._name} it has {shape}")
         return array
 
     def finite(self, what: str, *arrays: np.ndarray) -> None:
@@ -150,9 +151,9 @@ class Reader:
             raise self.refuse(f"{what} is not finite")
 
     def finish(self, parts: tuple[str, ...], ignored: tuple[str, ...] = ()) -> None:
-        """Refuse a tensor left over whose name begins like one of the parts in use.
+        """Refuse leftover tensors whose name begins with one of the used ``parts``.
 
-        Without it the weights of a deeper network often fit. ``ignored`` are endings of names.
+        Otherwise the weights of a deeper network often fit. ``ignored`` are endings of names.
         """
         for tensor in self._left:
             if tensor.startswith(parts) and not tensor.endswith(ignored):
@@ -163,14 +164,14 @@ class ConvReader(Reader):
     """Takes convolutions, each a dict of ``weight`` (kh, kw, i, o) and ``bias`` (o,), float32."""
 
     def __init__(self, name: str, state: State, path: Path, eps: float) -> None:
-        """Start as a ``Reader``; eps is that of the norms."""
+        """Start as a ``Reader``; ``eps`` is the norms' epsilon."""
         super().__init__(name, state, path)
         self._eps = eps
 
     def conv(self, conv: str, norm: str, shape: tuple[int, int, int, int]) -> dict[str, np.ndarray]:
         """Return a convolution of shape (o, i, kh, kw) with its batch norm folded in.
 
-        A state without the norm must hold the bias of the folding.
+        A state without the norm must have the folded bias.
         """
         out = (shape[0],)
         weight = self.take(f"{conv}.weight", shape)
@@ -187,5 +188,5 @@ class ConvReader(Reader):
     def finish(
         self, parts: tuple[str, ...], ignored: tuple[str, ...] = (".num_batches_tracked",)
     ) -> None:
-        """Refuse a tensor left over, as a ``Reader``."""
+        """Refuse leftover tensors, as ``Reader`` does."""
         super().finish(parts, ignored)

@@ -1,1 +1,1 @@
-"""The paper: WT maps, targets, paths, loss, transport and scores; nothing of networks or files."""
+"""The paper: WT maps, targets, paths, loss, transport and scores; no networks, no files."""

@@ -1,4 +1,4 @@
-"""Which x1 a sample of a minibatch is paired with; Algorithm 1 draws them independently."""
+"""Couplings: which x1 each x0 of a minibatch gets; Algorithm 1 pairs them independently."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -11,10 +11,10 @@ from wtflow_jax.flow.types import Samples
 from wtflow_jax.support.parts import Parts
 
 Coupling: TypeAlias = Callable[[Samples, Samples], Samples]
-"""``coupling(x0, x1) -> x1`` in another order, (n, *event) each."""
+"""``coupling(x0, x1)`` returns x1 in a new order; all are (n, *event)."""
 
 COUPLINGS: Parts[Coupling] = Parts("coupling", "wtflow_jax.flow")
-"""By name."""
+"""Couplings by name."""
 
 
 @COUPLINGS.add("independent")
@@ -27,13 +27,13 @@ def independent(x0: Samples, x1: Samples) -> Samples:
 def optimal(x0: Samples, x1: Samples) -> Samples:
     """Return x1 in the order of the cheapest assignment by squared distance (minibatch OT).
 
-    Of a batch alone, so the marginals stay, and with more samples the paths cross less. By
-    Optax's Hungarian algorithm. Gradients do not go through the order.
+    The order permutes one batch, so the marginals stay. Paths cross less in larger batches.
+    Optax's Hungarian algorithm finds the order; gradients do not pass through it.
     """
     rows, others = (
         jax.lax.stop_gradient(x.reshape(x.shape[0], -1).astype(jnp.float32)) for x in (x0, x1)
     )
-    # ‖x0 − x1‖² but for what no order changes.
+    # ‖x0 − x1‖² / 2 without the terms that no order changes.
     costs = -jnp.matmul(rows, others.T, precision=jax.lax.Precision.HIGHEST)
     row, column = optax.assignment.hungarian_algorithm(costs)
     return x1[column[jnp.argsort(row)]]

@@ -16,13 +16,13 @@ Loss: TypeAlias = Callable[[VelocityFn, Params, Sample, Sample, Time], Float[Arr
 """``loss(velocity_fn, params, x0, x1, t)`` of one sample, x0 after the WT map, t in [0, 1)."""
 
 LOSSES: Parts[Loss] = Parts("loss", "wtflow_jax.flow")
-"""By name."""
+"""Losses by name."""
 
 
 def sample_keys(key: PRNGKey, index: Int[Array, " n"]) -> Key[Array, " n"]:
-    """Derive one key a sample (n,) from one for all, by the sample's index in the data set alone.
+    """Derive one key per sample (n,) from a shared key and the sample's index in the data set.
 
-    A sample's noise then depends neither on the batch it is in nor on its place there.
+    So a sample's noise depends neither on its batch nor on its position in the batch.
     """
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
 
@@ -58,11 +58,11 @@ def rfm_loss(
         params: its parameters.
         x0: samples (n, *event), after the WT map.
         key: one key for the batch; sample i draws from ``fold_in(key, index[i])``.
-        index: the samples' indices in the data set, (n,) int; 0 … n − 1 where left out.
-        target: where x1 comes from; a function or its name, as the two below.
-        time_law: how t is drawn.
-        loss: of one sample.
-        coupling: which x1 of the batch a sample is paired with.
+        index: the samples' indices in the data set, (n,) int; by default 0 … n − 1.
+        target: the distribution of x1; a function or its name, like the three below.
+        time_law: the distribution of t.
+        loss: the loss of one sample.
+        coupling: how the x0 and x1 of the batch are paired.
 
     Returns:
         A float32 scalar.
@@ -71,7 +71,7 @@ def rfm_loss(
     draw, law = targets.TARGETS.given(target), paths.TIME_LAWS.given(time_law)
     loss_of_one = partial(LOSSES.given(loss), velocity_fn, params)
 
-    # No sample has this index: what all share is not any sample's own.
+    # No sample has this index, so the shared key differs from every sample's key.
     shared = jax.random.fold_in(key, 2**32 - 1)
 
     def drawn(i: Int[Array, ""], sample_key: PRNGKey) -> tuple[Time, Sample]:

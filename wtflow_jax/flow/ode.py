@@ -1,11 +1,11 @@
 """Transport dx/dt = v(x, t) from data (t = 0) to target (t = 1), solved by Diffrax.
 
 Parameters travel through Diffrax's ``args``, so one compiled solve serves every set of parameters.
-A ``velocity_fn`` must be one object, not a fresh closure a call: it is the key of that compilation.
-WTFlowError, in one line: what is no array in ``params`` or ``x0``, what has no hash among the
-others, no such solver, fewer than one step.
+Pass the same ``velocity_fn`` object each time, not a new closure: it is the key of the compilation.
+A one-line WTFlowError is raised for ``params`` or ``x0`` that are not arrays, other arguments
+that are not hashable, an unknown solver, or fewer than one step.
 
-What is said of the arguments of ``push_forward`` holds for those of the same names elsewhere.
+Arguments that ``push_forward`` documents mean the same in the other functions.
 """
 
 import math
@@ -24,20 +24,20 @@ from wtflow_jax.support.parts import Parts
 
 
 class Method(NamedTuple):
-    """How dx/dt = v is solved."""
+    """A solver of dx/dt = v, and its cost."""
 
     method: diffrax.AbstractSolver
     first: int  #: evaluations of the velocity at the start
-    each: int  #: and for each step
+    each: int  #: evaluations per step
 
 
 Solver: TypeAlias = Any
-"""A ``Method``, a frozen dataclass of options that has its attributes, or the name of one of
-``SOLVERS``; hashable."""
+"""A ``Method``, a frozen dataclass of options with its attributes, or a name in ``SOLVERS``;
+hashable."""
 
 SOLVERS: Parts[Solver] = Parts("solver", "wtflow_jax.flow")
-"""By name: of Diffrax's all that are explicit, take one term, and are stable where a field
-contracts, by order: 1, 2, 2, 2, 2, 3, 5, 5, 8. One Euler step is one evaluation."""
+"""Solvers by name, sorted by order (1, 2, 2, 2, 2, 3, 5, 5, 8): Diffrax's explicit one-term ones.
+All but ``reversible_heun`` are stable where a field contracts. An Euler step is one evaluation."""
 EULER = SOLVERS.add("euler")(Method(diffrax.Euler(), 0, 1))
 HEUN = SOLVERS.add("heun")(Method(diffrax.Heun(), 0, 2))
 MIDPOINT = SOLVERS.add("midpoint")(Method(diffrax.Midpoint(), 0, 2))
@@ -49,28 +49,28 @@ DOPRI5 = SOLVERS.add("dopri5")(Method(diffrax.Dopri5(), 1, 6))
 DOPRI8 = SOLVERS.add("dopri8")(Method(diffrax.Dopri8(), 1, 13))
 
 Adjoint: TypeAlias = Any
-"""A hashable ``diffrax.AbstractAdjoint``, or the name of one of ``ADJOINTS``."""
+"""A hashable ``diffrax.AbstractAdjoint``, or a name in ``ADJOINTS``."""
 
 ADJOINTS: Parts[Adjoint] = Parts("adjoint", "wtflow_jax.flow")
-"""How a solve is differentiated, by name. ``checkpoints``: backwards, with little memory.
-``direct``: in any mode and order, with much. ``forward``: forwards alone, with none."""
+"""How a solve is differentiated, by name. ``checkpoints``: reverse mode, little memory.
+``direct``: any mode and order, much memory. ``forward``: forward mode only, no extra memory."""
 CHECKPOINTS = ADJOINTS.add("checkpoints")(diffrax.RecursiveCheckpointAdjoint())
 ADJOINTS.add("direct")(diffrax.DirectAdjoint())
 ADJOINTS.add("forward")(diffrax.ForwardMode())
 
 MAX_STEPS = 4096
 FIRST_STEP = 0.01
-"""Of a solve with adaptive steps."""
+"""First step of an adaptive solve."""
 
 State: TypeAlias = Float[Array, "*state"]
-"""What is solved for: samples in equal steps, which have the same times; else one, or its elements
-and the change of its log-density as one vector."""
+"""The solver's state: a batch of samples for equal steps, which share their times; else one sample,
+or one vector of its elements and the change of its log-density."""
 
 
 class _StepTo(diffrax.StepTo):
-    """Steps that need no check: Diffrax's call back to the host, and such a program is not kept.
+    """Fixed steps without Diffrax's check of them, which is a callback to the host.
 
-    Neither JAX's compilation cache nor ``jax.export`` takes it.
+    Neither JAX's compilation cache nor ``jax.export`` accepts a program with callbacks.
     """
 
     def wrap(self, direction: Any) -> "_StepTo":
@@ -81,7 +81,7 @@ class _StepTo(diffrax.StepTo):
 
 
 def _given(solver: Solver) -> Solver:
-    """Return a solver, or that of a name; WTFlowError where it is neither."""
+    """Return a solver, given itself or its name; raise WTFlowError if it is invalid."""
     found = SOLVERS.given(solver)
     if not isinstance(getattr(found, "method", None), diffrax.AbstractSolver):
         raise WTFlowError(
@@ -95,7 +95,7 @@ def _equal(steps: int, t_start: float | Array, backwards: bool = False) -> dict[
     """Return Diffrax's options for equal steps."""
     if steps < 1 or steps % 1:
         raise WTFlowError(f"steps {steps}: give at least 1, a whole number")
-    # Adding up 1 / steps in float32 may fall short of 1 and cost a step more.
+    # A float32 sum of 1 / steps may fall short of 1 and cost one more step.
     ends = (-1.0, -jnp.asarray(t_start)) if backwards else (t_start, 1.0)
     controller = _StepTo(jnp.linspace(*ends, steps + 1))
     return {"dt0": None, "stepsize_controller": controller, "max_steps": steps}
@@ -111,9 +111,9 @@ def _solve(
     backwards: bool = False,
     **options: Any,
 ) -> Any:
-    """Return Diffrax's solution from (1 − T)·y0 on to t = 1, or from y0 back to T."""
+    """Return Diffrax's solution from (1 − T)·y0 at T to t = 1, or from y0 at t = 1 back to T."""
     return diffrax.diffeqsolve(
-        # Diffrax asks for it at several places; its own jit traces it once for all of them.
+        # Diffrax calls the field at several places; this jit traces it only once.
         diffrax.ODETerm(jax.jit(lambda t, y, params: field(params, jnp.asarray(t), y))),
         _given(solver).method,
         t0=1.0 if backwards else t_start,
@@ -121,7 +121,7 @@ def _solve(
         y0=y0 if backwards else (1 - jnp.asarray(t_start)) * y0,
         args=params,
         adjoint=ADJOINTS.given(adjoint),
-        # Equal steps do not fail, and to be able to raise costs a call back to the host.
+        # Equal steps do not fail, and raising needs a callback to the host.
         throw=False,
         **options,
     )
@@ -140,8 +140,8 @@ def push_forward(
 ) -> Samples:
     """Carry samples from t = 0 to t = 1 in equal steps (Algorithm 1, sampling).
 
-    With a later start T it is (1 − T)·x0 that is carried, from t = T on. One Euler step then ends
-    at (1 − T)·(x0 + v((1 − T)·x0, T)).
+    With a start T > 0, (1 − T)·x0 is carried from t = T. One Euler step then ends at
+    (1 − T)·(x0 + v((1 − T)·x0, T)).
 
     Args:
         velocity_fn: ``velocity_fn(params, t, x) -> v`` for one sample.
@@ -169,17 +169,17 @@ def pull_back(
     solver: Solver = EULER,
     t_start: float | Array = 0.0,
 ) -> Samples:
-    """Carry samples from t = 1 back to T in equal steps: what ``push_forward`` was given.
+    """Carry samples from t = 1 back to T in equal steps: the inverse of ``push_forward``.
 
-    From noise it generates: of the exact field x1 ~ N(0, I) comes to the law of x0.
+    It generates samples from noise: the exact field carries x1 ~ N(0, I) to the law of x0.
 
     Args:
-        velocity_fn: as in ``push_forward``, and so all others but ``x1``.
+        velocity_fn: as in ``push_forward``, like all other arguments except ``x1``.
         x1: endpoints (n, *event).
 
     Returns:
-        Samples x0 (n, *event), x_T/(1 − T). ``push_forward`` takes them to x1 up to the error of
-        the solver.
+        Samples x0 = x_T/(1 − T), (n, *event). ``push_forward`` carries them to x1 up to the
+        solver's error.
     """
     field = jax.vmap(velocity_fn, (None, None, 0))
     options = _equal(steps, t_start, backwards=True)
@@ -197,15 +197,15 @@ def push_forward_adaptive(
     solver: Solver = DOPRI5,
     t_start: float | Array = 0.0,
 ) -> tuple[Samples, Int[Array, " n"]]:
-    """Carry samples from t = 0 to t = 1 in steps as long as a tolerance allows, each its own.
+    """Carry samples from t = 0 to t = 1 in adaptive steps, chosen for each sample by itself.
 
     Args:
-        velocity_fn: as in ``push_forward``, and so ``params``, ``x0`` and ``t_start``.
-        tolerance: of the error a step, relative and absolute, in the root mean square of elements.
-        solver: one with an error estimate: all but ``EULER``.
+        velocity_fn: as in ``push_forward``, like ``params``, ``x0`` and ``t_start``.
+        tolerance: relative and absolute, for the error per step (root mean square of elements).
+        solver: one with an error estimate: all except ``EULER``.
 
     Returns:
-        Endpoints (n, *event), NaN where ``MAX_STEPS`` did not do; and evaluations of the velocity,
+        Endpoints (n, *event), NaN if ``MAX_STEPS`` were too few; and evaluations of the velocity,
         rejected steps included, (n,) int32.
     """
     solver = _given(solver)
@@ -232,11 +232,11 @@ def trajectory(
     t_start: float | Array = 0.0,
     statistic: Callable[[Sample], Array] | None = None,
 ) -> Float[Array, "n k *kept"]:
-    """Return every position on the way in equal steps (suppl. Tables XII to XIV).
+    """Return the position at every one of the equal steps (suppl. Tables XII to XIV).
 
     Args:
-        velocity_fn: as in ``push_forward``, and so all others but ``statistic``.
-        statistic: what is kept of each position instead of the position itself.
+        velocity_fn: as in ``push_forward``, like all other arguments except ``statistic``.
+        statistic: a function of one position; its value is kept instead of the position.
 
     Returns:
         Positions (n, steps + 1, *event), the first at t = T, or their statistics.
@@ -264,14 +264,14 @@ def log_likelihood(
     """Return log p(x0) by the change of variables along the flow, the likelihood Eq. 2 replaces.
 
     log p_T(x_T) = log N(x̂1; 0, I) + ∫ ∇·v(x_t, t) dt over [T, 1], with x_T = (1 − T)·x0; the
-    Gaussian target is taken for granted. A field that is singular at t = 0 has no density there
-    (a finite data set's is a sum of points): start later.
+    target is assumed Gaussian. If the field is singular at t = 0, there is no density there (a
+    finite data set is a sum of points): start later.
 
     Args:
-        velocity_fn: as in ``push_forward``, and so all others but ``key`` and ``probes``.
-        key: where given, the divergence is Hutchinson's estimate with Rademacher probes that stay
-            the same along a trajectory; left out, it is exact, at D products with the Jacobian.
-        probes: per sample.
+        velocity_fn: as in ``push_forward``, like all other arguments except these two.
+        key: if given, the divergence is Hutchinson's estimate; its Rademacher probes stay the same
+            along a trajectory. If left out, it is exact, at D products with the Jacobian.
+        probes: number of probes per sample.
 
     Returns:
         Nats (n,).
@@ -286,8 +286,8 @@ def log_likelihood(
             products = jax.vmap(lambda e: jnp.sum(e * push(e)))(directions.astype(at.dtype))
             return jnp.append(v, weight * jnp.sum(products))
 
-        # One vector. Two outputs of which a ``vmap`` maps one alone (the divergence may not depend
-        # on x) have a wrong gradient: JAX counts that of the other once for each sample.
+        # One vector: with two outputs, if ``vmap`` maps only one (the divergence may not depend on
+        # x), the gradient is wrong. JAX counts that of the other output once per sample.
         y0, options = jnp.pad(x.ravel(), (0, 1)), _equal(steps, t_start)
         end = _solve(field, params, y0, solver, t_start, adjoint, **options).ys[0]
         gaussian = -0.5 * jnp.sum(jnp.square(end[:-1])) - 0.5 * x.size * jnp.log(2 * jnp.pi)

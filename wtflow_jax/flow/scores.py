@@ -1,9 +1,9 @@
 """From endpoints to anomaly maps and image scores (Eq. 2, Sec. V-A).
 
-A map is first a number a cell of the feature map, (n, h, w), then upsampled bilinearly to the
-image. Where a cell sits in the image follows from the backbone's strides and paddings; the usual
-half-pixel convention puts it elsewhere (for a layer3 map with the padded pool 15.5 pixels further),
-and both are at hand as one matrix an axis.
+A map has one number per cell of the feature map, (n, h, w), and is upsampled bilinearly to the
+image. The backbone's strides and paddings decide where a cell lies in the image. The usual
+half-pixel convention puts it elsewhere (15.5 pixels further for a layer3 map with the padded pool).
+``upsampling`` gives either, as one matrix per axis.
 """
 
 import itertools
@@ -23,14 +23,14 @@ CellScores = Float[Array, "n h w"]
 Maps = Float[Array, "n H W"]
 
 HIGHEST = 1e30
-"""Of a cell: that of infinity too, which would make NaN of maps, and sums of pixels are finite."""
+"""The highest cell score: infinity would make NaN in maps. Sums of pixels stay finite."""
 
 
 Score: TypeAlias = Callable[[Features], CellScores]
-"""Of each cell, by the channels of one stage at x̂1; higher is more anomalous."""
+"""Cell scores from the channels of one stage of x̂1; higher is more anomalous."""
 
 SCORES: Parts[Score] = Parts("score", "wtflow_jax.flow")
-"""By name."""
+"""Scores by name."""
 
 
 def density_proxy(x1: Samples) -> Samples:
@@ -48,8 +48,8 @@ def density(x1: Features) -> CellScores:
 def log_density(x1: Features) -> CellScores:
     """Return the mean of φ²/2 over channels: −log N(φ; 0, 1), less its value at φ = 0.
 
-    Eq. 2 stops growing a few deviations out; this does not. It is half the squared length over the
-    number of channels. From |φ| = 1.8e19 on it is infinite.
+    Eq. 2 saturates at a few standard deviations; this does not. It is half the squared length over
+    the number of channels. From |φ| = 1.8e19 on it is infinite.
     """
     return jnp.mean(jnp.square(x1) / 2, axis=-1)
 
@@ -57,15 +57,15 @@ def log_density(x1: Features) -> CellScores:
 def cell_scores(
     x1: Features, score: Score | str = density, channels: tuple[int, ...] = ()
 ) -> CellScores:
-    """Return the scores of cells, endpoints (n, h, w, c) to (n, h, w).
+    """Return the cell scores (n, h, w) of endpoints (n, h, w, c).
 
     Args:
         x1: the endpoints.
         score: a function, or its name.
-        channels: of each stage, where several are scored apart: then the mean of their scores.
+        channels: of each stage, if stages are scored separately; their scores are averaged.
 
     Returns:
-        At most ``HIGHEST``; NaN stays NaN.
+        Scores, at most ``HIGHEST``; NaN stays NaN.
     """
     ends = list(itertools.accumulate(channels))[:-1]
     each = [SCORES.given(score)(part) for part in jnp.split(x1, ends, axis=-1)]
@@ -73,7 +73,7 @@ def cell_scores(
 
 
 class Upsampling(NamedTuple):
-    """Bilinear interpolation from cells to pixels, one matrix an axis, each row adding up to 1."""
+    """Bilinear interpolation from cells to pixels: one matrix per axis; each row sums to 1."""
 
     rows: Float[np.ndarray, "H h"]
     columns: Float[np.ndarray, "W w"]
@@ -92,10 +92,10 @@ def upsampling(
     """Return the interpolation of maps whose cell i sits at pixel ``stride·i + offset``.
 
     Args:
-        size: (H, W) of the image; pixels are counted from 0 at the first one's centre.
+        size: (H, W) of the image; coordinate 0 is the centre of the first pixel.
         cells: (h, w) of the map.
         stride: pixels from one cell to the next.
-        offset: pixel of the first cell; left out: (stride − 1) / 2, the half-pixel convention.
+        offset: pixel of the first cell; by default (stride − 1) / 2, the half-pixel convention.
     """
     offset = (stride - 1) / 2 if offset is None else offset
     axes = [
@@ -118,7 +118,7 @@ def image_scores(maps: Maps, top_fraction: float = 0.03) -> Float[Array, " n"]:
 
     Args:
         maps: (n, H, W).
-        top_fraction: the share of pixels averaged, in [0, 1]; at least one, so that 0 is the
+        top_fraction: the share of pixels averaged, in [0, 1]; at least one pixel, so 0 gives the
             maximum.
     """
     pixels = maps.reshape(maps.shape[0], -1)

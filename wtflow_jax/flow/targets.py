@@ -1,4 +1,4 @@
-"""Target distributions: where x1 comes from (Algorithm 1, line 3; Table VIII)."""
+"""Target distributions, from which x1 is drawn (Algorithm 1, line 3; Table VIII)."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Target: TypeAlias = Callable[[PRNGKey, tuple[int, ...]], Sample]
 """``target(key, shape) -> x1`` for one sample of D = prod(shape) elements, float32."""
 
 TARGETS: Parts[Target] = Parts("target", "wtflow_jax.flow")
-"""By name, as in Table VIII."""
+"""Targets by name, as in Table VIII."""
 
 
 @TARGETS.add("gaussian")

@@ -1,4 +1,4 @@
-"""Names of the shapes that travel through the library.
+"""Names of the array shapes used across the library.
 
 Sizes: n samples, h × w cells of a feature map, c channels; d (or ``*event``) the shape of one
 sample. Maps are channels-last. Everything is float32 unless said otherwise.
@@ -25,7 +25,7 @@ VelocityFn: TypeAlias = Callable[[Params, Time, Sample], Sample]
 
 @runtime_checkable
 class Stored(Protocol):
-    """Feature maps that are not in memory, ``shards.Shards`` for one.
+    """Feature maps that are not in memory, for example ``shards.Shards``.
 
     Attributes:
         shape: (n, h, w, c).
@@ -36,9 +36,9 @@ class Stored(Protocol):
     digest: str
 
     def read(self, index: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k h w c"]:
-        """Return some maps."""
+        """Return the maps at some indices."""
         ...
 
     def batches(self, order: Int[np.ndarray, "steps b"]) -> Iterator[Float[np.ndarray, "b h w c"]]:
-        """Return the maps of each row of an order, in turn."""
+        """Yield the maps of each row of ``order``."""
         ...

@@ -1,7 +1,7 @@
-"""Instruments for flow geometry, on any ``velocity_fn(params, t, x)`` and on closed forms.
+"""Measurements of flow geometry, for any ``velocity_fn(params, t, x)`` and for closed forms.
 
-Throughout, ``params`` are the velocity's, samples ``x0`` (n, *event) are after the WT map, and
-``key`` decides what is drawn.
+Everywhere, ``params`` belong to the velocity, samples ``x0`` (n, *event) are after the WT map, and
+``key`` is the key of random draws.
 """
 
 from wtflow_jax.geometry.centripetal import mean_velocity as mean_velocity

@@ -1,4 +1,4 @@
-"""The centripetal potential field: where the velocity points before the flow has begun (Eq. 13)."""
+"""The centripetal potential field: where the velocity points at t = 0 (Eq. 13)."""
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +10,15 @@ from wtflow_jax.flow.types import PRNGKey, Sample
 def mean_velocity(key: PRNGKey, x: Sample, target: Target | str, draws: int = 10_000) -> Sample:
     """Return the mean of x1 − x over draws of x1: Monte Carlo for Eq. 13 with any target.
 
-    Its value at t = 0 is the regression's on the data, −x for every target centred at the origin: a
-    ring at distance d has V(d) = 1/(2π)·∫(R cos θ − d) dθ = −d, whatever its radius R. Eq. 13 has
-    one minus sign too many for the −d it arrives at.
+    At t = 0 the regression on the data has this value: −x for every target centred at the origin.
+    For a ring of any radius R at distance d, V(d) = 1/(2π)·∫(R cos θ − d) dθ = −d. Eq. 13 has one
+    minus sign too many for its result −d.
 
     Args:
-        key: decides the draws.
+        key: key of the draws.
         x: one position (*event).
-        target: where x1 comes from, a function or its name.
-        draws: how many; the error of a component is its standard deviation / √draws.
+        target: distribution of x1, a function or its name.
+        draws: number of draws; the error of a component is its standard deviation / √draws.
     """
     draw = TARGETS.given(target)
 

@@ -1,4 +1,4 @@
-"""The exact velocity of a finite data set: what a network of any size would learn at best."""
+"""The exact velocity of a finite data set: the best that a network of any size can learn."""
 
 from typing import NamedTuple
 
@@ -9,20 +9,20 @@ from jaxtyping import Array, Float, Int
 from wtflow_jax.flow.types import Sample, Samples, Time
 
 EARLIEST = 1e-4
-"""The field is singular at t = 0: earlier times are answered as this one."""
+"""The field is singular at t = 0: smaller t are replaced by this one."""
 NEAREST = 16
-"""Data a block whose distances are taken by direct difference."""
+"""Points per block whose distances are computed by direct difference."""
 BLOCK = 4096
-"""Data looked at together, at most."""
+"""Maximum number of points per block."""
 
 
 class Partial(NamedTuple):
-    """The posterior's sums over some of the data, relative to the nearest of them."""
+    """The posterior's sums over some points, relative to the nearest of these points."""
 
     squared: Float[Array, ""]  # smallest ‖x − (1 − t)x_i‖²
-    nearest: Float[Array, " d"]  # the x_i it belongs to
+    nearest: Float[Array, " d"]  # the x_i of ``squared``
     weight: Float[Array, ""]  # Σ exp((squared − ‖x − (1 − t)x_i‖²)/(2t²))
-    total: Float[Array, " d"]  # of x_i − nearest: one datum alone is met without rounding
+    total: Float[Array, " d"]  # weighted sum of x_i − nearest: exactly 0 for a single point
 
 
 def _squared_distances(
@@ -34,27 +34,24 @@ def _squared_distances(
         return jnp.sum(jnp.square(x - shrink * row))
 
     if rows.shape[1] == 1:
-        # A sum of one term is none to XLA, which computes it anew for each use, rounded otherwise.
+        # XLA removes a sum of one term and recomputes the term for each use, rounded differently.
         rows, x = jnp.pad(rows, ((0, 0), (0, 1))), jnp.pad(x, (0, 1))
     if rows.shape[0] <= NEAREST or rows.shape[1] <= NEAREST:
         return jax.vmap(direct)(rows)
     dot = jnp.dot(rows, x, precision=jax.lax.Precision.HIGHEST)
     distances = jnp.sum(jnp.square(x)) - 2 * shrink * dot
     distances += jnp.square(shrink) * jnp.sum(jnp.square(rows), axis=1)
-    # A product rounds at 1e-7·‖x‖², more than 2t² at early times: there the nearest decide.
+    # A product rounds at 1e-7·‖x‖², more than 2t² at early times, when the nearest points decide.
     _, nearest = jax.lax.top_k(-jax.lax.stop_gradient(distances), NEAREST)
     return distances.at[nearest].set(jax.lax.map(lambda i: direct(rows[i]), nearest))
 
 
 def _posterior(data: Samples, t: Time, x: Sample) -> Partial:
-    """Return the sums over all data.
-
-    They are gone through in blocks with a running minimum of the distance.
-    """
+    """Return the sums over all data, block by block with a running minimum of the distance."""
     x, rows = x.reshape(-1), data.reshape(data.shape[0], -1)
     n, d = rows.shape
     size = min(n, BLOCK, max(NEAREST, 2**22 // d))
-    # About the mean the products are smaller, and so is what they lose by rounding.
+    # Centred at the mean, products are smaller, and so are their rounding errors.
     centre = jnp.mean(rows, axis=0)
     point = x - (1 - t) * centre
 
@@ -63,7 +60,7 @@ def _posterior(data: Samples, t: Time, x: Sample) -> Partial:
         raw = jax.lax.dynamic_slice(rows, (start, jnp.zeros_like(start)), (size, d))
         part = raw - centre
         distances = _squared_distances(part, point, 1 - t)
-        # The last block is a full one too: it begins among what the one before has seen.
+        # The last block is full too: it overlaps the block before.
         new = start + jnp.arange(size) >= i * size
         best = jnp.argmin(jnp.where(new, distances, jnp.inf))
         squared = jax.lax.stop_gradient(distances[best])
@@ -108,15 +105,15 @@ def empirical_velocity(data: Samples, t: Time, x: Sample) -> Sample:
     For the Gaussian target only: the others have no closed form. It is a ``velocity_fn`` whose
     parameters are the data. As t → 0 it tends to 0 on a data point and to (x − x*)/t off the data
     (x* the nearest), while its mean over x1 at (1 − t)x_i + t·x1 tends to −x_i: the initial
-    singularity (Theorem 1). Memory beside the data: ``BLOCK`` numbers a position at most.
+    singularity (Theorem 1). Memory besides the data: at most ``BLOCK`` numbers per position.
 
-    Squared distances are float32: from ‖x − (1 − t)x_i‖ = 1.8e19 on the answer is NaN, and data
-    whose squared distances differ by less than about 1e-6 of them are told apart at no time t.
+    Squared distances are float32. From ‖x − (1 − t)x_i‖ = 1.8e19 on the result is NaN. Points whose
+    squared distances differ by less than about 1e-6 (relative) are not distinguished at any t.
 
     Args:
         data: (n, *event), after the WT map.
-        t: a scalar in [0, 1]; below ``EARLIEST`` it is taken as that.
-        x: one position (*event), as the velocity is.
+        t: a scalar in [0, 1]; values below ``EARLIEST`` are raised to it.
+        x: one position (*event); the velocity has this shape.
     """
     t = jnp.maximum(t, EARLIEST)
     nearest, rest = _mean(data, t, x)
@@ -131,9 +128,9 @@ def score(data: Samples, t: Time, x: Sample) -> Sample:
 
 
 def log_density(data: Samples, t: Time, x: Sample) -> Float[Array, ""]:
-    """Return log p_t(x) in nats, of Gaussians of spread t; arguments as in ``empirical_velocity``.
+    """Return log p_t(x) in nats; arguments as in ``empirical_velocity``.
 
-    At t = 0 the law is a sum of points, which has no density.
+    p_t is a mixture of Gaussians of standard deviation t. At t = 0 it has no density.
     """
     t = jnp.maximum(t, EARLIEST)
     whole = _posterior(data, t, x)

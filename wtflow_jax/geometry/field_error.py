@@ -1,4 +1,4 @@
-"""How far a trained velocity is from another, the exact one for instance, by time."""
+"""The error of a trained velocity against another one, for example the exact one, by time."""
 
 from typing import NamedTuple
 
@@ -35,8 +35,8 @@ def field_error(
     With ``geometry.empirical.empirical_velocity`` as the reference and the training data as its
     parameters, a trained network's rising error towards t = 0 shows the initial singularity.
 
-    v is ``velocity_fn`` with ``params``, u is ``reference_fn`` with its own; ``times`` are in
-    (0, 1], and ``key`` decides x1, drawn from ``target``, the same at all times.
+    v is ``velocity_fn`` with ``params``, u is ``reference_fn`` with ``reference_params``. ``times``
+    are in (0, 1]. ``key`` draws x1 from ``target``, the same at all times.
     """
     draw = targets.TARGETS.given(target)
 

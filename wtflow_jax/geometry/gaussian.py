@@ -1,9 +1,9 @@
-"""The exact velocity of Gaussian data, an own Gaussian at each position of a map.
+"""The exact velocity of Gaussian data, with one Gaussian for each position of a map.
 
 For x0 ~ N(μ, Σ) and x1 ~ N(0, I) the position x_t = (1 − t)·x0 + t·x1 is Gaussian too, with mean
 (1 − t)·μ and covariance Σ_t = (1 − t)²·Σ + t²·I. With w = Σ_t⁻¹(x − (1 − t)·μ) its score is −w, and
 E[x0 | x_t = x] = μ + (1 − t)·Σw, E[x1 | x_t = x] = t·w, so u = t·w − μ − (1 − t)·Σw. The flow of u
-ends at Σ^(−1/2)(x0 − μ): ZCA whitening, whose squared length is Mahalanobis' distance, the score of
+ends at Σ^(−1/2)(x0 − μ): ZCA whitening, whose length is the Mahalanobis distance, the score of
 PaDiM (docs/method.md).
 """
 
@@ -22,15 +22,15 @@ class Gaussian(NamedTuple):
     """The law N(μ, Σ) of p positions of c channels: Σ = Q(diag(spread) + UᵀEU)Qᵀ at each."""
 
     mean: Float[Array, "p c"]  #: μ
-    axes: Float[Array, "c c"]  #: Q, orthogonal, of all positions
-    spread: Float[Array, " c"]  #: variances along them that all positions have
+    axes: Float[Array, "c c"]  #: Q, orthogonal, shared by all positions
+    spread: Float[Array, " c"]  #: variances along these axes, shared by all positions
     basis: Float[Array, "p r c"]  #: U: further directions of each position, in these axes
-    excess: Float[Array, "p r"]  #: E: what is along them beside; at least zero
+    excess: Float[Array, "p r"]  #: E: additional variances along them; at least zero
 
 
 @in_float32
 def of_whitening(stats: Whitening) -> Gaussian:
-    """Return the law that whitening takes features for: its x0 is white under it."""
+    """Return the law that a whitening assumes of features: it maps this law to N(0, I)."""
     values, axes = jnp.linalg.eigh(stats.shared)
     roots, square = 1 / values, jnp.square(stats.scale)
     mean = stats.mean + ((stats.offset @ axes) * roots) @ axes.T
@@ -41,9 +41,9 @@ def of_whitening(stats: Whitening) -> Gaussian:
 
 @in_float32
 def of_samples(x0: Samples, ridge: float = 0.01) -> Gaussian:
-    """Return the law of samples (n, *event), n ≥ 2: PaDiM's, whose covariance has ``ridge``·I more.
+    """Return PaDiM's law of samples (n, *event), n ≥ 2: their covariance plus ``ridge``·I.
 
-    The last axis are the channels; each position has its own covariance (by n − 1), whole.
+    The last axis is the channels. Each position has its own full covariance (divisor n − 1).
     """
     vectors = jnp.swapaxes(x0.reshape(x0.shape[0], -1, x0.shape[-1]), 0, 1)
     mean = jnp.mean(vectors, axis=1)
@@ -54,7 +54,7 @@ def of_samples(x0: Samples, ridge: float = 0.01) -> Gaussian:
 
 
 class At(NamedTuple):
-    """Vectors at time t, one a position, in the axes of the law."""
+    """Vectors at time t, one per position, in the axes of the law."""
 
     residual: Float[Array, "p c"]  #: x − (1 − t)μ
     solved: Float[Array, "p c"]  #: w
@@ -62,20 +62,20 @@ class At(NamedTuple):
     log_volume: Float[Array, " p"]  #: log det Σ_t
 
     def log_density(self) -> Float[Array, " p"]:
-        """Return log p_t of each, in nats."""
+        """Return log p_t of each position, in nats."""
         distance = jnp.sum(self.residual * self.solved, axis=-1)
         return -0.5 * (distance + self.log_volume + self.solved.shape[-1] * jnp.log(2 * jnp.pi))
 
     def drift(self, law: Gaussian, t: Time) -> Float[Array, "p c"]:
-        """Return u + μ of each."""
+        """Return u + μ of each position."""
         return t * self.solved - (1 - t) * (law.spread * self.solved + self.along)
 
 
 def at(law: Gaussian, t: Time, y: Float[Array, "p c"]) -> At:
-    """Solve Σ_t w = y by Woodbury's identity, matrices of r × r alone; y is in the law's axes."""
+    """Solve Σ_t w = y by Woodbury's identity with r × r matrices; y is in the law's axes."""
     shared = jnp.sqrt(jnp.square(1 - t) * law.spread + jnp.square(t))
     # With V = E^½U(spread_t)^(−½) and M = I + (1 − t)²VVᵀ the rest of w is (1 − t)²VᵀM⁻¹Vz, and
-    # UᵀEUw is made of the same VᵀM⁻¹Vz: V is gone through twice, not four times.
+    # UᵀEUw is made of the same VᵀM⁻¹Vz: V is read twice, not four times.
     v = jnp.sqrt(law.excess)[..., None] * law.basis / shared
     identity = jnp.eye(v.shape[1], dtype=v.dtype)
     root = jnp.linalg.cholesky(identity + jnp.square(1 - t) * (v @ v.mT))
@@ -87,7 +87,7 @@ def at(law: Gaussian, t: Time, y: Float[Array, "p c"]) -> At:
 
 
 def _of(law: Gaussian, t: Time, x: Sample) -> At:
-    """Return a position, whose event are the vectors of all positions."""
+    """Return ``at`` for one sample x, the vectors of all positions."""
     t = t.astype(x.dtype)
     return at(law, t, (x.reshape(law.mean.shape) - (1 - t) * law.mean) @ law.axes)
 
@@ -99,9 +99,9 @@ def gaussian_velocity(law: Gaussian, t: Time, x: Sample) -> Sample:
     At t = 0 it is −x, whatever the law (Theorem 1), and at t = 1 x − μ.
 
     Args:
-        law: of x0; ``of_whitening``.
+        law: the law of x0, for example from ``of_whitening``.
         t: a scalar in [0, 1].
-        x: one position (*event), the last axis the channels; p·c numbers, as the velocity is.
+        x: one sample (*event) of p·c numbers, channels last; the velocity has this shape.
     """
     u = _of(law, t, x).drift(law, t) @ law.axes.T - law.mean
     return u.reshape(x.shape).astype(x.dtype)

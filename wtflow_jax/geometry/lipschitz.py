@@ -1,4 +1,4 @@
-"""How fast a velocity changes in space and in time, beside Theorem 2's bound."""
+"""How fast a velocity changes in space and in time, and Theorem 2's bound."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from wtflow_jax.support.compilation import jit
 
 
 class LipschitzProfile(NamedTuple):
-    """Local Lipschitz constants on the way, at k times for n samples."""
+    """Local Lipschitz constants along the path, at k times for n samples."""
 
     space: Float[Array, "k n"]  #: largest singular value of ∂v/∂x
     time: Float[Array, "k n"]  #: ‖∂v/∂t‖
@@ -24,7 +24,7 @@ def lipschitz_bound(t: Float[Array, "*k"], dimension: int) -> Float[Array, "*k"]
 
 
 def _length(x: Sample) -> Float[Array, ""]:
-    """Return ‖x‖, its gradient zero where x is: that of a square root there is NaN."""
+    """Return ‖x‖ with gradient zero at x = 0, where a square root's gradient is NaN."""
     square = jnp.sum(jnp.square(x))
     return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
 
@@ -36,10 +36,10 @@ def _unit(x: Sample) -> Sample:
 def largest_singular_value(
     velocity_fn: VelocityFn, params: Params, t: Time, x: Sample, key: PRNGKey, iterations: int = 30
 ) -> Float[Array, ""]:
-    """Return the largest singular value of ∂v/∂x at one position x (*event), from below.
+    """Estimate the largest singular value of ∂v/∂x at one position x (*event), from below.
 
-    By power iteration from a random direction; each of the ``iterations`` is a product with J (jvp)
-    and one with Jᵀ (vjp).
+    Power iteration starts from a random direction; each of the ``iterations`` takes one product
+    with J (jvp) and one with Jᵀ (vjp).
     """
 
     def field(x: Sample) -> Sample:
@@ -70,8 +70,8 @@ def lipschitz_profile(
 ) -> LipschitzProfile:
     """Return local Lipschitz constants at x_t = (1 − t)·x0 + t·x1, on a grid of times.
 
-    ``times`` are in (0, 1]; ``key`` decides x1, drawn from ``target``, the same at all times, and
-    first directions; more ``iterations`` approach the singular value from below.
+    ``times`` are in (0, 1]. ``key`` draws x1 from ``target`` and the first directions, the same at
+    all times. With more ``iterations`` the estimate rises towards the singular value.
     """
     draw = targets.TARGETS.given(target)
 

@@ -1,9 +1,9 @@
-"""The exact velocity of data that are a mixture of Gaussians: from one of all to one a datum.
+"""The exact velocity of a mixture of Gaussians: from one Gaussian in all to one per data point.
 
 For x0 ~ Σ_k w_k·N(μ_k, Σ_k) and x1 ~ N(0, I) the position x_t is a mixture too, of the Gaussians at
 time t with the same weights. With responsibilities r = softmax(log w + log p_k(x, t)) its velocity
 and its score are Σ r_k·u_k and Σ r_k·∇log p_k, as both are expectations given x_t. One component
-is ``gaussian``; as many as there are data, without spread, are ``empirical`` (docs/method.md).
+gives ``gaussian``; one component per data point, without spread, ``empirical`` (docs/method.md).
 """
 
 from functools import partial
@@ -23,27 +23,27 @@ class Mixture(NamedTuple):
     """Σ_k w_k·N(μ_k, Σ_k) on vectors of c channels."""
 
     log_weights: Float[Array, " k"]
-    parts: Gaussian  #: a component where a Gaussian has a position
+    parts: Gaussian  #: its axis p of positions holds the k components
 
 
 class Answer(NamedTuple):
-    """What is known of a vector at time t, its means in the axes of the law."""
+    """The posterior of a vector at time t; ``solved`` and ``along`` are in the law's axes."""
 
     joint: Float[Array, " k"]  #: log w_k + log p_k
     share: Float[Array, " k"]  #: r
     solved: Float[Array, " c"]  #: Σ_k r_k·Σ_t,k⁻¹(x − (1 − t)μ_k)
-    along: Float[Array, " c"]  #: the mean of UᵀEU times that
+    along: Float[Array, " c"]  #: the same sum, each term times its UᵀEU
 
 
 def _answer(law: Mixture, t: Time, x: Sample) -> Answer:
     """Solve for all components at once, by Woodbury's identity as ``gaussian.at`` does.
 
-    They have the axes in common, so x is turned once, and products with the directions of all
-    components are two in all: no component needs a vector of c numbers of its own.
+    All share the axes, so x is rotated once. Two products take the directions of all components:
+    no component needs its own vector of c numbers.
     """
     t, parts = t.astype(x.dtype), law.parts
     shared = jnp.sqrt(jnp.square(1 - t) * parts.spread + jnp.square(t))
-    # About the middle of the components, where squares are smallest.
+    # Centred at the mean of the components, where squares are smallest.
     middle = jnp.mean(parts.mean, axis=0)
     means = (1 - t) * ((parts.mean - middle) @ parts.axes) / shared
     z = ((x.reshape(-1) - (1 - t) * middle) @ parts.axes) / shared
@@ -52,7 +52,7 @@ def _answer(law: Mixture, t: Time, x: Sample) -> Answer:
     root = jnp.linalg.cholesky(identity + jnp.square(1 - t) * (v @ v.mT))
     v = jax.lax.linalg.triangular_solve(root, v, left_side=True, lower=True)
     inner = v @ z - (v @ means[..., None])[..., 0]
-    # ‖z − m_k‖² less what the directions of k take of it.
+    # ‖z − m_k‖² minus the part that the directions of k take.
     squares = jnp.sum(jnp.square(z)) - 2 * means @ z + jnp.sum(jnp.square(means), axis=1)
     squares -= jnp.square(1 - t) * jnp.sum(jnp.square(inner), axis=1)
     diagonal = jnp.diagonal(root, axis1=-2, axis2=-1)
@@ -71,9 +71,9 @@ def mixture_velocity(law: Mixture, t: Time, x: Sample) -> Sample:
     At t = 0 it is −x, whatever the law (Theorem 1), and at t = 1 x − E[x0].
 
     Args:
-        law: of x0; each component's covariance has full rank.
+        law: the law of x0; each component's covariance has full rank.
         t: a scalar in [0, 1].
-        x: one position (*event) of c numbers, as the velocity is.
+        x: one position (*event) of c numbers; the velocity has this shape.
     """
     found, parts = _answer(law, t, x), law.parts
     pulled = parts.spread * found.solved + found.along
@@ -101,7 +101,7 @@ def log_density(law: Mixture, t: Time, x: Sample) -> Float[Array, ""]:
 
 
 GROUPS = Mixture(0, Gaussian(0, None, None, 0, 0))  # pyright: ignore[reportArgumentType]
-"""Axes of what differs between the groups of ``of_responsibilities``, for ``vmap``."""
+"""``vmap`` axes of the groups of ``of_responsibilities``; None where all groups share an array."""
 
 
 @partial(jax.jit, static_argnames=("alpha", "rank"))
@@ -109,19 +109,19 @@ GROUPS = Mixture(0, Gaussian(0, None, None, 0, 0))  # pyright: ignore[reportArgu
 def of_responsibilities(
     x0: Float[Array, "g n c"], share: Float[Array, "g n k"], alpha: float, rank: int
 ) -> Mixture:
-    """Return the laws of g groups of vectors, whose weights in each component are given.
+    """Fit one mixture to each of g groups of vectors, whose responsibilities are given.
 
-    Σ_k = (1 − α)·S_k + α·S, where S is the mean of the covariances S_k of all groups, by weight,
-    with whitening's ridge. Of S_k first directions are kept, in coordinates in which S is white.
+    Σ_k = (1 − α)·S_k + α·S, where S is the weighted mean of the covariances S_k of all groups, with
+    whitening's ridge. Only the first directions of S_k are kept, in coordinates where S is white.
 
     Args:
         x0: vectors, n in each group.
         share: responsibilities, which sum to one over the components of a group.
         alpha: α in (0, 1]; at 1 all components have the covariance S, and no directions are kept.
-        rank: directions kept, fewer where there are fewer channels.
+        rank: number of directions kept, at most c.
 
     Returns:
-        The laws; the axes of ``GROUPS`` are those of the groups.
+        The mixtures; ``GROUPS`` has their group axes.
     """
     g, n, c = x0.shape
     middle = jnp.mean(x0, axis=(0, 1))
@@ -142,8 +142,8 @@ def of_responsibilities(
 
     k, spread = share.shape[2], alpha * jnp.square(roots)
     if alpha == 1:
-        none = jnp.zeros((g, k, 0, c), x.dtype)
-        parts = Gaussian(mean + middle, axes, spread, none, none[..., 0])
+        empty = jnp.zeros((g, k, 0, c), x.dtype)
+        parts = Gaussian(mean + middle, axes, spread, empty, empty[..., 0])
         return Mixture(jnp.log(count / n), parts)
     # One after another: all covariances at once would fill the memory.
     parts = jnp.repeat(jnp.arange(g), k), jnp.swapaxes(share, 1, 2).reshape(-1, n)

@@ -14,11 +14,11 @@ from wtflow_jax.flow.types import Params, Samples, VelocityFn
 class OTAngle(NamedTuple):
     """Cosines between a velocity and the optimal transport displacement, of n samples.
 
-    The normal is x0/‖x0‖, that of the sphere about the origin the sample lies on. Zero where one of
-    the two has no length.
+    The normal is x0/‖x0‖, that of the sphere around the origin through x0. A cosine is zero if one
+    of its vectors is zero.
 
-    Between the parts of both orthogonal to x0 it is ``tangential``; ``tangent``, between v and that
-    part alone of z − x0, is what Proposition 2 can mean where the displacement is small.
+    ``tangential`` compares the parts of both vectors orthogonal to x0. ``tangent`` compares v with
+    that part of z − x0: a possible meaning of Proposition 2 for small displacements.
     """
 
     whole: Float[np.ndarray, " n"]  #: between v and z − x0
@@ -47,9 +47,9 @@ def ot_angle(
 ) -> OTAngle:
     """Compare v(x0, t) with the optimal transport of a minibatch onto draws of the target.
 
-    The cosine depends on the size of the batch: the more draws, the closer the nearest.
+    The cosine depends on the size of the batch: with more draws the nearest is closer.
 
-    x1 are as many draws of the target as there are samples; ``t`` is the time v is asked at.
+    x1 are n draws of the target, one per sample; v is evaluated at ``t``.
     """
     velocity: Array = jax.vmap(velocity_fn, in_axes=(None, None, 0))(params, jnp.float32(t), x0)
     x, z, v = (np.asarray(part, np.float64).reshape(len(x0), -1) for part in (x0, x1, velocity))

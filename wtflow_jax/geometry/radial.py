@@ -1,4 +1,4 @@
-"""How far from the origin samples are on the way (Observations 1, 2; suppl. Tables XII-XIV)."""
+"""Distances from the origin along the path (Observations 1, 2; suppl. Tables XII-XIV)."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,9 @@ from wtflow_jax.support.compilation import jit
 
 
 class Radii(NamedTuple):
-    """How far from the origin some images are on their way."""
+    """Distances from the origin of some images along their paths."""
 
-    of: Int[np.ndarray, " m"]  #: their indices
+    of: Int[np.ndarray, " m"]  #: indices of the images
     values: Float[np.ndarray, "m k"]  #: ‖x_t‖ at equal steps from ``t_start`` to 1
     t_start: float  #: T, where transport starts
     root_d: float  #: √D, the radius of the Gaussian annulus
@@ -30,10 +30,10 @@ def radial_profile(
     steps: int = 50,
     t_start: float | Array = 0.0,
 ) -> Float[Array, "n k"]:
-    """Return ‖x_t‖ of each sample at equal Euler steps from t = 0, or a later start, to 1.
+    """Return ‖x_t‖ (n, steps + 1) of each sample at equal Euler steps from ``t_start`` to 1.
 
     Arguments as in ``ode.push_forward``. Positions are not kept, so memory does not grow with the
-    steps; the paper takes 50. Returned are (n, steps + 1); the Gaussian annulus is at √D.
+    steps. The paper takes 50 steps; the Gaussian annulus is at √D.
     """
 
     def one(x: Sample) -> Float[Array, " k"]:

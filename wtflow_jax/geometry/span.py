@@ -1,9 +1,8 @@
-"""The space that velocities lie in: a network whose last layer has b channels has b dimensions.
+"""The space of velocities: b dimensions for a network whose last layer has b input channels.
 
-Its velocity at each cell is a vector of c channels that the last layer, a matrix of b × c and a
-constant, makes of b numbers. Whatever solver or step count carries x0 along it, the part of
-x̂1 − x0 outside these b dimensions is that constant: there x̂1 is x0, moved by the same for all
-(docs/method.md).
+At each cell the last layer, a b × c matrix and a constant, makes a velocity of c channels from b
+numbers. For any solver and step count, the part of x̂1 − x0 outside these b dimensions is that
+constant: there x̂1 is x0, shifted equally for all samples (docs/method.md).
 """
 
 from functools import lru_cache, partial
@@ -19,13 +18,13 @@ from wtflow_jax.flow.types import Params, PRNGKey, Sample, Samples, Time, Veloci
 from wtflow_jax.support.compilation import jit
 
 ROUNDING = 1e-8
-"""Variance that counts as none, as a share of the largest."""
+"""Variances up to this share of the largest count as zero."""
 
 
 class Span(NamedTuple):
     """An affine space of r dimensions, r ≤ c."""
 
-    middle: Float[Array, " c"]  #: a point of it
+    middle: Float[Array, " c"]  #: a point in the space
     axes: Float[Array, "r c"]  #: its directions, orthonormal
 
 
@@ -35,8 +34,8 @@ def along(
 ) -> Float[Array, "k n *event"]:
     """Return v at x_t = (1 − t)·x0 + t·x1 of each sample, on a grid of times.
 
-    ``key`` decides x1, a Gaussian, the same at all times. One sample at a time: memory beside what
-    is returned is that of one velocity.
+    ``key`` draws a Gaussian x1, the same at all times. Samples are evaluated one at a time, so
+    memory besides the result is that of one velocity.
     """
     x1 = jax.vmap(targets.gaussian, (0, None))(jax.random.split(key, len(x0)), x0.shape[1:])
 
@@ -47,9 +46,9 @@ def along(
 
 
 def principal(vectors: Float[np.ndarray, "... c"], dimensions: int | None = None) -> Span:
-    """Return the space of so many dimensions that is nearest to some vectors, by their squares.
+    """Return the least-squares affine space of ``dimensions`` dimensions for some vectors.
 
-    Left out, it is the smallest one that has them all, but for rounding.
+    Without ``dimensions``, return the smallest space that holds all vectors, up to rounding.
     """
     rows = np.asarray(vectors).reshape(-1, np.shape(vectors)[-1])
     middle = rows.mean(axis=0, dtype=np.float64)
@@ -61,16 +60,16 @@ def principal(vectors: Float[np.ndarray, "... c"], dimensions: int | None = None
 
 
 def within(span: Span, x: Float[Array | np.ndarray, "*event c"]) -> Float[Array, "*event c"]:
-    """Return the points of a space that are nearest to vectors."""
+    """Return the projections of vectors onto a space."""
     return span.middle + (x - span.middle) @ span.axes.T @ span.axes
 
 
 @lru_cache
 def confined(velocity_fn: VelocityFn) -> VelocityFn:
-    """Return a ``velocity_fn`` whose velocities are taken to the nearest of a space.
+    """Return a ``velocity_fn`` that projects velocities onto a space.
 
-    Its parameters are the space and those of ``velocity_fn``. Of all velocities in that space it is
-    the one with the least loss, where ``velocity_fn`` has the least of all (Eq. 4).
+    Its parameters are the space and those of ``velocity_fn``. If ``velocity_fn`` minimises the loss
+    (Eq. 4), this one minimises it among all velocities in the space.
     """
 
     def field(params: Params, t: Time, x: Sample) -> Sample:

@@ -1,6 +1,6 @@
-"""Metrics of anomaly detection on the host: exact, at little cost in time and memory.
+"""Exact metrics of anomaly detection, computed on the host in little time and memory.
 
-A metric is an entry of ``METRICS``; a new one is a file in this folder that adds it.
+A metric is an entry of ``METRICS``. To add one, put a file that adds it into this folder.
 """
 
 from wtflow_jax.metrics.curves import Curves as Curves

@@ -1,4 +1,4 @@
-"""Curves over all thresholds, thinned for drawing; the areas under them are exact elsewhere."""
+"""Curves over all thresholds, thinned for drawing; other modules compute their exact areas."""
 
 from typing import NamedTuple
 
@@ -9,18 +9,18 @@ from wtflow_jax.metrics.ranking import Labels, Regions, Scores, rank
 from wtflow_jax.metrics.regions import rises
 
 Line = Float[np.ndarray, "k 2"]
-"""Corners (x, y) of a line, its first point first."""
+"""Corners (x, y) of a line, in order."""
 Sides = tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]
 """Values on the two sides of each threshold."""
 
 
 class Curves(NamedTuple):
-    """Lines from the highest threshold to the lowest; what is tied is straight between its ends.
+    """Lines from the highest threshold to the lowest; tied scores give one straight segment.
 
     Attributes:
-        roc: recall, the share of defective scores found, over the share of good ones called so.
-        precision_recall: share of defective ones among those found, over recall.
-        overlap: mean share found of each region, over the same as ``roc``; None without regions.
+        roc: recall (the detected share of defective scores) over the false-positive rate.
+        precision_recall: the share of defective scores among those detected, over recall.
+        overlap: mean detected share of a region over the false-positive rate; None without regions.
     """
 
     roc: Line
@@ -31,10 +31,10 @@ class Curves(NamedTuple):
 def curves(
     scores: Scores, labels: Labels, regions: Regions | None = None, points: int = 200
 ) -> Curves | None:
-    """Return ROC, precision–recall and per-region overlap in one; None, errors as ``measure``.
+    """Return ROC, precision–recall and per-region overlap; None and errors as in ``measure``.
 
-    ``regions`` is ``label_regions`` of labels that are masks (n, h, w). About ``points`` thresholds
-    are kept, evenly spread over what they find.
+    ``regions`` is ``label_regions(labels)`` if labels are masks (n, h, w). About ``points``
+    thresholds are kept, evenly spread over recall and over overlap.
     """
     ranked = rank(["Curves"], scores, labels, regions=regions)
     if ranked is None:
@@ -45,7 +45,7 @@ def curves(
     if regions is not None:
         overlap = np.cumsum(rises(ranked)[::-1])
         chosen = np.union1d(chosen, _spread(overlap, points))
-    # Good scores above each threshold, and those above or at it: its two sides.
+    # Good scores above each threshold, and good scores above or at it.
     above, false = (ranked.good - ranked.not_above)[::-1], (ranked.good - ranked.below)[::-1]
     precision = detected / (detected + false)
 
@@ -67,7 +67,7 @@ def curves(
 
 
 def _spread(found: Float[np.ndarray, " d"], points: int) -> Int[np.ndarray, " m"]:
-    """Return indices of values that are about evenly spaced, the first and the last among them."""
+    """Return indices of about evenly spaced values, including the first and the last."""
     if len(found) <= points:
         return np.arange(len(found))
     wanted = np.linspace(found[0], found[-1], max(2, points))

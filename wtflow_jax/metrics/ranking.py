@@ -1,8 +1,8 @@
 """AUROC, average precision and F1-max, from ranks; and the table of all metrics.
 
-Every curve turns only at scores of defective pixels. So the good ones are sorted a chunk of images
-at a time, only to count those below each of them: no grid of thresholds, no sort of everything.
-scikit-learn, which needs many times the time and memory on pixels, is the reference in the tests.
+Curves turn only at scores of defective pixels. So good pixels are sorted one chunk of images at a
+time, only to count how many lie below each of these scores. There is no grid of thresholds and no
+sort of all pixels. The tests compare with scikit-learn, which needs many times the time and memory.
 """
 
 import warnings
@@ -15,31 +15,31 @@ from jaxtyping import Bool, Float, Int
 from wtflow_jax.support.parts import Parts
 
 CHUNK = 2**22
-"""Pixels a chunk, where the defective ones are fewer."""
+"""Pixels per chunk, or the number of thresholds if that is larger."""
 
 Level = Literal["image", "pixel"]
 Scores: TypeAlias = Float[np.ndarray, "*shape"]
-"""Of images (n,) or of pixels (n, h, w); higher means more anomalous."""
+"""Scores of images (n,) or of pixels (n, h, w); higher means more anomalous."""
 Labels: TypeAlias = Bool[np.ndarray, "*shape"]
-"""Of the same shape: labels of images, masks of pixels; True means defective."""
+"""Labels of images or masks of pixels, in the same shape; True means defective."""
 
 
 class UndefinedMetric(UserWarning):
-    """A metric has no value on these inputs, and None is returned; the message says why."""
+    """A metric is undefined on these inputs and None is returned; the message says why."""
 
 
 class Regions(NamedTuple):
-    """The defects of masks: which one each pixel of masks[masks] is of, and their pixels."""
+    """The defects of masks: the defect of each pixel in masks[masks], and areas in pixels."""
 
     labels: Int[np.ndarray, " pixels"]
     areas: Int[np.ndarray, " regions"]
 
 
 class Ranked(NamedTuple):
-    """Scores, and where the defective ones stand among the good ones: what metrics are taken from.
+    """Scores, and the ranks of the defective among the good: the input of all metrics.
 
     Attributes:
-        scores: of all.
+        scores: all scores.
         labels: whether each is defective.
         found: scores[labels], (m,).
         thresholds: the distinct values of ``found``, ascending, (d,).
@@ -47,7 +47,7 @@ class Ranked(NamedTuple):
         below: good scores below each, (d,).
         not_above: good scores below or at each, (d,).
         good: the number of good scores.
-        regions: of the labels where these are masks and their regions are at hand.
+        regions: regions of masks, if they were given.
     """
 
     scores: Scores
@@ -62,10 +62,10 @@ class Ranked(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """An entry of ``METRICS``: its title in print, and whose scores it is of.
+    """An entry of ``METRICS``: its printed title, its level and its function.
 
-    ``function`` takes ranked scores, which have both classes and no NaN, to a share in [0, 1]; or
-    to None, after a warning of ``UndefinedMetric``.
+    ``function`` gets ranked scores with both classes and no NaN. It returns a share in [0, 1], or
+    warns ``UndefinedMetric`` and returns None.
     """
 
     title: str
@@ -74,7 +74,7 @@ class Metric(NamedTuple):
 
 
 METRICS: Parts[Metric] = Parts("metric", "wtflow_jax.metrics")
-"""By the names that results have."""
+"""Metrics by their names in results."""
 
 
 def measure(
@@ -82,18 +82,19 @@ def measure(
 ) -> dict[str, float | None]:
     """Return all metrics of a level, from one pass over the scores.
 
-    ``labels`` are None where they are not known, ``regions`` is ``label_regions(labels)`` of masks,
-    where it is at hand.
+    ``labels`` is None if unknown. ``regions`` may be ``label_regions(labels)`` of masks, to save
+    its computation.
 
     Returns:
-        Shares in [0, 1] by name; None where they are undefined.
+        Shares in [0, 1] by name; None for undefined metrics.
 
     Warns:
-        UndefinedMetric: a score is NaN, only one of the two classes is present, or a metric has a
-            reason of its own.
+        UndefinedMetric: a score is NaN, only one of the two classes is present, or a metric is
+            undefined for another reason.
 
     Raises:
-        ValueError: the shapes differ, labels are not bool, or the regions are of other masks.
+        ValueError: the shapes differ, labels are not bool, or the regions have another number of
+            defective pixels.
     """
     chosen = {name: metric for name, metric in METRICS.items() if metric.level == level}
     titles = [metric.title for metric in chosen.values()]
@@ -104,9 +105,9 @@ def measure(
 
 
 def auroc(scores: Scores, labels: Labels) -> float | None:
-    """Return the share of (defective, good) pairs that are ranked rightly, ties counted half.
+    """Return the share of (defective, good) pairs in the correct order, ties counted half.
 
-    It is the area under the ROC curve (Mann–Whitney); None, with a warning, as ``measure``.
+    It is the area under the ROC curve (Mann–Whitney); None with a warning as in ``measure``.
     """
     ranked = rank(["AUROC"], scores, labels)
     return None if ranked is None else auroc_of(ranked)
@@ -119,11 +120,11 @@ def rank(
     found: Float[np.ndarray, " m"] | None = None,
     regions: Regions | None = None,
 ) -> Ranked | None:
-    """Rank the defective scores, or those in ``found``, among the good ones; else as ``measure``.
+    """Rank the defective scores, or those in ``found``, among the good; errors as in ``measure``.
 
-    ``names`` are those of the metrics to warn of, as a sentence begins with them.
+    ``names`` are titles of metrics, capitalised to begin the sentence of a warning.
     """
-    # Masks of 0 and 255 would index.
+    # Masks of 0 and 255 would act as indices.
     if labels.dtype != bool or labels.shape != scores.shape:
         raise ValueError(
             f"expected labels or masks of bool in the scores' shape {scores.shape}, "
@@ -137,12 +138,12 @@ def rank(
         reason = "a score is NaN"
     if reason is not None:
         for name in names:
-            # The caller of the public function.
+            # Names the line that calls the public function.
             warnings.warn(f"{name} is undefined: {reason}", UndefinedMetric, stacklevel=3)
         return None
     thresholds, defective = np.unique(found, return_counts=True)
     below, not_above = np.zeros((2, len(thresholds)), np.int64)
-    # Each chunk costs a search of all thresholds: where these are many, fewer and larger chunks.
+    # Each chunk costs a search of all thresholds: many thresholds take fewer and larger chunks.
     images = max(1, max(CHUNK, len(thresholds)) * len(scores) // scores.size)
     for first in range(0, len(scores), images):
         chunk = slice(first, first + images)

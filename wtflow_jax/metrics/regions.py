@@ -19,10 +19,10 @@ Masks: TypeAlias = Bool[np.ndarray, "n h w"]
 
 
 class Region(NamedTuple):
-    """A defect as MVTec LOCO AD annotates it: found once ``saturation`` of its pixels are.
+    """A defect as MVTec LOCO AD annotates it: found once ``saturation`` pixels of it are found.
 
-    ``image`` is the index in the scores; the saturation, in pixels, may be a fraction, and below or
-    above its area.
+    ``image`` is the index in the scores. The saturation is in pixels; it may be fractional, and
+    below or above the region's area.
     """
 
     image: int
@@ -31,7 +31,7 @@ class Region(NamedTuple):
 
 
 def label_regions(masks: Masks) -> Regions:
-    """Label the defects of each mask, its 8-connected components: all that AUPRO takes of masks."""
+    """Label the defects of each mask, its 8-connected components, for AUPRO."""
     labels, before = [np.zeros(0, np.int32)], 0
     for mask in masks:
         if mask.any():
@@ -51,10 +51,10 @@ def aupro(scores: Maps, masks: Masks, limit: float = LIMIT) -> float | None:
     ends at the rate ``limit``, in (0, 1].
 
     Returns:
-        The area divided by the limit, in [0, 1]; None, with a warning, where it is undefined.
+        The area divided by the limit, in [0, 1]; None with a warning if undefined.
 
     Raises:
-        ValueError: as ``measure``, or the limit is outside (0, 1].
+        ValueError: as in ``measure``, or the limit is outside (0, 1].
 
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021.
     """
@@ -67,7 +67,7 @@ def spro(scores: Maps, regions: Sequence[Region], limit: float = 0.05) -> float 
 
     A region's overlap is min(detected pixels / saturation, 1); the curve is its mean over the
     regions, which may overlap, against the false-positive rate over the pixels in no region.
-    Arguments, errors and what is returned are those of ``aupro``.
+    Arguments, errors and return value are as in ``aupro``.
 
     Raises:
         ValueError: a region is malformed.
@@ -79,11 +79,11 @@ def spro(scores: Maps, regions: Sequence[Region], limit: float = 0.05) -> float 
     for region in regions:
         if not (0 <= region.image < len(scores) and region.mask.any() and region.saturation > 0):
             raise ValueError(
-                f"expected an image below {len(scores)}, pixels and a saturation above 0, found "
-                f"{region}"
+                f"expected an image index below {len(scores)}, a mask with pixels and a saturation "
+                f"above 0, found {region}"
             )
         anywhere[region.image] |= region.mask
-        # Its highest pixels alone raise the overlap, the last of them by the fraction that is left.
+        # Only its highest pixels raise the overlap, the last of them by the remaining fraction.
         highest = np.sort(scores[region.image][region.mask])[::-1][: math.ceil(region.saturation)]
         detected = np.minimum(np.arange(len(highest) + 1), region.saturation)
         found.append(highest)
@@ -114,8 +114,8 @@ def _area(ranked: Ranked, rises: Float[np.ndarray, " d"], limit: float) -> float
     """Return the normalised area under a curve that rises at each threshold."""
     if not 0 < limit <= 1:
         raise ValueError(f"expected a false-positive rate in (0, 1] as limit, found {limit}")
-    # A rise is spread evenly over the good pixels tied with it, then stays: what it adds to the
-    # area needs no other rise, so nothing is cumulated.
+    # A rise is spread evenly over the good pixels tied with it, then stays. Its part of the area
+    # does not depend on other rises, so no cumulative sum is needed.
     start = 1 - ranked.not_above / ranked.good
     end = 1 - ranked.below / ranked.good
     slope = np.maximum(np.minimum(end, limit) - start, 0)

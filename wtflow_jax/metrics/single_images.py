@@ -1,6 +1,6 @@
-"""AUPIMO, which weighs images equally, where next to no pixel of a good image is called defective.
+"""AUPIMO, which weighs images equally, at very low false-positive rates.
 
-The rates that count are so low that a few of the highest pixels of good images are all it needs.
+At these rates it needs only a few of the highest pixels of good images.
 """
 
 import math
@@ -20,20 +20,21 @@ BOUNDS = 1e-5, 1e-4
 def aupimo(scores: Maps, masks: Masks, bounds: tuple[float, float] = BOUNDS) -> float | None:
     """Return the mean recall of the defective images, averaged over low false-positive rates.
 
-    An image's recall is the detected share of its defective pixels. The rate is that of the pixels
-    of good images, which have no defect, and is shared: its mean over them, as all are of one size.
-    The mean over rates is taken on their logarithm, between ``bounds``, 0 < lower < upper ≤ 1.
-    Between two rates that the scores can have (ties), recall is linear, as in ``aupro``.
+    An image's recall is the detected share of its defective pixels. The false-positive rate is
+    shared by all images: the share of the pixels of good images (without any defect) that exceed
+    the threshold. Recall is averaged over the logarithm of the rate between ``bounds``,
+    0 < lower < upper ≤ 1. Between two rates that the scores can have (ties), recall is linear, as
+    in ``aupro``.
 
-    anomalib's AUPIMO tends to this with the number of its thresholds, where its pixels can have
-    both bounds; else it takes the rates next to them.
+    anomalib's AUPIMO converges to this value with more thresholds if the pixels can have both
+    bounds as rates; else it takes the rates next to them.
 
     Returns:
-        A share in [0, 1]; None, with a warning, where it is undefined: as ``measure``, and where no
-        image is good, or their pixels are too few for the lower bound to be a pixel.
+        A share in [0, 1]; None with a warning if undefined: as in ``measure``, or no image is good,
+        or the lower bound is less than one pixel of the good images.
 
     Raises:
-        ValueError: as ``measure``, or the bounds are not as they should be.
+        ValueError: as in ``measure``, or the bounds violate 0 < lower < upper ≤ 1.
 
     Source: Bertoldo et al., AUPIMO: Redefining Visual Anomaly Detection Benchmarks with High Speed
         and Low Tolerance, arXiv 2401.01984.
@@ -53,12 +54,12 @@ def aupimo_of(ranked: Ranked, bounds: tuple[float, float] = BOUNDS) -> float | N
     if pixels * lower < 1:
         reason = "no image is good"
         if pixels:
-            reason = f"one of the {pixels} pixels of good images is more than a share of {lower:g}"
-        # The caller of the public function.
+            reason = f"{pixels} pixels of good images are too few for a rate of {lower:g}"
+        # Names the line that calls the public function.
         warnings.warn(f"AUPIMO is undefined: {reason}", UndefinedMetric, stacklevel=3)
         return None
     levels, counts = _highest(ranked.scores, good, math.floor(pixels * upper) + 1)
-    # The rate just above each level, and at it.
+    # The rate of pixels above each level, and of those above or at it.
     end = np.cumsum(counts[::-1])[::-1] / pixels
     start = np.append(end[1:], 0)
     above, reached = np.zeros((2, len(levels)))
@@ -66,7 +67,7 @@ def aupimo_of(ranked: Ranked, bounds: tuple[float, float] = BOUNDS) -> float | N
         found = np.sort(ranked.scores[image][ranked.labels[image]])
         above += 1 - np.searchsorted(found, levels, "right") / len(found)
         reached += 1 - np.searchsorted(found, levels, "left") / len(found)
-    # From one rate to the next the recall is a + b · rate; its integral is over log(rate).
+    # Between two rates recall is a + b · rate; it is integrated over log(rate).
     low, high = np.maximum(start, lower), np.minimum(end, upper)
     some = low < high
     b = (reached - above) / (end - start)
@@ -78,7 +79,7 @@ def aupimo_of(ranked: Ranked, bounds: tuple[float, float] = BOUNDS) -> float | N
 def _highest(
     scores: Maps, images: Int[np.ndarray, " m"], count: int
 ) -> tuple[Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
-    """Return the distinct values among the highest pixels of images, and how many have each."""
+    """Return the distinct values among the ``count`` highest pixels, and the pixels of each."""
 
     def chunks() -> Iterator[Maps]:
         size = max(1, CHUNK // scores[0].size)
@@ -89,11 +90,11 @@ def _highest(
         more = chunk[chunk >= kept[0]] if len(kept) == count else chunk.ravel()
         kept = np.concatenate([kept, more])
         if len(kept) >= count:
-            # The lowest of them is the first.
+            # Now the lowest value is the first.
             kept.partition(len(kept) - count)
             kept = kept[-count:]
     levels, counts = np.unique(kept, return_counts=True)
-    # Of those tied with the lowest, some may have been left out.
+    # Pixels tied with the lowest value may be missing, so count them all.
     counts[0] = sum(np.count_nonzero(chunk == levels[0]) for chunk in chunks())
     return levels, counts
 

@@ -1,4 +1,4 @@
-"""Metrics of a test set in %, why some are undefined, and what a threshold does."""
+"""Metrics of a test set in %, reasons for undefined ones, and error rates of a threshold."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ Figures = dict[str, float | None]
 
 
 def titles() -> dict[str, str]:
-    """Return what the metrics are called in print, by name."""
+    """Return the printed titles of the metrics, by name."""
     return {name: metric.title for name, metric in METRICS.items()}
 
 
@@ -26,7 +26,7 @@ def percent(value: float | None) -> float | None:
 
 
 def mean(values: np.ndarray) -> float | None:
-    """Return the mean; None of nothing."""
+    """Return the mean; None for an empty array."""
     return float(values.mean()) if len(values) else None
 
 
@@ -34,7 +34,7 @@ def of_images(
     scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], kinds: Sequence[str]
 ) -> Figures:
     """Return all metrics of image scores, and the AUROC of each kind of defect."""
-    # That one of the two is lacking is said once, with the test images.
+    # A missing class is reported once, with the test images.
     both = 0 < labels.sum() < len(labels)
     shares = measure("image", scores, labels if both else None)
     for kind in sorted({kind for kind, bad in zip(kinds, labels, strict=True) if bad}):
@@ -46,7 +46,7 @@ def of_images(
 
 @contextmanager
 def reasons() -> Iterator[list[str]]:
-    """Collect why metrics are undefined or in doubt, each reason once, in place of warnings."""
+    """Collect the reasons for undefined or doubtful metrics, each once, in place of warnings."""
     found: list[str] = []
     with warnings.catch_warnings(record=True, action="always", category=UndefinedMetric) as caught:
         yield found
@@ -60,7 +60,7 @@ def decided(
     scores: Float[np.ndarray, " n"],
     labels: Bool[np.ndarray, " n"],
 ) -> dict[str, Any]:
-    """Return what a threshold does to test images, in %; ``held_out`` good ones have set it."""
+    """Return a threshold and its rates on test images in %; ``held_out`` good images set it."""
     above = scores > threshold.value
     return {
         "threshold": threshold.value,

@@ -1,1 +1,1 @@
-"""State, step, schedule, checkpoints, devices."""
+"""Training: state, step, schedule, checkpoints, devices."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run in progress, by Orbax: the last two that were saved."""
+"""Checkpoints of a run in progress, by Orbax: the last two are kept."""
 
 import contextlib
 import gc
@@ -22,7 +22,7 @@ History = list[dict[str, Any]]
 
 
 class Saved(NamedTuple):
-    """A checkpoint: a state, an entry an epoch with its ``loss``, and what the state has behind."""
+    """A checkpoint: a state, one history entry per epoch with its ``loss``, and the progress."""
 
     state: TrainState
     history: History
@@ -36,7 +36,7 @@ def _finite(state: TrainState) -> jax.Array:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Collect what Orbax leaves of what failed: it, and TensorStore's threads, complain of it."""
+    """Hide what Orbax and TensorStore's threads print about a failure; free what Orbax leaves."""
     hooks = sys.unraisablehook, sys.excepthook
     sys.unraisablehook = sys.excepthook = lambda *_: None
     try:
@@ -49,11 +49,11 @@ def _quiet() -> Iterator[None]:
 
 
 class Checkpoints:
-    """A directory of checkpoints; a context manager that waits for what is being written."""
+    """A directory of checkpoints; a context manager that waits for pending writes."""
 
     def __init__(self, directory: Path) -> None:
-        """Open a directory, which is made where it does not exist."""
-        # Orbax and its event loop print the traceback of what is raised too.
+        """Open a directory, or create it if it does not exist."""
+        # Orbax and its event loop also print the tracebacks of raised exceptions.
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.directory = directory.absolute()
@@ -65,14 +65,14 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Wait for the last save and close; WTFlowError where it could not be written."""
+        """Wait for the last save and close; raise WTFlowError if it could not be written."""
         with self._writing():
             self.manager.wait_until_finished()
             self.manager.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Tell in one line why a checkpoint cannot be written, and leave nothing of it."""
+        """Report in one line why a checkpoint cannot be written, and delete its parts."""
         try:
             with _quiet():
                 yield
@@ -80,12 +80,12 @@ class Checkpoints:
             for part in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(part, ignore_errors=True)
             # "RESOURCE_EXHAUSTED: Error writing ...: Failed to write ...: No space left on device",
-            # or "[Errno 28] No space left on device": 'path', by who comes to it first.
+            # or "[Errno 28] No space left on device": 'path', by which library fails first.
             said = str(error).partition("\n")[0].rpartition(": ")[2]
             reason = getattr(error, "strerror", None) or said.rpartition("] ")[2]
             raise WTFlowError(
-                f"{self.directory}: a checkpoint cannot be written ({reason}); free or name "
-                "another place"
+                f"{self.directory}: a checkpoint cannot be written ({reason}); free space or "
+                "choose another directory"
             ) from None
 
     def any(self) -> bool:
@@ -93,18 +93,18 @@ class Checkpoints:
         return self.manager.latest_step() is not None
 
     def save(self, state: TrainState, history: History, past: Past) -> None:
-        """Save a state and what it has behind it; Diverged where it is not finite.
+        """Save a state, its history and its progress; raise Diverged if the state is not finite.
 
         State and history are copied before this returns: their memory may be reused at once.
         """
-        # AdamW's count of steps; one epoch more where scores were interrupted and now are taken.
+        # AdamW's step count plus finished epochs: it also grows when only the scores were missing.
         adam: Any = jax.tree.leaves(state.moments, is_leaf=lambda part: hasattr(part, "mu"))[0]
         step = int(adam.count) + len(history)
         if step == self.manager.latest_step():
             return
         if not _finite(state):
             raise Diverged(f"a parameter is not finite after epoch {len(history)}")
-        # A copy of the history: it is written while the next epoch is added.
+        # A copy of the history: Orbax writes it while the next epoch is added.
         begun = {name: value for name, value in past._asdict().items() if name != "losses"}
         described = {"epochs": [dict(entry) for entry in history], "begun": begun}
         parts = {"state": ocp.args.StandardSave(state), "history": ocp.args.JsonSave(described)}
@@ -112,22 +112,22 @@ class Checkpoints:
             self.manager.save(step, args=ocp.args.Composite(**parts))
 
     def restore(self, like: TrainState) -> Saved | None:
-        """Return what the newest checkpoint holds, of a state of the shapes of ``like``, or None.
+        """Return the newest checkpoint, whose state has the shapes of ``like``, or None.
 
-        One that is damaged is told of on standard error and deleted, and the one before is taken.
+        A damaged checkpoint is reported on standard error and deleted; the previous one is used.
         """
         for step in sorted(self.manager.all_steps(), reverse=True):
             try:
                 with _quiet():
                     return self._read(step, like)
-            # What Orbax, TensorStore and JSON raise on damaged files has no type in common.
+            # Orbax, TensorStore and JSON raise unrelated exceptions on damaged files.
             except Exception as error:
                 if isinstance(error, MemoryError):
                     raise
                 reason = str(error).partition("\n")[0].partition(": ")[0][:200]
             path = self.directory / str(step)
-            told = f"{path}: is damaged ({reason}) and deleted; going on from the one before"
-            print(shown(told), file=sys.stderr)
+            found = f"{path}: is damaged ({reason}) and deleted"
+            print(shown(f"{found}; the previous checkpoint, if any, is used"), file=sys.stderr)
             if sharding.first():
                 shutil.rmtree(path, ignore_errors=True)
             sharding.meet(f"{path.name}: deleted")

@@ -1,4 +1,4 @@
-"""The course of a run: an epoch's order, when the rate decays, and what a run has behind it."""
+"""The schedule of a run: order of samples, decay of the learning rate, and progress."""
 
 import math
 from typing import NamedTuple
@@ -9,24 +9,24 @@ from jaxtyping import Int
 from wtflow_jax.support.errors import WTFlowError
 
 PATIENCE = 5
-"""Epochs in a row whose loss may be above ``MARGIN`` times that of the first step."""
+"""Training has diverged after this many epochs in a row above ``MARGIN`` times the first loss."""
 MARGIN = 1.1
-"""For the noise of one batch."""
+"""Allows for the noise of one batch."""
 
 
 class Diverged(WTFlowError):
-    """Training leads nowhere; what is saved of it is from before."""
+    """Training has diverged; saved checkpoints are from before."""
 
 
 class Past(NamedTuple):
-    """What a run has behind it.
+    """The progress of a run.
 
     Attributes:
-        losses: of the epochs that are over.
-        steps: taken in the next one.
-        total: the sum of their losses.
-        seconds: they took, compilation included.
-        first: loss of the first step of all; infinite before it.
+        losses: mean losses of the finished epochs.
+        steps: steps taken in the current epoch.
+        total: sum of the losses of these steps.
+        seconds: duration of these steps, compilation included.
+        first: loss of the run's first step; infinite before it.
     """
 
     losses: tuple[float, ...] = ()
@@ -42,13 +42,13 @@ class Past(NamedTuple):
 
     @property
     def epoch(self) -> int:
-        """The epoch that was begun, counted from 1."""
+        """The current epoch, counted from 1."""
         return len(self.losses) + 1
 
     def after(self, losses: list[float], seconds: float) -> "Past":
-        """Return the same with some more steps, or raise Diverged where a loss is not finite."""
+        """Return the progress after more steps; raise Diverged if a loss is not finite."""
         total, steps = self.total, self.steps + len(losses)
-        # One by one: how many come at a time depends on the device.
+        # One by one: the number of losses per call depends on the device.
         for value in losses:
             total += value
         if not math.isfinite(total):
@@ -57,16 +57,16 @@ class Past(NamedTuple):
         return Past(self.losses, steps, total, self.seconds + seconds, first)
 
     def over(self) -> "Past":
-        """Return the same with the epoch over whose steps have all been taken."""
+        """Return the progress after the current epoch, all of whose steps have been taken."""
         return Past((*self.losses, self.loss), first=self.first)
 
     @property
     def good(self) -> bool:
-        """Whether the last epoch that is over, if any, had no higher loss than the first step."""
+        """Whether the last finished epoch, if any, had a loss up to ``MARGIN`` times the first."""
         return not self.losses or self.losses[-1] <= MARGIN * self.first
 
     def check(self) -> None:
-        """Raise Diverged where the loss was above its first value for ``PATIENCE`` epochs."""
+        """Raise Diverged if the loss was too high (``MARGIN``) for ``PATIENCE`` epochs in a row."""
         recent = self.losses[-PATIENCE:]
         if len(recent) == PATIENCE and min(recent) > MARGIN * self.first:
             raise Diverged(
@@ -79,20 +79,20 @@ BEGINNING = Past()
 
 
 def decay_steps(epochs: int, steps: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
-    """Return the steps from which on the learning rate is divided by ten, ascending.
+    """Return the steps at which the learning rate is divided by ten, ascending.
 
     The fractions (0.25, 0.5, 0.75) of a run are the paper's "every 25 of 100 epochs".
     """
-    # A hair less: 0.07 times 100 is 7, in float64 a bit more.
+    # Minus 1e-9, because 0.07 times 100 is slightly above 7 in float64.
     return tuple(sorted(steps * math.ceil(part * epochs - 1e-9) for part in fractions))
 
 
 def epoch_order(
     seed: int, epoch: int, samples: int, batch_size: int
 ) -> Int[np.ndarray, "steps batch"]:
-    """Return an epoch's sample indices, a row a step, int32; ``batch_size`` or all in a row.
+    """Return an epoch's sample indices, int32: one row of min(batch_size, samples) per step.
 
-    Every sample comes once; the last row is filled up from the start of the same order.
+    Every sample occurs once; the last row is filled up from the start of the same order.
     """
     batch_size = min(batch_size, samples)
     steps = -(-samples // batch_size)

@@ -1,9 +1,8 @@
-"""Several devices: where the parts of training live, and JAX's own GSPMD does the rest.
+"""Training on several devices: where its arrays are placed; JAX's GSPMD does the rest.
 
 A mesh has two axes. A batch is split over both; parameters and optimizer state are split over
-``model`` alone (fully sharded data parallelism) and copied along ``data``. Parameters are gathered
-where they are used, all of them at once, and gradients are summed whole before each device takes
-its part.
+``model`` alone (fully sharded data parallelism) and copied along ``data``. All parameters are
+gathered at once for use. Gradients are summed whole before each device takes its part.
 """
 
 import contextlib
@@ -20,23 +19,23 @@ from wtflow_jax.support.errors import WTFlowError
 
 AXES = ("data", "model")
 LEAVE_SECONDS = 10
-"""How long a process that failed waits for the others before it ends them."""
+"""How long a failed process waits for the others before it ends them."""
 
 Tree = TypeVar("Tree")
 _constrained = jax.lax.with_sharding_constraint
 
 
 class Layout(NamedTuple):
-    """A mesh with the axes ``AXES``, or None: one device, where nothing is split.
+    """A mesh with the axes ``AXES``; None means one device, without splitting.
 
-    Hashable, a static argument.
+    Hashable, so it can be a static argument.
     """
 
     mesh: Mesh | None = None
 
     @property
     def devices(self) -> int:
-        """Return how many devices there are."""
+        """Return the number of devices."""
         return 1 if self.mesh is None else self.mesh.size
 
     def _on(self, *axes: Any) -> NamedSharding:
@@ -44,10 +43,10 @@ class Layout(NamedTuple):
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
     def shardings(self, tree: Any) -> Any:
-        """Return where a mesh keeps the arrays of a state: split along the last axis it can.
+        """Return the shardings of a state's arrays, each split along its last divisible axis.
 
-        That are a layer's outputs, first in memory (``support.kernels``): parts are put together by
-        laying them one behind the other.
+        This axis is a layer's outputs, first in memory (``support.kernels``), so that gathering
+        concatenates the parts.
         """
 
         def of(leaf: Any) -> NamedSharding:
@@ -60,19 +59,19 @@ class Layout(NamedTuple):
         return jax.tree.map(of, tree)
 
     def keep(self, tree: Tree) -> Tree:
-        """Say, within a jitted function, that a state is split as ``shardings`` has it."""
+        """Constrain a state, within a jitted function, to its ``shardings``."""
         return tree if self.mesh is None else _constrained(tree, self.shardings(tree))
 
     def gather(self, tree: Tree) -> Tree:
-        """Say, within a jitted function, that every device has the whole of it."""
+        """Constrain a tree, within a jitted function, to be whole on every device."""
         return tree if self.mesh is None else _constrained(tree, self._on())
 
     def split(self, batch: Tree) -> Tree:
-        """Say, within a jitted function, that a batch is split over all devices."""
+        """Constrain a batch, within a jitted function, to be split over all devices."""
         return batch if self.mesh is None else _constrained(batch, self._on(AXES))
 
     def rows(self, batch: int) -> slice:
-        """Return which samples of a batch the devices of this process take, one after another."""
+        """Return the slice of a batch that the devices of this process take."""
         if self.mesh is None:
             return slice(0, batch)
         parts = self._on(AXES).addressable_devices_indices_map((batch,))
@@ -80,20 +79,20 @@ class Layout(NamedTuple):
         return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
     def assemble(self, rows: np.ndarray, batch: int) -> jax.Array:
-        """Return a batch split over all devices, of the rows that this process takes."""
+        """Return a batch split over all devices, from the rows that this process takes."""
         if self.mesh is None:
             return jax.numpy.asarray(rows)
         shape = batch, *rows.shape[1:]
         return jax.make_array_from_process_local_data(self._on(AXES), rows, shape)
 
     def replicate(self, tree: Any) -> Any:
-        """Return arrays, the same in every process or split over all, as every device's own."""
+        """Copy arrays to every device; they are equal in all processes or split over all."""
         if self.mesh is None:
             return jax.tree.map(jax.numpy.asarray, tree)
         return jax.device_put(tree, self._on())
 
     def local(self, tree: Any) -> Any:
-        """Return a state whole, on one device of this process; every process must call it."""
+        """Return a whole state on one device of this process; every process must call this."""
         if self.mesh is None:
             return tree
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), self.replicate(tree))
@@ -115,7 +114,7 @@ def meet(where: str) -> None:
 
 @contextlib.contextmanager
 def turns(where: str) -> Iterator[None]:
-    """Let the first process go ahead, and the others find what it has done."""
+    """Run the body in the first process, and then in the others, which find its results."""
     if not first():
         meet(where)
     yield
@@ -124,14 +123,14 @@ def turns(where: str) -> Iterator[None]:
 
 
 def as_the_first(value: bool) -> bool:
-    """Return what the first process found."""
+    """Return the first process's value, in every process."""
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.broadcast_one_to_all(np.array(value)))
 
 
 def agree(flags: Mapping[str, object]) -> None:
-    """Raise WTFlowError in all processes of a run where one was given other flags, by name."""
+    """Raise WTFlowError in all processes if their flags, by name, differ."""
     digests = [zlib.crc32(repr(value).encode()) for value in flags.values()]
     found = multihost_utils.process_allgather(np.array(digests, np.uint32))
     names = [
@@ -140,13 +139,13 @@ def agree(flags: Mapping[str, object]) -> None:
         if len(set(column)) > 1
     ]
     if names:
-        raise WTFlowError(f"{', '.join(names)}: not the same in all processes; give all the same")
+        raise WTFlowError(f"{', '.join(names)}: must be the same in all processes")
 
 
 def layout(data: int, model: int) -> Layout:
-    """Return a mesh of all devices; WTFlowError where there are more or fewer.
+    """Return a mesh of all devices; raise WTFlowError unless there are ``data``·``model``.
 
-    The state is copied along ``data`` devices and split over ``model``.
+    The state is copied along ``data`` devices and split over ``model`` devices.
     """
     if data * model == 1 == jax.process_count():
         return LOCAL
@@ -159,16 +158,16 @@ def layout(data: int, model: int) -> Layout:
 
 
 def connect(coordinator: str, processes: int, process: int) -> None:
-    """Join the processes of a run, before JAX touches a device; WTFlowError if they do not meet.
+    """Connect the processes of a run, before JAX uses a device; raise WTFlowError on failure.
 
-    The coordinator is host:port of process 0, the same in all; "auto" asks SLURM, Open MPI or
-    Kubernetes for it, for the number of processes and for which one this is, from 0.
+    The coordinator is host:port of process 0, the same in all processes. "auto" takes it, the
+    number of processes and the number of this one (from 0) from SLURM, Open MPI or Kubernetes.
     """
-    # It would keep a run from ending by SIGTERM.
+    # The service would keep SIGTERM from ending a run.
     jax.config.update("jax_enable_preemption_service", False)
     given: tuple[Any, ...] = () if coordinator == "auto" else (coordinator, processes, process)
     try:
         jax.distributed.initialize(*given, shutdown_timeout_seconds=LEAVE_SECONDS)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise WTFlowError(f"--coordinator {coordinator}: cannot be joined ({reason})") from error
+        raise WTFlowError(f"--coordinator {coordinator}: cannot connect ({reason})") from error

@@ -27,18 +27,18 @@ class TrainState(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What is trained and towards what; hashable, the static argument of a step.
+    """The velocity to train, its loss and its optimizer; hashable, the static argument of a step.
 
     Attributes:
         velocity_fn: ``velocity_fn(params, t, x) -> v``; one object for the whole run.
-        target: where x1 comes from.
-        time_law: how t is drawn.
-        loss: of one sample.
-        coupling: which x1 of the batch a sample is paired with.
-        rate: AdamW's first learning rate.
-        decay_at: steps from which on it is divided by ten, once more each.
+        target: the distribution of x1.
+        time_law: the distribution of t.
+        loss: the loss of one sample.
+        coupling: how the x0 and x1 of the batch are paired.
+        rate: AdamW's initial learning rate.
+        decay_at: steps at each of which the rate is divided by ten.
         weight_decay: AdamW's decoupled decay, on every parameter.
-        precision: that velocity_fn takes matrices and kernels in; the state stays float32.
+        precision: of the matrices and kernels that velocity_fn gets; the state stays float32.
         layout: the devices.
     """
 
@@ -75,11 +75,11 @@ def _step(
     key: PRNGKey,
     rounded: Params | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """Take one optimizer step on one batch, and return its loss too; pure, ``state`` is donated.
+    """Take one optimizer step; return the new state and the loss. Pure; ``state`` is donated.
 
-    x0 is the batch (b, *event), after the WT map; ``index`` are the samples' indices in the
-    training set (b,), which with the epoch's key decide the noise. ``rounded`` are ``matrices``
-    of the state's parameters, where they are at hand.
+    x0 is the batch (b, *event), after the WT map. ``index`` (b,) are the samples' indices in the
+    training set; with the epoch's key they decide the noise. ``rounded`` are the ``matrices`` of
+    the state's parameters, if they are already computed.
     """
     if rounded is None:
         rounded = matrices(state.params, objective.precision)
@@ -98,7 +98,7 @@ def _step(
 
 
 _jit = partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=XLA_OPTIONS)
-# Jitted apart: options are refused on a jit within a jit, and ``_loop`` loops over the bare one.
+# JAX refuses options on a jit within a jit, so ``_loop`` calls ``_step`` without jit.
 step = _jit(_step)
 
 
@@ -113,7 +113,7 @@ def _loop(
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take the steps ``first`` to ``last`` − 1 on the device; one compilation for any bounds."""
 
-    # Carried as what the network reads and what AdamW adds to it, parameters move once less.
+    # Parameters are carried as rounded matrices and remainders, which saves one copy per step.
     def halves(state: TrainState) -> tuple[Params, Params, optax.OptState]:
         rounded = matrices(state.params, objective.precision)
         return rounded, remainders(state.params, rounded), state.moments
@@ -137,21 +137,21 @@ def _compiled(function: Callable[..., Any], tree: Any, kept: tuple[Any, ...]) ->
 
 
 def program(function: Callable[..., Any], state: Any) -> Any:
-    """Return ``_step`` or ``_loop`` jitted for a state, which it leaves as it lies in memory.
+    """Return ``_step`` or ``_loop`` jitted for a state, whose memory layout it keeps.
 
-    Left to itself, XLA leaves kernels in Flax's order, and copies the whole state in and out.
+    By default XLA returns kernels in Flax's order, and copies the whole state in and out.
     """
     kept, tree = jax.tree.flatten(formats(state))
     return _compiled(function, tree, tuple(kept))
 
 
 Order: TypeAlias = Int[np.ndarray, "steps batch"]
-"""An epoch's sample indices, a row a step."""
+"""An epoch's sample indices, one row per step."""
 Steps: TypeAlias = Iterator[tuple[TrainState, list[float]]]
 """The state after some steps, and their losses."""
 
 LENGTH = 16
-"""Steps of a compiled loop, at most: signals are heard between two of them."""
+"""Maximum steps of one compiled loop: signals are handled between two loops."""
 
 _take = jax.jit(lambda x0, index: x0[index])
 
@@ -159,10 +159,10 @@ _take = jax.jit(lambda x0, index: x0[index])
 def steps(
     objective: Objective, state: TrainState, x0: Samples, order: Order, key: PRNGKey, first: int = 0
 ) -> Steps:
-    """Take the steps of an epoch from the ``first`` on; ``state`` is donated.
+    """Take the steps of an epoch from step ``first`` on; ``state`` is donated.
 
-    On accelerators several run as one compiled loop. On CPU the loop is Python's: XLA runs the
-    gradients of convolutions inside a loop about twenty times slower.
+    On accelerators several steps run as one compiled loop. On CPU the loop is Python's: XLA runs
+    the gradients of convolutions inside a compiled loop about twenty times slower.
 
     x0 are all training samples (n, *event), after the WT map; order and key are the epoch's.
     """
@@ -181,7 +181,7 @@ def steps(
 def steps_of_batches(
     objective: Objective, state: TrainState, batches: Iterator[Samples], order: Order, key: PRNGKey
 ) -> Steps:
-    """Take a step on each batch x0 (b, *event), whose indices are the rows of an order."""
+    """Take one step per batch x0 (b, *event); the rows of ``order`` are the batches' indices."""
     state = laid_out(state, objective.precision, donate=True)
     take = step if jax.default_backend() == "cpu" else program(_step, state)
     for index, batch in zip(order, batches, strict=True):

@@ -1,7 +1,7 @@
 """A velocity on feature maps with nothing to train: the exact field of the training patches.
 
-Each position's feature vector is a sample of its own, and ``geometry.empirical`` gives the velocity
-that a network of any size would learn on them at best.
+Each position's feature vector is one sample. ``geometry.empirical`` gives the best velocity that a
+network of any size could learn on them.
 """
 
 import math
@@ -25,18 +25,18 @@ Map = Float[Array, "h w c"]
 POSITIONS = 256
 """Positions of a map evaluated together."""
 PROJECTION = 64
-"""Dimensions in which the coreset measures distances, by a random projection."""
+"""Dimensions of the random projection in which the coreset measures distances."""
 
 
 def _anywhere(bank: Params, t: Time, x: Map) -> Map:
-    """Answer every position from one bank of patches (m, c)."""
+    """Evaluate every position with one bank of patches (m, c)."""
     vectors = x.reshape(-1, x.shape[-1])
     one = partial(empirical_velocity, bank, t)
     return jax.lax.map(one, vectors, batch_size=POSITIONS).reshape(x.shape)
 
 
 def _nearby(radius: int, maps: Params, t: Time, x: Map) -> Map:
-    """Answer a position from the patches of maps (n, h, w, c) in a window around it."""
+    """Evaluate each position with the patches of maps (n, h, w, c) in a window around it."""
     n, h, w, c = maps.shape
     rows, columns = min(2 * radius + 1, h), min(2 * radius + 1, w)
 
@@ -56,7 +56,7 @@ def _coreset(vectors: Float[Array, "m c"], key: PRNGKey, size: int) -> Float[Arr
     """Pick vectors one by one, each the farthest from those picked (greedy k-centre)."""
     start_key, projection_key = jax.random.split(key)
     m, c = vectors.shape
-    # Distances keep their order well enough, at a fraction of the time.
+    # The projection keeps the order of distances well enough, at a fraction of the time.
     projection = jax.random.normal(projection_key, (c, min(c, PROJECTION)))
     low = vectors @ projection if c > PROJECTION else vectors
 
@@ -78,12 +78,12 @@ class Exact(Velocity):
     """The exact field of training patches."""
 
     patches: int = 12_000
-    """Training patches kept, at most."""
+    """Maximum number of training patches kept."""
     coreset: bool = False
-    """Keep those farthest from one another instead of a random sample."""
+    """Keep patches far from one another (greedy k-centre) instead of a random sample."""
     neighbourhood: Annotated[int | None, arg(metavar="CELLS")] = None
-    """Compare with patches at most so many cells away (the window moves inwards at the border);
-    left out: with all."""
+    """Compare only with patches at most this many cells away (the window moves inwards at the
+    border); left out: with all patches."""
 
     trained = False
     reads_x0 = True
@@ -92,7 +92,7 @@ class Exact(Velocity):
     RANGES: ClassVar = {"patches": (1, None), "neighbourhood": (0, None)}
 
     def __post_init__(self) -> None:
-        """Raise WTFlowError where options contradict one another."""
+        """Raise WTFlowError if options contradict one another."""
         if self.coreset and self.neighbourhood is not None:
             raise WTFlowError("--coreset: does not go with --neighbourhood; leave one of them out")
 
@@ -101,14 +101,14 @@ class Exact(Velocity):
         return _anywhere if self.neighbourhood is None else _nearby_fn(self.neighbourhood)
 
     def portable(self) -> VelocityFn | None:
-        """Return the field of all patches without a loop."""
+        """Return the field without a loop; None with a neighbourhood."""
         return _at_once if self.neighbourhood is None else None
 
     def init(self, key: PRNGKey, x0: Shaped) -> Params:
-        """Return the patches that are kept, (min(patches, n·h·w), c).
+        """Return the kept patches, (min(patches, n·h·w), c).
 
-        With a neighbourhood it is all maps (n, h, w, c), or as many of them, drawn at random, as a
-        window of ``patches`` allows.
+        With a neighbourhood return maps (n, h, w, c): all, or a random choice of at least one map
+        that leaves at most ``patches`` patches per window.
         """
         n, h, w, c = x0.shape
         if self.neighbourhood is not None:
@@ -123,14 +123,14 @@ class Exact(Velocity):
         return jax.random.choice(key, vectors, (self.patches,), replace=False)
 
     def usual(self, wt: WTMap) -> dict[str, Any]:
-        """Return one residual step from an early time, where the field is not yet singular."""
+        """Return one residual step from a small t > 0, where the field is not singular."""
         return {"start": 0.05 if wt.isotropic else 0.02, "residual": True, "steps_det": 1}
 
 
 def _at_once(bank: Params, t: Time, x: Map) -> Map:
-    """Answer every position from one bank of patches (m, c), in products of matrices.
+    """Evaluate every position with one bank of patches (m, c), by matrix products.
 
-    w = softmax(−‖x − (1 − t)x_i‖²/(2t²)), without what all the x_i have in common.
+    w = softmax(−‖x − (1 − t)x_i‖²/(2t²)), without the terms that are the same for all x_i.
     """
     t = jnp.maximum(t, EARLIEST)
     vectors = x.reshape(-1, x.shape[-1])

@@ -1,6 +1,6 @@
 """A velocity on feature maps with nothing to train: the exact field of Gaussian features.
 
-Each position of x0 is taken for Gaussian, with the covariance that ``whiten`` would fit to it.
+Each position of x0 is assumed Gaussian, with the covariance that ``whiten`` would fit to it.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ def _field(law: Params, t: Time, x: Sample) -> Sample:
 
 @dataclass(frozen=True)
 class LowRank(Velocity):
-    """Options of fields of Gaussians."""
+    """Options of Gaussian fields."""
 
     shrinkage: float = 0.1
-    """Weight of the covariance that all Gaussians share beside each one's own."""
+    """Weight of the covariance that all Gaussians share, against each Gaussian's own."""
     directions: int = 64
-    """Principal directions kept of each one's own covariance."""
+    """Principal directions kept of each Gaussian's own covariance."""
 
     trained = False
     reads_x0 = True
@@ -32,11 +32,11 @@ class LowRank(Velocity):
     RANGES: ClassVar = {"shrinkage": (1e-6, 1), "directions": (1, None)}
 
     def portable(self) -> VelocityFn | None:
-        """Return None: converters know no Cholesky factor."""
+        """Return None: converters do not support the Cholesky factor."""
         return None
 
     def usual(self, wt: WTMap) -> dict[str, Any]:
-        """Return one residual step where x0 is white already, and the whole way where it is not."""
+        """Return one residual step if x0 is white already, else 20 steps for localization."""
         one_step = {"start": 0.5, "residual": True, "steps_det": 1}
         return one_step if wt.isotropic else {"steps_loc": 20}
 
@@ -44,7 +44,7 @@ class LowRank(Velocity):
 @VELOCITIES.add("gaussian")
 @dataclass(frozen=True)
 class GaussianField(LowRank):
-    """The exact field of a Gaussian a position."""
+    """The exact field of one Gaussian per position."""
 
     def velocity_fn(self) -> VelocityFn:
         """Return the field; its parameters are the arrays of a ``geometry.Gaussian``, by name."""

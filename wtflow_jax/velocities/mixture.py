@@ -1,7 +1,7 @@
 """A velocity on feature maps with nothing to train: the exact field of a mixture of Gaussians.
 
-Each position's feature vector is a sample of its own, of one mixture of all positions or of its
-position's. The components are the clusters that scikit-learn's k-means finds.
+Each position's feature vector is one sample, either of one mixture for all positions or of its own
+position's mixture. The components are the clusters that scikit-learn's k-means finds.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from wtflow_jax.velocities.gaussian import LowRank
 Map = Float[Array, "h w c"]
 
 PATCHES = 12_000
-"""Training patches that a mixture of all positions is fitted to, at most; drawn at random."""
+"""Maximum number of training patches, drawn at random, to fit one mixture for all positions."""
 
 
 def _field(own: bool, params: Params, t: Time, x: Map) -> Map:
@@ -44,12 +44,12 @@ _FIELDS = {own: partial(_field, own) for own in (False, True)}
 
 @dataclass(frozen=True)
 class Components(Velocity):
-    """Options of a mixture beside those of its Gaussians."""
+    """Options of a mixture besides those of its Gaussians."""
 
     components: int = 16
-    """Gaussians of a mixture, at most as many as there are vectors."""
+    """Gaussians in a mixture; at most the number of vectors."""
     per_position: bool = False
-    """A mixture for each position, instead of one for all."""
+    """Fit a mixture for each position, instead of one for all positions."""
 
 
 @VELOCITIES.add("mixture")

@@ -1,4 +1,4 @@
-"""What velocity networks share: their options, and a Flax module as a ``velocity_fn``."""
+"""Common code of velocity networks: options, and a Flax module as a ``velocity_fn``."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,12 +28,12 @@ class Network(Velocity):
     width: int = 32
     """Width of the network, NC in Table IV; a multiple of 8."""
     position: bool = False
-    """Add a position embedding after its first layer."""
+    """Add a position embedding after the network's first layer."""
     input_norm: bool = False
-    """Give it LN(x_t) in place of x_t: a norm layer, not a WT map (Table XI: std)."""
+    """Give the network LN(x_t) in place of x_t: a norm layer, not a WT map (Table XI: std)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What it computes with; on NVIDIA's cards float32 is TF32, of ten bits. Weights and optimizer
-    state are float32 in any case."""
+    """Precision of computation; on NVIDIA GPUs float32 is TF32, with a mantissa of ten bits.
+    Weights and optimizer state are always float32."""
 
     RANGES: ClassVar = {"width": (8, None)}
     MULTIPLES: ClassVar = {"width": 8}
@@ -50,30 +50,30 @@ class Network(Velocity):
         return module.init(key, jnp.zeros(()), jnp.zeros(x0.shape[1:]))
 
     def rounded(self, params: Params) -> Params:
-        """Return matrices in the precision and the layout computed with, once for all calls."""
+        """Return matrices in the precision and layout of computation, once for all calls."""
         rounded = matrices(params, self.precision)
         return laid_out(with_matrices(params, rounded), self.precision)
 
 
 def matrices(params: Params, precision: str) -> Params:
-    """Return matrices and kernels in a precision, and None for what is not rounded."""
+    """Return matrices and kernels in a precision, and None for parameters that are not rounded."""
     if precision == "float32":
         return jax.tree.map(lambda _: None, params)
     return jax.tree.map(lambda a: a.astype(precision) if a.ndim > 1 else None, params)
 
 
 def with_matrices(params: Params, rounded: Params) -> Params:
-    """Return parameters with those of ``matrices`` in their place."""
+    """Return parameters, with the rounded arrays of ``matrices`` in place of the originals."""
     is_leaf = lambda a: a is None  # noqa: E731
     return jax.tree.map(lambda a, p: p if a is None else a, rounded, params, is_leaf=is_leaf)
 
 
 def remainders(params: Params, rounded: Params) -> Params:
-    """Return what ``matrices`` rounded off, int16, and parameters themselves where they are whole.
+    """Return the bits that ``matrices`` rounded off, int16; unrounded parameters unchanged.
 
-    A float32 has 16 bits more than a bfloat16, and either half is read by itself: the network
-    reads one, AdamW both. ``restored`` gives the parameters back to the bit, but for one in
-    131,072: where the rest is half a unit and was rounded down, by one unit of float32.
+    A float32 has 16 bits more than a bfloat16. The network reads only the rounded half, AdamW
+    reads both. ``restored`` is exact except for one parameter in 131,072, which is off by one unit
+    of float32: there the rest is half a unit of bfloat16 and was rounded down.
     """
 
     def of(a: Array, p: Array | None) -> Array:

@@ -1,6 +1,6 @@
 """No velocity: x̂1 = x0, the score of the map alone.
 
-Where x0 is white this is the exact flow of a Gaussian, whose end is x0 (docs/method.md).
+If x0 is white, this is the exact flow of a Gaussian, which ends at x0 (docs/method.md).
 """
 
 from dataclasses import dataclass
@@ -33,5 +33,5 @@ class Still(Velocity):
         return ()
 
     def usual(self, wt: WTMap) -> dict[str, Any]:
-        """Return one step, as good as many."""
+        """Return one step; more change nothing."""
         return {"steps_det": 1}

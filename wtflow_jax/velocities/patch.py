@@ -1,6 +1,6 @@
 """A velocity on single positions: a residual MLP that sees one feature vector, its time and place.
 
-Written as 1×1 convolutions, so that it takes whole maps like any other velocity.
+Its layers act on the channel axis, so it takes whole maps like any other velocity.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ BLOCKS = 3
 
 
 class PatchModule(nn.Module):
-    """The network for one map; ``position`` adds a vector learned for each place."""
+    """The network for one map; ``position`` adds a learned vector for each position."""
 
     width: int
     position: bool = True
@@ -37,7 +37,7 @@ class PatchModule(nn.Module):
         for _ in range(BLOCKS):
             z = dense()(nn.silu(norm()(y))) + dense()(time)
             y = y + dense()(nn.silu(norm()(z)))
-        # v = 0 at first, as in the U-Net.
+        # Initially v = 0, as in the U-Net.
         last = nn.Dense(x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype)
         return last(y).astype(x.dtype)
 
@@ -53,6 +53,6 @@ class Patch(Network):
     MODULE: ClassVar = PatchModule
 
     def usual(self, wt: WTMap) -> dict[str, Any]:
-        """Return one step from a later start, where the network was found to do best."""
+        """Return one step from a later start, at which this network scored best."""
         own = {"width": 256, "position": True, "epochs": 20, "steps_det": 1}
         return own | {"start": 0.1 if wt.isotropic else 0.3, "residual": wt.isotropic}

@@ -21,13 +21,13 @@ Resized = Float[Array, "_ _ _"]
 
 
 def position_embedding(height: int, width: int, channels: int) -> Map:
-    """Return a fixed 2-D embedding: half of the channels code the row, half the column."""
+    """Return a fixed 2-D embedding: half of the channels encode the row, half the column."""
     places = jnp.meshgrid(jnp.arange(1.0 * height), jnp.arange(1.0 * width), indexing="ij")
     return jnp.concatenate([sinusoid(place, channels // 2) for place in places], axis=-1)
 
 
 def _norm(width: int, dtype: DType) -> nn.GroupNorm:
-    # One sample at a time: all three axes are the sample's own. Sums are float32 in any case.
+    # All three axes belong to one sample. Sums are always float32.
     groups = math.gcd(width, 32) if width >= 128 else 8
     return nn.GroupNorm(num_groups=groups, reduction_axes=(-3, -2, -1), dtype=dtype)
 
@@ -63,11 +63,11 @@ class ResidualBlock(nn.Module):
 
 
 class UNetModule(nn.Module):
-    """The velocity network for one sample; parameters, t and v are float32 in any case."""
+    """The velocity network for one sample; parameters, t and v are always float32."""
 
     width: int  #: base width B, called NC in Table IV; a multiple of 8
     position: bool = False  #: add a fixed position embedding after the first convolution
-    dtype: DType = None  #: what is computed with; None is float32
+    dtype: DType = None  #: dtype of computation; None is float32
 
     @nn.compact
     def __call__(self, t: Time, x: Map) -> Map:
@@ -88,7 +88,7 @@ class UNetModule(nn.Module):
         y = blocks(_down(skip2), 4 * b)
         y = blocks(_up(y, skip2), 2 * b, 2 * b)
         y = blocks(_up(y, skip1), b, b)
-        # v = 0 at first: from a random last layer training is far slower (docs/method.md).
+        # Initially v = 0: with a random last layer training is far slower (docs/method.md).
         last = nn.Conv(x.shape[-1], (1, 1), kernel_init=nn.initializers.zeros, dtype=self.dtype)
         return last(y).astype(x.dtype)
 

@@ -14,25 +14,25 @@ from wtflow_jax.flow.types import Samples
 from wtflow_jax.support.parts import Parts
 
 Stats: TypeAlias = Any
-"""What a map has fitted: a pytree of arrays, empty where it needs none."""
+"""Fitted statistics of a map: a pytree of arrays, empty if it fits nothing."""
 
 
 class WTMap:
     """A worst-transport map; a frozen dataclass whose fields are its options."""
 
-    #: Whether x0 has the identity as its covariance at each position: soon it is far from the data.
+    #: Whether x0 has identity covariance at each position: x_t leaves the data at small t.
     isotropic: ClassVar[bool] = False
     position: ClassVar[bool] = True  #: whether the paper's best row has the embedding (Table IV)
-    streams: ClassVar[bool] = False  #: whether ``fit_batches`` takes what is never in memory whole
-    channels: tuple[int, ...] = ()  #: of stages that are mapped, and scored, apart
-    kind: ClassVar[Any] = dict  #: what ``fit`` returns, of arrays by name
+    streams: ClassVar[bool] = False  #: whether ``fit_batches`` fits features larger than memory
+    channels: tuple[int, ...] = ()  #: of each stage, if stages are mapped and scored separately
+    kind: ClassVar[Any] = dict  #: type that ``fit`` returns; takes arrays by name
 
     def fit(self, features: Samples) -> Stats:
         """Return the statistics of training features (n, *event)."""
         return ()
 
     def fit_like(self, stats: Stats, features: Samples) -> Stats:
-        """Return the statistics of fewer samples (n, *event); what ``fit`` chose of all is kept."""
+        """Fit fewer samples (n, *event) with the choices that ``fit`` made on all samples."""
         return self.fit(features)
 
     def fit_batches(self, batches: Iterable[Samples]) -> Stats:
@@ -44,16 +44,16 @@ class WTMap:
         raise NotImplementedError
 
     def choice(self, stats: Stats) -> str:
-        """Return in a few words what ``fit`` has chosen by itself; empty: nothing."""
+        """Return in a few words what ``fit`` chose by itself; empty if it chose nothing."""
         return ""
 
     def restore(self, arrays: Mapping[str, Any]) -> Stats:
-        """Return statistics of arrays by name, as ``fit`` returned them before they were saved."""
+        """Return the statistics that ``fit`` returned, from their saved arrays by name."""
         return self.kind(**arrays) if arrays else ()
 
 
 MAPS: Parts[WTMap] = Parts("wt", "wtflow_jax.flow.maps")
-"""By name."""
+"""WT maps by name."""
 
 
 def power(features: Samples, exponent: float) -> Samples:

@@ -1,9 +1,9 @@
-"""Whitening for each kind of images, where positions mean nothing and there are several kinds.
+"""Whitening per kind of image, for images that are not aligned and of several kinds.
 
-Textures, or products photographed anyhow, have no alignment that a covariance a position could use.
-One covariance for all is then what ``whiten`` has, and it is loose where images are of several
-kinds: a defect of one kind looks like another. Here images are sorted by the mean of their
-features (k-means), and each kind has a mean and a covariance. Left-out images say how many kinds.
+Textures, or products photographed in any pose, are not aligned, so a covariance per position is of
+no use. ``whiten`` then has one covariance for all positions. It is too wide for several kinds of
+images: a defect of one kind looks like another kind. Here k-means groups images by their mean
+features, and each kind has a mean and a covariance. Left-out images decide the number of kinds.
 """
 
 import warnings
@@ -33,21 +33,21 @@ from wtflow_jax.support.compilation import in_float32
 from wtflow_jax.support.threads import lapack_on_one_thread
 
 MOST = 4
-"""Kinds, at most."""
+"""Maximum number of kinds."""
 FEWEST = 10
-"""Images of a kind, at least."""
+"""Minimum number of images per kind."""
 WORTH = 0.01
-"""Nats an element that left-out images must gain by one kind more."""
+"""Nats per element that left-out images must gain from one more kind."""
 
 
 class Kinds(NamedTuple):
     """Statistics of k kinds of images, of c channels."""
 
-    spread: Float[Array, " c"]  #: of images' mean features
-    centres: Float[Array, "k c"]  #: of their kinds, divided by the spread
-    mean: Float[Array, "k c"]  #: of all positions
-    shared: Float[Array, "k c c"]  #: what whitens them
-    scale: Float[Array, " k"]  #: that left-out images have ‖x0‖² = D by
+    spread: Float[Array, " c"]  #: standard deviation of the images' mean features
+    centres: Float[Array, "k c"]  #: centres of the kinds, divided by the spread
+    mean: Float[Array, "k c"]  #: mean over all positions
+    shared: Float[Array, "k c c"]  #: whitening matrices
+    scale: Float[Array, " k"]  #: gives left-out images ‖x0‖² = D on average
 
 
 def _rows(features: Samples) -> Float[Array, "m 1 c"]:
@@ -56,7 +56,7 @@ def _rows(features: Samples) -> Float[Array, "m 1 c"]:
 
 @jax.jit
 def _left_out(rows: Samples, kept: Float[Array, " m"], out: Float[Array, " m"]) -> Array:
-    """Return nats and mean squares of rows where ``out`` is 1, by those where ``kept`` is."""
+    """Fit the rows where ``kept`` is 1; sum nats and mean squares of those where ``out`` is."""
     stats = unscaled(spectrum(rows, kept, 1), jnp.float32(TOGETHER))
     squares = jnp.mean(jnp.square(apply(stats, rows)), axis=(1, 2))
     return jnp.stack([jnp.sum(part * out) for part in (log_likelihood(stats, rows), squares)])
@@ -69,7 +69,7 @@ def _own(rows: Samples, kept: Float[Array, " m"]) -> tuple[Array, Array]:
 
 
 def _judged(features: Samples, labels: Int[np.ndarray, " n"]) -> tuple[float, np.ndarray]:
-    """Return nats an element of left-out images, and of each kind the scale that they ask for."""
+    """Return the nats per element of left-out images, and the scale of each kind."""
     few = some(features.reshape(features.shape[0], -1, features.shape[-1]))
     rows, each = _rows(few), few.shape[1]
     fold = np.arange(len(labels)) % FOLDS
@@ -88,11 +88,11 @@ def _judged(features: Samples, labels: Int[np.ndarray, " n"]) -> tuple[float, np
 
 
 def _sorted(means: Float[np.ndarray, "n c"], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the centres of so many kinds, and of each image its kind."""
+    """Return the centres of ``count`` kinds, and the kind of each image."""
     from sklearn.cluster import k_means
 
     with warnings.catch_warnings():
-        # Of images that are all alike: they are of one kind then.
+        # Identical images give a warning; they are of one kind.
         warnings.simplefilter("ignore")
         centres, labels, _ = k_means(means, count, n_init=10, random_state=0)  # pyright: ignore
     return np.asarray(centres, np.float32), np.asarray(labels)
@@ -103,7 +103,7 @@ def _means(features: Samples) -> Float[Array, "n c"]:
 
 
 def _kinds(stats: Kinds, features: Samples) -> Int[Array, " n"]:
-    """Return of each image the kind whose centre is nearest."""
+    """Return for each image the kind with the nearest centre."""
     apart = (_means(features) / stats.spread)[:, None] - stats.centres
     return jnp.argmin(jnp.sum(jnp.square(apart), axis=-1), axis=-1)
 
@@ -120,18 +120,18 @@ def _apply(stats: Kinds, features: Samples) -> Samples:
 
 @dataclass(frozen=True)
 class ByKind(WTMap):
-    """``whiten``; and each kind of images apart, where it takes all positions as one."""
+    """``whiten``; per kind of images if it takes all positions as one."""
 
     wt: Whiten
-    """Of images of one kind."""
+    """The map of one kind."""
 
     isotropic = True
 
     def fit(self, features: Samples) -> Stats:
-        """Return the statistics of ``whiten``, or ``Kinds`` where left-out images are likelier.
+        """Return the statistics of ``whiten``, or ``Kinds`` if left-out images are likelier.
 
-        One kind more is taken as long as each has ``FEWEST`` images and left-out ones gain
-        ``WORTH``. WTFlowError as ``Whiten.fit``.
+        Kinds are added while each has ``FEWEST`` images and left-out images gain ``WORTH``.
+        Raises WTFlowError as ``Whiten.fit`` does.
         """
         whole = self.wt.fit(features)
         most = min(MOST, features.shape[0] // FEWEST)
@@ -157,7 +157,7 @@ class ByKind(WTMap):
     ) -> Kinds:
         rows, each = _rows(features), features[0, ..., 0].size
         own = [np.repeat(labels == kind, each) for kind in range(len(centres))]
-        # A kind that nothing is left of is not asked for, and must be finite.
+        # A kind without images is never used, but must be finite.
         some_or_all = [part if part.any() else np.ones_like(part) for part in own]
         fitted = [_own(rows, jnp.asarray(part, jnp.float32)) for part in some_or_all]
         mean, shared = (jnp.stack(part) for part in zip(*fitted, strict=True))
@@ -165,7 +165,7 @@ class ByKind(WTMap):
         return Kinds(*own_means, mean=mean, shared=shared, scale=jnp.asarray(scales))
 
     def fit_like(self, stats: Stats, features: Samples) -> Stats:
-        """Return the statistics of fewer samples, with the kinds and scales of all of them."""
+        """Fit fewer samples, with the kinds and scales of all samples."""
         if isinstance(stats, Whitening):
             return self.wt.fit_like(stats, features)
         with lapack_on_one_thread():
@@ -179,11 +179,11 @@ class ByKind(WTMap):
         return _apply(stats, features)
 
     def choice(self, stats: Stats) -> str:
-        """Return how many kinds there are, or what ``whiten`` has chosen."""
+        """Return the number of kinds, or what ``whiten`` chose."""
         if isinstance(stats, Whitening):
             return self.wt.choice(stats)
         return f"{len(stats.scale)} kinds of images, all positions as one"
 
     def restore(self, arrays: Mapping[str, Any]) -> Stats:
-        """Return the statistics of arrays by name."""
+        """Return the statistics from their saved arrays by name."""
         return (Kinds if "centres" in arrays else Whitening)(**arrays) if arrays else ()

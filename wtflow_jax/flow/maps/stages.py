@@ -1,6 +1,6 @@
-"""A WT map for each stage of a backbone: channels are split, mapped apart and joined again.
+"""A WT map for each stage of a backbone: channels are split, mapped separately and joined.
 
-A cell's score is then the mean of its stages' (``flow.scores.cell_scores``).
+A cell's score is then the mean over the stages (``flow.scores.cell_scores``).
 """
 
 import itertools
@@ -17,12 +17,12 @@ from wtflow_jax.flow.types import Samples
 
 @dataclass(frozen=True)
 class ByStage(WTMap):
-    """A map of each stage."""
+    """One WT map per stage."""
 
     wt: WTMap
-    """Of one stage."""
+    """The map of one stage."""
     channels: tuple[int, ...]
-    """Of each stage."""
+    """Number of channels of each stage."""
 
     def _parts(self, features: Samples) -> dict[str, Array]:
         ends = itertools.accumulate(self.channels)
@@ -37,7 +37,7 @@ class ByStage(WTMap):
         return {name: self.wt.fit(part) for name, part in self._parts(features).items()}
 
     def fit_like(self, stats: Stats, features: Samples) -> Stats:
-        """Return the statistics of each stage of fewer samples."""
+        """Fit each stage to fewer samples."""
         return {
             name: self.wt.fit_like(stats[name], part)
             for name, part in self._parts(features).items()
@@ -54,5 +54,5 @@ class ByStage(WTMap):
         return "; ".join(f"stage {i}, {one}" for i, one in enumerate(each, 1) if one)
 
     def restore(self, arrays: Mapping[str, Any]) -> Stats:
-        """Return the statistics of each stage of arrays by name."""
+        """Return each stage's statistics from their saved arrays by name."""
         return {name: self.wt.restore(arrays.get(name, {})) for name in self._names()}

@@ -1,13 +1,13 @@
 """Full whitening of each position's feature vector: the worst-transport map beyond LN and BN.
 
-At position p the features get the covariance Σ = (1 − α)·Σ_p + α·Σ_all, their mean blended alike,
-and x0 = s·W(f − μ) with WΣWᵀ = I. One shared factor Z = (Σ_all + ridge)^(−1/2) whitens what all
-positions have in common. What is left of Σ_p in these coordinates has few large eigenvalues: it is
-kept to its ``rank`` first ones, so the memory is about c² + h·w·c·rank numbers instead of h·w·c².
+Position p has the covariance Σ = (1 − α)·Σ_p + α·Σ_all; its mean is blended in the same way. Then
+x0 = s·W(f − μ) with WΣWᵀ = I. One shared factor Z = (Σ_all + ridge)^(−1/2) whitens what all
+positions have in common. In these coordinates Σ_p has few large eigenvalues. Only the first
+``rank`` are kept, so memory is about c² + h·w·c·rank numbers instead of h·w·c².
 
-As α → 0, x0 tends to what the principal directions of a position do not explain, at one scale for
-all positions: the residual of probabilistic PCA (Tipping and Bishop, 1999) in coordinates where the
-features of all positions are white.
+As α → 0, x0 tends to the part of f that a position's principal directions do not explain, with one
+scale for all positions. It is the residual of probabilistic PCA (Tipping and Bishop, 1999) in
+coordinates where the features of all positions are white.
 """
 
 from collections.abc import Callable
@@ -32,13 +32,13 @@ SMALLEST = 1e-10
 FOLDS = 5
 """Parts of the training set that are left out in turn to fit the scale."""
 SOME = 64
-"""Positions the leaving out is done with, or up to twice as many: every k-th."""
+"""Positions used for the left-out parts, or up to twice as many: every k-th."""
 AT_ONCE = 64
-"""Positions whose eigenvalues a GPU finds at a time."""
+"""Positions whose eigenvalues a GPU computes at a time."""
 APART, TOGETHER = 0.01, 1.0
-"""What α 0 chooses from: each position by itself, or all positions as one."""
+"""Choices for α = 0: each position by itself, or all positions as one."""
 BETWEEN = 0.3
-"""α whose likelihood stands for ``APART``: so small a one is likely nowhere, and scores best."""
+"""α at which ``APART`` is judged: 0.01 itself is never likely, although its scores are best."""
 EXPLAINED = 0.4
 """Share of the training samples, or of the channels where these are fewer, that ``rank`` 0 keeps as
 principal directions."""
@@ -51,10 +51,10 @@ class Whitening(NamedTuple):
     shared: Float[Array, "c c"]  #: Z, symmetric
     offset: Float[Array, "p c"]  #: the blended mean of each position in Z's coordinates
     basis: Float[Array, "p r c"]  #: first principal directions of each position there
-    gain: Float[Array, "p r"]  #: what the whitening adds along them; at most zero
-    rest: Float[Array, ""]  #: what it does everywhere, α^(−1/2)
+    gain: Float[Array, "p r"]  #: added to the factor ``rest`` along them; at most zero
+    rest: Float[Array, ""]  #: the factor in all directions, α^(−1/2)
     scale: Float[Array, ""]  #: s
-    evidence: Float[Array, ""]  #: for ``APART``: nats an element of left-out maps; 0: not asked
+    evidence: Float[Array, ""]  #: for ``APART``: nats per element of left-out maps; 0: not judged
 
 
 def _vectors(features: Samples) -> Float[Array, "n p c"]:
@@ -62,18 +62,18 @@ def _vectors(features: Samples) -> Float[Array, "n p c"]:
 
 
 class Spectrum(NamedTuple):
-    """What is computed of the samples whatever α is; z are coordinates after Z."""
+    """Statistics that do not depend on α; z are coordinates after Z."""
 
     mean: Float[Array, " c"]
     shared: Float[Array, "c c"]  #: Z
     centre: Float[Array, "p c"]  #: mean of z
     basis: Float[Array, "p r c"]  #: first principal directions of z
-    largest: Float[Array, "p r"]  #: its variance along them
+    largest: Float[Array, "p r"]  #: variance of z along them
 
 
 @in_float32
 def spectrum(vectors: Float[Array, "n p c"], kept: Float[Array, " n"], rank: int) -> Spectrum:
-    """Fit on the samples whose ``kept`` is 1, all α at once."""
+    """Fit on the samples whose ``kept`` is 1, for any α."""
     n, p, c = vectors.shape
     count = jnp.sum(kept)
     mean = jnp.einsum("n,npc->c", kept, vectors) / (count * p)
@@ -100,7 +100,7 @@ def spectrum(vectors: Float[Array, "n p c"], kept: Float[Array, " n"], rank: int
         return centre, basis, largest
 
     each = jnp.swapaxes(x, 0, 1)
-    # On a GPU one after another would be thousands of small kernels, mostly waited for.
+    # On a GPU one position at a time is thousands of small kernels, mostly idle time.
     together = partial(jax.lax.map, position, batch_size=AT_ONCE)
     one_by_one = partial(jax.lax.map, position)
     found = jax.lax.platform_dependent(each, cpu=one_by_one, default=together)
@@ -108,16 +108,16 @@ def spectrum(vectors: Float[Array, "n p c"], kept: Float[Array, " n"], rank: int
 
 
 def unscaled(found: Spectrum, alpha: Float[Array, ""]) -> Whitening:
-    """Return the map of an α, with scale 1."""
+    """Return the map for an α, with scale 1."""
     gain = jax.lax.rsqrt((1 - alpha) * found.largest + alpha) - alpha**-0.5
-    offset, one, none = (1 - alpha) * found.centre, jnp.ones(()), jnp.zeros(())
+    offset, one, zero = (1 - alpha) * found.centre, jnp.ones(()), jnp.zeros(())
     own = found.mean, found.shared, offset, found.basis, gain
-    return Whitening(*own, rest=alpha**-0.5, scale=one, evidence=none)
+    return Whitening(*own, rest=alpha**-0.5, scale=one, evidence=zero)
 
 
 @in_float32
 def apply(stats: Whitening, features: Samples) -> Samples:
-    """Return x0 = s·W(f − μ) (n, *event) of features (n, *event), the last axis the channels."""
+    """Return x0 = s·W(f − μ) (n, *event) of features (n, *event), channels last."""
     z = (_vectors(features) - stats.mean) @ stats.shared - stats.offset
     along = jnp.einsum("npc,prc->npr", z, stats.basis) * stats.gain
     x0 = stats.rest * z + jnp.einsum("npr,prc->npc", along, stats.basis)
@@ -183,8 +183,8 @@ def _fit(
 ) -> Whitening:
     """Fit with the only α; or, of three, the first if the second is likelier than the third.
 
-    Likelier means the log-likelihood of left-out maps; otherwise the third is taken. ``ranks`` are
-    those of all samples, and of those of four folds.
+    Likelier means the log-likelihood of left-out samples; otherwise the third is taken. ``ranks``
+    are the ranks for all samples and for all folds but one.
     """
     vectors = _vectors(features)
     few = some(vectors)
@@ -214,9 +214,9 @@ def _like(stats: Whitening, features: Samples, rank: int) -> Whitening:
 
 
 def log_likelihood(stats: Whitening, features: Samples) -> Float[Array, " n"]:
-    """Return log N(f; μ, Σ/s²) of each map in nats (n,), its positions taken as independent.
+    """Return log N(f; μ, Σ/s²) of each map in nats (n,), positions taken as independent.
 
-    It is log N(x0; 0, I) + log|det sW|: what the map takes the features (n, *event) for.
+    It is log N(x0; 0, I) + log|det sW| for features (n, *event).
     """
     return _nats(stats, jnp.sum(jnp.square(_vectors(apply(stats, features))), axis=(1, 2)))
 
@@ -234,16 +234,16 @@ def _held_out(features: Samples, alpha: Float[Array, ""], rank: int, folds: int)
 def held_out_log_likelihood(
     features: Samples, *, alpha: float = 0.1, rank: int = 64
 ) -> Float[Array, ""]:
-    """Return how likely unseen good maps are, to choose α and rank from training images alone.
+    """Return how likely left-out good maps are, to choose α and rank from training images alone.
 
-    A fifth of the samples is left out in turn, of ``SOME`` positions; the scale is left at 1, as it
-    makes up for what a poor α gets wrong.
+    Each fifth of the samples is left out in turn, at ``SOME`` positions. The scale stays 1: a
+    fitted scale would compensate for a poor α.
 
     Args:
         features: as in ``Whiten.fit``; ``alpha`` and ``rank`` are its options, neither 0.
 
     Returns:
-        Nats an element, a scalar; the higher, the better.
+        Nats per element, a scalar; higher is better.
     """
     n, c = _counted(features)
     with lapack_on_one_thread():
@@ -252,7 +252,7 @@ def held_out_log_likelihood(
 
 
 def _counted(features: Samples) -> tuple[int, int]:
-    """Return numbers of samples and channels; WTFlowError where they are too few."""
+    """Return the numbers of samples and channels; WTFlowError for fewer than 2 samples."""
     n, c = features.shape[0], features.shape[-1]
     if n < 2:
         raise WTFlowError(f"whiten: {n} training sample; give at least 2, or another WT map")
@@ -265,18 +265,18 @@ class Whiten(WTMap):
     """Whitening by each position's covariance."""
 
     alpha: float = 0.1
-    """Weight of the covariance of all positions beside each position's own; 0 takes 0.01 where
-    left-out images say that positions differ, else 1."""
+    """Weight of the covariance of all positions against each position's own; 0 takes 0.01 if
+    left-out images show that positions differ, else 1."""
     rank: int = 64
-    """Principal directions kept a position; 0 keeps two fifths of the training images or channels,
-    whichever are fewer."""
+    """Principal directions kept per position; 0 keeps two fifths of the training images or
+    channels, whichever are fewer."""
 
     isotropic = True
     kind = Whitening
     RANGES: ClassVar = {"alpha": (0, 1), "rank": (0, None)}
 
     def __post_init__(self) -> None:
-        """Raise WTFlowError for an α above zero that float32 cannot tell from it."""
+        """Raise WTFlowError for 0 < α < 1e-6, too small for float32."""
         if 0 < self.alpha < 1e-6:
             raise WTFlowError(f"--alpha {self.alpha:g}: give at least 1e-06, or 0")
 
@@ -286,9 +286,9 @@ class Whiten(WTMap):
     def fit(self, features: Samples) -> Whitening:
         """Return the statistics of training features (n, *event), n ≥ 2.
 
-        The scale s is fitted by leaving out a fifth of the samples in turn, so that ‖x0‖² of
-        left-out training maps averages D, as Lemma 6 asks of the fitted ones. An α of 0
-        becomes ``APART`` where left-out maps are likelier at ``BETWEEN`` than at ``TOGETHER``, else
+        Each fifth of the samples is left out in turn to fit the scale s: ‖x0‖² of left-out
+        training maps averages D. (Lemma 6 states this for the fitted maps.) An α of 0 becomes
+        ``APART`` if left-out maps are likelier at ``BETWEEN`` than at ``TOGETHER``, else
         ``TOGETHER``.
 
         Raises:
@@ -303,13 +303,13 @@ class Whiten(WTMap):
             return jax.block_until_ready(_fit(jnp.asarray(features), *asked))
 
     def fit_like(self, stats: Whitening, features: Samples) -> Whitening:
-        """Return the statistics of fewer samples, with the α and the scale of all of them."""
+        """Fit fewer samples, with the α and the scale of all samples."""
         rank = self._rank(*_counted(features))
         with lapack_on_one_thread():
             return jax.block_until_ready(_like(stats, jnp.asarray(features), rank))
 
     def choice(self, stats: Whitening) -> str:
-        """Return what an α of 0 became, and the nats an element that decided."""
+        """Return what an α of 0 became, and the nats per element that decided."""
         if self.alpha:
             return ""
         nats = float(stats.evidence)
