@@ -29,12 +29,12 @@ def find(source: Any, *, stdin: bool = False, bgr: bool = False) -> Iterator[Fil
     """Yield the images of a source, in order.
 
     Args:
-        source: a path, str or Path, of a file, of a directory with images in it and below, or a
-            pattern with \\*, ? or [...], \\*\\* for directories at any depth; bytes or a binary
-            file, an encoded image; a PIL image; an array (NumPy, JAX) of one image (H, W),
-            (H, W, 1), (H, W, 3) or (H, W, 4), the last channel transparency, or of several,
-            (N, H, W, C); or an iterable of these. Arrays are bool, uint8, uint16 or floating
-            point; for the last two see ``depth.White``.
+        source: one of these, or an iterable of them. A path, str or Path: a file, a directory with
+            images in it and below, or a pattern with \\*, ? or [...], \\*\\* for directories at any
+            depth. An encoded image: bytes or a binary file. A PIL image. An array (NumPy, JAX) of
+            one image, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), the last channel transparency, or
+            of several, (N, H, W, C). Arrays are bool, uint8, uint16 or floating point; for the last
+            two see ``depth.White``.
         stdin: whether "-" means a list of paths on standard input, one per line.
         bgr: whether colours of arrays are blue, green, red, as in OpenCV; not for encoded images.
 
