@@ -211,8 +211,8 @@ def test_an_absolute_directory_is_one_source(tmp_path):
 def test_a_npy_file_has_no_other_order_of_colours(tmp_path):
     array = np.zeros((8, 8, 3), np.uint8)
     np.save(tmp_path / "a.npy", array)
-    with fails(r"a\.npy: bgr is of arrays in memory: give numpy\.load"):
+    with fails(r"a\.npy: bgr is for arrays in memory: give numpy\.load"):
         list(find(tmp_path / "a.npy", bgr=True))
-    with fails(r"image 1: bgr is of arrays"):
+    with fails(r"image 1: bgr is for arrays"):
         list(find((tmp_path / "a.npy").read_bytes(), bgr=True))
     assert list(find(tmp_path / "a.npy")) == [tmp_path / "a.npy"]

@@ -355,9 +355,9 @@ def test_damaged_records(ad, damage):
     else:
         where = slice(len(content) // 2, None) if damage == "cut" else slice(100, 2000)
         file.write_bytes(content[: where.start] + (b"" if damage == "cut" else b"x" * 1900))
-    with pytest.raises(OSError, match=r"no record to be read: [^\n]+part#train/good/002.png"):
+    with pytest.raises(OSError, match=r"the record cannot be read: [^\n]+part#train/good/002.png"):
         path.read_bytes()
-    with fails("part#train/good/002.png: cannot be decoded", "no record to be read"):
+    with fails("part#train/good/002.png: cannot be decoded", "the record cannot be read"):
         read_image(path, SIZE)
 
 

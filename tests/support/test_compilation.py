@@ -32,7 +32,7 @@ def test_it_is_the_users_own(tmp_path, kept):
     assert kept.stat().st_mode & 0o777 == 0o700
     for mode in (0o770, 0o707):
         kept.chmod(mode)
-        with fails(f"{kept}: other users may write there, and its files are run; chmod 700 it"):
+        with fails(f"{kept}: other users may write there, and its files are executed; chmod"):
             compilation.keep(kept)
 
 

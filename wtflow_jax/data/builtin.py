@@ -1,9 +1,9 @@
 """A category that needs no download: damaged crops of three photographs that scikit-image ships.
 
-Brick, grass and gravel are mixed, so a model must hold several kinds of good at once. Everything
-is built from operations that IEEE 754 rounds exactly (no exp, no cosine) and from the one stream
-that Python promises to keep (``random.Random.random``, what ``uniform`` makes of it by its
-documented formula, and ``randbytes``): the pixels are the same on every machine.
+Brick, grass and gravel are mixed, so a model must learn several kinds of good images at once. The
+pixels are the same on every machine: all operations are rounded exactly by IEEE 754 (no exp, no
+cosine), and Python guarantees the random stream (``random.Random.random``, ``uniform`` by its
+documented formula, and ``randbytes``).
 """
 
 import shutil
@@ -22,11 +22,11 @@ from wtflow_jax.support.files import alone
 
 CATEGORY = "texture"
 VERSION = 1
-"""Part of the directory's name: raise it when pixels change, so that no old copy is taken."""
+"""Part of the directory's name: raise it when pixels change, so that no old copy is used."""
 CROP = 192
 """Side of an image in pixels."""
 COLUMNS = {"train": (0, 304), "test": (304, 512)}
-"""Columns of the photographs that each split is cut from: no pixel is in both."""
+"""Columns of the photographs that each split is cut from: the splits share no pixel."""
 PHOTOGRAPHS = ("brick", "grass", "gravel")
 TRAIN, TEST_GOOD, TEST_EACH = 60, 20, 10
 
@@ -45,16 +45,16 @@ class Damaged(NamedTuple):
 
 
 def generate(directory: Path) -> Path:
-    """Write the built-in category once; a complete copy from before is taken as it is.
+    """Write the built-in category, or use the copy that exists.
 
-    Several processes may want it in a directory at once, which is made if it is missing.
+    Several processes may call this at once. The directory is created if it does not exist.
 
     Returns:
-        The data set's root, ``directory/builtin-VERSION``: its one category is ``texture``,
+        The data set's root, ``directory/builtin-VERSION``. Its one category is ``texture``,
         192x192 8-bit grey PNG files in MVTec AD layout.
 
     Raises:
-        WTFlowError: the copy there is not complete.
+        WTFlowError: the existing copy is incomplete.
     """
     root = directory / f"builtin-{VERSION}"
     if not root.exists():
@@ -69,7 +69,7 @@ def generate(directory: Path) -> Path:
     if found != expected:
         raise WTFlowError(
             f"{root}: {found} of {expected} files of the built-in category: "
-            "delete this directory, it is then made again"
+            "delete this directory to have it made again"
         )
     return root
 
@@ -89,7 +89,7 @@ def _write(category: Path) -> None:
 
 
 def _photographs() -> tuple[Grey, ...]:
-    # Here, not above: scikit-image takes a while to import, and most runs have data of their own.
+    # Imported late: scikit-image is slow to import, and most runs use other data.
     from skimage import data
 
     return tuple(np.asarray(getattr(data, name)(), np.uint8) for name in PHOTOGRAPHS)
@@ -98,15 +98,15 @@ def _photographs() -> tuple[Grey, ...]:
 def make_image(photographs: tuple[Grey, ...], split: str, kind: str, index: int) -> Damaged:
     """Return an image of a split and a kind (``good``, or a key of ``DEFECTS``), and its crop.
 
-    The photographs, each uint8 [512, 512], take turns. The mask is true exactly where the image
-    and the crop differ.
+    Images cycle through the photographs, each uint8 [512, 512]. The mask is true exactly where the
+    image and the crop differ.
     """
     rng = Random(f"{split}/{kind}/{index}")
     which = index % len(photographs)
     good = _crop(rng, photographs[which], COLUMNS[split], upside_down=which > 0)
     if kind == GOOD:
         return Damaged(good, good, np.zeros(good.shape, bool))
-    # Grass and gravel hide each other; a brick among them, or either on a brick, can be seen.
+    # Grass on gravel, or gravel on grass, is hard to see: crop or donor is always brick.
     donor_of = 0 if which else _integer(rng, 1, 2)
     donor = _crop(rng, photographs[donor_of], COLUMNS[split], upside_down=True)
     # Evenly spaced strengths: every kind has faint and plain examples, whatever the seed.
@@ -114,7 +114,7 @@ def make_image(photographs: tuple[Grey, ...], split: str, kind: str, index: int)
     region, paint, share = DEFECTS[kind](rng, good, donor, strength)
     painted = np.floor(good * (1 - share) + paint * share + 0.5)
     image = np.clip(painted, 0, 255).astype(np.uint8)
-    # A painted pixel may land on its old grey; one step off keeps the mask both whole and exact.
+    # A painted pixel may equal its old grey: change it by one level, so that the mask is exact.
     off = np.where(good < 128, good + 1, good - 1).astype(np.uint8)
     image = np.where(region, np.where(image == good, off, image), good)
     return Damaged(good, image, region)
@@ -126,7 +126,7 @@ def _crop(rng: Random, photograph: Grey, columns: tuple[int, int], upside_down: 
     crop = photograph[top : top + CROP, left : left + CROP]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    # The bricks recede upwards; upside down they would be a view no training image has.
+    # Good brick crops are never upside down: bricks recede upwards in every training image.
     if upside_down and rng.random() < 0.5:
         crop = crop[::-1]
     return np.ascontiguousarray(crop)
@@ -159,15 +159,15 @@ def _blob(rng: Random, good: Grey, donor: Grey, strength: float) -> Painted:
 def _blur(rng: Random, good: Grey, donor: Grey, strength: float) -> Painted:
     diameter = rng.uniform(32, 50)
     blurred = _smooth(good.astype(np.int64), 2 + int(3 * strength))
-    # The face of a brick is smooth already: of a few places, take where blurring shows most.
+    # The face of a brick is smooth already: of four places, take the one that changes most.
     change = np.abs(blurred - good)
     region = max((_patch(rng, diameter) for _ in range(4)), key=lambda r: int(change[r].sum()))
     return region, blurred, 1.0
 
 
 DEFECTS = dict(blob=_blob, blur=_blur, cut_paste=_cut_paste, scratch=_scratch)
-"""Each takes (rng, crop, crop of another photograph, strength in [0, 1]) and returns the region
-it damages, bool [192, 192], the grey that it paints there, one or [192, 192], and its share."""
+"""Each takes (rng, crop, crop of another photograph, strength in [0, 1]) and returns the damaged
+region, bool [192, 192], the grey painted there, a number or [192, 192], and its opacity."""
 
 
 def _patch(rng: Random, diameter: float) -> Mask:

@@ -1,4 +1,4 @@
-"""Is a data set here as it was published? Counts, and whether each file can be decoded."""
+"""Checks a data set against its publication: the counts, and whether each file can be decoded."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +16,12 @@ from wtflow_jax.support.threads import ahead
 
 
 class Row(NamedTuple):
-    """What was found of a category, or of one split of it.
+    """The result for a category, or for one split of it.
 
     The split is ``train``, ``validation``, ``test good`` or ``test defective``, or empty for the
-    whole category; ``found`` images are None where it cannot be read, ``published`` ones where
-    nothing is published of it. ``problems`` are a line each of what cannot be used, or is strange.
+    whole category. ``found`` counts its images, None if the category cannot be read. ``published``
+    is the published count, None if there is none. ``problems`` are one line each: what cannot be
+    used, and masks that may be inverted.
     """
 
     category: str
@@ -35,15 +36,15 @@ class Row(NamedTuple):
 def check(
     layout: str, root: Path, categories: Sequence[str] = (), track: Track = untracked
 ) -> list[Row]:
-    """Compare a data set with what was published, and decode each of its files.
+    """Compare a data set with its published counts, and decode each of its files.
 
-    Without ``categories``, all that were published or are there; ``track`` shows a bar for each.
+    Without ``categories``, check all that are published or present; ``track`` shows a bar for each.
 
     Returns:
-        A row a split of each category; one row of a category that is missing or cannot be read.
+        One row per split of each category; one row for a category that is missing or unreadable.
 
     Raises:
-        WTFlowError: no such layout, or the directory is not laid out so.
+        WTFlowError: the layout is unknown, or the directory does not match it.
     """
     known = LAYOUTS.find(layout)
     names = known.categories(root)
@@ -94,7 +95,7 @@ def check(
 
 
 def _looked(sample: Sample) -> str | float | None:
-    """Return why a sample cannot be used, else the share of it that its masks mark."""
+    """Return why a sample cannot be used, else the share of pixels that its masks mark."""
     try:
         if not sample.masks:
             decode(sample.path)

@@ -1,7 +1,7 @@
-"""Pixels of more than eight bits: which value is white, and what eight bits they become.
+"""Pixels of more than eight bits: which value is white, and their conversion to eight bits.
 
-A camera's 10 or 12 bits come in files of 16, and no file says so: of the good images of a model the
-highest value does. Where nobody has looked, values are read if there is one way to.
+A camera's 10 or 12 bits come in 16-bit files that do not state the bit depth. The highest value in
+a model's good images decides it. Without a model, images are read only if they are unambiguous.
 """
 
 import contextlib
@@ -14,23 +14,23 @@ from jaxtyping import Shaped, UInt8
 from numpy.typing import NDArray
 
 INTEGERS = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
-"""What may be white in integers."""
+"""Possible values of white in integer images."""
 FLOATS = (1, *INTEGERS)
-"""And in floating point."""
+"""Possible values of white in floating-point images."""
 LEAST = 16
-"""Of floating-point values above 1, that are taken for 0 to 255 or more: less is overshoot."""
+"""Floating-point maxima from here on mean 0 to 255 or more; between 1 and this they are errors."""
 Deep = Shaped[np.ndarray, "h w *channels"]
 """Integers or floating-point numbers, grey or RGB."""
 
 
 class White(NamedTuple):
-    """Which value is white, in images of more than eight bits; None where no such one was seen."""
+    """The value of white in images of more than eight bits; None if no such image was seen."""
 
     integers: int | None = None
     floats: int | None = None
 
     def __str__(self) -> str:
-        """Return how such images are read, as a line."""
+        """Return a line that says how these images are read."""
         said = []
         if self.integers:
             bits = self.integers.bit_length()
@@ -40,28 +40,28 @@ class White(NamedTuple):
         return "; ".join(said) or "no image of more than 8 bits was seen"
 
     def joined(self, other: "White") -> "White":
-        """Return what is white in images of which some have one white, and some another.
+        """Return the white of two groups of images together: the higher value of each kind.
 
-        ValueError: 1 in some floating-point images, and more in others.
+        ValueError: floating-point white is 1 in one group and higher in the other.
         """
         if self.floats and other.floats and (self.floats == 1) != (other.floats == 1):
             found = "0 to 1" if other.floats == 1 else f"0 to {other.floats}"
             raise ValueError(
-                f"floating-point pixels of {found}, and those before it are of another range: give "
-                "all in one"
+                f"floating-point pixels of {found}, but images before it have another range: give "
+                "all in one range"
             )
         pairs = zip(self, other, strict=True)
         return White(*(max(filter(None, pair), default=None) for pair in pairs))
 
     def of(self, values: Deep) -> int:
-        """Return which value is white in an image.
+        """Return the value of white for an image.
 
-        ValueError: it has higher ones, or it is not known.
+        ValueError: the image has higher values, or white is unknown.
         """
         high, is_float = _highest(values), values.dtype.kind == "f"
         white = self.floats if is_float else self.integers
         if white is None:
-            # More than half of 16 bits, and what floating-point images are by convention.
+            # Floating-point images are 0 to 1 by convention; above 14 bits only 16 are left.
             if is_float and high <= 1:
                 return 1
             if not is_float and INTEGERS[-2] < high <= INTEGERS[-1]:
@@ -74,16 +74,16 @@ class White(NamedTuple):
         if high > white:
             raise ValueError(
                 f"its highest value is {high:.7g}, and in the images that the model was fitted on "
-                f"{white} is white: the camera sends other values now; set it back, or fit anew"
+                f"{white} is white: set the camera back to that range, or fit a new model"
             )
         return white
 
 
 def white_in(values: Deep) -> White:
-    """Return what is white in an image: the least of ``INTEGERS``, or ``FLOATS``, not exceeded.
+    """Return the white of an image: the lowest of ``INTEGERS``, or ``FLOATS``, not exceeded.
 
-    Black floating-point images say nothing. ValueError: there is a negative, infinite or NaN value,
-    or one that is higher than any white; floating-point ones just above 1.
+    A black floating-point image has none. ValueError: a value is negative, infinite, NaN or higher
+    than any white, or the highest floating-point value is between 1 and ``LEAST``.
     """
     high, is_float = _highest(values), values.dtype.kind == "f"
     if is_float and not high:
@@ -101,18 +101,18 @@ def white_in(values: Deep) -> White:
 
 def _highest(values: Deep) -> float:
     low, high = float(values.min()), float(values.max())
-    # Not so of NaN, too.
+    # NaN makes the comparison false.
     if not 0 <= low <= high < np.inf:
-        raise ValueError(f"pixels from {low:.7g} to {high:.7g}: negative, infinite or NaN ones")
+        raise ValueError(f"pixels from {low:.7g} to {high:.7g}: negative, infinite or NaN values")
     return high
 
 
 def eight_bits(values: Deep, white: int) -> UInt8[np.ndarray, "h w *channels"]:
-    """Return round(255·v / white), of values from 0 to white."""
+    """Return round(255·v / white) for values v from 0 to white."""
     if values.dtype.kind == "f":
         return np.rint(values * (255 / white)).astype(np.uint8)
     table = ((255 * np.arange(white + 1) + white // 2) // white).astype(np.uint8)
-    # Row by row: a copy of what are indices would be eight bytes a pixel.
+    # Row by row: indexing copies its indices to eight bytes per pixel.
     return np.stack([table[row] for row in values])
 
 
@@ -120,7 +120,7 @@ MAGIC = b"\x93NUMPY"
 
 
 def holds_array(path: Path) -> bool:
-    """Return whether a file is a .npy file, by what it holds."""
+    """Return whether a file is a .npy file, by its first bytes."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
     return False
@@ -134,12 +134,12 @@ def packed(values: NDArray[Any]) -> bytes:
 
 
 def unpacked(content: bytes) -> Deep:
-    """Return the array of a .npy file; ValueError where its values cannot be pixels."""
+    """Return the array of a .npy file; ValueError if its values cannot be pixels."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     reader = {(1, 0): np.lib.format.read_array_header_1_0}.get(version)
     if reader is None:
-        raise ValueError(f"version {version} of the format")
+        raise ValueError(f"version {version} of the .npy format, only (1, 0) is read")
     shape, is_fortran, dtype = reader(file)
     known = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
     if dtype.kind not in "biuf" or dtype in (np.int64, np.uint64) or not known or 0 in shape:
@@ -147,7 +147,7 @@ def unpacked(content: bytes) -> Deep:
             f"an array of {dtype} {shape}: give bool, uint8, uint16 or floats, (height, width) or "
             "(height, width, 1 or 3)"
         )
-    # Of what is there: a header may promise anything.
+    # Not read by NumPy's reader: the header is untrusted, and may state any size.
     values = np.frombuffer(content, dtype, int(np.prod(shape)), file.tell())
     values = values.reshape(shape, order="F" if is_fortran else "C")
     values = values[..., 0] if shape[2:] == (1,) else values

@@ -1,4 +1,4 @@
-"""What readers share: directories in order, images paired with their masks, a repeatable split."""
+"""Shared by all readers: sorted directories, images paired with masks, a reproducible split."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,13 +14,13 @@ Item = TypeVar("Item")
 
 GOOD = "good"
 MASKS = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
-"""What directories of masks are called, in the published data sets and beside them."""
+"""Names of mask directories, in published data sets and elsewhere."""
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 def has_split(directory: Path) -> bool:
-    """Return whether there is a directory ``train`` or ``test`` in it."""
-    # os.path says False where Path.is_dir raises: in the lost+found of a disk.
+    """Return whether a directory contains a directory ``train`` or ``test``."""
+    # os.path.isdir returns False where Path.is_dir raises: in the lost+found of a disk.
     return any(os.path.isdir(directory / split) for split in ("train", "test"))
 
 
@@ -29,8 +29,8 @@ def categories_in(
 ) -> tuple[str, ...]:
     """Return the names of the directories that are categories; others are left out.
 
-    ``looks`` says what a category looks like, here and below for messages. WTFlowError: no such
-    directory, no category in it, or it is itself a category.
+    ``looks`` describes a category for messages, here and below. WTFlowError: the directory does not
+    exist, contains no category, or is itself a category.
     """
     require_directory(root, looks)
     if is_category(root):
@@ -44,13 +44,13 @@ def categories_in(
 
 
 def only(root: Path, name: str, pattern: str, looks: str) -> tuple[str, ...]:
-    """Return the name of a data set's one category; WTFlowError where nothing matches a pattern."""
+    """Return the name of a data set's one category; WTFlowError if nothing matches a pattern."""
     require_directory(root, looks)
     return (name,) if any(root.glob(pattern)) else _nothing(pattern, root, looks)
 
 
 def require_directory(root: Path, looks: str) -> None:
-    """Raise WTFlowError where a data set's root is a file, or nothing."""
+    """Raise WTFlowError if a data set's root is a file, or does not exist."""
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
         raise WTFlowError(f"{root}: {found} there: give the data set's directory ({looks})")
@@ -73,10 +73,10 @@ def defective(
     suffix: str = "",
     endings: frozenset[str] = EXTENSIONS,
 ) -> list[Sample]:
-    """Return samples of defective images, each with the mask of its name in a directory.
+    """Return samples of defective images, each with the mask of its name in ``masks``.
 
-    ``suffix`` is what a mask's name has after the image's, ``endings`` are extensions of masks.
-    WTFlowError: an image without mask; two images or two masks of one name.
+    A mask's name is the image's plus ``suffix``; ``endings`` are the extensions of masks.
+    WTFlowError: an image has no mask; two images or two masks have the same name.
     """
     known = by_name(images(masks, endings=endings))
     samples: list[Sample] = []
@@ -93,18 +93,21 @@ def without_mask(path: Path, mask: Path) -> WTFlowError:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, or its type, as one line."""
+    """Return the text of an error as one line, or its type if it has no text."""
     return " ".join((str(error) or type(error).__name__).split())
 
 
 def damage(error: Exception) -> object:
-    """Return what is wrong with a published table, of what reading it has raised."""
+    """Return what is wrong with a published table, from the error that reading it raised."""
     found = f"no {error}" if isinstance(error, KeyError) else error
     return getattr(error, "strerror", None) or found
 
 
 def by_name(paths: Iterable[Path], directory: Path | None = None) -> dict[str, Path]:
-    """Return files by their names without extension; below a directory, by their paths in it."""
+    """Return files by name without extension, or by path relative to ``directory`` if given.
+
+    WTFlowError: two files have the same name.
+    """
     found: dict[str, Path] = {}
     for path in paths:
         name = path.relative_to(directory).with_suffix("").as_posix() if directory else path.stem
@@ -117,9 +120,9 @@ def by_name(paths: Iterable[Path], directory: Path | None = None) -> dict[str, P
 
 
 def images(directory: Path, what: str = "", endings: frozenset[str] = EXTENSIONS) -> list[Path]:
-    """Return the image files of a directory by name, hidden ones left out.
+    """Return a directory's image files sorted by name, without hidden ones.
 
-    WTFlowError: there are none, and ``what`` says which should be there.
+    WTFlowError: there are no images, but ``what`` names images that must be there.
     """
     found = [path for path in visible(directory) if is_image(path, endings)]
     if what and not found:
@@ -130,26 +133,26 @@ def images(directory: Path, what: str = "", endings: frozenset[str] = EXTENSIONS
 
 
 def extensions(endings: frozenset[str] = EXTENSIONS) -> str:
-    """Return extensions for messages."""
+    """Return file extensions as text for messages."""
     return ", ".join(sorted(ending[1:] for ending in endings))
 
 
 def is_image(path: Path, endings: frozenset[str] = EXTENSIONS) -> bool:
-    """Return whether a file is one, by the end of its name."""
+    """Return whether a path is an image file, by its extension."""
     if path.suffix.lower() not in endings:
         return False
-    # A link to nothing is one: to be told of when it is decoded.
+    # A broken link counts as an image: decoding reports it.
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.isdir(path))
 
 
 def nested(directory: Path) -> Iterator[Path]:
-    """Yield the images of a directory and then of those below, by name; hidden ones left out."""
+    """Yield a directory's images, then those below it, sorted by name, without hidden ones."""
     for inner in walk(directory):
         yield from images(inner)
 
 
 def walk(directory: Path) -> Iterator[Path]:
-    """Yield a directory and then those below it, by name; links in a circle are followed once."""
+    """Yield a directory, then its subdirectories at any depth, by name; each only once."""
     seen, waiting = set[str](), [directory]
     while waiting:
         inner = waiting.pop()
@@ -160,12 +163,12 @@ def walk(directory: Path) -> Iterator[Path]:
 
 
 def directories(directory: Path) -> tuple[Path, ...]:
-    """Return the directories in a directory by name, hidden ones left out."""
+    """Return a directory's subdirectories sorted by name, without hidden ones."""
     return tuple(path for path in visible(directory) if path.is_dir())
 
 
 def visible(directory: Path) -> list[Path]:
-    """Return what is in a directory by name, hidden files left out; nothing where there is none."""
+    """Return a directory's entries sorted by name, without hidden ones; empty if it is missing."""
     if not directory.is_dir():
         return []
     try:
@@ -184,10 +187,10 @@ def listing(directory: Path) -> str:
 
 
 def hold_out(items: Sequence[Item], count: int) -> tuple[list[Item], list[Item]]:
-    """Return items, and ``count`` that are set aside: both in the order given.
+    """Return the remaining items, and ``count`` held-out ones: both in the order given.
 
-    Set aside are the first of ``numpy.random.RandomState(0).permutation``. Items are sorted by
-    name, so that every machine draws the same.
+    Held out are the first ``count`` of ``numpy.random.RandomState(0).permutation``. Callers sort
+    the items by name, so that every machine draws the same.
     """
     # The legacy generator on purpose: NumPy has frozen its stream.
     order = np.random.RandomState(0).permutation(len(items)).tolist()

@@ -1,8 +1,8 @@
-"""How an image of any size becomes windows of the size a model sees, and how their maps come back.
+"""Cuts an image of any size into windows of a model's input size, and joins the windows' maps.
 
-A whole image is scaled into one window, its aspect kept: what the window has left on one side is
-filled with the image's last row or column. Or an image is cut, at its own scale, into windows that
-overlap, and where they do their maps are blended. A whole image may be turned before (``pose``).
+A whole image is scaled into one window with its aspect kept; the rest of the window repeats the
+image's last row or column. Or an image is cut, at its own scale, into overlapping windows, and
+their maps are blended in the overlaps. A whole image may be turned first (``pose``).
 """
 
 import hashlib
@@ -26,16 +26,16 @@ from wtflow_jax.support.threads import ahead
 Size = tuple[int, int]
 
 MOST = 1 << 28
-"""Pixels of all windows of an image."""
+"""Maximum number of pixels in all windows of an image."""
 SAMPLE = 32
-"""Images whose aspects are looked at."""
+"""Number of images that ``aspect`` reads."""
 
 
 class Framing(NamedTuple):
-    """How images are shown to a model: windows (H, W) in pixels, of a backbone's multiple.
+    """How images are shown to a model: windows (H, W) in pixels, multiples of a backbone's stride.
 
-    Neighbouring ones share ``overlap`` pixels at least; None shows an image whole. ``white`` is
-    what is white in images of more than eight bits. Where ``pose`` is a number, whole images are
+    Neighbouring windows share at least ``overlap`` pixels; None shows an image whole. ``white`` is
+    the value of white in images of more than eight bits. If ``pose`` is a number, whole images are
     turned by their principal axis, with that shift (``pose.estimate``).
     """
 
@@ -49,8 +49,8 @@ class Framed(NamedTuple):
     """An image as windows, uint8 RGB, each with its top and left corner in the image.
 
     ``size`` is (h, w) of the image at the windows' scale, which may be less than a window;
-    ``look`` is that of the image, whatever fills its windows. Of an image that was turned ``pose``
-    says how, and ``untouched`` is what it was before, (h, w, 3).
+    ``look`` is that of the image without padding. For a turned image, ``pose`` is its pose, and
+    ``untouched`` is the image before turning, (h, w, 3).
     """
 
     windows: UInt8[np.ndarray, "k H W 3"]
@@ -61,13 +61,13 @@ class Framed(NamedTuple):
     untouched: UInt8[np.ndarray, "h w 3"] | None = None
 
     def digest(self) -> str:
-        """Return what tells images apart, whatever their names: hexadecimal digits."""
+        """Return a hash of the windows' pixels, 16 hexadecimal digits."""
         return hashlib.sha256(self.windows.tobytes()).hexdigest()[:16]
 
 
 def aspect(files: Sequence[File], white: White = UNKNOWN) -> float:
     """Return the median height over width of ``SAMPLE`` of the images; errors as ``open_image``."""
-    # Of large folders some tell as much as all.
+    # For a large folder a sample is enough.
     some = files[:: max(1, len(files) // SAMPLE)][:SAMPLE]
     images = (open_image(file, white) for file in some)
     return float(np.median([image.height / image.width for image in images]))
@@ -78,7 +78,7 @@ def size_for(area: int, aspect: float, multiple: int = MULTIPLE) -> Size:
 
     Its sides are multiples of ``multiple``.
     """
-    # Where the shorter side is at its least, the longer one does not grow on.
+    # Once the shorter side is at its minimum, ``multiple``, the longer side grows no more.
     most = area / multiple**2
     height = math.sqrt(area * min(max(aspect, 1 / most), most))
 
@@ -89,13 +89,13 @@ def size_for(area: int, aspect: float, multiple: int = MULTIPLE) -> Size:
 
 
 def rounded(a: Any, b: Any) -> Any:
-    """Return a / b, integers above 0, rounded; a half to the even neighbour."""
+    """Return a / b for positive integers, rounded half to even."""
     whole, rest = divmod(a, b)
     return whole + (2 * rest + whole % 2 > b)
 
 
 def starts(length: int, window: int, overlap: int) -> list[int]:
-    """Return where windows begin: evenly spaced, the first at 0, the last at the end."""
+    """Return where windows begin: evenly spaced, the first at 0, the last ending at ``length``."""
     count = 1 if length <= window else math.ceil((length - overlap) / (window - overlap))
     return [round(i * (length - window) / max(1, count - 1)) for i in range(count)]
 
@@ -103,7 +103,7 @@ def starts(length: int, window: int, overlap: int) -> list[int]:
 def frame(image: Image.Image, framing: Framing, name: object = "image") -> Framed:
     """Cut an RGB image of any size into windows.
 
-    WTFlowError: they would have more than ``MOST`` pixels together.
+    WTFlowError: the windows would have more than ``MOST`` pixels together.
     """
     (height, width), stored = framing.size, (image.height, image.width)
     if framing.overlap is None:
@@ -137,9 +137,9 @@ def frame(image: Image.Image, framing: Framing, name: object = "image") -> Frame
 
 
 def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> np.ndarray:
-    """Return the map of an image, of its windows' maps; they are blended where windows overlap.
+    """Return the map of an image from its windows' maps, which are blended in the overlaps.
 
-    That of an image that was turned is turned back.
+    The map of a turned image is turned back.
 
     Returns:
         float32 (h, w): ``framed.size``.
@@ -150,7 +150,7 @@ def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> 
         return own if framed.pose is None else pose.back(own, framed.pose)
 
     def tent(length: int) -> np.ndarray:
-        """Weights that rise from an end over the overlap, and never to zero."""
+        """Weights that rise linearly from each end over the overlap; always above zero."""
         distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1.0
         return np.minimum(distance / ((framing.overlap or 0) + 1), 1.0)
 
@@ -166,7 +166,7 @@ def join(framed: Framed, maps: Float[np.ndarray, "k H W"], framing: Framing) -> 
 
 
 def whole(framed: Framed, framing: Framing) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the image at the size of its map, put together again from its windows."""
+    """Return the image at the size of its map, reassembled from its windows."""
     if framed.untouched is not None:
         return framed.untouched
     height, width = framing.size
@@ -178,7 +178,7 @@ def whole(framed: Framed, framing: Framing) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def framed(paths: Iterable[File], framing: Framing) -> Iterator[tuple[File, Framed | WTFlowError]]:
-    """Decode and frame images in threads, a few ahead; one that cannot be is its error."""
+    """Decode and frame images in threads, a few ahead; yield the error of an image that fails."""
 
     def one(path: File) -> tuple[File, Framed | WTFlowError]:
         try:

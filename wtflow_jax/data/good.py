@@ -1,4 +1,4 @@
-"""Which good images are meant by a directory: of a data set those that train, and no masks."""
+"""Selects the good images of a directory: a data set's training images, and no masks."""
 
 import re
 import warnings
@@ -12,22 +12,22 @@ from wtflow_jax.data.sample import File
 from wtflow_jax.support.errors import WTFlowError, WTFlowWarning
 
 BAD = frozenset({"bad", "ng", "nok", "defect", "defects", "defective", "anomaly", "abnormal"})
-"""Directories of defective images, in any letters."""
+"""Names of directories of defective images, in upper or lower case."""
 SPLITS = frozenset({"train", "training"}), frozenset({"test", "testing"})
 MASK = re.compile(r".*[_-](mask|gt)[0-9]*|mask[_-].*")
 BESIDE = re.compile(r"(.*)[_-](label|labels|seg)")
-"""A mask's name where an image has the rest of it."""
+"""A mask's name, if an image beside it has the name in the first group."""
 
 
 def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[File]:
-    """Return the good images that are meant; arguments and errors as ``sources.find``.
+    """Return the good images of a source; arguments and errors as ``sources.find``.
 
-    Of a directory that is a category of a published data set these are its training images, and
-    where there is a directory ``good`` beside others, those in it; a ``WTFlowWarning`` says so.
+    For a category of a published data set these are its training images. For a directory with
+    ``good`` and other images, they are the images in ``good``. A ``WTFlowWarning`` reports both.
 
     Raises:
-        WTFlowError: a data set of several categories; masks or defective images among them, by
-            their names; two of one name, of which one may be the other's mask.
+        WTFlowError: the data set has several categories; some images are masks or defective, by
+            their names; two have the same name, so that one may be the other's mask.
     """
     found = list(sources.find(_meant(source), stdin=stdin, bgr=bgr))
     seen: dict[Path, Path] = {}
@@ -38,7 +38,7 @@ def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[Fi
             raise WTFlowError(
                 f"{path}: {other.name} beside it has the same name, and may be its mask: remove one"
             )
-    # What all have in common tells none from another.
+    # Directories that all images share do not distinguish them.
     common = set.intersection(*({*path.parents} for path in paths)) if paths else set()
     for path in paths:
         directories = {one.name.lower() for one in path.parents if one not in common}
@@ -59,7 +59,7 @@ def find_good(source: Any, *, stdin: bool = False, bgr: bool = False) -> list[Fi
 
 
 def _meant(source: Any) -> Any:
-    """Return what a source stands for: of a directory perhaps some images."""
+    """Return a source, with some directories replaced by their training images."""
     if isinstance(source, list | tuple | set | frozenset | Iterator):
         return [_meant(one) for one in source]
     if not isinstance(source, str | Path) or not _is_directory(source):
@@ -70,13 +70,13 @@ def _meant(source: Any) -> Any:
 def _is_directory(source: str | Path) -> bool:
     try:
         return Path(source).is_dir()
-    # Too long for a name, or with what no name has: ``sources.find`` says so.
+    # The name is too long or has invalid characters: ``sources.find`` reports it.
     except (OSError, ValueError):
         return False
 
 
 def _training(directory: Path) -> Any:
-    """Return a directory, or its images that train."""
+    """Return a directory, or its training images if it is a category or contains ``good``."""
     wrong: WTFlowError | None = None
     for name, root, (first, *others) in places(directory):
         title = LAYOUTS[name].title

@@ -1,4 +1,4 @@
-"""The one preprocessing there is: decode and resize on the host, with Pillow."""
+"""The only preprocessing: decode and resize on the host, with Pillow."""
 
 import contextlib
 import io
@@ -23,24 +23,24 @@ from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, listed
 from wtflow_jax.support.threads import ahead
 
 MULTIPLE = 32
-"""Sides are multiples of it, unless a backbone says otherwise: the deepest stride of them."""
+"""Image sides are multiples of this, the deepest stride, unless a backbone has another one."""
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
-"""Decoders that are tried, whatever a file is called: others start programs, or are seldom used."""
+"""Decoders to try, whatever a file's extension: others start programs, or are rarely used."""
 WINDOW = 1 << 23
-"""Pixels of what a backbone is given, at most: some of them are in memory at a time."""
+"""Maximum number of pixels of a backbone's input: several inputs are in memory at a time."""
 LARGE = 1 << 25
-"""Pixels from which on an image is not decoded beside others."""
+"""Number of pixels from which an image is not decoded in parallel with others."""
 LOW_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
-"""Of 16-bit colours Pillow keeps the high byte; told that they are stored the other way round, the
-low one."""
+"""Raw modes with the byte order swapped: of 16-bit colours Pillow keeps the high byte, so that with
+the swapped mode it keeps the low one."""
 BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA, SAMPLE_FORMAT = 258, 262, 277, 284, 338, 339
-"""Tags of TIFF."""
+"""TIFF tags."""
 UNKNOWN = White()
 FEW = 0.1
-"""Of images of more than eight bits: a share that should not decide alone what is white."""
+"""If at most this share of the images of more than eight bits decides white, a warning says so."""
 
 # Pillow warns of images half as large as those it refuses, and of odd metadata. Here an image is
-# read, or a line says why not.
+# either read, or an error of one line says why not.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -50,7 +50,7 @@ def read_image(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image and resize it: bilinear, antialiased where it shrinks.
 
-    ``size`` is H and W in pixels; else as ``open_image``.
+    ``size`` is H and W in pixels; the rest is as in ``open_image``.
     """
     height, width = size
     resized = open_image(path, white).resize((width, height), Image.Resampling.BILINEAR)
@@ -58,15 +58,15 @@ def read_image(
 
 
 def open_image(path: File, white: White = UNKNOWN) -> Image.Image:
-    """Decode an image; RGB, as large as it is stored.
+    """Decode an image to RGB, at its stored size.
 
-    The file's contents say which of ``FORMATS`` it is. It is turned as its EXIF orientation says.
-    Grey is repeated in the three channels, palettes and CMYK become RGB, and what is transparent
-    is laid over black. Values of more than eight bits become round(255·v / white).
+    The file's contents decide which of ``FORMATS`` it is. Its EXIF orientation is applied. Grey is
+    repeated in the three channels, palettes and CMYK become RGB, and transparent pixels are laid
+    over black. Values of more than eight bits become round(255·v / white).
 
     Raises:
-        WTFlowError: it cannot be decoded, has several frames, more bands than are colours, or
-            values of which is not known how bright they are.
+        WTFlowError: the image cannot be decoded, has several frames or extra bands, or has values
+            above white, or values for which white is unknown.
     """
     image, values, said = _stored(path)
     if values is None:
@@ -79,7 +79,7 @@ def open_image(path: File, white: White = UNKNOWN) -> Image.Image:
 
 
 def decode(path: File) -> Image.Image:
-    """Decode an image as Pillow has it, turned as its EXIF orientation says; see ``open_image``."""
+    """Decode an image in Pillow's mode, with its EXIF orientation applied; see ``open_image``."""
     with _one_line(path), _opened(path.read_bytes()) as image:
         _load(path, image)
         ImageOps.exif_transpose(image, in_place=True)
@@ -87,9 +87,9 @@ def decode(path: File) -> Image.Image:
 
 
 def white_of(files: Sequence[File], track: Track = untracked) -> White:
-    """Return which value is white in images that are of one camera; errors as ``open_image``.
+    """Return the value of white in images of one camera; errors as ``open_image``.
 
-    Of images of eight bits only the beginning is read; of others progress is shown.
+    Of 8-bit images only the beginning is read. If the first image is deeper, progress is shown.
     """
 
     def one(path: File) -> White:
@@ -114,7 +114,7 @@ def white_of(files: Sequence[File], track: Track = untracked) -> White:
 
 
 def _doubt(files: Sequence[File], each: Sequence[int | None], white: int | None) -> None:
-    """Warn where few images alone say how bright all are: of another camera all would be dark."""
+    """Warn if few images decide white: if they are of another camera, all others become dark."""
     deep = [i for i, found in enumerate(each) if found is not None]
     brightest = [i for i in deep if each[i] == white]
     if not white or 1 < len(brightest) > FEW * len(deep) or len(deep) == 1:
@@ -123,8 +123,8 @@ def _doubt(files: Sequence[File], each: Sequence[int | None], white: int | None)
     if others < white:
         warnings.warn(
             f"{listed([str(files[i]) for i in brightest])}: brighter than {others}, which the "
-            f"other {len(deep) - len(brightest)} images do not exceed, so {white} is white and "
-            "they are dark: leave it out if another camera took it",
+            f"other {len(deep) - len(brightest)} images do not exceed; {white} is white, which "
+            "makes the others dark: leave out images of another camera",
             WTFlowWarning,
             stacklevel=3,
         )
@@ -140,18 +140,18 @@ def _is_deep(path: File) -> bool:
 
 
 def _beginning(path: File) -> io.BytesIO | io.BufferedReader:
-    """Return an open file, of which no more is read than is asked for."""
+    """Return an open file; only the requested bytes are read."""
     return path.open("rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes())
 
 
 class _Stored(NamedTuple):
     image: Image.Image
-    values: Deep | None = None  #: those of more than eight bits, grey or RGB
-    white: int | None = None  #: which of these the file says is white
+    values: Deep | None = None  #: pixels of more than eight bits, grey or RGB
+    white: int | None = None  #: the value of white, if the file states it
 
 
 def _stored(path: File) -> _Stored:
-    """Decode an image, with all bits that it has."""
+    """Decode an image at its full bit depth."""
     with _one_line(path):
         content = path.read_bytes()
         if content.startswith(depth.MAGIC):
@@ -177,7 +177,7 @@ def _stored(path: File) -> _Stored:
 
 
 def _depth(image: Image.Image) -> tuple[bool, bool]:
-    """Return whether an image that was not loaded is grey of more than eight bits; or any such."""
+    """Return whether an image not yet loaded is deep grey, and whether it is deep (over 8 bits)."""
     is_grey = image.mode == "F" or image.mode.startswith("I")
     tiles = getattr(image, "tile", [])
     is_colour = image.mode in ("RGB", "RGBA") and any(";16" in _raw(tile.args) for tile in tiles)
@@ -195,14 +195,14 @@ def _low_byte(args: object) -> object:
 
 
 def encode(name: str, image: Image.Image) -> bytes:
-    """Return a user's image, which stays as it is, as a file that ``open_image`` reads.
+    """Return a user's image, losslessly encoded, as file content that ``open_image`` reads.
 
-    It is kept without loss; ``name`` is for messages. Errors as ``open_image``.
+    The image itself is not changed; ``name`` is for messages. Errors as ``open_image``.
     """
     with _one_line(name):
         is_grey, is_deep = _depth(image)
         if is_deep and not is_grey:
-            reason = "colours of 16 bits, of which Pillow keeps 8: give its path"
+            reason = "colours of 16 bits, but Pillow keeps only 8: give its path"
             raise WTFlowError(f"{name}: {reason}, or an array of uint16")
         _load(name, image)
         turned = ImageOps.exif_transpose(image)
@@ -214,11 +214,11 @@ def encode(name: str, image: Image.Image) -> bytes:
 
 
 def is_large(path: File) -> bool:
-    """Return whether an image has ``LARGE`` pixels or more; one that cannot be opened has not."""
+    """Return whether an image has ``LARGE`` pixels or more; False if it cannot be opened."""
     try:
         with _beginning(path) as file, Image.open(file, formats=FORMATS) as image:
             return image.width * image.height >= LARGE
-    # Whatever it is, it is told when the image is decoded.
+    # Decoding will report the error.
     except Exception:
         return False
 
@@ -226,7 +226,8 @@ def is_large(path: File) -> bool:
 def parse_size(text: object, multiple: int = MULTIPLE, of: str = "a backbone") -> tuple[int, int]:
     """Return the height and width of ``512`` (square) or ``512x1280``, in pixels.
 
-    WTFlowError: not of that form, not multiples of what the backbone ``of`` takes, or too large.
+    WTFlowError: the text is malformed, a side is not a multiple of ``multiple``, or the size is
+    too large. ``of`` names the backbone in messages.
     """
     if not isinstance(text, str):
         raise WTFlowError(f"image size {text!r}: write it as text, '512' or '512x1280'")
@@ -253,9 +254,9 @@ def _opened(content: bytes) -> ImageFile.ImageFile:
 def _load(path: File | str, image: Image.Image) -> None:
     if reason := _misread(image):
         raise WTFlowError(f"{path}: {reason}")
-    # Telephones put what else they have to say of a picture behind it.
+    # Phones append further pictures to a JPEG (MPO); only the first is read.
     if image.format != "MPO":
-        # Counting the frames of a TIFF takes their square.
+        # Not by n_frames: the time to count a TIFF's frames grows with their square.
         with contextlib.suppress(EOFError):
             image.seek(1)
             several = "has several frames or pages, and the right one is not known"
@@ -265,30 +266,30 @@ def _load(path: File | str, image: Image.Image) -> None:
 
 
 def _misread(image: Image.Image) -> str | None:
-    """Return what Pillow would leave out or take for something else, if anything."""
+    """Return what Pillow would leave out or misread, or None."""
     _, is_deep = _depth(image)
     raws = [_raw(tile.args) for tile in getattr(image, "tile", [])]
     if any(raw.startswith(("LA;16", "RGBa;16")) for raw in raws):
-        return "transparent pixels of 16 bits, of which 8 would be read: save it without alpha"
+        return "transparent pixels of 16 bits, but Pillow reads only 8: save it without alpha"
     bands = len(image.getbands())
     if image.mode == "RGBA" and _tag(image, SAMPLES, 0) == 4 and _tag(image, EXTRA, 0) == 0:
-        # Pillow takes a fourth band for transparency where nobody says what it is.
+        # Pillow takes an unspecified fourth band for transparency.
         bands = 3
     if (samples := _tag(image, SAMPLES, bands)) > bands and image.mode != "P":
-        return f"{samples} bands, of which {bands} would be read: save those that count as RGB"
+        return f"{samples} bands, but Pillow reads only {bands}: save those that count as RGB"
     if _tag(image, PLANAR, 1) == 2 and _tag(image, BITS, 8) > 8 and raws and ";" not in raws[0]:
-        return "16-bit bands one after the other, which are not read: save it as PNG"
+        return "16-bit bands one after the other are not supported: save it as PNG"
     if is_deep and _tag(image, PHOTOMETRIC, 1) == 0:
         return "more than eight bits with white as zero: invert it"
     if (bits := _tag(image, BITS, 32)) <= 16 and _tag(image, SAMPLE_FORMAT, 1) == 2:
         return f"signed {bits}-bit pixels: add {2 ** (bits - 1)}, and save it as unsigned"
     if is_deep and "transparency" in image.info:
-        return "transparent pixels of 16 bits, which are not read: save it without alpha"
+        return "transparent pixels of 16 bits are not supported: save it without alpha"
     return None
 
 
 def _tag(image: Image.Image, tag: int, otherwise: int) -> int:
-    """Return the first value of a TIFF's tag."""
+    """Return the first value of a TIFF's tag, or ``otherwise``."""
     found = getattr(image, "tag_v2", {}).get(tag, otherwise)
     return int(found[0] if isinstance(found, tuple) else found)
 
@@ -303,7 +304,7 @@ def _named(path: File | str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_line(path: File | str) -> Iterator[None]:
-    """Make one line of whatever decoders raise: OSError, SyntaxError, struct.error, ..."""
+    """Turn any error of a decoder (OSError, SyntaxError, struct.error, ...) into a WTFlowError."""
     try:
         yield
     except WTFlowError:
@@ -316,16 +317,16 @@ def _reason(path: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file: restore it or take it off the list"
     if isinstance(error, PermissionError):
-        return "may not be read: check its permissions"
+        return "permission denied: check its permissions"
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         return f"has more than {most} million pixels: scale it down, or cut it into several"
     if isinstance(error, UnidentifiedImageError):
         formats = ", ".join(FORMATS)
-        reason = f"none of the formats {formats}, or values that are not read: floating-point ones "
-        reason += "in colour, or of 16 or 64 bits"
+        reason = f"none of the formats {formats}, or unsupported floating-point pixels: in colour, "
+        reason += "or of 16 or 64 bits"
     else:
-        # The operating system's messages end with the path: once is enough.
+        # The operating system's messages repeat the path at their end.
         reason = one_line(error).replace(f": {path!r}", "")
     return f"cannot be decoded ({reason}): replace the file or remove it"
 
@@ -334,7 +335,7 @@ def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
     try:
         if image.has_transparency_data:
             return over_black(image)
-        # Converting what is RGB would copy it.
+        # Converting an RGB image would copy it.
         return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
         raise WTFlowError(
@@ -343,6 +344,6 @@ def _to_rgb(path: File | str, image: Image.Image) -> Image.Image:
 
 
 def over_black(image: Image.Image) -> Image.Image:
-    """Return an image as RGB, what is transparent laid over black."""
+    """Return an image as RGB, with transparent pixels laid over black."""
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")

@@ -1,4 +1,4 @@
-"""What an image has of its camera and its light: a few numbers, cheap beside decoding it."""
+"""Properties of an image that depend on its camera and light: cheap compared to decoding."""
 
 import math
 from typing import NamedTuple
@@ -7,33 +7,34 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 LINES = 128
-"""Rows, and columns, that are looked at: they tell as much as all."""
+"""Maximum number of rows, and of columns, in the sample that is measured."""
 
 
 class Look(NamedTuple):
-    """What a camera and its light make of an image, more than the part that is on it.
+    """Properties of an image that depend on camera and light more than on the part it shows.
 
-    Values are of the image as the model sees it, ``pixels`` and ``aspect`` of the one stored.
+    Values are those of the image as the model sees it; ``pixels`` and ``aspect`` are those of the
+    stored image.
     """
 
-    #: squared mean of the square roots of grey values, 0 to 255: a factor on light is one on it,
-    #: and ground that is white already, and cannot become lighter, counts less than in a mean
+    #: squared mean of the square roots of grey values, 0 to 255: proportional to the light; a
+    #: white background, which cannot become lighter, counts less than in a plain mean
     brightness: float
-    red: float  #: share of red in it, %
-    blue: float  #: share of blue in it, %
-    colour: float  #: mean difference of the highest and the lowest channel, % of the brightness
-    contrast: float  #: standard deviation of grey, % of the brightness
-    sharpness: float  #: root of mean squares, second differences of pixels over first ones, %
-    pixels: float  #: how many there are
+    red: float  #: share of red in the sum of the channels, %
+    blue: float  #: share of blue in the sum of the channels, %
+    colour: float  #: mean difference of the highest and the lowest channel, % of mean grey
+    contrast: float  #: standard deviation of grey, % of mean grey
+    sharpness: float  #: root mean square of second differences of pixels over that of first ones, %
+    pixels: float  #: number of pixels
     aspect: float  #: height over width
 
 
 def look(pixels: UInt8[np.ndarray, "h w 3"], stored: tuple[int, int]) -> Look:
-    """Return the look of an image; ``stored`` is the height and width it had."""
+    """Return the look of an image; ``stored`` is the height and width of the stored image."""
     height, width = pixels.shape[:2]
     rows, columns = pixels[:: -(-height // LINES)], pixels[:, :: -(-width // LINES)]
     red, green, blue = (rows[..., i] for i in range(3))
-    # A level more: what is black has no colour.
+    # Plus one level: a black image has no colour.
     means = np.array([red.mean(), green.mean(), blue.mean()]) + 1
     highest, lowest = (f(f(red, green), blue).mean() for f in (np.maximum, np.minimum))
     lines = _grey(rows), _grey(columns).T
@@ -58,5 +59,5 @@ def _differences(lines: Float[np.ndarray, "n m"]) -> tuple[float, float]:
     """Return the sums of squares of first and second differences along lines."""
     first = np.diff(lines)
     second = np.diff(first)
-    # A level more: the steps between values are no edges.
+    # Plus one level per pixel: quantization steps are not edges.
     return float(np.square(first).sum()) + lines.size, float(np.square(second).sum())

@@ -1,12 +1,12 @@
-"""How an object lies on a plain background, and its image turned so that all lie alike.
+"""The pose of an object on a plain background, and straightening: all objects then lie alike.
 
-A model that learns what is good at each position of an image wastes its images on objects that lie
-turned every way. Here an image is turned by the principal axis of its foreground, which is all that
-differs from the colour of the image's border, and its map is turned back.
+A model that learns what is good at each position of an image wastes images if its objects lie in
+all directions. Here an image is turned by the principal axis of its foreground (all pixels that
+differ from the colour of the image's border), and its map is turned back.
 
-Which end of the axis is the first is the sign of the third moment. An object whose two ends are
-alike has no such sign: its images then lie in two ways, 180 degrees apart, which is still fewer
-than before. Mirror images are not told apart from turned ones, and nothing is scaled.
+The sign of the third moment gives the axis its direction. An object with two equal ends has no such
+sign: its images then lie in two directions, 180 degrees apart, still fewer than before. Mirror
+images are not distinguished from turned ones, and nothing is scaled.
 """
 
 import math
@@ -24,37 +24,37 @@ from wtflow_jax.data.sample import File
 from wtflow_jax.support.threads import ahead
 
 VERSION = 1
-"""Raised whenever the same image would be turned otherwise."""
+"""Raise it whenever the same image would be turned differently."""
 SIDE = 96
-"""Longer side in pixels of the thumbnail that is looked at; smaller noise is averaged away."""
+"""Longer side in pixels of the thumbnail that is measured; fine noise is averaged away."""
 BLUR = 1.0
-"""Standard deviation of the Gaussian that smooths it, in its pixels."""
+"""Standard deviation of the Gaussian that smooths the thumbnail, in the thumbnail's pixels."""
 FOREGROUND = 0.25
-"""Of the largest difference from the border: what differs less is background."""
+"""Share of the largest difference from the border; pixels that differ less are background."""
 FULL = 0.5
-"""Of the same: what differs more counts no more, so that highlights move nothing."""
+"""Share of the same at which differences are clipped, so that highlights do not move the pose."""
 ENDS = 0.005, 0.995
-"""Shares of the foreground before the two ends of an object: without specks beyond them."""
+"""Quantiles of the foreground along the axis that are an object's ends: specks lie beyond them."""
 
 Images = UInt8[np.ndarray, "H W 3"]
 Size = tuple[int, int]
 
 
 class Pose(NamedTuple):
-    """How the object of an image lies."""
+    """The pose of the object in an image."""
 
-    size: Size  #: (h, w) of the image, in whose pixels the centre is
-    angle: float  #: from the x axis to the object's, clockwise as one sees it, radians
-    centre: tuple[float, float]  #: (x, y) of what is moved to the middle of the image
+    size: Size  #: (h, w) of the image; the centre is in its pixels
+    angle: float  #: from the x axis to the object's axis, clockwise on the screen, radians
+    centre: tuple[float, float]  #: (x, y) of the point that moves to the middle of the image
     elongation: float = 1.0  #: ratio of second moments, along the axis and across it
-    skewness: float = 0.0  #: of the foreground along the axis, from 0 on: near 0 its sign is chance
+    skewness: float = 0.0  #: of the foreground along the axis, absolute: near 0 its sign is chance
     plain: float = 1.0  #: share of the image's border that is background
     inside: float = 1.0  #: share of the foreground that the straightened image shows
-    middle: float = 0.0  #: between the object's ends, from the centre along the axis, in pixels
+    middle: float = 0.0  #: midpoint of the object's ends, from the centre along the axis, in pixels
 
 
 def estimate(image: Images, shift: float = 0.0) -> Pose:
-    """Return how the object of an image lies.
+    """Return the pose of the object in an image.
 
     Args:
         image: uint8 RGB.
@@ -62,11 +62,11 @@ def estimate(image: Images, shift: float = 0.0) -> Pose:
             ``turning.Evidence.shift``, the same for all images of a model.
 
     Returns:
-        The pose. An image of one colour has none: it stays as it is.
+        The pose. That of an image of one colour does not turn it.
     """
     size = height, width = image.shape[:2]
     grey = Image.fromarray(small(image)).convert("L")
-    # What is left of noise is specks, and these would count by their distance.
+    # Otherwise specks of noise would count by their distance.
     values = ndimage.gaussian_filter(np.asarray(grey, np.float64), BLUR)
     border = _border(values)
     differs = np.abs(values - np.median(border))
@@ -77,7 +77,7 @@ def estimate(image: Images, shift: float = 0.0) -> Pose:
     plain = float(np.mean(np.abs(border - np.median(border)) < least))
     y, x = np.nonzero(weights)
     w = weights[y, x] / weights.sum()
-    # Middles of pixels, in pixels of the image.
+    # Centres of the thumbnail's pixels, in pixels of the image.
     rows, columns = grey.height, grey.width
     points = np.stack([x + 0.5, y + 0.5], axis=-1) * (width / columns, height / rows)
     centroid = w @ points
@@ -107,9 +107,9 @@ def estimate(image: Images, shift: float = 0.0) -> Pose:
 def straighten(image: Images, pose: Pose) -> Images:
     """Return an image turned by its pose, at the same size.
 
-    The axis lies along the longer side, its centre in the middle; what comes from outside has the
-    median colour of the image's border. ``image`` may have been scaled since its pose was
-    estimated, by another factor in each direction too.
+    The axis lies along the longer side, the centre in the middle. Pixels from outside the image get
+    the median colour of its border. ``image`` may have been scaled since its pose was estimated,
+    also by a different factor in each direction.
     """
     ground = np.median(_border(image).reshape(-1, 3), axis=0)
     fill = tuple(int(level) for level in ground)
@@ -118,9 +118,9 @@ def straighten(image: Images, pose: Pose) -> Images:
 
 
 def back(values: Float[np.ndarray, "H W"], pose: Pose) -> Float[np.ndarray, "H W"]:
-    """Return the map of a straightened image in the frame of the image as it was.
+    """Return the map of a straightened image in the frame of the original image.
 
-    Bilinear; where the straightened image shows nothing of it, the map has its lowest value.
+    Bilinear; parts that the straightened image does not show get the map's lowest value.
     """
     forward = _forward(pose, (values.shape[0], values.shape[1]))
     picture = Image.fromarray(values.astype(np.float32))
@@ -129,9 +129,9 @@ def back(values: Float[np.ndarray, "H W"], pose: Pose) -> Float[np.ndarray, "H W
 
 
 def read_image(path: File, size: Size, shift: float, white: White = UNKNOWN) -> tuple[Images, Pose]:
-    """Decode and straighten an image, and resize it as ``images.read_image`` does.
+    """Decode an image, resize it as ``images.read_image`` does, and straighten it.
 
-    Its pose is estimated before it is resized, which may change its aspect.
+    Its pose is estimated before resizing, which may change the aspect.
     """
     image = open_image(path, white)
     lies = estimate(np.asarray(image), shift)
@@ -140,7 +140,7 @@ def read_image(path: File, size: Size, shift: float, white: White = UNKNOWN) -> 
 
 
 def of_each(files: Iterable[File], shift: float) -> list[Pose]:
-    """Return the pose of each image, as ``read_image`` has it."""
+    """Return the pose of each image, as ``read_image`` estimates it."""
 
     def one(file: File) -> Pose:
         return estimate(np.asarray(open_image(file)), shift)
@@ -149,7 +149,7 @@ def of_each(files: Iterable[File], shift: float) -> list[Pose]:
 
 
 def small(image: Images) -> UInt8[np.ndarray, "h w 3"]:
-    """Return an image of at most ``SIDE`` pixels a side, each the mean of its own."""
+    """Return an image scaled to at most ``SIDE`` pixels a side, by averaging."""
     height, width = image.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -161,19 +161,19 @@ def _border(values: np.ndarray) -> np.ndarray:
 
 
 def _along(size: Size) -> float:
-    """Return the angle that the axis has in a straightened image: of its longer side."""
+    """Return the angle of the axis in a straightened image: that of the longer side."""
     return math.pi / 2 if size[0] > size[1] else 0.0
 
 
 def _forward(pose: Pose, size: Size) -> Float[np.ndarray, "3 3"]:
-    """Return what takes a point (x, y, 1) of an image to its place in the straightened one."""
+    """Return the matrix that maps a point (x, y, 1) of an image to the straightened image."""
     (height, width), turn = pose.size, _along(pose.size) - pose.angle
     c, s = math.cos(turn), math.sin(turn)
     turned = np.array([[c, -s], [s, c]])
     moved = np.eye(3)
     moved[:2, :2] = turned
     moved[:2, 2] = np.array([width / 2, height / 2]) - turned @ pose.centre
-    # Turned in the pixels of the image, whatever size it has now: else lengths would change.
+    # Turned in the pixels of the original size: another aspect would change lengths.
     scale = np.diag([size[1] / width, size[0] / height, 1.0])
     return scale @ moved @ np.linalg.inv(scale)
 
@@ -184,7 +184,7 @@ def _moved(
     how: Image.Resampling,
     fill: float | tuple[int, ...],
 ) -> Image.Image:
-    """Return a picture whose point p shows what was at ``matrix`` p."""
+    """Return a picture whose point p shows the point ``matrix`` p of the given one."""
     data = tuple(float(number) for number in matrix[:2].ravel())
     return picture.transform(
         picture.size, Image.Transform.AFFINE, data, resample=how, fillcolor=fill

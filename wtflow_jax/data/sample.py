@@ -8,9 +8,9 @@ from typing import NamedTuple, TypeAlias
 
 @dataclass(frozen=True)
 class Held:
-    """An image in no file of its own: one that was handed over, or a record of prepared data.
+    """An image without a file of its own: given in memory, or a record of prepared data.
 
-    Messages call it by its name: ``image 3``, ``DIR/LAYOUT/CATEGORY#PATH``.
+    Messages use its name: ``image 3``, ``DIR/LAYOUT/CATEGORY#PATH``.
     """
 
     name: str
@@ -21,12 +21,12 @@ class Held:
         return self.name
 
     def read_bytes(self) -> bytes:
-        """Return the encoded image; OSError where its record cannot be read."""
+        """Return the encoded image; OSError if its record cannot be read."""
         return self.load()
 
 
 File: TypeAlias = Path | Held
-"""An image or mask, encoded; its text names it."""
+"""An encoded image or mask; ``str`` returns its name."""
 
 
 class Sample(NamedTuple):
@@ -37,7 +37,7 @@ class Sample(NamedTuple):
         label: 0 good, 1 defective.
         kind: ``good`` or the name of the defect.
         masks: files whose union marks the defect; empty for a good image, and in the layout
-            ``folder`` also for a defect that nobody has drawn.
+            ``folder`` also for a defect without a mask.
     """
 
     path: File
@@ -52,9 +52,9 @@ class Sample(NamedTuple):
 
 
 class Saturation(NamedTuple):
-    """How much of a defect must be found before it counts as found whole (MVTec LOCO's sPRO).
+    """The area of a defect that must be found to count as the whole defect (MVTec LOCO's sPRO).
 
-    ``threshold`` is a share of the defect's area where ``relative``, else pixels of the mask.
+    ``threshold`` is a share of the defect's area if ``relative``, else a number of mask pixels.
     """
 
     threshold: float
@@ -62,13 +62,13 @@ class Saturation(NamedTuple):
 
 
 class Category(NamedTuple):
-    """One object or texture: a model is trained and scored on each by itself.
+    """One object or texture: each has a model of its own.
 
     Attributes:
-        name: as its directory is called.
+        name: that of its directory.
         train: good images only.
-        test: good and defective ones; by kind, then by file name.
-        validation: further good images, where a data set brings them.
+        test: good and defective images; by kind, then by file name.
+        validation: further good images, if the data set has them.
         saturations: of each defect, by the value that marks it in a mask; MVTec LOCO only.
     """
 

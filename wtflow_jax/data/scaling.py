@@ -1,9 +1,9 @@
-"""``framing.frame`` of whole images as a function of JAX, for programs that have no Pillow.
+"""``framing.frame`` of whole images as a JAX function, for programs without Pillow.
 
-Pillow's bilinear filter is a triangle as wide as an image shrinks, along rows and then along
-columns. Its weights are integers, and pixels between the two passes are uint8 again. With the same
-integers here, windows are the same, bit for bit. It matters: one level in a tenth of the pixels
-moved scores of a tire by up to 0.7 %.
+Pillow's bilinear filter is a triangle, widened by the factor by which an image shrinks, along rows
+and then along columns. Its weights are integers, and pixels between the two passes are uint8 again.
+The same integers here make the windows equal bit for bit. This matters: one level in a tenth of the
+pixels changed scores of a tire by up to 0.7 %.
 """
 
 from functools import partial
@@ -16,25 +16,25 @@ from jaxtyping import Array, Int32, UInt8
 from wtflow_jax.data.framing import Size, rounded
 
 BITS = 22
-"""Of a weight behind the point: what Pillow has for 8-bit pixels (``PRECISION_BITS``)."""
+"""Fractional bits of a weight, as in Pillow for 8-bit pixels (``PRECISION_BITS``)."""
 DOWN_FIRST = int(PIL.__version__.partition(".")[0]) >= 13
-"""From then on Pillow scales tall images along columns first: some pixels differ by one level."""
+"""Pillow 13 and later scale tall images along columns first: some pixels differ by one level."""
 
 
 def window(
     images: UInt8[Array, "b h w 3"], size: Size
 ) -> tuple[UInt8[Array, "b H W 3"], Int32[Array, "2"]]:
-    """Return images of one size, RGB, as one window each, their aspect kept; pure.
+    """Return RGB images of one size as one window each, with their aspect kept; pure.
 
-    The sides of images may be symbolic (``jax.export.symbolic_shape``), and 65,535 at most.
+    The images' sides may be symbolic (``jax.export.symbolic_shape``), and 65,535 at most.
 
     Args:
         images: as decoded.
         size: (H, W) of the window.
 
     Returns:
-        Windows, what they have left filled with an image's last row or column; and how many rows
-        and columns of a window, from its upper left corner, the image takes.
+        Windows, padded with an image's last row or column; and the number of rows and of columns
+        that the image fills, from the window's upper left corner.
     """
     height, width = (jnp.array(side, jnp.int32) for side in images.shape[1:3])
     rows = jnp.clip(rounded(size[1] * height, width), 1, size[0])
@@ -56,9 +56,10 @@ def _fixed(weight: Array, total: Array) -> Array:
 
 
 def _along(images: Array, axis: int, length: Array, count: Array, side: int) -> Array:
-    """Return images scaled along an axis, ``length`` pixels to ``count``; the last fills ``side``.
+    """Return images scaled along an axis from ``length`` to ``count`` pixels, padded to ``side``.
 
-    A weight is that of a triangle, in integers: positions are in units of 1 / (2 count) pixels.
+    Padding repeats the last pixel. The triangle's weights are integers: positions are in units of
+    1 / (2 count) pixels.
     """
     reach = 2 * jnp.maximum(length, count)
     centre = length * (2 * jnp.minimum(jnp.arange(side, dtype=jnp.int32), count - 1) + 1)

@@ -1,4 +1,4 @@
-"""Which images a user means: the one way in, for paths, files, images, arrays and lists of them."""
+"""Finds a user's images: the only entry, for paths, files, images, arrays and lists of them."""
 
 import glob
 import os
@@ -26,34 +26,34 @@ WANTED = (
 
 
 def find(source: Any, *, stdin: bool = False, bgr: bool = False) -> Iterator[File]:
-    """Yield the images that are meant, in order.
+    """Yield the images of a source, in order.
 
     Args:
-        source: a path, str or Path, of a file, of a directory with images in it and below, or a
-            pattern with \\*, ? or [...], \\*\\* for directories at any depth; bytes or a binary
-            file, an encoded image; a PIL image; an array (NumPy, JAX) of one image (H, W),
-            (H, W, 1), (H, W, 3) or (H, W, 4), the last channel transparency, or of several,
-            (N, H, W, C); or an iterable of these. Values are bool, uint8, uint16, or floating
-            point, of which ``depth.White`` says what is white.
-        stdin: whether "-" means a list of paths on standard input, one a line.
-        bgr: whether colours of arrays are blue, green, red, as OpenCV has them; files say so.
+        source: one of these, or an iterable of them. A path, str or Path: a file, a directory with
+            images in it and below, or a pattern with \\*, ? or [...], \\*\\* for directories at any
+            depth. An encoded image: bytes or a binary file. A PIL image. An array (NumPy, JAX) of
+            one image, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), the last channel transparency, or
+            of several, (N, H, W, C). Arrays are bool, uint8, uint16 or floating point; for the last
+            two see ``depth.White``.
+        stdin: whether "-" means a list of paths on standard input, one per line.
+        bgr: whether colours of arrays are blue, green, red, as in OpenCV; not for encoded images.
 
     Returns:
-        Paths as they were given; what was in memory is ``Held``, a copy, and is called by its
-        place: ``image 3``. Iterables are read as far as images are asked for.
+        Paths as given. Each image in memory is copied into a ``Held``, named by its position:
+        ``image 3``. Iterables are read only as far as images are requested.
 
     Raises:
-        WTFlowError: nothing of the name, no image in it, or what is no image.
+        WTFlowError: a path does not exist, contains no image, or a value is not an image.
     """
     for place, one in enumerate(_each(source, stdin), 1):
         name = f"image {place}"
         if bgr and isinstance(one, Path) and holds_array(one):
-            raise WTFlowError(f"{one}: bgr is of arrays in memory: give numpy.load('{one.name}')")
+            raise WTFlowError(f"{one}: bgr is for arrays in memory: give numpy.load('{one.name}')")
         yield one if isinstance(one, File) else Held(name, partial(bytes, _encoded(name, one, bgr)))
 
 
 def is_one(source: Any) -> bool:
-    """Return whether a source of ``find`` is one image by itself."""
+    """Return whether a source of ``find`` is a single image."""
     if isinstance(source, str | os.PathLike):
         return os.path.isfile(source)
     if hasattr(source, "__array__") and not isinstance(source, Image.Image):
@@ -62,7 +62,7 @@ def is_one(source: Any) -> bool:
 
 
 def _each(source: Any, stdin: bool) -> Iterator[Any]:
-    """Yield paths, files of other kinds, and images in memory that nobody has looked at."""
+    """Yield paths, ``Held`` images, and images in memory that are not checked yet."""
     if isinstance(source, str | os.PathLike):
         yield from _paths(os.fspath(source), stdin)
     elif isinstance(source, File | Encoded | Image.Image) or hasattr(source, "read"):
@@ -72,7 +72,7 @@ def _each(source: Any, stdin: bool) -> Iterator[Any]:
         yield from array if array.ndim == 4 and len(array) else [array]
     elif isinstance(source, Iterable):
         found = (image for one in source for image in _each(one, stdin))
-        yield from _some(found, f"an empty {type(source).__name__}: give one image at least")
+        yield from _some(found, f"an empty {type(source).__name__}: give at least one image")
     else:
         raise WTFlowError(f"a value of type {type(source).__name__}: not an image; {WANTED}")
 
@@ -80,7 +80,7 @@ def _each(source: Any, stdin: bool) -> Iterator[Any]:
 def _encoded(name: str, image: Any, bgr: bool) -> bytes:
     if isinstance(image, Encoded):
         if bgr and bytes(image[: len(MAGIC)]) == MAGIC:
-            raise WTFlowError(f"{name}: bgr is of arrays, and this is a .npy file: numpy.load it")
+            raise WTFlowError(f"{name}: bgr is for arrays, but this is a .npy file: numpy.load it")
         return bytes(image)
     if isinstance(image, Image.Image):
         return encode(name, image)
@@ -121,7 +121,7 @@ def _paths(given: str, stdin: bool) -> Iterator[Path]:
         lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer if line.strip())
         found = (Path(os.fsdecode(line)) for line in lines)
         nothing = "standard input: no path in it; give one a line"
-    # os.path says False of what is too long for a path: an image as text, for instance.
+    # os.path.isdir returns False for text too long to be a path, an encoded image for instance.
     elif os.path.isdir(given):
         found = nested(Path(given))
     elif os.path.isfile(given):
@@ -141,7 +141,7 @@ def _some(found: Iterator[Any], otherwise: str) -> Iterator[Any]:
 
 
 def _matches(pattern: str) -> set[str]:
-    """Return the names that a pattern matches; by ``**`` each directory is entered once."""
+    """Return the names that a pattern matches; ``**`` enters each directory only once."""
     parts = pattern.split("/")
     if "**" not in parts:
         return set(glob.glob(pattern))

@@ -1,9 +1,9 @@
 """Data sets prepared for TensorFlow Datasets (TFDS), read in place of the original files.
 
-``prepare`` stores a category's files as they are, next to labels and kinds, in array_record files:
-few large ones, with random access. ``prepared`` gives the samples that the layout's own reader
-gives, in the same order; their paths are ``Held``, which read a record each time. TensorFlow is not
-needed; tensorflow-datasets is, and is imported by ``tfds_builders`` alone, when first used.
+``prepare`` stores a category's unchanged files, with labels and kinds, in array_record files: few
+large files with random access. ``prepared`` returns the same samples as the layout's own reader, in
+the same order; their paths are ``Held``, which read a record each time. TensorFlow is not needed.
+tensorflow-datasets is needed; only ``tfds_builders`` imports it, at first use.
 """
 
 import errno
@@ -22,21 +22,21 @@ from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import alone
 
 VERSION = "1.0.0"
-"""Directory of a prepared category: raise it when the same files would be stored otherwise."""
+"""Directory of a prepared category: raise it when the same files would be stored differently."""
 
 
 def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = untracked) -> bool:
     """Store a category of a data set under ``data_dir/LAYOUT/CATEGORY/VERSION``.
 
-    It appears there complete or not at all; what a killed call left unfinished is deleted.
+    The category appears there complete or not at all; unfinished files of a killed call are
+    deleted.
 
     Returns:
-        Whether it was stored; False where it had been.
+        True if the category was stored now, False if it was there before.
 
     Raises:
-        WTFlowError: tensorflow-datasets is not installed; the layout's reader does not read the
-            category; one prepared before is of other files; it cannot be written; another process
-            is preparing it.
+        WTFlowError: tensorflow-datasets is not installed; the category cannot be read or written;
+            it was prepared before from other files; another process is preparing it.
     """
     builders = _builders()
     category = open_category(root, name, layout)
@@ -55,7 +55,7 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
             builders.store(layout, root, data_dir, name, track)
     except WTFlowError:
         raise
-    # What array_record, protobuf and TFDS raise has no type in common; TFDS raises one over it.
+    # array_record, protobuf and TFDS share no type of error; TFDS wraps the original one.
     except Exception as error:
         reason = one_line(error.__cause__ or error)
         raise WTFlowError(f"{directory}: cannot be prepared: {reason}") from error
@@ -63,9 +63,9 @@ def prepare(layout: str, root: Path, data_dir: Path, name: str, track: Track = u
 
 
 def prepared(layout: str) -> Layout:
-    """Return the layout of what ``prepare`` stores; its samples' files are ``Held``.
+    """Return the layout that reads what ``prepare`` stores; its samples' files are ``Held``.
 
-    To list categories, tensorflow-datasets is not needed. WTFlowError: no such layout.
+    Listing categories does not need tensorflow-datasets. WTFlowError: the layout is unknown.
     """
     read, names = partial(_read, layout), partial(_categories, layout)
     return LAYOUTS.find(layout)._replace(categories=names, read=read)
@@ -105,11 +105,11 @@ def _samples(directory: Path, records: Any, entries: list[dict[str, Any]]) -> tu
 
         def load() -> bytes:
             try:
-                # Of a record that was cut there is None.
+                # A truncated record is None, which bytes refuses.
                 return bytes(record())
-            # array_record and protobuf raise what they like.
+            # array_record and protobuf share no type of error.
             except Exception as error:
-                reason = f"no record to be read: {one_line(error)}"
+                reason = f"the record cannot be read: {one_line(error)}"
                 raise OSError(errno.EIO, reason, name) from error
 
         return Held(name, load)
@@ -127,7 +127,7 @@ def _builders() -> Any:
         from wtflow_jax.data import tfds_builders
     except ImportError as error:
         raise WTFlowError(
-            f"tensorflow-datasets is not installed, or not whole ({one_line(error)}): "
+            f"tensorflow-datasets is not installed, or incomplete ({one_line(error)}): "
             'pip install -e ".[tfds]" -c constraints.txt in a clone of this repository'
         ) from error
     return tfds_builders

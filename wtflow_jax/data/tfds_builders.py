@@ -1,8 +1,8 @@
 """TensorFlow Datasets builders, one for each layout; importing this file registers them.
 
-``tfds.builder("mvtec_ad/bottle", data_dir=...)`` knows them from then on. Only ``tfds.py`` imports
-this file, so that the other parts run without tensorflow-datasets. TensorFlow is never needed,
-provided that the file format is ``array_record``.
+``tfds.builder("mvtec_ad/bottle", data_dir=...)`` then finds them. Only ``tfds.py`` imports this
+file, so that the other parts run without tensorflow-datasets. TensorFlow is not needed if the file
+format is ``array_record``.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ def _examples(
     entries: list[dict[str, Any]], root: Path, advance: Advance
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     for i, entry in enumerate(entries):
-        # Paths, not bytes: TFDS keeps the examples, and reads a file as it writes.
+        # Paths, not bytes: TFDS keeps all examples, and reads each file only when it writes it.
         image, *masks = (str(root / file) for file in (entry["path"], *entry["masks"]))
         about = {key: entry[key] for key in ("label", "kind", "path")}
         yield i, {"image": image, "masks": masks, **about}
@@ -83,10 +83,10 @@ def _examples(
 
 
 def metadata(category: Category, root: Path) -> dict[str, Any]:
-    """Return what JSON says of a category without its pixels; equal for the same files only.
+    """Return a JSON description of a category without its pixels, to recognize the same files.
 
-    Paths are relative to the root, ``bytes`` are the sizes of image and masks. Of saturations the
-    keys are values in a mask, as text.
+    Paths are relative to the root; ``bytes`` are the file sizes of image and masks. The keys of
+    ``saturations`` are values in a mask, as text.
     """
 
     def entry(sample: Sample) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def metadata(category: Category, root: Path) -> dict[str, Any]:
 
     parts = {"train": category.train, "validation": category.validation, "test": category.test}
     return {
-        # TFDS has no empty ones.
+        # TFDS has no empty splits.
         "splits": {split: list(map(entry, part)) for split, part in parts.items() if part},
         "saturations": {str(value): list(one) for value, one in category.saturations.items()},
     }
@@ -117,10 +117,10 @@ def _class(layout: str) -> type[LayoutBuilder]:
 
 
 BUILDERS = {layout: _class(layout) for layout in LAYOUTS}
-"""By layout. Published categories are configs; any other one, such as the directory of ``folder``,
-is given as a ``BuilderConfig`` of its name."""
+"""By layout. Published categories are configs; any other category, such as the directory of
+``folder``, is given as a ``BuilderConfig`` of its name."""
 
-# A class is pickled by its module and name, in a worker process of a data loader for instance.
+# Pickle, for instance for a data loader's worker process, finds a class by its module and name.
 globals().update({builder.__name__: builder for builder in BUILDERS.values()})
 
 
@@ -147,10 +147,10 @@ def _builder(layout: str, data_dir: Path, name: str) -> LayoutBuilder:
 
 @_quiet()
 def store(layout: str, root: Path, data_dir: Path, name: str, track: Track) -> None:
-    """Have TFDS store a category, see ``tfds.prepare``; without a word and without the network."""
+    """Have TFDS store a category, see ``tfds.prepare``; without output and without network."""
     builder = _builder(layout, data_dir, name)
     builder.track = track
-    # Nothing is downloaded, but TFDS makes the directories for it.
+    # Nothing is downloaded, but TFDS creates download directories.
     with tempfile.TemporaryDirectory() as downloads:
         builder.download_and_prepare(
             download_dir=downloads,
@@ -160,17 +160,17 @@ def store(layout: str, root: Path, data_dir: Path, name: str, track: Track) -> N
 
 
 class _Skip(tfds.decode.SkipDecoding):
-    # TFDS has it for single features only, where it decodes without TensorFlow.
+    # Without TensorFlow, TFDS has this method for single features only.
     def decode_batch_example_np(self, serialized_example: Any) -> Any:
         return serialized_example
 
 
-# Any, for a sequence of examples: a type checker at run time would read one of them.
+# Annotated as Any, not as a sequence: a type checker at run time would read an example.
 def records(layout: str, data_dir: Path, name: str, split: str) -> Any:
     """Return the examples of a prepared split, images and masks as the bytes of their files.
 
-    Each is read when it is asked for. Features are those of the builder: TFDS's own way to open a
-    directory would import whatever module its description names.
+    Each is read on access. Features are those of the builder: TFDS's own way to open a directory
+    would import any module that the untrusted description names.
     """
     builder: Any = _builder(layout, data_dir, name)
     return builder.as_data_source(split, decoders={"image": _Skip(), "masks": _Skip()})

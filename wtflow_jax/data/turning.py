@@ -1,7 +1,7 @@
-"""Are images to be turned so that the objects on them lie alike? Good ones alone decide it.
+"""Decides from good images alone whether to turn images so that their objects lie alike.
 
-They are where nearly every one shows a long object on a plain background, these lie every way, and
-images that are turned by ``pose`` are much more like one another than as they are.
+Images are turned if nearly all show a long object on a plain background, the objects lie in all
+directions, and images turned by ``pose`` resemble one another much more than before.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,40 +21,40 @@ from wtflow_jax.support.threads import ahead
 ALIKE = 32
 """Side in pixels of the thumbnails that are compared with one another."""
 SAMPLE = 64
-"""Good images that ``wanted`` looks at."""
+"""Maximum number of good images that ``of_files`` reads."""
 LEAST = 8
-"""Good images below which ``wanted`` says no: too few to say how objects lie."""
+"""Minimum number of good images: fewer do not show how objects lie, and ``use`` is False."""
 MOST = 0.95
-"""Share of good images that must be as ``wanted`` asks; a few may be odd."""
+"""Minimum share of good images that are plain, elongated and inside; a few may be odd."""
 PLAIN = 0.9
-"""Share of an image's border that is background."""
+"""Minimum share of an image's border that is background."""
 ELONGATED = 4.0
-"""Ratio of second moments: that of a bar twice as long as wide."""
+"""Minimum ratio of second moments: that of a bar twice as long as wide."""
 INSIDE = 0.98
-"""Share of the foreground that is still in the image after it is turned."""
+"""Minimum share of the foreground that is still in the image after it is turned."""
 SURE = 0.05
-"""Median skewness from which on the two ends of objects are told apart."""
+"""Median skewness from which the two ends of objects are distinguished."""
 ALIGNED = 0.9
-"""Length of the mean of unit vectors along the axes; from there on objects lie alike already."""
+"""Length of the mean of unit vectors along the axes, from which objects lie alike already."""
 LEFT = 0.5
-"""Of what an image has beside the mean image: the share that is left, at most, by turning it."""
+"""Turning must reduce 1 - correlation with the mean of other images to this share, or less."""
 
 
 class Evidence(NamedTuple):
-    """What good images say for or against turning them; ``use`` is the answer."""
+    """Measurements on good images for or against turning them; ``use`` is the decision."""
 
-    images: int  #: that were looked at
+    images: int  #: number of images measured
     plain: float  #: share of them with a plain border, see ``PLAIN``
     elongated: float  #: share of them with an object longer than wide, see ``ELONGATED``
     inside: float  #: share of them whose object stays in the image, see ``INSIDE``
-    aligned: float  #: 1 where all axes point one way, near 0 where they point every way
-    untouched: float  #: mean correlation with the mean of other images, as they are
-    straightened: float  #: and turned
-    shift: float  #: of the middle between an object's ends from its centroid, a share of a side
+    aligned: float  #: 1 if all axes point one way, near 0 if they point in all directions
+    untouched: float  #: mean correlation with the mean of other images, before turning
+    straightened: float  #: the same after turning
+    shift: float  #: from an object's centroid to the midpoint of its ends, share of the longer side
 
     @property
     def use(self) -> bool:
-        """Whether images are to be turned: all of it speaks for it."""
+        """Whether to turn images: all criteria are met."""
         shares = self.plain, self.elongated, self.inside
         gain = 1 - self.straightened <= LEFT * (1 - self.untouched)
         return self.images >= LEAST and min(shares) >= MOST and self.aligned < ALIGNED and gain
@@ -69,7 +69,7 @@ class Evidence(NamedTuple):
 
 
 def evidence(images: Iterable[Images]) -> Evidence:
-    """Return what good images, each uint8 RGB of any size, say for or against turning them."""
+    """Return the evidence of good images, each uint8 RGB of any size."""
     poses, plain, turned = list[Pose](), list[np.ndarray](), list[np.ndarray]()
     kept = list[np.ndarray]()
     for image in images:
@@ -78,7 +78,7 @@ def evidence(images: Iterable[Images]) -> Evidence:
     if not poses:
         return Evidence(0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0)
     middles = [pose.middle / max(pose.size) for pose in poses]
-    # As many digits as a pixel of a window needs.
+    # Three digits: enough for a pixel of a window.
     shift = round(float(np.mean(middles)), 3)
     inside = []
     for image in kept:
@@ -86,7 +86,7 @@ def evidence(images: Iterable[Images]) -> Evidence:
         plain.append(_thumbnail(image))
         turned.append(_thumbnail(straighten(image, moved)))
         inside.append(moved.inside >= INSIDE)
-    # An axis without a direction comes back after half a turn.
+    # An axis without a direction repeats after half a turn.
     times = 1 if np.median([pose.skewness for pose in poses]) >= SURE else 2
     angles = times * np.array([pose.angle for pose in poses])
     return Evidence(
@@ -102,14 +102,14 @@ def evidence(images: Iterable[Images]) -> Evidence:
 
 
 def wanted(images: Iterable[Images]) -> bool:
-    """Return whether images like these good ones are to be turned; see ``Evidence``."""
+    """Return whether to turn images like these good ones; see ``Evidence``."""
     return evidence(images).use
 
 
 def of_files(files: Sequence[File], white: White = UNKNOWN, track: Track = untracked) -> Evidence:
-    """Return the evidence of ``SAMPLE`` good images, evenly spread; of too few none is decoded.
+    """Return the evidence of ``SAMPLE`` good images, evenly spread, or of all if there are fewer.
 
-    Errors as ``open_image``.
+    If there are fewer than ``LEAST``, none is decoded. Errors as ``open_image``.
     """
     count = len(files) if len(files) >= LEAST else 0
     some = [files[i * count // SAMPLE] for i in range(SAMPLE)] if count > SAMPLE else files[:count]

@@ -1,1 +1,1 @@
-"""Files written whole, locks, signals, console, environment."""
+"""Atomic file writes, locks, signals, console, environment."""

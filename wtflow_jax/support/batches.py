@@ -1,4 +1,4 @@
-"""Arrays of any length through a function of one shape."""
+"""Arrays of any length through a function compiled for one batch size."""
 
 import threading
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 ALONE = threading.RLock()
-"""Held by the thread whose batches run, for models that several threads use.
+"""Lock of the thread whose batches run, for models that several threads use.
 
-On a CPU jaxlib's batched LAPACK keeps a thread of XLA's pool while it waits for others of the pool.
-On two cores two programs at once can so wait for each other for ever: seen where two threads fitted
-and scored a mixture (jaxlib 0.10.2).
+On a CPU jaxlib's batched LAPACK blocks a thread of XLA's pool while it waits for other threads of
+the pool. On two cores, two programs at once can deadlock: seen when two threads fitted and scored a
+mixture (jaxlib 0.10.2).
 """
 
 
@@ -20,8 +20,8 @@ def in_batches(
 ) -> tuple[np.ndarray, ...]:
     """Return a function's results for all samples, (n, ...) each, on the host.
 
-    It takes ``size`` at a time of an array (n, ...), n at least 1. One shape, one trace: the last
-    batch is filled up with copies of its first sample.
+    The function gets ``size`` samples at a time of an array (n, ...), n at least 1. The last batch
+    is padded with copies of its first sample: one shape, one trace.
     """
     found = []
     for first in range(0, len(array), size):

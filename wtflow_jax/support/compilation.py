@@ -1,7 +1,7 @@
-"""How functions are compiled: options, arguments that cannot be, and JAX's cache of programs.
+"""How functions are compiled: options, invalid arguments, and JAX's compilation cache.
 
-JAX refuses options on a jit within a jit, so what others are meant to compose (``flow.ode``) has
-none.
+JAX refuses compiler options on a jit within a jit, so functions that users compose (``flow.ode``)
+have no options.
 """
 
 import contextlib
@@ -21,30 +21,30 @@ from wtflow_jax.support.errors import WTFlowError
 XLA_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """For ``jax.jit(compiler_options=...)``; without effect on accelerators.
 
-On CPU, jaxlib 0.10 to 0.12 hand convolutions to YNNPACK. Without it the gradient of a 3×3 kernel
-takes 0.4 of the time and a whole training step about half (docs/appendix/performance.md).
+On CPU, jaxlib 0.10 to 0.12 hand convolutions to YNNPACK. Without YNNPACK the gradient of a 3×3
+kernel takes 0.4 of the time, a whole training step about half (docs/appendix/performance.md).
 """
 
 RUN_ONCE = {"xla_backend_optimization_level": 0}
-"""For what is run once: drawing a network's first weights compiles in a third of the time."""
+"""For functions that run once: a network's initialization compiles in a third of the time."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 STAMP = ".checked"
-"""In a directory of compiled programs: its age says which of them were looked at."""
+"""File in the compilation cache; cache files older than it were checked already."""
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
-"""What its files begin with."""
+"""First bytes of a file compressed by zstandard."""
 
 
 def jit(*static: str) -> Callable[[Function], Function]:
-    """Return a decorator: ``jax.jit``, whose refusals of arguments are errors of one line.
+    """Return a decorator: ``jax.jit`` with one-line errors for invalid arguments.
 
     Args:
-        static: names of arguments that are no arrays; equal ones share a program, by their hash.
+        static: names of arguments that are not arrays; equal values share a compiled program.
 
     Returns:
-        What compiles a function. It raises WTFlowError for a static argument without a hash, and
-        where another one, or a leaf of it, is no array.
+        The decorator. The compiled function raises WTFlowError if a static argument has no hash, or
+        if a leaf of another argument is not an array.
     """
 
     def decorate(function: Function) -> Function:
@@ -60,7 +60,7 @@ def jit(*static: str) -> Callable[[Function], Function]:
                 given = inspect.signature(function).bind(*arguments, **named).arguments
                 if not (refused := _refused(given, static)):
                     raise
-            # Without JAX's frames, and its note on those that it has left out.
+            # Outside the except block: no JAX frames, nor JAX's note on hidden frames.
             raise WTFlowError(refused)
 
         return call  # pyright: ignore[reportReturnType]
@@ -69,7 +69,7 @@ def jit(*static: str) -> Callable[[Function], Function]:
 
 
 def _refused(given: Mapping[str, Any], static: tuple[str, ...]) -> str:
-    """Return what JAX cannot take of some arguments, or nothing."""
+    """Return a message on the first argument that JAX refuses; empty if all are valid."""
     for name in filter(given.__contains__, static):
         try:
             hash(given[name])
@@ -84,19 +84,19 @@ def _refused(given: Mapping[str, Any], static: tuple[str, ...]) -> str:
             jax.typeof(leaf)
         except TypeError:
             where = jax.tree_util.keystr(path, simple=True, separator=".")
-            what = getattr(leaf, "dtype", type(leaf).__name__)
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
             return (
-                f"{where}: is not an array but of type {what}; give arrays only (of an Equinox "
-                "module equinox.partition(module, equinox.is_array)[0]) and keep the rest in the "
+                f"{where}: is not an array but of type {kind}; give arrays only (for an Equinox "
+                "module, equinox.partition(module, equinox.is_array)[0]) and keep the rest in the "
                 "function"
             )
     return ""
 
 
 def in_float32(function: Function) -> Function:
-    """Return a function whose products of matrices are in full float32, or what they are given in.
+    """Return a function whose matrix products keep the full precision of float32 operands.
 
-    On NVIDIA's cards the default is TF32, of ten bits: whitened features are off by 0.2 %.
+    On NVIDIA GPUs the default is TF32, with a 10-bit mantissa: whitened features are off by 0.2 %.
     """
 
     @wraps(function)
@@ -108,10 +108,10 @@ def in_float32(function: Function) -> Function:
 
 
 def keep(directory: Path) -> None:
-    """Keep what this process compiles for the next one, unless JAX was told of another place.
+    """Cache compiled programs in a directory, unless JAX_COMPILATION_CACHE_DIR is set.
 
     Raises:
-        WTFlowError: others may write there, and its files hold machine code.
+        WTFlowError: other users may write to the directory, whose files hold machine code.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
@@ -119,7 +119,7 @@ def keep(directory: Path) -> None:
     found = directory.stat()
     if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise WTFlowError(
-            f"{directory}: other users may write there, and its files are run; "
+            f"{directory}: other users may write there, and its files are executed; "
             "chmod 700 it, or delete it"
         )
     _remove_damaged(directory)
@@ -129,14 +129,14 @@ def keep(directory: Path) -> None:
 
 
 def _remove_damaged(directory: Path) -> None:
-    """Remove what a killed process has left half-written: JAX would complain of it for ever."""
+    """Remove files that a killed process left incomplete: JAX would warn of them in every run."""
     stamp = directory / STAMP
     since = stamp.stat().st_mtime_ns if stamp.exists() else 0
     stamp.touch()
     for path in directory.glob("*-cache"):
         # Another process may remove it meanwhile.
         with contextlib.suppress(FileNotFoundError):
-            # Packed by zlib, or by zstandard where that is installed.
+            # Compressed by zlib, or by zstandard (not checked here) if that is installed.
             if path.stat().st_mtime_ns < since or path.read_bytes().startswith(ZSTANDARD):
                 continue
             try:

@@ -1,4 +1,4 @@
-"""What people see of a command: its progress, its tables, and how it ends."""
+"""Console output of a command: progress, tables, errors; and its exit status."""
 
 import contextlib
 import os
@@ -20,13 +20,13 @@ from wtflow_jax.support import signals
 from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, shown
 
 NONE = "–"
-"""In place of a figure that there is none of."""
+"""In place of a missing figure."""
 
 
 Advance: TypeAlias = Callable[..., object]
-"""``advance(done=1, note=None)``: so many things were done since the last call, a word on them."""
+"""``advance(done=1, note=None)``: number of items done since the last call, and a short note."""
 Track: TypeAlias = Callable[[str, int | None], Advance]
-"""``track(what, of how many) -> advance``: work begins, of which there is to be progress."""
+"""``track(what, total) -> advance``: begin to show the progress of ``total`` items of work."""
 
 
 def untracked(what: str, total: int | None) -> Advance:
@@ -35,7 +35,7 @@ def untracked(what: str, total: int | None) -> Advance:
 
 
 def say(*lines: str) -> None:
-    """Print lines; a terminal that is too narrow has them broken between words."""
+    """Print lines; on a terminal, wrap them between words."""
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
         broken = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
@@ -44,11 +44,11 @@ def say(*lines: str) -> None:
 
 
 OFTEN = 30.0
-"""Seconds between lines on the same work, where there is no terminal."""
+"""Seconds between progress lines of the same work, without a terminal."""
 
 
 class _Lines:
-    """Progress of some work in lines, for files: now and then, and when it is done."""
+    """Progress of some work in lines, for files: every ``OFTEN`` seconds, and at the end."""
 
     def __init__(self, what: str, total: int | None) -> None:
         self._what, self._of = shown(what), "" if total is None else f"/{total}"
@@ -76,7 +76,7 @@ class _Lines:
 
 @contextlib.contextmanager
 def bars() -> Iterator[Track]:
-    """Show progress on standard error: bars on a terminal, one a call, and lines in a file."""
+    """Show progress on standard error: a bar per call on a terminal, lines in a file."""
     with _bars() if Console(stderr=True).is_terminal else _lines() as track:
         yield track
 
@@ -98,7 +98,7 @@ def _lines() -> Iterator[Track]:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Track]:
-    # Numbers are not cut off where a terminal is narrow.
+    # Numbers stay whole on a narrow terminal.
     fixed = Column(no_wrap=True, min_width=7)
     progress = rich.progress.Progress(
         rich.progress.TextColumn("{task.description}", style="bold", markup=False),
@@ -111,7 +111,7 @@ def _bars() -> Iterator[Track]:
     )
 
     def track(what: str, total: int | None) -> Advance:
-        # Not before there is something to show: it begins with an empty line.
+        # Only now: the display begins with an empty line.
         progress.start()
         task = progress.add_task(shown(what), total=total, note="")
 
@@ -130,41 +130,41 @@ def _bars() -> Iterator[Track]:
 
 
 def status(work: Callable[[], int], *, again: str = "", advice: str = "") -> int:
-    """Do a command's work and return its exit status, 1 where it ends in an error of one line.
+    """Do a command's work and return its exit status; errors are one line and status 1.
 
-    ``again`` says how what was stopped goes on, ``advice`` what to do about files.
+    ``again`` says how to continue a stopped command, ``advice`` what to do about file errors.
     """
 
-    def told(what: str, more: str, exit_status: int = 1) -> int:
-        print(shown(what + (more and f"; {more}")), file=sys.stderr)
+    def ended(message: str, more: str, exit_status: int = 1) -> int:
+        print(shown(message + (more and f"; {more}")), file=sys.stderr)
         return exit_status
 
     with signals.heard(), _warnings_in_a_line():
         try:
             return work()
         except WTFlowError as error:
-            return told(f"error: {error}", "")
+            return ended(f"error: {error}", "")
         except BrokenPipeError:
-            # Whoever read the output has enough of it; nothing is left to be flushed at exit.
+            # The reader has closed the pipe: discard what Python flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            return told(f"error: {where}{error.strerror or error}", advice)
+            return ended(f"error: {where}{error.strerror or error}", advice)
         except (RuntimeError, AssertionError, ValueError) as error:
-            # Loads JAX, which --help does without.
+            # Imported late: it loads JAX, which --help does not need.
             from wtflow_jax.support import environment
 
             if not (setting := environment.setting(error)):
                 raise
-            return told(f"error: {setting}", "")
+            return ended(f"error: {setting}", "")
         except KeyboardInterrupt as stopped:
-            return told("stopped", again, getattr(stopped, "status", 130))
+            return ended("stopped", again, getattr(stopped, "status", 130))
 
 
 @contextlib.contextmanager
 def _warnings_in_a_line() -> Iterator[None]:
-    """Print each WTFlowWarning as one line on standard error, and others as before."""
+    """Print each WTFlowWarning as one line on standard error, other warnings as before."""
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
@@ -180,7 +180,7 @@ def _warnings_in_a_line() -> Iterator[None]:
 
 
 class Table(NamedTuple):
-    """A table of text: the first column holds names, the others figures; notes stand below it."""
+    """A table of text: names in the first column, figures in the others; notes go below it."""
 
     title: str
     columns: Sequence[str]
@@ -200,7 +200,7 @@ def markdown(table: Table) -> str:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print a table; on a terminal that is too narrow, without the last columns."""
+    """Print a table; on a narrow terminal, leave out the last columns."""
     view, left_out = rich.table.Table(title=escape(shown(table.title))), 0
     for i, name in enumerate(table.columns):
         view.add_column(escape(shown(name)), justify="right" if i else "left", no_wrap=True)
@@ -210,7 +210,7 @@ def show(table: Table, console: Console) -> None:
     def width() -> int:
         return Console(width=10_000).measure(view).maximum
 
-    # Where nobody looks at it, as wide as it is.
+    # Without a terminal, print the full width.
     while console.is_terminal and width() > console.width and len(view.columns) > 1:
         view.columns.pop()
         left_out += 1
@@ -227,5 +227,5 @@ def number(value: float | None, std: float | None = None, digits: int = 2) -> st
 
 
 def difference(ours: float | None, theirs: float | None) -> str:
-    """Return ours less theirs with its sign, or a dash."""
+    """Return ours minus theirs with its sign, or a dash."""
     return NONE if ours is None or theirs is None else f"{ours - theirs:+.2f}"

@@ -1,4 +1,4 @@
-"""What numbers depend on beside flags and data: versions, the device, and its memory."""
+"""What results depend on besides flags and data: versions, the device, and its memory."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "nu
 try:
     _HOME = Path.home()
 except RuntimeError:
-    _HOME = Path()  # A user without a name, as in a container.
+    _HOME = Path()  # A user without a passwd entry, as in a container.
 CACHE = _HOME / ".cache" / "wtflow-jax"
-"""For features, downloaded weights, compiled programs and the built-in category."""
+"""Cache of features, downloaded weights, compiled programs and the built-in category."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of this library and of what it computes with."""
+    """Return the versions of Python, of this library and of the packages it computes with."""
     own = {"python": sys.version.split()[0], "wtflow-jax": wtflow_jax.__version__}
     return own | {name: version(name) for name in PACKAGES}
 
@@ -35,12 +35,12 @@ def environment() -> dict[str, Any]:
 
 
 def setting(error: Exception) -> str:
-    """Return which setting of JAX an error comes from, and what to do; nothing where from none."""
+    """Return the JAX setting that caused an error, and what to do; empty if no setting did."""
     if isinstance(error, jax.dtypes.TypePromotionError):
         return "JAX_NUMPY_DTYPE_PROMOTION=strict: Flax needs standard promotion; unset it"
     try:
         jax.devices()
-    # An assertion without a word is JAX's, where the platform's package is not installed.
+    # JAX raises AssertionError without text if the platform's package is not installed.
     except (RuntimeError, AssertionError) as found:
         reason = " ".join(str(found).split()) or "there is no such device, or no package for it"
         platforms = os.environ.get("JAX_PLATFORMS", "")
@@ -49,9 +49,9 @@ def setting(error: Exception) -> str:
 
 
 def memory() -> float:
-    """Return the bytes of the device, or those that this process may take, the fewer."""
+    """Return the memory in bytes of the device, or of this process if it is limited to less."""
     allowed = machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # What a container or a batch system allows (cgroup v2), where it says so.
+    # The limit of a container or a batch system (cgroup v2), if there is one.
     with contextlib.suppress(OSError, ValueError):
         _, _, group = Path("/proc/self/cgroup").read_text().strip().rpartition("::")
         allowed = int(Path(f"/sys/fs/cgroup{group}/memory.max").read_text())

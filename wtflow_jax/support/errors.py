@@ -1,22 +1,22 @@
-"""What a user is meant to read: one exception, one warning, and names in them."""
+"""Messages for users: one exception, one warning, and how they print names."""
 
 from collections.abc import Sequence
 
 NAMED = 3
-"""Things of a kind that are named."""
+"""Number of names that a message lists."""
 
 
 def shown(text: object) -> str:
-    """Return a message or a path as one line that any terminal, file or page takes.
+    """Return a message or a path as one line that any terminal, file or page can show.
 
-    It has escapes (``\\n``, ``\\x1b``, ``\\udcff``) for control characters, line ends, marks that
-    turn the direction of writing, and bytes of a file name that are no UTF-8.
+    Escapes (``\\n``, ``\\x1b``, ``\\udcff``) replace control characters, line ends, marks that
+    change the direction of writing, and bytes of a file name that are not UTF-8.
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first ``NAMED`` names, and how many more there are."""
+    """Return the first ``NAMED`` names, and the number of the others."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
@@ -28,12 +28,12 @@ class WTFlowError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        """Keep a message as one line, whatever the names in it are."""
+        """Store the message as one line, see ``shown``."""
         super().__init__(shown(message))
 
 
 class WTFlowWarning(UserWarning):
-    """What was done may be wrong, in one line that says why and what to do.
+    """A result may be wrong. The message is one line: why, and what to do.
 
-    Command lines print it on standard error; the exit status stays as it is.
+    Command lines print it on standard error; the exit status does not change.
     """

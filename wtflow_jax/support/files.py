@@ -1,6 +1,6 @@
-"""Files that are there whole or not at all, and directories that one run at a time writes.
+"""Atomic writes of files, and locks: one run at a time writes to a directory.
 
-Locks are filelock's: whoever is killed loses them.
+Locks are filelock's: a killed process loses them.
 """
 
 import contextlib
@@ -17,22 +17,22 @@ import filelock
 from wtflow_jax.support.errors import WTFlowError
 
 LOCK = ".lock"
-"""In a directory that a run is writing to."""
+"""Lock file in a directory that a run is writing to."""
 PART = re.compile(r".+\.[0-9a-f]{32}\.part")
 """Name of a file that is being written."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a new file, which becomes ``path`` once it is written.
+    """Yield the name of a temporary file, which becomes ``path`` once it is written.
 
-    Its directory is made; a file of the name is replaced, or stays as it is where writing fails.
+    The directory is created. An existing file is replaced, or unchanged if writing fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         yield part
-        # Before it has the name: after a power cut the file is the old one or the new one.
+        # Before renaming: after a power cut the file is the old one or the new one.
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -41,17 +41,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all; what JSON does not know is written as its text."""
+    """Write a JSON file atomically; values that JSON cannot hold are written as ``str(value)``."""
     with replacing(path) as part:
         part.write_text(json.dumps(value, indent=1, default=str))
 
 
 @contextlib.contextmanager
 def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
-    """Keep other runs out while this one writes; what a killed run left half-written is removed.
+    """Lock a directory while this run writes; partial files of a killed run are removed.
 
-    The directory is made where it does not exist, and taken away again where nothing was written.
-    WTFlowError: another run is writing there, unless it is waited for, or it is a file.
+    The directory is created if it does not exist, and removed again if nothing was written.
+    WTFlowError: the directory is a file; or another run is writing there and ``wait`` is false.
     """
     if directory.exists() and not directory.is_dir():
         raise WTFlowError(f"{directory}: is a file; give a directory")
@@ -70,7 +70,7 @@ def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
                 path.unlink(missing_ok=True)
         yield
     finally:
-        # While it is held: filelock tells a file without a name from the one that has it.
+        # While the lock is held: a waiting filelock notices that its file was deleted.
         (directory / LOCK).unlink(missing_ok=True)
         lock.release()
         if made:
@@ -79,7 +79,7 @@ def alone(directory: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def written(directory: Path) -> set[Path]:
-    """Return the files in a directory and below, but for its lock and what is half-written."""
+    """Return the files in a directory and below, without locks and partial files."""
     return {
         path
         for path in directory.rglob("*")
@@ -88,6 +88,6 @@ def written(directory: Path) -> set[Path]:
 
 
 def check_empty(directory: Path, *unfinished: Path) -> None:
-    """Raise WTFlowError where other files than ``unfinished`` are in a directory."""
+    """Raise WTFlowError if a directory contains files other than ``unfinished``."""
     if written(directory) - set(unfinished):
         raise WTFlowError(f"{directory}: is not empty; give another --out")

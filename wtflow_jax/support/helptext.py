@@ -1,4 +1,4 @@
-"""Help of flags as running text: Tyro keeps the line ends of a docstring, wherever they fall."""
+"""Help of flags as running text: Tyro would keep the line breaks of a docstring."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -11,16 +11,16 @@ HELP = "-h", "--help"
 
 
 def _default(shown: str) -> str:
-    """Return what follows the help of a flag: its default, if it has a value."""
+    """Return the text after a flag's help: its default, if it has a value."""
     return "" if shown in ("", "None") else f"(default: {shown})"
 
 
 arg = partial(tyro.conf.arg, help_behavior_hint=_default)
-"""Tyro's ``arg`` for flags that may be left out: their help names no default of None."""
+"""Tyro's ``arg`` for optional flags: their help does not print a default of None."""
 
 
 def flowing(groups: Sequence[type], arguments: Sequence[str]) -> None:
-    """Let the help of dataclasses' fields be wrapped anew, where help is asked for."""
+    """Join the lines of dataclass fields' help, if help is requested, so that Tyro wraps them."""
     if not set(HELP) & set(arguments):
         return
     import docstring_parser

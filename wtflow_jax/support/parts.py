@@ -1,9 +1,9 @@
-"""Tables of what can be chosen by a name: WT maps, velocities, backbones, data sets and so on.
+"""Tables of parts chosen by name: WT maps, velocities, backbones, data sets and so on.
 
-An entry is a function or a value, or a frozen dataclass whose fields are the options of the part:
-they become flags of every experiment, and ``Parts.make`` fills them in. A file in the folder of a
-table adds its entries when the table is first looked at; so do the Python files that the variable
-``WTFLOW_PARTS`` names (or those in a directory that it names), for parts that are kept elsewhere.
+An entry is a function, a value, or a frozen dataclass whose fields are the options of the part.
+Options become flags of every experiment, and ``Parts.make`` sets them. The modules in a table's
+folder add their entries when the table is first read. For parts kept elsewhere, the environment
+variable ``WTFLOW_PARTS`` lists Python files, or directories of them.
 """
 
 import importlib
@@ -27,23 +27,23 @@ Entry = TypeVar("Entry")
 
 
 class Parts(Mapping[str, Any], Generic[Part]):
-    """Entries of one kind: those of the folder by their files, then others as they were added.
+    """Entries of one kind: those of the folder sorted by file, then others in order of addition.
 
     Attributes:
-        flag: that chooses one, without dashes: ``wt``.
+        flag: the flag that chooses an entry, without dashes: ``wt``.
     """
 
     def __init__(self, flag: str, folder: str | None = None) -> None:
-        """Start with none; the modules of the package ``folder`` add entries."""
+        """Start empty; the modules of the package ``folder`` add entries."""
         self.flag, self._folder, self._entries = flag, folder, dict[str, Any]()
         self._modules = dict[str, str]()
 
     def add(self, name: str) -> Callable[[Entry], Entry]:
-        """Return a decorator that enters what it decorates; an older entry is replaced."""
+        """Return a decorator that adds its argument under a name; an older entry is replaced."""
 
         def enter(entry: Entry) -> Entry:
             self._entries[name] = entry
-            # Of values too, which do not know where they were made.
+            # By the caller's name: a value has no ``__module__``.
             self._modules[name] = _caller(f"{self._folder}.")
             return entry
 
@@ -58,10 +58,10 @@ class Parts(Mapping[str, Any], Generic[Part]):
         return iter(self._look())
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of entries."""
         return len(self._look())
 
-    # Each is itself, and a static argument of jitted functions may hold it.
+    # By identity: a static argument of a jitted function may hold a table.
     __eq__ = object.__eq__
     __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
@@ -71,7 +71,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
         return tuple(f.name for f in fields(entry)) if _has_options(entry) else ()
 
     def find(self, name: str) -> Any:
-        """Return an entry, or raise WTFlowError with the names that there are."""
+        """Return an entry, or raise WTFlowError with the valid names."""
         if not isinstance(name, str) or name not in self:
             raise WTFlowError(
                 f"--{self.flag.replace('_', '-')} {name}: no such choice; take one of "
@@ -80,11 +80,11 @@ class Parts(Mapping[str, Any], Generic[Part]):
         return self[name]
 
     def given(self, part: Any) -> Any:
-        """Return a part, or that of a name with its own defaults; WTFlowError as ``find``."""
+        """Return a part as it is, or make it from its name; WTFlowError as ``find``."""
         return self.make(part) if isinstance(part, str) else part
 
     def make(self, name: str, options: Mapping[str, Any] | None = None) -> Part:
-        """Return a part, with those of the options that it has; WTFlowError as ``find``."""
+        """Return a part made with those ``options`` that it has; WTFlowError as ``find``."""
         entry, own = self.find(name), self.options(name)
         chosen = {k: v for k, v in (options or {}).items() if k in own}
         return entry(**chosen) if _has_options(entry) else entry
@@ -101,7 +101,7 @@ class Parts(Mapping[str, Any], Generic[Part]):
             def at(name: str) -> int:
                 return place.get(self._modules[name], len(place))
 
-            # Whichever of them was imported first.
+            # Whatever the order of imports was.
             self._entries = {name: self._entries[name] for name in sorted(self._entries, key=at)}
         if (paths := os.environ.get(VARIABLE, "")) not in _looked:
             _looked.add(paths)
@@ -116,16 +116,16 @@ class Parts(Mapping[str, Any], Generic[Part]):
 
 
 def check_ranges(part: Any) -> None:
-    """Raise WTFlowError where a field is outside of the RANGES of its class, or no multiple.
+    """Raise WTFlowError if a field violates the RANGES or MULTIPLES of its class.
 
-    RANGES holds a lowest and a highest value by field, None where there is none, and MULTIPLES
-    what a field must be a multiple of; each element of a tuple is looked at.
+    RANGES maps a field to its lowest and highest value, None for no limit. MULTIPLES maps a field
+    of RANGES to a divisor. Each element of a tuple is checked.
     """
     for name, (low, high) in getattr(part, "RANGES", {}).items():
         value, multiple = getattr(part, name), getattr(part, "MULTIPLES", {}).get(name)
         values = value if isinstance(value, tuple) else () if value is None else (value,)
         least, most = -math.inf if low is None else low, math.inf if high is None else high
-        # Written so that NaN is outside of every range; and so is what is no number.
+        # Written so that NaN, and any value that is not a number, is outside every range.
         numbers = all(isinstance(x, Real) for x in values)
         if numbers and all(least <= x <= most and not (multiple and x % multiple) for x in values):
             continue
@@ -137,9 +137,9 @@ def check_ranges(part: Any) -> None:
 
 
 def _caller(prefix: str) -> str:
-    """Return the innermost module with that prefix that is running; empty: there is no such one."""
+    """Return the name of the innermost running module with a prefix; empty if there is none."""
     frame = sys._getframe(1)
-    # The frame above is not always the one that called: decorators of type checkers lie between.
+    # The frame above is not always the caller's: decorators of type checkers lie between.
     while frame and not frame.f_globals.get("__name__", "").startswith(prefix):
         frame = frame.f_back
     return frame.f_globals["__name__"] if frame else ""
@@ -150,16 +150,16 @@ def _text(value: Any) -> str:
 
 
 _looked: set[str] = set()
-"""Folders and values of ``VARIABLE`` that were imported, or are just being."""
+"""Folders and values of ``VARIABLE`` that were imported, or are being imported."""
 
 
 def _has_options(entry: Any) -> bool:
-    # An instance has the options that it was made with.
+    # An instance has its options set already.
     return isinstance(entry, type) and is_dataclass(entry)
 
 
 def named_files() -> list[Path]:
-    """Return the Python files that the variable names."""
+    """Return the Python files that ``WTFLOW_PARTS`` lists."""
     found = map(Path, filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
     each = (sorted(path.glob("*.py")) if path.is_dir() else [path] for path in found)
     return [*chain.from_iterable(each)]

@@ -1,4 +1,4 @@
-"""Arrays larger than memory: shards on disk (array_record), read ahead of the device by grain."""
+"""Arrays larger than memory: shards on disk (array_record), prefetched by grain."""
 
 import contextlib
 import hashlib
@@ -19,16 +19,16 @@ from wtflow_jax.support.files import alone, replacing, write_json
 
 INDEX = "shards.json"
 PREFETCH = 16
-"""Batches read ahead."""
+"""Batches to prefetch."""
 
 Maps = Float[np.ndarray, "_ h w c"]
 
 
 class Shards:
-    """Feature maps in a directory of array_record files, a record a map; ``flow.types.Stored``."""
+    """Feature maps in array_record files of a directory, one per record; ``flow.types.Stored``."""
 
     def __init__(self, directory: Path) -> None:
-        """Open what ``write`` has written; WTFlowError where some is missing or damaged."""
+        """Open the shards of ``write``; WTFlowError if one is missing or damaged."""
         self.directory = directory
         try:
             index = json.loads((directory / INDEX).read_bytes())
@@ -43,13 +43,13 @@ class Shards:
             )
 
     def read(self, index: Int[np.ndarray, " k"]) -> Maps:
-        """Return some maps, float32 (k, h, w, c), or raise WTFlowError."""
+        """Return the maps at an index, float32 (k, h, w, c); WTFlowError if a shard is damaged."""
         with _damage_told(self.directory):
             records = [self._source[int(i)] for i in index]
             return np.stack([np.frombuffer(r, np.float32).reshape(self.shape[1:]) for r in records])
 
     def batches(self, order: Int[np.ndarray, "steps b"]) -> Iterator[Maps]:
-        """Return the maps of each row of an order, read ahead in threads."""
+        """Yield a batch of maps for each row of ``order``, prefetched in threads."""
         threads = min(os.cpu_count() or 1, PREFETCH)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCH)
         return iter(grain.MapDataset.source(list(order)).map(self.read).to_iter_dataset(options))
@@ -61,14 +61,14 @@ def write(
     shards: Iterable[Iterable[Maps]],
     advance: Advance = lambda *_: None,
 ) -> Shards:
-    """Write the shards that are not there yet, and open them all.
+    """Write the missing shards, and open all of them.
 
-    The index comes last, so that what was interrupted goes on with the shard it was at: the maps of
-    one that is there, (h, w, c) each, are not asked for. Another process that writes them is waited
-    for. ``advance`` counts maps.
+    The index is written last, so an interrupted call resumes at its unfinished shard: the maps of
+    existing shards, (h, w, c) each, are not requested again. If another process is writing, this
+    one waits for it. ``advance`` counts maps.
 
     Raises:
-        WTFlowError: a shard that is there is damaged.
+        WTFlowError: an existing shard is damaged.
     """
     with alone(directory, wait=True):
         if (directory / INDEX).is_file():

@@ -1,8 +1,8 @@
-"""Being asked to stop by SIGINT or SIGTERM: an exception, or a flag that a loop looks at.
+"""SIGINT and SIGTERM: the first one raises an exception, or sets a flag that a loop checks.
 
-Whatever is written is written whole or not at all (``files``, Orbax), so that leaving at any moment
-loses no more than what was not written yet. A compiled call cannot be interrupted: Python hears a
-signal when it returns. The second signal ends the process at once.
+Files are written atomically (``files``, Orbax), so a stop at any moment loses only what was not
+written yet. A compiled call cannot be interrupted: Python handles the signal when the call returns.
+The second signal ends the process at once.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from types import FrameType
 HEARD = signal.SIGINT, signal.SIGTERM
 
 DEAF = "__del__", "_xla_gc_callback"
-"""Garbage collection (the last is JAX's), which lets no exception out: a signal is sent again."""
+"""Garbage collection (the last is JAX's) swallows exceptions: the signal is sent again."""
 
 _asked: int | None = None
 _deferred = False
@@ -33,7 +33,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def heard() -> Iterator[None]:
-    """Hear SIGINT and SIGTERM; for command lines. What is ignored by the process stays ignored."""
+    """Handle SIGINT and SIGTERM, for command lines. An ignored signal stays ignored."""
     global _asked
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -63,7 +63,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def deferred(value: bool = True) -> Iterator[None]:
-    """Keep a signal for ``asked``; with False it raises ``Stopped`` as anywhere."""
+    """Let a signal only set ``asked``; with False it raises ``Stopped`` as usual."""
     global _deferred
     _deferred = value
     try:

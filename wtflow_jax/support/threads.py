@@ -1,4 +1,4 @@
-"""Work that is done a little ahead of being asked for, and LAPACK that is kept to a thread."""
+"""Prefetching in threads, and LAPACK limited to one thread."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 AHEAD = 16
-"""Items taken before they are asked for."""
+"""Items to prefetch."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,10 +22,10 @@ def ahead(
     items: Iterable[Item],
     alone: Callable[[Item], bool] = lambda item: False,
 ) -> Iterator[Result]:
-    """Call a function of each item in threads, ``AHEAD`` at a time; results come in order.
+    """Call a function of each item in threads, ``AHEAD`` in advance; results come in order.
 
-    What it raises is raised in its item's turn. An item that is too large for that, ``alone``, is
-    worked on when it is asked for. Nothing of JAX belongs there: see ``batches.ALONE``.
+    An exception is raised in its item's turn. An item for which ``alone`` is true, because it is
+    large, is processed only in its turn. The function must not use JAX: see ``batches.ALONE``.
     """
 
     def work(item: Item) -> Callable[[], Result]:
@@ -45,13 +45,13 @@ def ahead(
 
 @contextmanager
 def lapack_on_one_thread() -> Iterator[None]:
-    """Keep LAPACK to one thread: wait for results inside.
+    """Limit LAPACK to one thread; wait for results inside.
 
-    JAX's is SciPy's, whose threads wait for one another in thousands of small eigenvalue problems:
-    that takes up to four times as long, more where other programs run. The limit is the process's,
-    and what it was before is put back.
+    JAX uses SciPy's LAPACK, whose threads wait for one another in thousands of small eigenvalue
+    problems: up to four times as long, longer if other programs run. The limit is that of the
+    process; the previous one is restored.
     """
-    # Loaded by JAX when it first calls it, which would be too late to be limited.
+    # Loaded now: JAX loads it at its first call, too late for the limit.
     import scipy.linalg  # noqa: F401
 
     with threadpool_limits(1, user_api="blas"):

@@ -111,7 +111,7 @@ def test_a_mask_and_its_image_in_other_case(tmp_path):
     image, mask = trees.defect(0)
     trees.write(root / "dent" / "IMG_7.JPG", image)
     wrong = trees.write(root / "masks" / "dent" / "img_7.png", mask)
-    with fails(f"{wrong}: a mask of no image", "names count as they are written"):
+    with fails(f"{wrong}: a mask of no image", "upper and lower case differ"):
         open_category(root, "part", "folder")
     wrong.rename(wrong.with_name("IMG_7.png"))
     assert open_category(root, "part", "folder").test[0].masks == (wrong.with_name("IMG_7.png"),)

@@ -79,7 +79,7 @@ def test_loco_mask_that_is_not_one_known_defect(tmp_path):
         with fails(str(path), message, "restore"):
             regions(category.test[3], (64, 64), category.saturations)
     trees.write(path, np.where(values, 7, 0).astype(np.uint8))
-    with fails(str(path), r"are \[7\], where one of defects_config.json's \[254, 255\]"):
+    with fails(str(path), r"are \[7\], but must be one of defects_config.json's \[254, 255\]"):
         regions(category.test[3], (64, 64), category.saturations)
     trees.write(path, np.full((64, 32), 254, np.uint8))
     with fails(str(path), "64x32", "64x64"):

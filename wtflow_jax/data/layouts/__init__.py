@@ -1,4 +1,4 @@
-"""The data sets: a file each, which enters itself into the table ``LAYOUTS``."""
+"""The data sets: one file each, which adds its layout to the table ``LAYOUTS``."""
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +12,11 @@ from wtflow_jax.support.parts import Parts
 OWN = "folder"
 """The layout of a user's own directory."""
 PREPARED = "tfds:"
-"""Before a layout's name: the data set as ``tfds.prepare`` has stored it."""
+"""Prefix of a layout's name for the data set as ``tfds.prepare`` has stored it."""
 
 
 class Counts(NamedTuple):
-    """Images of a category: good ones to train on, good and defective test ones, further good."""
+    """Numbers of a category's images: training, good test, defective test, good validation."""
 
     train: int
     test_good: int
@@ -25,18 +25,18 @@ class Counts(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A data set as published: where its images are, and how many there should be.
+    """A data set as published: the locations and the expected numbers of its images.
 
     Attributes:
         title: its name in print.
         source: who published it.
-        categories: ``categories(root)`` of the data set's directory returns the names of its
-            categories, sorted, at least one. It raises WTFlowError: no such directory, none in it,
-            or a category in its place.
-        read: ``read(root, name)`` lists the images of one of these, each kind sorted by file name;
-            none is decoded. It raises WTFlowError: no images where some should be, a defective one
-            without mask (but in ``folder``), or it is not known which mask is whose.
-        published: the images of each category; empty where nothing is published.
+        categories: ``categories(root)`` returns the names of the categories in the data set's
+            directory, sorted, at least one. It raises WTFlowError if the directory does not exist,
+            contains no category, or is itself a category.
+        read: ``read(root, name)`` lists a category's images, each kind sorted by file name, without
+            decoding them. It raises WTFlowError if expected images are missing, if a defective
+            image has no mask (except in ``folder``), or if masks cannot be matched to images.
+        published: the counts of each category; empty if no counts are published.
     """
 
     title: str
@@ -47,20 +47,20 @@ class Layout(NamedTuple):
 
 
 LAYOUTS: Parts[Layout] = Parts("data", __name__)
-"""By the name that a user gives."""
+"""Layouts by the name that a user gives."""
 
 
 def published(layout: str) -> dict[str, Counts]:
-    """Return the images of each category of a data set, as ``published.csv`` has them."""
+    """Return the published counts of each category of a data set, from ``published.csv``."""
     with Path(__file__).with_name("published.csv").open(newline="") as file:
         rows = [row for row in csv.reader(file) if row[0] == layout]
     return {name: Counts(*map(int, counts)) for _, name, *counts in rows}
 
 
 def places(directory: Path) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
-    """Yield the published layouts that a directory may be of: name, root, and categories there.
+    """Yield the published layouts that a directory matches: name, root, and categories.
 
-    The directory is the root, which may have several, or a category in it.
+    The directory is either the root, with one or more categories, or one category in it.
     """
     whole = directory.absolute()
     for name, layout in LAYOUTS.items():
@@ -89,8 +89,8 @@ def _find(name: str) -> Layout:
 def categories(root: Path, layout: str = "mvtec_ad") -> tuple[str, ...]:
     """Return the names of the categories in a data set's directory, see ``Layout``.
 
-    ``layout`` is a key of ``LAYOUTS``, alone or after ``tfds:``. WTFlowError: no such layout, or
-    the directory is not laid out so.
+    ``layout`` is a key of ``LAYOUTS``, alone or after ``tfds:``. WTFlowError: the layout is
+    unknown, or the directory does not match it.
     """
     return _find(layout).categories(root)
 

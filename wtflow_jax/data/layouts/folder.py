@@ -1,10 +1,10 @@
-"""A directory of images, as a user has it.
+"""A user's own directory of images.
 
-Good images are anywhere in ``good``, or, where there is no directory with images, in the root
-itself. A fifth of them tests (at least one, but never the only one; ``files.hold_out`` says which),
-the others train. Every other directory with images is a kind of defect. ``masks/DEFECT`` may hold
-masks at the same relative paths, with or without ``_mask`` after the name, as PNG, BMP or TIFF; a
-defective image without mask has none.
+Good images are anywhere in ``good``, or in the root itself if no directory contains images. A fifth
+of them is held out for testing (at least one, but never the only one; see ``files.hold_out``), the
+others are for training. Every other directory with images is a kind of defect. ``masks/DEFECT`` may
+hold masks at the same relative paths, with or without ``_mask`` after the name, as PNG, BMP or
+TIFF. Masks are optional.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ MASKS = "masks"
 
 
 def categories(root: Path) -> tuple[str, ...]:
-    """Return the directory's name: it is the one category."""
+    """Return the directory's name: it is the only category."""
     files.require_directory(root, "good, and DEFECT for defective images; or good images alone")
     return (root.resolve().name,)
 
 
 def read(root: Path, name: str) -> Category:
-    """List the images; names that would be taken for something else are refused."""
+    """List the images; WTFlowError for misleading names, and for misplaced images or masks."""
     if files.has_split(root):
         raise WTFlowError(
             f"{root}: has train or test in it, which are not kinds of defects: {_published(root)}"
@@ -44,8 +44,8 @@ def read(root: Path, name: str) -> Category:
     for directory in files.directories(root / MASKS):
         if directory.name not in defects:
             raise WTFlowError(
-                f"{directory}: masks of no kind of defect, there is {files.listing(root)}: "
-                "name it as the directory of their images"
+                f"{directory}: masks of no kind of defect, found {files.listing(root)}: "
+                "name it like the directory of their images"
             )
     found = _sorted(root / files.GOOD)
     loose = files.images(root)
@@ -69,7 +69,7 @@ def read(root: Path, name: str) -> Category:
 
 
 def _published(root: Path) -> str:
-    """Return the flags of a published data set that a directory is of, for messages, if any."""
+    """Return, for messages, the flags of a published data set that a directory matches, if any."""
     for name, parent, (category, *_) in places(root):
         with contextlib.suppress(WTFlowError):
             LAYOUTS[name].read(parent, category)
@@ -94,14 +94,14 @@ def _defective(root: Path, kind: str, paths: list[Path]) -> list[Sample]:
         samples.append(Sample(path, 1, kind, tuple(found)))
     for mask in masks.values():
         raise WTFlowError(
-            f"{mask}: a mask of no image in {root / kind}, where names count as they are written: "
+            f"{mask}: a mask of no image in {root / kind}, where upper and lower case differ: "
             "name it as its image, with or without _mask after the name, or remove it"
         )
     return samples
 
 
 def _check_names(root: Path) -> None:
-    """Raise WTFlowError where Good, MASKS or ground_truth would be a kind of defect."""
+    """Raise WTFlowError if Good, MASKS or ground_truth would be a kind of defect."""
     for directory in files.directories(root):
         name = directory.name.lower()
         name = MASKS if name in files.MASKS else name
@@ -110,7 +110,7 @@ def _check_names(root: Path) -> None:
 
 
 def _sorted(directory: Path) -> list[Path]:
-    """Return the images in a directory and below, by relative path; none where it is missing."""
+    """Return the images in a directory and below, by relative path; empty if it is missing."""
     return sorted(files.nested(directory), key=lambda path: path.relative_to(directory).as_posix())
 
 

@@ -1,9 +1,9 @@
-"""KolektorSDD: a directory an item, each image with a label map, no one-class split.
+"""KolektorSDD: one directory per item, a label map for each image, no published one-class split.
 
-As many good images test as there are defective ones (``files.hold_out`` says which). kos01 and
-kos26 are the same item, and so are kos27 and kos34: all their good images train, none tests, so
-that no good image is on both sides. Their defective images all test, as any: a defect that is there
-twice counts twice.
+As many good images are held out for testing as there are defective ones (see ``files.hold_out``).
+kos01 and kos26 are the same item, and so are kos27 and kos34: all their good images are for
+training, so that no good image is in both splits. All defective images are for testing: a defect
+that occurs twice counts twice.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ TWINS = frozenset({"kos01", "kos26", "kos27", "kos34"})
 
 
 def read(root: Path, name: str) -> Category:
-    """List the images; every label map is decoded, since a defect shows nowhere else."""
+    """List the images; every label map is decoded, since only it shows if there is a defect."""
     passed: list[Path] = []
     failed: list[Sample] = []
     for item in sorted(root.glob(ITEMS)):

@@ -1,4 +1,4 @@
-"""MVTec LOCO AD: several masks an image, and how much of each defect must be found."""
+"""MVTec LOCO AD: several masks per image, and the saturation of each defect."""
 
 import json
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def read_saturations(path: Path) -> dict[int, Saturation]:
     try:
         for fields in json.loads(path.read_bytes()):
             threshold, relative = fields["saturation_threshold"], fields["relative_saturation"]
-            # A share, or pixels.
+            # A share of the defect's area, or a number of pixels.
             if not 0 < threshold <= (1 if relative else 1 << 31):
                 raise ValueError(
                     f"saturation_threshold {threshold!r} is neither a share nor a number of pixels"
@@ -60,25 +60,25 @@ def regions(
 ) -> list[Region]:
     """Return each mask of an image at another size, with its saturation there (LOCO, Sec. 4).
 
-    A relative saturation is a share of the defect's area; an absolute one is in pixels of the
-    mask as published, so it shrinks or grows with the image, and is at most the defect's area.
-    The official evaluation rounds relative ones down, which at a smaller size could leave none.
+    A relative saturation is a share of the defect's area. An absolute one is in pixels of the
+    published mask, so it is scaled with the image, and is at most the defect's area. The official
+    evaluation rounds relative ones down, which at a smaller size could result in 0.
 
-    ``size`` is height and width in pixels, reached by nearest neighbour; ``image`` is the sample's
-    index in the scores. There is one a mask file, in order; none for a good image, and none of a
-    defect of which no pixel is left at that size.
+    ``size`` is height and width in pixels, resized by nearest neighbour; ``image`` is the sample's
+    index in the scores. There is one region per mask file, in order. A good image has no regions;
+    a defect without pixels at that size is left out.
 
     Raises:
-        WTFlowError: a file cannot be decoded; a mask is not as large as the image, marks nothing
-            or marks more than one defect; its defect is not among ``saturations``.
+        WTFlowError: a file cannot be decoded; a mask does not have the image's size, marks nothing,
+            or marks more than one defect; its defect is not in ``saturations``.
     """
     found: list[Region] = []
     for path, values in masks_of(sample):
         marks = [int(value) for value in np.unique(values) if value]
         if len(marks) != 1 or marks[0] not in saturations:
             raise WTFlowError(
-                f"{path}: its values above zero are {marks[:5]}, where one of {CONFIG}'s "
-                f"{sorted(saturations)} marks the defect: restore the published files"
+                f"{path}: its values above zero are {marks[:5]}, but must be one of {CONFIG}'s "
+                f"{sorted(saturations)}: restore the published files"
             )
         mask = resize_mask(values > 0, size)
         threshold, relative = saturations[marks[0]]

@@ -1,7 +1,7 @@
 """Magnetic tile defects (MTD): images and masks side by side, no split.
 
-A fifth of the good images tests (``files.hold_out`` says which), the others train. The .png beside
-a defective .jpg is its mask; those of good images are not used.
+A fifth of the good images is held out for testing (see ``files.hold_out``), the others are for
+training. The .png beside a defective .jpg is its mask; masks of good images are not used.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""MVTec AD; MPDD and BTAD, laid out alike but for names; MVTec 3D-AD, of which only RGB is read."""
+"""MVTec AD; MPDD and BTAD, which differ in names only; MVTec 3D-AD, but only its RGB images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,9 +11,9 @@ from wtflow_jax.support.errors import WTFlowError
 
 
 def read(root: Path, name: str, kinds: tuple[str, ...] = (), suffix: str = "_mask") -> Category:
-    """List a category; MVTec 3D-AD is told by directories ``rgb`` (its good masks are empty).
+    """List a category; directories ``rgb`` identify MVTec 3D-AD (its good masks are empty).
 
-    ``kinds`` as for ``by_kind``, ``suffix`` is what a mask's name has after the image's.
+    ``kinds`` as in ``by_kind``; a mask's name is the image's plus ``suffix``.
     """
     category = root / name
     is_3d = any(category.glob("train/good/rgb")) or any(category.glob("test/*/rgb"))
@@ -33,11 +33,11 @@ def by_kind(
     folder: str = "",
     kinds: tuple[str, ...] = (),
 ) -> Category:
-    """List a category of ``train/good``, ``test/KIND`` and maybe ``validation/good``.
+    """List a category of ``train/good``, ``test/KIND`` and optionally ``validation/good``.
 
-    ``masked`` makes samples of a defect's directory and its images; ``folder`` is where in each of
-    these directories the images are. ``kinds`` are all there should be, the first of them good;
-    where there are none, those that are there, of them ``good``.
+    ``masked`` makes samples from a defect's directory and its images. ``folder`` is the directory
+    of the images in each of these. ``kinds`` are the directories of ``test``, the good one first;
+    if empty, all that exist, with ``good`` as the good one.
     """
     passed = kinds[0] if kinds else files.GOOD
     train = files.good(files.images(category / "train" / passed / folder, "training images"))

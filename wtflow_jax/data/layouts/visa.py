@@ -11,7 +11,7 @@ from wtflow_jax.data.sample import Category, Sample
 from wtflow_jax.support.errors import WTFlowError
 
 ROWS = (("train", "normal"), ("test", "anomaly"), ("test", "normal"))
-"""What the table may hold: only normal images train."""
+"""Valid combinations of split and label: only normal images are for training."""
 
 
 def read(root: Path, name: str) -> Category:
