@@ -47,7 +47,7 @@ def test_metrics_are_of_what_it_was_not_fitted_on(small_model, good, tmp_path, c
     assert row["pixel_auroc"] == pytest.approx(
         100 * roc_auc_score(tested.masks[known].ravel(), tested.maps[known].ravel())
     )
-    assert "pixels of 1 defective images are not known" in row["undefined"][-1]
+    assert "defective images without a mask: 1, the first is" in row["undefined"][-1]
     assert row["decision"]["detected"] == 100
     assert tested.radii.values.shape == (7, 21)
     # The scores are those that predict gives.
