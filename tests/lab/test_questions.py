@@ -121,7 +121,7 @@ def test_what_training_images_decide(tmp_path, cache, capsys):
     capsys.readouterr()
     assert run("held_out", "--wt", "none", *places(tmp_path / "x"), "--cache", cache) == 1
     message = one_line(capsys.readouterr().err)
-    assert "--wt none: held_out.py questions whiten" in message
+    assert "--wt none: held_out.py needs whiten" in message
 
 
 @pytest.mark.slow
