@@ -36,7 +36,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     train: int = 209
     """Training maps."""
@@ -49,7 +49,7 @@ class Settings:
     rounds: int = 5
     """Rounds of all, after one that is not timed."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
 
 
 def maps(settings: Settings, count: int, seed: int) -> np.ndarray:

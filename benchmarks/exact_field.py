@@ -32,7 +32,7 @@ NEAREST = 100
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     patches: int = 12_000
     """Number of patches of the field."""

@@ -1,4 +1,4 @@
-"""How fast is a GPU? Each part runs in its own process; if one fails, the others still run.
+"""How fast is the library on a GPU? Each part is its own process; if one fails, others still run.
 
     python benchmarks/gpu.py --json gpu.json
     python benchmarks/gpu.py --weights resnet18.safetensors   # in place of the built-in backbone
@@ -115,7 +115,7 @@ def memory(compiled: Any) -> Figures:
 
 
 def train(settings: Settings, width: str, precision: str) -> Figures:
-    """Time training as one compiled loop of ``LENGTH`` steps, batch 8."""
+    """Time a compiled loop of sixteen training steps, batch 8."""
     import jax
 
     from wtflow_jax.app import plan
