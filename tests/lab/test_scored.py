@@ -1,4 +1,4 @@
-"""The file of scored test images: read as it was written, or one line."""
+"""The file of scored test images: read as written, or one error line."""
 
 import io
 

@@ -38,7 +38,7 @@ def flags(tmp_path):
 @pytest.mark.long
 def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     out = tmp_path / "runs"
-    # A GPU each, which these jobs, on a CPU, have no use for.
+    # One GPU per job; these jobs run on a CPU and do not use it.
     command = ["mvtec", "--jobs", "2", "--gpus", "2", "--out", str(out)]
     command += ["--", *flags, "--seeds", "1"]
     broken = tmp_path / "data" / "cap" / "train" / "good" / "000.png"
@@ -70,7 +70,7 @@ def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
 
 @pytest.mark.long
 def test_a_job_sees_the_gpus_it_is_given(monkeypatch, tmp_path):
-    """What jobs see, in a process like theirs."""
+    """The GPUs that jobs see, in a process like theirs."""
     (tmp_path / "told.py").write_text(
         "import os, pathlib\n"
         "from wtflow_jax.lab import experiment\n"
@@ -105,7 +105,7 @@ def test_no_slurm_is_one_line(tmp_path, capsys):
 
 
 def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
-    """There is no SLURM here; what it would be given is looked at."""
+    """Without SLURM, check the submission script only."""
     monkeypatch.setattr(submitit.slurm.slurm.shutil, "which", lambda name: f"/bin/{name}")
     settings = sweep.Settings(
         "mvtec", cluster="slurm", jobs=15, gpus=1, partition="gpu", out=tmp_path
