@@ -1,18 +1,17 @@
-"""How accurate is it beside anomalib's models, all with the same features and metrics?
+"""How accurate is this library, beside anomalib's models with the same features and metrics?
 
     python benchmarks/accuracy.py --root mvtec_ad --categories bottle screw \\
         --weights resnet18.safetensors --peer-python peer/bin/python --out runs/accuracy
 
-Every method gets the same pixels (square, bilinear) and the same weights of ResNet-18, and is
-fitted as it is by default. Maps are each method's own, at the size of the images; masks are brought
-to it by nearest neighbour. Image scores are each method's own. All metrics are ours. A row is a
-method, a size and a category, and has a process of its own; it is written when it is done, and not
-run again. Images a call in prediction: one. Our rows are without the threshold that ``wtflow fit``
-sets, which the peers have not.
+Every method gets the same pixels (square, bilinear) and the same ResNet-18 weights, with its
+default settings. Maps, at the size of the images, and image scores are each method's own; masks are
+resized by nearest neighbour. All metrics are ours. A row is a method, a size and a category. Each
+row runs in its own process; a finished row is stored and not run again. Prediction takes one image
+per call. Our rows omit the threshold of ``wtflow fit``, because the peers set none.
 
-anomalib 2.7 and safetensors are asked for in an environment of its own; the weights are a file of
-which the batch norms are folded. EfficientAD and others whose weights are a download are left out,
-and CFA, which would take hours a category without a GPU.
+The peers need a separate environment with anomalib 2.7 and safetensors. The batch norms in the
+weights file must be folded. Left out: EfficientAD and other models that download weights, and CFA,
+which would take hours per category without a GPU.
 """
 
 import json
@@ -38,9 +37,9 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, exact field": {"velocity": "exact", "wt": "whiten"},
     "ours, the paper's": {},
 }
-"""Flags of ``wtflow.configure`` by the names of rows; an image size among them is not kept."""
+"""Flags of ``wtflow.configure`` by row; the image size is overridden."""
 PEERS = {"PatchCore": "patchcore", "PaDiM": "padim", "FastFlow": "fastflow", "DFM": "dfm"}
-"""What rows of accuracy_peers.py are called."""
+"""Names of rows to names in accuracy_peers.py."""
 COLUMNS = {
     "image_auroc": ("image AUROC", 100, 2),
     "pixel_auroc": ("pixel AUROC", 100, 2),
@@ -52,23 +51,23 @@ COLUMNS = {
     "megabytes": ("model, MB", 1, 1),
     "peak_gigabytes": ("peak, GB", 1, 1),
 }
-"""Of a row: heading, factor, digits."""
+"""Entries of a row: heading, factor, digits."""
 CLOSE = 1e-4
-"""How far the peers' features may be from ours, of the largest."""
+"""Largest difference between the peers' features and ours, relative to the largest feature."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared."""
+    """What to compare."""
 
     root: Path
     """Directory of categories in the layout of MVTec AD or MVTec 3D-AD."""
     weights: str
-    """Of ResNet-18, batch norms folded."""
+    """File of ResNet-18 weights, batch norms folded."""
     out: Path
-    """Directory of the rows, the tables and the same as JSON."""
+    """Directory for the rows and the tables, as Markdown and JSON."""
     categories: tuple[str, ...] = ("bottle",)
-    """Which of them."""
+    """Categories."""
     sizes: tuple[int, ...] = (256, 512)
     """Heights and widths of the images."""
     methods: tuple[str, ...] = (*OURS, *PEERS)
@@ -76,13 +75,13 @@ class Settings:
     peer_python: str = sys.executable
     """Python of the environment that has anomalib."""
     epochs: int = 20
-    """Of FastFlow."""
+    """Epochs of FastFlow."""
     limit: float = 25.0
-    """Minutes after which a row is given up; then the table says so."""
+    """Time limit of a row in minutes; the table notes rows that exceed it."""
     images: int | None = None
-    """Training and test images, at most: to try it out."""
+    """Largest number of training and of test images, for a quick trial."""
     worker: tuple[str, ...] = ()
-    """Used by the benchmark itself: a method of ours and the directory of its images."""
+    """Internal: a method of ours and the directory of its images."""
 
 
 def prepare(settings: Settings, category: str, size: int, place: Path) -> None:
@@ -101,7 +100,7 @@ def prepare(settings: Settings, category: str, size: int, place: Path) -> None:
 
 
 def work(settings: Settings) -> dict[str, float]:
-    """Fit one of ours, and write scores and maps of the test images."""
+    """Fit one of our methods, and write scores and maps of the test images."""
     import jax.numpy as jnp
 
     import wtflow_jax as wtflow
@@ -152,7 +151,7 @@ def work(settings: Settings) -> dict[str, float]:
 
 
 def run(settings: Settings, method: str, place: Path, log: Path) -> dict[str, Any]:
-    """Run a row's process and measure what it has written."""
+    """Run a row's process and compute metrics of its scores and maps."""
     from wtflow_jax import metrics
 
     command = in_peer(settings, PEERS[method], place) if method in PEERS else []
@@ -160,19 +159,19 @@ def run(settings: Settings, method: str, place: Path, log: Path) -> dict[str, An
         own = ["--root", str(settings.root), "--weights", settings.weights]
         own += ["--out", str(settings.out), "--worker", method, str(place)]
         command = [sys.executable, __file__, *own]
-    with log.open("w") as told:
+    with log.open("w") as output:
         try:
             done = subprocess.run(
                 command,
                 stdout=subprocess.PIPE,
-                stderr=told,
+                stderr=output,
                 text=True,
                 check=True,
                 timeout=60 * settings.limit,
             )
         except subprocess.TimeoutExpired:
             return {"why": f"not done after {settings.limit:g} minutes"}
-        told.write(done.stdout)
+        output.write(done.stdout)
     row = json.loads(done.stdout.splitlines()[-1])
     labels, masks = np.load(place / "labels.npy"), np.load(place / "masks.npy")
     row |= metrics.measure("image", np.load(place / "scores.npy"), labels)
@@ -185,7 +184,7 @@ def in_peer(settings: Settings, name: str, place: Path) -> list[str]:
 
 
 def check(settings: Settings, place: Path) -> float:
-    """Return how far the peers' features are from ours, of the largest of a layer."""
+    """Return the peers' largest difference from our features, relative to a layer's largest."""
     from wtflow_jax import backbones
     from wtflow_jax.backbones import network
 
@@ -200,7 +199,7 @@ def check(settings: Settings, place: Path) -> float:
 
 
 def main(settings: Settings) -> None:
-    """Run the rows that are not there yet, and print the tables."""
+    """Run the missing rows, and print the tables."""
     if settings.worker:
         print(json.dumps(work(settings)))
         return
@@ -221,7 +220,7 @@ def main(settings: Settings) -> None:
                     apart = check(settings, place)
                     print(f"features differ by {apart:.1e} of the largest", flush=True)
                     if not apart < CLOSE:
-                        raise SystemExit("these are other weights")
+                        raise SystemExit("error: the peers' weights differ from ours")
                     checked = True
                 for method, file in missing.items():
                     start = time.perf_counter()
@@ -239,12 +238,12 @@ def main(settings: Settings) -> None:
 
 
 def slug(method: str) -> str:
-    """Return a method as a part of a file's name."""
+    """Return a method's name for use in file names."""
     return re.sub(r"[^a-z]+", "-", method.lower())
 
 
 def tables(rows: list[dict[str, Any]]) -> list[Table]:
-    """Return a table a size and category, and of each size the means over its categories."""
+    """Return one table per size and category, and one per size with means over categories."""
     found = []
     for size in sorted({row["size"] for row in rows}):
         of_size = [row for row in rows if row["size"] == size]
@@ -257,7 +256,7 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
 
 
 def means(rows: list[dict[str, Any]], categories: int) -> list[dict[str, Any]]:
-    """Return a row for each method that has a figure for all categories."""
+    """Return a row for each method that has figures for all categories."""
     found = []
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
@@ -269,7 +268,7 @@ def means(rows: list[dict[str, Any]], categories: int) -> list[dict[str, Any]]:
 
 
 def table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """Return the rows in the order of the methods."""
+    """Return a table of rows, in the order of the methods."""
     order = [*OURS, *PEERS]
     rows = sorted(rows, key=lambda row: order.index(row["method"]))
     body = [
@@ -282,7 +281,7 @@ def table(title: str, rows: list[dict[str, Any]]) -> Table:
     ]
     notes = [f"{row['method']}: {row['why']}." for row in rows if "why" in row]
     notes += [
-        f"{row['method']}: the fit by anomalib's own steps; here it took {here:.0f} s."
+        f"{row['method']}: fit time extrapolated from anomalib's own steps; here {here:.0f} s."
         for row in rows
         if (here := row.get("fit_seconds_here"))
     ]

@@ -1,11 +1,11 @@
-"""A model of anomalib fitted on real features, and its scores and maps: a process of accuracy.py.
+"""Fits a model of anomalib and writes its scores and maps; run as a process by accuracy.py.
 
     python benchmarks/accuracy_peers.py NAME DIRECTORY WEIGHTS EPOCHS
 
-Needs torch and anomalib 2.7. ``DIRECTORY`` has train.npy and test.npy, uint8 (n, S, S, 3); it gets
-scores.npy and maps.npy, float32, of the test images. Models, losses, optimizers and maps are
-anomalib's, its recipes are followed without Lightning. ``features`` in place of a name writes the
-backbone's layers of the first test images, to be compared with ours.
+Needs torch and anomalib 2.7. ``DIRECTORY`` holds train.npy and test.npy, uint8 (n, S, S, 3).
+scores.npy and maps.npy of the test images, float32, are written there. Models, losses, optimizers
+and maps are anomalib's; training follows its recipes without Lightning. With ``features`` as NAME
+it writes the backbone's layers of the first four test images, for comparison with ours.
 """
 
 import json
@@ -30,11 +30,11 @@ from torch import nn
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 32
-"""Training images a call, anomalib's default."""
+"""Training images per call, anomalib's default."""
 TIMED = 10
-"""Of the coreset's steps, each of which takes as long."""
+"""Timed steps of the coreset; all steps take equally long."""
 FEW = 32
-"""Principal components that distances of patches are bounded by."""
+"""Number of principal components for a lower bound of distances."""
 LAYERS = ("layer1", "layer2", "layer3")
 
 Images = np.ndarray
@@ -42,14 +42,14 @@ Figures = dict[str, float]
 
 
 def batch_of(images: Images) -> torch.Tensor:
-    """Return decoded images as networks take them."""
+    """Return decoded images as a normalised batch, float32 (n, 3, S, S)."""
     mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (MEAN, STD))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     return (pixels.float() / 255 - mean) / std
 
 
 def give(net: nn.Module, weights: str) -> None:
-    """Put weights whose batch norms are folded into a ResNet of timm, as far as it has layers."""
+    """Load weights with folded batch norms into a ResNet of timm, for the layers that it has."""
     given = load_file(weights)
     folded = 0
     state = net.state_dict()
@@ -58,7 +58,7 @@ def give(net: nn.Module, weights: str) -> None:
             norm = name.replace("conv", "bn")
             if norm == name:
                 norm = name.replace("downsample.0", "downsample.1")
-            # A norm that changes nothing but adds the bias.
+            # This norm only adds the bias.
             state[f"{name}.weight"] = given[f"{name}.weight"]
             state[f"{norm}.bias"] = given[f"{name}.bias"]
             state[f"{norm}.weight"] = torch.ones_like(given[f"{name}.bias"])
@@ -72,7 +72,7 @@ def give(net: nn.Module, weights: str) -> None:
 
 
 def remembered(model: nn.Module, images: Images) -> None:
-    """Show a model its training images, which it keeps the features of."""
+    """Pass training images through a model, which stores their features."""
     model.train()
     with torch.no_grad():
         for first in range(0, len(images), BATCH):
@@ -80,7 +80,7 @@ def remembered(model: nn.Module, images: Images) -> None:
 
 
 def fitted(model: nn.Module, images: Images, weights: str) -> tuple[nn.Module, Figures]:
-    """Fit a model whose statistics are those of the features it keeps."""
+    """Fit a model that computes statistics of its stored features."""
     give(model.feature_extractor.feature_extractor, weights)
     start = time.perf_counter()
     remembered(model, images)
@@ -107,16 +107,17 @@ def patchcore(images: Images, weights: str, epochs: int) -> tuple[nn.Module, Fig
     chosen, steps, own = coreset(model.memory_bank, 0.1)
     model.memory_bank = model.memory_bank[chosen]
     seconds = time.perf_counter() - start
-    # What anomalib's own loop would have taken, from its first steps.
+    # fit_seconds: the time of anomalib's own loop, extrapolated from its first steps.
     return model, {"fit_seconds": taken + steps * own, "fit_seconds_here": seconds}
 
 
 def coreset(patches: torch.Tensor, share: float) -> tuple[torch.Tensor, int, float]:
     """Choose patches as anomalib's ``KCenterGreedy`` does, in a fraction of its time.
 
-    A patch is nearer to a new centre than to its own only if the two centres are nearer than twice
-    its distance (the triangle inequality), and if it is nearer in the first principal components
-    alone: the other patches are not looked at.
+    A patch can be nearer to the new centre than to its own only if two bounds allow it. The
+    distance between the two centres is less than twice the patch's distance (triangle inequality).
+    The distance in the first principal components is less than the patch's. Other patches are
+    skipped.
 
     Returns:
         Indices, their number, and the seconds that a step of anomalib's own takes.
@@ -137,7 +138,7 @@ def coreset(patches: torch.Tensor, share: float) -> tuple[torch.Tensor, int, flo
     near = torch.linalg.norm(points - points[first], dim=1)
     owner = torch.zeros(len(points), dtype=torch.long)
     few = points @ torch.linalg.eigh(torch.cov(points.T)).eigenvectors[:, -FEW:]
-    # Squares of distances are differences of these, and as exact as float32 leaves them.
+    # Squared distances are differences of these squares: allow for float32 rounding.
     slack = 1e-5 * float(squares.max())
     for i in range(1, count):
         new = near.argmax()
@@ -186,7 +187,7 @@ MODELS: dict[str, Callable[[Images, str, int], tuple[nn.Module, Figures]]] = {
 
 
 def features(directory: Path, weights: str) -> None:
-    """Write the layers of a few images."""
+    """Write the layers of the first four test images."""
     extractor = TimmFeatureExtractor("resnet18", LAYERS, pre_trained=False)
     give(extractor.feature_extractor, weights)
     found = extractor(batch_of(np.load(directory / "test.npy")[:4]))

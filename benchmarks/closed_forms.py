@@ -1,10 +1,10 @@
-"""What do closed forms cost beside the exact field of patches? The scores of a test set.
+"""What do closed forms cost to score a test set, beside the exact field of patches?
 
-    python benchmarks/closed_forms.py              # as many maps as bottle of MVTec AD has
+    python benchmarks/closed_forms.py              # number of maps: bottle of MVTec AD
 
-Each is fitted to the same training maps under ``whiten`` and scores the same test maps, features to
-cells, in turn over some rounds; the ratio is to the exact field's median. Maps are drawn: near a
-subspace of 20 dimensions, off the origin.
+Each field is fitted to the same training maps under ``whiten`` and scores the same test maps, from
+features to cells. Fields are timed in turn over several rounds; ratios are to the exact field's
+median. Maps are random: near a subspace of 20 dimensions, off the origin.
 """
 
 import time
@@ -36,7 +36,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     train: int = 209
     """Training maps."""
@@ -45,11 +45,11 @@ class Settings:
     side: int = 16
     """Cells of a map to each side."""
     channels: int = 256
-    """Of a cell."""
+    """Channels per cell."""
     rounds: int = 5
     """Rounds of all, after one that is not timed."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
 
 
 def maps(settings: Settings, count: int, seed: int) -> np.ndarray:
@@ -73,7 +73,7 @@ def main(settings: Settings) -> None:
         for name, one in fitted.items():
             began = time.perf_counter()
             route.cells(one, test)
-            # Compiled in the first.
+            # The first round compiles.
             seconds[name] += [time.perf_counter() - began] if turn else []
     table = Table(title=f"{settings.test} maps of {settings.side}² × {settings.channels}")
     for heading in ("field", "seconds, median", "least", "of the exact field's"):

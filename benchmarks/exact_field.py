@@ -3,12 +3,12 @@
     python benchmarks/exact_field.py                       # 12,000 patches of 256 channels
     python benchmarks/exact_field.py --patches 50000
 
-One call answers the 256 positions of a map. The peers, in float32: the direct formula in torch (all
-distances by one matrix product, softmax, one more product), and the same weights on the 100 nearest
-rows alone, which scikit-learn and faiss (where faiss-cpu is installed) search exhaustively. Indices
-and squared lengths of rows are found before the clock starts. Errors are ‖u − ū‖/max(‖ū‖, ‖x‖), the
-largest of 32 positions on the path, ū in float64 by direct differences in numpy; the memory is the
-peak of our process above what it had imported and been given.
+One call computes the 256 positions of a map. The peers, in float32: the direct formula in torch
+(all distances by one matrix product, softmax, one more product), and the same weights on only the
+100 nearest rows, which scikit-learn and faiss (if faiss-cpu is installed) search exhaustively.
+Search indices and squared norms of rows are computed before timing. The error is the largest
+‖u − ū‖/max(‖ū‖, ‖x‖) of 32 positions on the path; ū is float64 by direct differences in numpy.
+Memory is the peak of our process, without imports and inputs.
 """
 
 import importlib.util
@@ -27,33 +27,33 @@ from rich.table import Table
 import peers
 
 NEAREST = 100
-"""Rows that a neighbour search keeps."""
+"""Rows that a neighbour search returns."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     patches: int = 12_000
-    """Data of the field."""
+    """Number of patches of the field."""
     channels: int = 256
-    """Their dimension."""
+    """Dimension of a patch."""
     positions: int = 256
-    """Positions a call."""
+    """Positions per call."""
     times: tuple[float, ...] = (0.001, 0.01, 0.05, 0.3, 1.0)
     """Times t."""
     rounds: int = 3
     """Rounds of all."""
     repeats: int = 10
-    """Timed calls a round, after two that are not."""
+    """Timed calls per round, after two untimed calls."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
     worker: str | None = None
-    """Used by the benchmark itself: be one of the peers."""
+    """Internal: run as one of the peers."""
 
 
 def inputs(settings: Settings, t: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return data near a subspace of 20 dimensions, off the origin, and positions on their path."""
+    """Return data near a subspace of 20 dimensions, off the origin, and positions x_t."""
     rng = np.random.default_rng(0)
     n, c, q = settings.patches, settings.channels, settings.positions
     data = rng.normal(size=(n, 20)) @ rng.normal(size=(20, c)) / np.sqrt(20)
@@ -78,7 +78,7 @@ def ours(data: np.ndarray, t: float, x: np.ndarray) -> Call:
 
 
 def in_torch(data: np.ndarray, t: float, x: np.ndarray) -> Call:
-    """Return the direct formula."""
+    """Return the direct formula in torch as a call to time."""
     import torch
 
     rows, points = torch.from_numpy(data), torch.from_numpy(x)
@@ -95,7 +95,7 @@ def in_torch(data: np.ndarray, t: float, x: np.ndarray) -> Call:
 
 
 def _of_nearest(search: Callable, data: np.ndarray, t: float, x: np.ndarray) -> Call:
-    """Return the field of the nearest rows; ``search`` gives squared distances and indices."""
+    """Return the field of the nearest rows; ``search`` returns squared distances and indices."""
 
     def call() -> np.ndarray:
         squares, index = search(x)
@@ -138,14 +138,14 @@ def direct(data: np.ndarray, t: float, x: np.ndarray) -> np.ndarray:
 
 
 def work(settings: Settings) -> peers.Figures:
-    """Be one of the peers."""
+    """Run as one of the peers: return its times, errors and memory."""
     found: peers.Figures = {}
     for t in settings.times:
         data, x = inputs(settings, t)
         call = FIELDS[settings.worker or "ours"](data, t, x)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found[f"t = {t:g}"] = peers.median_seconds(call, settings.repeats)
-        # Only the first: later ones have seen the reference in float64.
+        # Only the first peak: later peaks include the reference in float64.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found.setdefault("gigabytes", (peak - before) / 2**20)
         expected, answer = direct(data, t, x[:32]), call()[:32]
@@ -156,7 +156,7 @@ def work(settings: Settings) -> peers.Figures:
 
 
 def errors(found: dict[str, list[peers.Figures]], settings: Settings) -> tuple[Table, Any]:
-    """Return the errors of all, which no round changes."""
+    """Return the errors of all peers, which are the same in each round."""
     table = Table(title="largest error, relative to ‖ū‖ or ‖x‖")
     for heading in ("t", *found):
         table.add_column(heading, justify="right")

@@ -1,13 +1,13 @@
-"""Do exported models give what wtflow gives, and how long do they take?
+"""Do exported models return the same scores as wtflow, and how fast are they?
 
     wtflow fit mvtec_ad/bottle/train/good --out model
     python benchmarks/exported.py model mvtec_ad/bottle/test
 
-The model is exported to a temporary directory in both formats; ONNX is left out where it is not
-installed. All score the same windows, the first of each image, which programs leave as they are.
-Differences to the route that ``wtflow predict`` compiles are the largest over all windows: of a
-score, relative to the scores' range; of a map's pixel, relative to the range of all maps, beside
-the 99.9th percentile. Times are medians over rounds in turn.
+The model is exported to a temporary directory in both formats; ONNX is skipped if it is not
+installed. All score the same windows, the first of each image; windows need no rescaling. Reported
+are the largest differences from the program of ``wtflow predict`` over all windows: of scores,
+relative to their range; of pixels, relative to the range of all maps, also as 99.9th percentile.
+Times are medians over rounds; the programs run in turn.
 """
 
 import sys
@@ -40,20 +40,20 @@ ROUTE = "wtflow predict"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared."""
+    """What to compare."""
 
     model: Annotated[Path, tyro.conf.Positional]
     """Directory that wtflow fit has written."""
     images: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Images, as wtflow predict takes them."""
+    """Images, as for wtflow predict."""
     batch: int = 8
-    """Windows a call."""
+    """Windows per call."""
     rounds: int = 10
-    """Timed rounds of all, after one that is not."""
+    """Timed rounds of all programs."""
 
 
 def scorers(loaded: model.Model, batch: int, directory: Path) -> dict[str, Score]:
-    """Return what scores a batch, by name; the route of ``wtflow predict`` first."""
+    """Return the functions that score a batch, by name; that of ``wtflow predict`` first."""
     path = directory / "model.stablehlo"
     export.export(loaded, path)
     with zipfile.ZipFile(path) as file:
@@ -72,12 +72,12 @@ def scorers(loaded: model.Model, batch: int, directory: Path) -> dict[str, Score
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         found["ONNX Runtime"] = lambda rgb: session.run(["scores", "maps"], {"rgb": rgb})
     except (WTFlowError, ImportError) as error:
-        print(f"no ONNX: {error}", file=sys.stderr)
+        print(f"ONNX is skipped: {error}", file=sys.stderr)
     return found
 
 
 def main(settings: Settings) -> None:
-    """Compare and print."""
+    """Compare and print a table."""
     loaded = model.load(settings.model)
     framed = [
         image.windows[0]

@@ -1,10 +1,10 @@
-"""Does taking features cost less than in torch, by the same backbone on the same images?
+"""Is feature extraction faster than in torch, with the same backbone and images?
 
     python benchmarks/features.py --weights resnet18.safetensors --peer-python peer/bin/python
 
-Decoded images of 512² to the pooled features of ResNet-18's layer3, beside torchvision's in torch
-eager and ``torch.compile``. Ours folds batch norm into the convolutions when it loads, torch runs
-it.
+From decoded images of 512² to the pooled features of ResNet-18's layer3, beside torchvision's
+network in eager torch and ``torch.compile``. We fold batch norm into the convolutions on loading;
+torch runs it.
 """
 
 import json

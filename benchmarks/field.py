@@ -1,14 +1,14 @@
-"""Does ``wtflow fit`` keep its promise on images as people have them?
+"""Does ``wtflow fit`` keep its false-alarm rate on realistic images?
 
     python benchmarks/field.py --root mvtec_ad --categories bottle screw
     python benchmarks/field.py --root mvtec_ad --categories bottle --cases '5 % defective'
 
-A case makes of a category the good images that a model is fitted on, and the ways of ``wtflow.fit``
-that are compared. Each is tested on good images that were not used, test and training ones, and on
-defective ones: ``promised`` is the rate of false alarms that the model tells, ``n`` the scores that
-set its threshold, ``good above`` and ``defective found`` what it calls defective, ``AUROC`` that of
-the images, in %, and ``told`` how often it warned of a change, on the good and on the defective
-ones. Another case is another function in ``CASES``.
+A case makes good images to fit from a category, and lists the settings of ``wtflow.fit`` to compare
+(column ``fitted``). Each model is tested on unused good images of the training and test sets, and
+on defective images. Columns: ``n``, the number of scores that set the threshold; ``promised``, the
+false-alarm rate that the model states; ``good above`` and ``defective found``, the good and
+defective images that it calls defective; ``AUROC`` of the images in %; ``warned``, how often it
+warned of a change, on good and on defective images. To add a case, add a function to ``CASES``.
 """
 
 import io
@@ -30,14 +30,14 @@ from wtflow_jax.data import File, Sample, find, open_category, open_image
 from wtflow_jax.metrics import auroc
 from wtflow_jax.support.console import bars
 
-HEADINGS = "", "fitted", "n", "promised", "good above", "defective found", "AUROC", "told"
+HEADINGS = "", "fitted", "n", "promised", "good above", "defective found", "AUROC", "warned"
 
 Images: TypeAlias = Sequence[File | bytes | Image.Image]
 Change: TypeAlias = Callable[[Image.Image], bytes | Image.Image] | None
 
 
 class Known(NamedTuple):
-    """Images of a category in an order that is drawn."""
+    """Images of a category in random order."""
 
     good: list[File]  #: training images
     test_good: list[File]
@@ -46,12 +46,12 @@ class Known(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What a model is fitted on and tested on."""
+    """The images of a model's fit and test."""
 
-    good: Images  #: to fit on, with what is taken for good
+    good: Images  #: to fit on, including defective images taken for good
     test_good: Images
     test_bad: Images
-    ways: dict[str, dict[str, Any]]  #: keywords of ``wtflow.fit``, by what they are called
+    ways: dict[str, dict[str, Any]]  #: name to keyword arguments of ``wtflow.fit``
 
 
 Case: TypeAlias = Callable[[Known, int], Trial]
@@ -59,35 +59,35 @@ Case: TypeAlias = Callable[[Known, int], Trial]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is tried."""
+    """What to test."""
 
     root: Path
     """Directory of a data set."""
     categories: tuple[str, ...]
-    """Some of its categories."""
+    """Categories of the data set."""
     cases: tuple[str, ...] = ()
-    """Some of the cases; left out: all."""
+    """Cases to run; left out: all."""
     data: str = "mvtec_ad"
     """The data set's layout."""
     images: int = 100
-    """Good images that a model is fitted on, at most."""
+    """Largest number of good images to fit on."""
     probes: int = 60
-    """Images of a kind that it is tested on, at most."""
+    """Largest number of test images per kind."""
     repeats: int = 1
-    """Draws of a case, added up."""
+    """Random draws of a case; counts are summed."""
     backbone: str = "efficientnet_lite0"
     """Frozen feature extractor."""
     weights: str | None = None
-    """Its file."""
+    """The backbone's file."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
 
 
 def shot(file: File, rng: np.random.Generator) -> bytes:
-    """Return another photograph of a part, a JPEG.
+    """Return a simulated second photograph of a part, as a JPEG.
 
-    It is shifted by one to three pixels each way and up to 5 % brighter or darker, and has noise of
-    one to three grey levels.
+    It is shifted by one to three pixels in each direction, up to 5 % brighter or darker, and has
+    noise of one to three grey levels.
     """
     image = open_image(file)
     down, right = rng.choice([-3, -2, -1, 1, 2, 3], 2)
@@ -98,7 +98,7 @@ def shot(file: File, rng: np.random.Generator) -> bytes:
 
 
 def encoded(pixels: np.ndarray, quality: int) -> bytes:
-    """Return pixels of any range as a JPEG."""
+    """Return pixels, clipped to 0 to 255, as a JPEG."""
     file = io.BytesIO()
     image = Image.fromarray(np.clip(pixels.round(), 0, 255).astype(np.uint8))
     image.save(file, "JPEG", quality=quality)
@@ -106,7 +106,7 @@ def encoded(pixels: np.ndarray, quality: int) -> bytes:
 
 
 def shots(known: Known, images: int, parts: int, each: int) -> Trial:
-    """Several photographs of each part; other parts are tested by one."""
+    """Fit on several photographs of each part; test on one photograph of each other part."""
     label = np.repeat(np.arange(parts), each)
     good, rest = known.good[:parts], known.good[parts:]
     one = partial(shot, rng=known.rng)
@@ -117,7 +117,7 @@ def shots(known: Known, images: int, parts: int, each: int) -> Trial:
 
 
 def contaminated(known: Known, images: int, share: float, asked: float) -> Trial:
-    """A share of the good images is defective."""
+    """Replace a share of the good images by defective ones."""
     count = round(share * images)
     good, rest = known.good[: images - count], known.good[images - count :]
     given = [*good, *known.test_bad[:count]]
@@ -126,7 +126,7 @@ def contaminated(known: Known, images: int, share: float, asked: float) -> Trial
 
 
 def changed(known: Known, images: int, *, before: Change = None, after: Change = None) -> Trial:
-    """The images, changed all alike: those that are fitted on ``before``, tested ones ``after``."""
+    """Change all images in the same way: ``before`` for fitted, ``after`` for tested ones."""
 
     def each(files: Sequence[File], change: Change) -> Images:
         return [change(open_image(file)) for file in files] if change else files
@@ -137,7 +137,7 @@ def changed(known: Known, images: int, *, before: Change = None, after: Change =
 
 
 def of_bits(image: Image.Image, bits: int) -> bytes:
-    """Return an image as a grey camera of so many bits has it, in a PNG of 16."""
+    """Return an image as from a grey camera of ``bits`` bits, in a 16-bit PNG."""
     values = np.asarray(image.convert("L"), float) * ((2**bits - 1) / 255)
     file = io.BytesIO()
     Image.fromarray(values.round().astype(np.uint16)).save(file, "PNG")
@@ -145,30 +145,30 @@ def of_bits(image: Image.Image, bits: int) -> bytes:
 
 
 def times(image: Image.Image, factor: float) -> Image.Image:
-    """Return an image in other light."""
+    """Return an image with its brightness multiplied by a factor."""
     return image.point([min(255, round(factor * value)) for value in range(256)] * 3)
 
 
 def swapped(image: Image.Image) -> Image.Image:
-    """Return an image with red and blue in each other's place."""
+    """Return an image with red and blue exchanged."""
     red, green, blue = image.split()
     return Image.merge("RGB", (blue, green, red))
 
 
 def curved(image: Image.Image, gamma: float) -> Image.Image:
-    """Return an image as a camera of another gamma has it."""
+    """Return an image as from a camera of another gamma."""
     return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
 
 
 def noisy(image: Image.Image, sigma: float) -> Image.Image:
-    """Return an image with noise of so many levels, the same for each image."""
+    """Return an image with noise of ``sigma`` levels, the same for each image."""
     pixels = np.asarray(image.convert("RGB"), float)
     pixels = pixels + np.random.default_rng(0).normal(0, sigma, pixels.shape)
     return Image.fromarray(np.clip(pixels.round(), 0, 255).astype(np.uint8))
 
 
 def closer(image: Image.Image, share: float) -> Image.Image:
-    """Return the middle of an image at the size of the whole."""
+    """Return the middle of an image, enlarged to its full size."""
     width, height = image.size
     x, y = share / 2 * width, share / 2 * height
     return image.resize(image.size, Image.Resampling.BICUBIC, (x, y, width - x, height - y))
@@ -192,11 +192,11 @@ CHANGES: dict[str, Change] = {
     "10 % closer": partial(closer, share=0.1),
     "turned by 90°": lambda image: image.transpose(Image.Transpose.ROTATE_90),
 }
-"""Another camera, another light: of tested images alone."""
+"""Changes of camera and light, for tested images only."""
 
 
 def alike(bits: int) -> Case:
-    """Return the case of one camera of so many bits."""
+    """Return the case of one camera of ``bits`` bits, for all images."""
     change = partial(of_bits, bits=bits)
     return partial(changed, before=change, after=change)
 
@@ -213,7 +213,7 @@ CASES: dict[str, Case] = {
 
 
 def drawn(settings: Settings, category: str, repeat: int) -> Known:
-    """Return a category's images in the order of a repeat."""
+    """Return a category's images in the random order of a repeat."""
     rng = np.random.default_rng(repeat)
     found = open_category(settings.root, category, settings.data)
 
@@ -227,7 +227,7 @@ def drawn(settings: Settings, category: str, repeat: int) -> Known:
 
 
 def fitted(trial: Trial, settings: Settings, given: dict[str, Any]) -> wtflow.Model:
-    """Return a model; of the same files, fitted the same way, it is fitted once."""
+    """Return a model; reuse the last one if files and settings are the same."""
     key = None
     if all(isinstance(image, Path) for image in trial.good):
         key = repr((trial.good, given))
@@ -239,24 +239,24 @@ def fitted(trial: Trial, settings: Settings, given: dict[str, Any]) -> wtflow.Mo
 
 
 MODELS: dict[str | None, wtflow.Model] = {}
-"""The last one."""
+"""The last model."""
 
 
 def measured(trial: Trial, settings: Settings) -> dict[str, dict[str, float]]:
-    """Return the figures of each way to fit."""
+    """Return the figures of each setting of the fit."""
     figures = {}
     for way, given in trial.ways.items():
         model = fitted(trial, settings, given)
         row = {"promised": model.threshold.rate, "held out": len(model.training["held_out"])}
         tested: dict[str, np.ndarray] = {}
         for name, images in (("above", trial.test_good), ("found", trial.test_bad)):
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 results = list(model.results(find([*images])))
             if errors := [result.error for result in results if result.error]:
                 raise SystemExit(errors[0])
             tested[name] = np.array([result.score for result in results])
-            row[f"{name}: told"] = len(told)
+            row[f"{name}: warned"] = len(warned)
             row[name] = int((tested[name] > model.threshold.value).sum())
             row[f"of {name}"] = len(images)
         labels = np.repeat([False, True], [*map(len, tested.values())])
@@ -294,7 +294,7 @@ def main(settings: Settings) -> None:
                         f"{above:.0f} of {good:.0f}, {above / good:.1%}",
                         f"{total['found']:.0f} of {total['of found']:.0f}",
                         f"{mean['auroc']:.1f}",
-                        f"{total['above: told']:.0f}, {total['found: told']:.0f}",
+                        f"{total['above: warned']:.0f}, {total['found: warned']:.0f}",
                     )
     peers.show(table, data, settings.json)
 

@@ -1,10 +1,10 @@
-"""Does anything that a file may say end in a traceback?
+"""Does any malformed file cause a traceback?
 
-    python benchmarks/fuzz.py                       # 30 seconds an entrance
+    python benchmarks/fuzz.py                       # 30 seconds per reader
     python benchmarks/fuzz.py table --seconds 300
 
-Valid files are changed by hypothesis; each has to come to a result or to a WTFlowError. Anything
-else is told of, and its input kept in ``runs/fuzz``.
+Hypothesis mutates valid files; reading each must return a result or raise WTFlowError. Any other
+exception is printed, and its input is saved in ``runs/fuzz``.
 """
 
 import contextlib
@@ -36,11 +36,11 @@ NAMES = "image", "weights", "model", "results", "table", "config"
 
 
 class Over(KeyboardInterrupt):
-    """The time is up; hypothesis lets it through."""
+    """The time is up; hypothesis does not catch a KeyboardInterrupt."""
 
 
 def entrance(name: str, place: Path) -> tuple[list[bytes], Path, Callable[[Path], object]]:
-    """Return valid contents, the path of such a file, and what reads it."""
+    """Return valid contents, the path of the file to write, and the function that reads it."""
     pixels = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
     for mode in ("RGB", "P", "RGBA", "L", "1"):
         Image.fromarray(pixels).convert(mode).save(place / f"{mode}.png")
@@ -73,7 +73,7 @@ def entrance(name: str, place: Path) -> tuple[list[bytes], Path, Callable[[Path]
 
 @st.composite
 def changed(draw: Callable, contents: list[bytes]) -> bytes:
-    """Draw a content after some changes."""
+    """Draw a valid content with up to four changes."""
     content = draw(st.sampled_from(contents))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(content)))
@@ -84,7 +84,7 @@ def changed(draw: Callable, contents: list[bytes]) -> bytes:
 
 
 def attempt(name: str, seconds: float) -> int:
-    """Try one entrance; return how many kinds of anything else came of it."""
+    """Fuzz one reader; return the number of distinct unexpected exceptions."""
     found, tried, end = dict[str, Path](), 0, float("inf")
     with tempfile.TemporaryDirectory() as directory:
         contents, path, read = entrance(name, Path(directory))
@@ -116,7 +116,7 @@ def attempt(name: str, seconds: float) -> int:
 
 
 def main(names: Annotated[tuple[str, ...], tyro.conf.Positional] = NAMES, seconds: float = 30):
-    """Try entrances for so many seconds each; status 1 where anything was found."""
+    """Fuzz each reader for some seconds; exit with status 1 if anything was found."""
     OUT.mkdir(parents=True, exist_ok=True)
     logging.disable()
     sys.exit(any([attempt(name, seconds) for name in names]))

@@ -1,13 +1,12 @@
-"""What does a GPU make of it? Each part is a process of its own, and outlives the others' failures.
+"""How fast is the library on a GPU? Each part is its own process; if one fails, others still run.
 
     python benchmarks/gpu.py --json gpu.json
     python benchmarks/gpu.py --weights resnet18.safetensors   # in place of the built-in backbone
-    python benchmarks/gpu.py --cpu                            # small shapes: does it work?
+    python benchmarks/gpu.py --cpu                            # small shapes, as a check
 
-Needs no data. Times are medians of calls that wait for their result; what is compiled is kept
-outside of them. A part's share of the peak is over the rate of a large matrix product on the same
-card; bytes are over the rate of a large copy. The paper: 6.7 ms for one step, 330 ms for twenty, on
-an RTX 3090, at width 768.
+Needs no data. Times are medians of calls that wait for their result, without compilation. The part
+``card`` measures the rates of a large matrix product and a large copy, for comparison. The paper:
+6.7 ms for one step, 330 ms for twenty, on an RTX 3090, at width 768.
 """
 
 import hashlib
@@ -44,39 +43,39 @@ PARTS = (
     "bits",
     "bits deterministic",
 )
-"""By name and arguments, in the order of what is asked for most."""
+"""Names with arguments, the most important first."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     parts: tuple[str, ...] = ()
-    """Parts alone that begin so; all where left out."""
+    """Run only parts whose names begin like this; left out: all."""
     weights: str | None = None
-    """Of our ResNet-18; left out: the built-in backbone."""
+    """File of our ResNet-18; left out: the built-in backbone."""
     seconds: float = 120
-    """A part may take, compilation included."""
+    """Time limit of a part, including compilation."""
     cpu: bool = False
-    """Small shapes on the CPU, to see that all parts run."""
+    """Use small shapes on the CPU, to check that all parts run."""
     json: Path | None = None
-    """Where to write the figures, after each part."""
+    """File for the figures, written after each part."""
     worker: str | None = None
-    """Used by the benchmark itself: be a part."""
+    """Internal: run as this part."""
 
     @property
     def channels(self) -> int:
-        """Of a map of 16 × 16 cells."""
+        """Channels of a map of 16 × 16 cells."""
         return 32 if self.cpu else 1024
 
     @property
     def images(self) -> int:
-        """That whitening is fitted on: bottle's number."""
+        """Images that whitening is fitted on: bottle has 209."""
         return 12 if self.cpu else 209
 
     @property
     def repeats(self) -> int:
-        """Timed calls."""
+        """Number of timed calls."""
         return 2 if self.cpu else 20
 
     def width(self, asked: str) -> int:
@@ -88,7 +87,7 @@ Figures = dict[str, Any]
 
 
 def card(settings: Settings) -> Figures:
-    """Versions, and what the card reaches in products and copies alone."""
+    """Return versions, and the card's rates of matrix products and copies."""
     import jax
     import jax.numpy as jnp
 
@@ -109,14 +108,14 @@ def card(settings: Settings) -> Figures:
 
 
 def memory(compiled: Any) -> Figures:
-    """Return what a compiled program holds."""
+    """Return the memory of a compiled program, in GB."""
     of = compiled.memory_analysis()
     names = "argument", "output", "alias", "temp"
     return {f"GB {n}": getattr(of, f"{n}_size_in_bytes") / 1e9 for n in names}
 
 
 def train(settings: Settings, width: str, precision: str) -> Figures:
-    """Time sixteen steps of training as one compiled loop, batch 8."""
+    """Time a compiled loop of sixteen training steps, batch 8."""
     import jax
 
     from wtflow_jax.app import plan
@@ -155,7 +154,7 @@ def train(settings: Settings, width: str, precision: str) -> Figures:
 
 
 def torch(settings: Settings, width: str, precision: str) -> Figures:
-    """Time the same network, a step at batch 8 and the forward at batch 1, in torch."""
+    """Time the same network in torch: a training step at batch 8, the forward at batch 1."""
     import torch
 
     from torch_unet import UNet
@@ -196,7 +195,7 @@ def torch(settings: Settings, width: str, precision: str) -> Figures:
 
 
 def steps(settings: Settings, width: str, precision: str) -> Figures:
-    """Time one and twenty Euler steps of one map, and of eight."""
+    """Time one and twenty Euler steps of one map and of eight maps."""
     import jax
 
     from wtflow_jax.flow import ode
@@ -219,7 +218,7 @@ def steps(settings: Settings, width: str, precision: str) -> Figures:
 
 
 def features(settings: Settings, images: int) -> np.ndarray:
-    """Return features of a low rank and noise, off the origin, (n, 16, 16, c)."""
+    """Return low-rank features with noise, off the origin (n, 16, 16, c)."""
     rng, c = np.random.default_rng(0), settings.channels
     shared = rng.normal(size=(images, 16, 16, 24)).astype(np.float32)
     mixed = shared @ rng.normal(size=(24, c)).astype(np.float32) / 5
@@ -227,7 +226,7 @@ def features(settings: Settings, images: int) -> np.ndarray:
 
 
 def whitening(settings: Settings, precision: str | None = None) -> Figures:
-    """Time whitening's fit and application; x0 beside the same in float64 by NumPy."""
+    """Time the fit and application of whitening; compare x0 with NumPy in float64."""
     import jax
 
     from wtflow_jax.flow.maps.whitening import Whiten
@@ -251,7 +250,7 @@ def whitening(settings: Settings, precision: str | None = None) -> Figures:
     exact = s.scale * (s.rest * z + np.einsum("npr,prc->npc", along, s.basis))
     ours = np.asarray(call()).reshape(exact.shape)
     found["apply error"] = float(np.linalg.norm(ours - exact) / np.linalg.norm(exact))
-    # What a fit on the CPU gives: both in float32, and so apart by rounding alone.
+    # Compare with a fit on the CPU: both are float32 and differ only by rounding.
     with jax.default_device(jax.devices("cpu")[0]):
         here = jax.device_put(f)
         other = np.asarray(wt.apply(wt.fit(here), here[:8])).reshape(exact.shape)
@@ -262,7 +261,7 @@ def whitening(settings: Settings, precision: str | None = None) -> Figures:
 
 
 def exact(settings: Settings) -> Figures:
-    """Time the exact field at one map's 256 positions, and its error from float64."""
+    """Time the exact field at one map's 256 positions; compare it with float64."""
     import jax
     import jax.numpy as jnp
 
@@ -284,7 +283,7 @@ def exact(settings: Settings) -> Figures:
 
 
 def route(settings: Settings) -> Figures:
-    """Time decoded images of 512² to scores, a network of width 64 and one Euler step."""
+    """Time decoded images of 512² to scores, with a network of width 64 and one Euler step."""
     import jax
 
     from wtflow_jax import backbones
@@ -331,7 +330,7 @@ def builtin(settings: Settings, _where: str = "") -> Figures:
 
 
 def bits(settings: Settings, _how: str = "") -> Figures:
-    """Digest what 32 steps of training leave, to be compared between two processes."""
+    """Return a digest of the state after 32 training steps, to compare two processes."""
     import jax
 
     from wtflow_jax.training import state as training
@@ -361,7 +360,7 @@ RUN: dict[str, Callable[..., Figures]] = {
 
 
 def run(settings: Settings, name: str) -> Figures:
-    """Run a part in a process of its own; what it failed of where it did."""
+    """Run a part in its own process; return its figures, or the reason of its failure."""
     own = [sys.executable, __file__, "--worker", name]
     own += ["--cpu"] if settings.cpu else []
     own += ["--weights", settings.weights] if settings.weights else []
@@ -383,7 +382,7 @@ def run(settings: Settings, name: str) -> Figures:
 
 
 def asked(settings: Settings) -> Iterator[str]:
-    """Return the parts that are asked for."""
+    """Return the requested parts; ``bits`` twice, to compare two processes."""
     for name in PARTS:
         if not settings.parts or any(name.startswith(part) for part in settings.parts):
             yield name
@@ -392,7 +391,7 @@ def asked(settings: Settings) -> Iterator[str]:
 
 
 def main(settings: Settings) -> None:
-    """Run the parts and print what they find."""
+    """Run the parts and print their figures."""
     found: dict[str, Any] = {}
     console = Console(width=120)
     for name in asked(settings):

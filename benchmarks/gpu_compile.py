@@ -1,14 +1,14 @@
-"""What does XLA make of it for a GPU? Compiled for cards that need not be there.
+"""Compiles programs for GPUs that need not be present, and reports kernels, bytes and copies.
 
     python -m venv gpu && gpu/bin/pip install -e ".[cuda12]"
     gpu/bin/python benchmarks/gpu_compile.py --json compiled.json
     gpu/bin/python benchmarks/gpu_compile.py --parts "train 768" --cards h100
 
-Each program is compiled whole, by XLA and for the card's description, and its text is read: what it
-holds, which kernels it runs, how many bytes they read and write, which arrays it copies or
-transposes. No driver is needed. Convolutions and products are cuDNN's and cuBLAS's default
-algorithms, as no card is there to try others on. The least time is the longer of the operations at
-the card's peak and of the bytes at its bandwidth.
+XLA compiles each whole program for the card's description. The compiled text shows its memory, its
+kernels, the bytes they read and write, and which arrays it copies or transposes. No driver is
+needed. Convolutions and products use cuDNN's and cuBLAS's default algorithms, because autotuning
+needs a card. The least time is the longer of two: operations at the card's peak rate, and bytes at
+its bandwidth.
 """
 
 import json
@@ -47,8 +47,8 @@ from wtflow_jax.training import state as training
 from wtflow_jax.velocities.unet import UNet
 
 CARDS = {
-    # Cores, compute capability, clock in GHz, level-2 cache, threads a core, shared memory a core
-    # and a block, in bytes: by NVIDIA's data sheets and CUDA programming guide.
+    # Cores, compute capability, clock in GHz, level-2 cache in bytes, threads per core, shared
+    # memory in bytes per core and per block: from NVIDIA's data sheets and CUDA programming guide.
     "h100": (132, (9, 0), 1.98, 50 << 20, 2048, 228 << 10, 227 << 10),
     "a100": (108, (8, 0), 1.41, 40 << 20, 2048, 164 << 10, 163 << 10),
     "rtx3090": (82, (8, 6), 1.70, 6 << 20, 1536, 100 << 10, 99 << 10),
@@ -74,32 +74,32 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compiled."""
+    """What to compile."""
 
     cards: tuple[str, ...] = ("h100", "a100", "rtx3090")
-    """For which."""
+    """Cards to compile for."""
     parts: tuple[str, ...] = ()
-    """Parts alone that begin so; all where left out."""
+    """Compile only parts whose names begin like this; left out: all."""
     weights: str | None = None
-    """Of our ResNet-18; left out: the built-in backbone."""
+    """File of our ResNet-18; left out: the built-in backbone."""
     json: Path | None = None
-    """Where to write the figures, after each program."""
+    """File for the figures, written after each program."""
     texts: Path | None = None
-    """A directory for the texts of the programs."""
+    """Directory for the texts of the programs."""
 
 
 class Part(NamedTuple):
-    """A program, and what is counted as its operations."""
+    """A program, and the function whose operations are counted."""
 
     jitted: Any
     arguments: tuple[Any, ...]
-    pure: Callable[..., Any]  #: the same, or its loop's body
-    plain: tuple[Any, ...]  #: its arguments, on no card
-    times: float = 1  #: that it is run in the program, or a device's share of it
+    pure: Callable[..., Any]  #: the function to count: the program, or its loop's body
+    plain: tuple[Any, ...]  #: its arguments, without a device
+    times: float = 1  #: how often the program runs ``pure``, or a device's share of it
 
 
 def card(name: str, devices: str = "1x1x1") -> NamedSharding:
-    """Return where arrays of a described card are."""
+    """Return the sharding of arrays on described cards."""
     cores, (major, minor), clock, cache, threads, shared, optin = CARDS[name]
     sheet = DEVICES[name]
     given = {"cores": cores, "major": major, "minor": minor, "clock": clock, "cache": cache}
@@ -111,7 +111,10 @@ def card(name: str, devices: str = "1x1x1") -> NamedSharding:
 
 
 def on(there: NamedSharding, tree: Any, kernels: str = "") -> Any:
-    """Return shapes of arrays on a card; ``kernels`` of a precision as ``laid_out`` puts them."""
+    """Return shapes of arrays on a card.
+
+    With ``kernels``, a precision, arrays of four axes get the layout of ``laid_out``.
+    """
     first = np.array(there.mesh.devices).flat[0]
 
     def of(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -153,14 +156,14 @@ def train(there: NamedSharding, width: str, precision: str, how: str) -> Part:
 
 
 def program(function: Callable[..., Any], state: Any) -> Any:
-    """Return what ``training.program`` does for arrays that are there."""
+    """Return the program of ``training.program``, for shapes in place of arrays."""
     leaves, tree = jax.tree.flatten(state)
     kept = (leaf.format if leaf.ndim == 4 else leaf.sharding for leaf in leaves)
     return training._compiled(function, tree, tuple(kept))
 
 
 def mesh(there: NamedSharding, width: str, devices: str, data: str, images: str) -> Part:
-    """A step in bfloat16, some images a device: the state split over devices / data of them."""
+    """A step in bfloat16, ``images`` per device: the state is split over devices / data devices."""
     count, copies = int(devices), int(data)
     found = np.array(there.mesh.devices).reshape(copies, count // copies)
     layout = sharding.Layout(Mesh(found, sharding.AXES))
@@ -199,7 +202,7 @@ def backbone(there: NamedSharding, weights: str | None) -> Part:
 
 
 def weights_laid_out(there: NamedSharding, part: Part) -> Part:
-    """Return a part whose first argument has a backbone's weights, as they lie once loaded."""
+    """Return a part whose first argument, a backbone's weights, has the layout after loading."""
     first = part.plain[0]
     if isinstance(first, tuple):
         given = (on(there, first[0], kernels="float32"), *part.arguments[0][1:])
@@ -214,7 +217,7 @@ def loaded(weights: str | None) -> backbones.Backbone:
 
 
 def images(there: NamedSharding, weights: str | None) -> Part:
-    """Eight images of 512² to scores, as ``wtflow fit`` sets it: no network."""
+    """Eight images of 512² to scores, with the default of ``wtflow fit``: no network."""
     of = loaded(weights)
     config = configure(preset="auto", backbone=of.name)
     size = config.features.size
@@ -230,7 +233,7 @@ def noise(*shape: int) -> jax.Array:
 
 
 def scored(there: NamedSharding, velocity: str) -> Part:
-    """The scores of eight maps of 16×16×256 by a velocity, its arrays those of 24 maps."""
+    """The scores of eight maps of 16×16×256 by a velocity that is fitted to 24 maps."""
     config = configure(velocity=velocity, wt="whiten")
     fitted, _ = detector.init(config, noise(24, 16, 16, 256))
     how = detector.sampling(config)
@@ -242,7 +245,7 @@ def scored(there: NamedSharding, velocity: str) -> Part:
 
 
 def whitening(there: NamedSharding, images: str) -> Part:
-    """Its fit on maps of 16×16×256, one α."""
+    """The fit of whitening on maps of 16×16×256, with one α."""
     ranks, folds = (64, 64), 5
     fit = partial(_fit.__wrapped__, ranks=ranks, folds=folds)  # pyright: ignore
     return jitted(there, fit, shaped(int(images), 16, 16, 256), shaped(1), shaped(1))
@@ -260,7 +263,7 @@ BUILD: dict[str, Callable[..., Part]] = {
 
 
 def parts(settings: Settings) -> list[str]:
-    """Return the parts that are asked for: a name of ``BUILD`` and its arguments."""
+    """Return the requested parts: a name of ``BUILD`` and its arguments."""
     sizes = [(w, p) for w in ("768", "512") for p in ("bfloat16", "float32")]
     every = [f"train {w} {p} {how}" for w, p in sizes for how in ("loop", "step")]
     every += [f"steps {w} {p} {n}" for w, p in sizes for n in (1, 20)]
@@ -272,10 +275,10 @@ def parts(settings: Settings) -> list[str]:
 
 
 def compiled(settings: Settings, where: str, name: str) -> dict[str, Any]:
-    """Compile a part for a card, and return what its program does."""
+    """Compile a part for a card, and return the figures of its program."""
     kind, *arguments = name.split()
     devices = int(arguments[1]) if kind == "mesh" else 1
-    # Slices, hosts of each, devices of a host.
+    # Slices, hosts per slice, devices per host.
     there = card(where, f"1x{-(-devices // NODE)}x{min(devices, NODE)}")
     given = [settings.weights] if kind in ("backbone", "images") else arguments
     part = BUILD[kind](there, *given)
@@ -292,7 +295,7 @@ def compiled(settings: Settings, where: str, name: str) -> dict[str, Any]:
     flops = part.times * counted["flops"]  # pyright: ignore
     held, does, sheet = made.memory_analysis(), hlo.analysed(text), DEVICES[where]
     precision = "bfloat16" if "bfloat16" in name or kind == "mesh" else "float32"
-    # A loop of training steps is entered once for so many of them.
+    # A training loop is entered once per ``LENGTH`` steps; figures are per step.
     often = training.LENGTH if name.endswith("loop") else 1
     moved = does.moved - does.outside + does.outside / often
     least = max(flops / sheet.peak[precision], moved / sheet.bandwidth)
@@ -317,7 +320,7 @@ def compiled(settings: Settings, where: str, name: str) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    """Compile the parts, and print a table a card."""
+    """Compile the parts, and print one table per card."""
     found: dict[str, dict[str, Any]] = {}
     console = Console(width=120)
     for where in settings.cards:
@@ -328,7 +331,7 @@ def main(settings: Settings) -> None:
         for name in parts(settings):
             try:
                 one = compiled(settings, where, name)
-            except Exception as error:  # one that fails leaves the others
+            except Exception as error:  # the other parts still run
                 one = {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
             found.setdefault(where, {})[name] = one
             if "failed" in one:

@@ -1,9 +1,9 @@
-"""The section "On a GPU" of docs/performance.md, as Markdown, of what benchmarks/gpu.py wrote.
+"""Prints the section "On a GPU" of docs/performance.md, from the output of benchmarks/gpu.py.
 
     python benchmarks/gpu.py --json gpu.json
     python benchmarks/gpu_table.py gpu.json
 
-A part that failed, or was not run, leaves its cells empty, and its reason is below the tables.
+Cells of a part that failed or was not run are empty; reasons of failures are below the tables.
 """
 
 import json
@@ -18,14 +18,14 @@ Found = dict[str, Any]
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
-    """Return a table; rows without a figure of ours are left out."""
+    """Return a table, without rows that have no figure of ours."""
     kept = [row for row in rows if any(row[1:3])]
     lines = [headings, ["---"] * len(headings), *kept]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) if kept else ""
 
 
 def figure(found: Found, part: str, name: str, unit: str = "") -> str:
-    """Return a figure with three digits, or nothing."""
+    """Return a figure with three significant digits, or "" if it is missing."""
     value = found.get(part, {}).get(name)
     if not isinstance(value, float | int):
         return ""
@@ -33,7 +33,7 @@ def figure(found: Found, part: str, name: str, unit: str = "") -> str:
 
 
 def network(found: Found, width: int) -> str:
-    """Return training and Euler steps of a width, by precision, beside torch and the paper."""
+    """Return the table of a width: training and Euler steps, by precision, torch, the paper."""
     ways = [f"{width} {precision}" for precision in ("float32", "bfloat16")]
     card = found.get("card", {})
 
@@ -67,7 +67,7 @@ def network(found: Found, width: int) -> str:
 
 
 def others(found: Found) -> str:
-    """Return the backbone, maps, exact fields and the built-in category."""
+    """Return the table of whitening, exact fields, the route and the built-in category."""
     parts = ("whitening", "exact", "route", "builtin", "builtin cpu")
     rows = [
         [f"{part}: {name}", figure(found, part, name)]
@@ -79,7 +79,7 @@ def others(found: Found) -> str:
 
 
 def same(found: Found, name: str) -> str:
-    """Return whether two processes left the same bits."""
+    """Return a phrase that says whether two processes computed the same bits."""
     once, twice = (found.get(part, {}).get("digest") for part in (name, f"{name}, again"))
     if not once or not twice:
         return f"{name}: not compared"

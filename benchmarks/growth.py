@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py
 
-Each quantity is doubled four times, the others stay; every point is a process of its own, and its
-peak of memory counts what is imported too. The exponent p is fitted as a + b·n^p, where
-a is what does not grow: 1 is proportional, 2 is quadratic.
+Each quantity is doubled four times while the others stay fixed. Every point runs in its own
+process; its peak memory includes imports. The exponent p is fitted to a + b·n^p with a constant
+part a: p = 1 is linear, p = 2 quadratic.
 """
 
 import contextlib
@@ -29,18 +29,18 @@ import peers
 
 @dataclass(frozen=True)
 class Point:
-    """What is timed: an epoch of training and the inference of 16 maps."""
+    """What to time: an epoch of training and the inference of 16 maps."""
 
     images: int = 32
-    """Maps of 16 × 16 cells that are trained on."""
+    """Training maps of 16 × 16 cells."""
     channels: int = 256
-    """Of a map."""
+    """Channels of a map."""
     width: int = 32
-    """Of the network."""
+    """Width of the network."""
     steps: int = 1
     """Euler steps of inference."""
     categories: int = 0
-    """That experiments/mvtec.py goes through in this process, each of other numbers of images."""
+    """Categories that experiments/mvtec.py runs in this process, with different image counts."""
 
 
 Quantity = Literal["images", "channels", "width", "steps", "categories"]
@@ -51,17 +51,17 @@ class Settings:
     """Where the growth starts."""
 
     start: Point = Point()
-    """The first point of each; of categories 1."""
+    """The first point; categories start at 1."""
     quantities: tuple[Quantity, ...] = get_args(Quantity)
-    """What grows."""
+    """Quantities to grow."""
     doublings: int = 4
-    """How often each is doubled."""
+    """Number of doublings."""
     repeats: int = 3
-    """Timed calls a point, after one that is not."""
+    """Timed calls per point, after one untimed call."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
     worker: bool = False
-    """Used by the benchmark itself: time the point --start."""
+    """Internal: time the point --start."""
 
 
 GROWS: dict[Quantity, tuple[str, ...]] = {
@@ -71,7 +71,7 @@ GROWS: dict[Quantity, tuple[str, ...]] = {
     "steps": ("inference", "memory"),
     "categories": ("memory",),
 }
-"""What is told of each quantity."""
+"""Figures reported for each quantity."""
 
 
 def measure(settings: Settings) -> peers.Figures:
@@ -91,7 +91,7 @@ def measure(settings: Settings) -> peers.Figures:
     def epoch() -> None:
         _, state = detector.init(config, maps)
         assert state is not None
-        # Drawing the first weights does not count.
+        # Do not time the initial weights.
         jax.block_until_ready(state)
         start = time.perf_counter()
         for _ in detector.training(fitted, state, maps):
@@ -138,7 +138,7 @@ def go_through(count: int, place: Path) -> None:
 
 
 def fitted(n: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> float:
-    """Return p of y = a + b·n^p, the closest relative to y; 0 where y stays within a tenth."""
+    """Return p of the least-squares fit y = a + b·n^p; 0 if y varies by less than a tenth."""
     if np.ptp(y) < 0.1 * y[0]:
         return 0.0
     curve = lambda n, a, b, p: a + b * n**p  # noqa: E731

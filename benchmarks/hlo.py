@@ -1,4 +1,4 @@
-"""What a compiled program does, read from its text: kernels, bytes, copies, collectives."""
+"""Reads kernels, bytes, copies and collectives from the text of a compiled program."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from itertools import chain
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
 BYTES |= {"f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8, "c64": 8}
 LARGE = 4e6
-"""Bytes from which on a copy is told of."""
+"""Smallest size in bytes of a reported copy."""
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota"}
 FREE |= {"partition-id", "replica-id", "opt-barrier"}
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -37,12 +37,12 @@ class Instruction:
 
     @property
     def target(self) -> str:
-        """Return what a custom call calls."""
+        """Return the target of a custom call."""
         found = re.search(r'custom_call_target="([^"]+)"', self.rest)
         return found[1] if found else ""
 
     def called(self) -> list[str]:
-        """Return computations that it runs."""
+        """Return the names of computations that it calls."""
         names = r"(?:calls|body|to_apply|true_computation|false_computation)=%([\w.\-]+)"
         branches = re.search(r"branch_computations=\{([^}]*)\}", self.rest)
         more = re.findall(r"%([\w.\-]+)", branches[1]) if branches else []
@@ -51,21 +51,21 @@ class Instruction:
 
 @dataclass
 class Program:
-    """What a program does when it is run; loops count with their trips, unknown ones once."""
+    """Figures of one run; loops count by their trip count, or once if it is unknown."""
 
     kernels: Counter[str] = field(default_factory=Counter)
     moved: float = 0.0  #: bytes that kernels read and write
-    outside: float = 0.0  #: of them, outside of all loops
-    copies: float = 0.0  #: bytes that large copies, transposes and converts alone read and write
-    largest: Counter[str] = field(default_factory=Counter)  #: bytes of these, by name
-    types: Counter[str] = field(default_factory=Counter)  #: of convolutions' and products' results
+    outside: float = 0.0  #: the part of ``moved`` outside all loops
+    copies: float = 0.0  #: bytes that large copies, transposes and converts read and write
+    largest: Counter[str] = field(default_factory=Counter)  #: bytes of each of these, by name
+    types: Counter[str] = field(default_factory=Counter)  #: dtypes of convolutions and products
     sent: Counter[str] = field(default_factory=Counter)  #: bytes of collectives' results
-    hidden: float = 0.0  #: of them, those that other kernels run beside
-    scatters: Counter[str] = field(default_factory=Counter)  #: what may add in any order
+    hidden: float = 0.0  #: the part of ``sent`` that overlaps with other kernels
+    scatters: Counter[str] = field(default_factory=Counter)  #: scatters that add in any order
 
 
 def size(shape: str) -> float:
-    """Return the bytes of a shape, of a tuple those of all its parts."""
+    """Return the bytes of a shape; for a tuple, the sum over its parts."""
     parts = re.findall(r"([a-z]\w*)\[([\d,]*)\]", shape)
     return sum(
         BYTES.get(kind, 1) * math.prod(int(d) for d in dims.split(",") if d) for kind, dims in parts
@@ -94,7 +94,7 @@ def parsed(text: str) -> tuple[dict[str, list[Instruction]], str]:
 
 
 def _sliced(body: list[Instruction]) -> tuple[dict[int, float], float]:
-    """Return what a fusion reads of parameters it takes slices of, and what it writes."""
+    """Return the bytes that a fusion reads from each sliced parameter, and the bytes it writes."""
     read: dict[int, float] = {}
     for parameter in (i for i in body if i.opcode == "parameter"):
         users = [i for i in body if parameter.name in i.operands]
@@ -120,7 +120,7 @@ def _sliced(body: list[Instruction]) -> tuple[dict[int, float], float]:
 
 
 def analysed(text: str) -> Program:
-    """Return what the program of an optimized module's text does."""
+    """Return the figures of a program from the text of its optimized module."""
     computations, entry = parsed(text)
     found = Program()
 
@@ -155,10 +155,10 @@ def analysed(text: str) -> Program:
             found.types[re.sub(r"[\[(].*", "", i.shape.lstrip("("))] += round(trips)
 
     def send(body: list[Instruction], at: int, trips: float) -> None:
-        """Add a collective, which is hidden where others run before it is waited for."""
+        """Add a collective; it is hidden if other kernels run between its start and its end."""
         i = body[at]
         begun = i.opcode.endswith("-start")
-        # What has been started holds what it was given, and then its results.
+        # The shape of all-reduce-start has inputs and results.
         sent = size(i.shape) / (2 if begun and i.opcode.startswith("all-reduce") else 1)
         found.sent[i.opcode.removesuffix("-start")] += round(trips * sent)
         between = [k for k in body[at + 1 :] if k.opcode not in FREE]

@@ -1,14 +1,14 @@
-"""How long from an image to its score, beside anomalib's FastFlow, PatchCore and PaDiM?
+"""How long does it take from image to score, beside anomalib's FastFlow, PatchCore and PaDiM?
 
     python benchmarks/image_to_score.py --peer-python peer/bin/python
     python benchmarks/image_to_score.py --peer-python peer/bin/python --peers fastflow
 
-All take decoded RGB images of the same size, normalise them, run a ResNet-18 and give scores and
+All take decoded RGB images of the same size, normalise them, run a ResNet-18 and return scores and
 maps. Ours is one compiled route (``wtflow_jax.detector.route``) with one Euler step. Images and the
-peers' weights are random, which changes no time; PatchCore's memory bank is as large as that of
-``--images`` training images at a coreset of 0.1, PaDiM's statistics as for this size. At 16 images
-PatchCore would need a distance matrix of 22 GB and is left out. anomalib 2.7 is asked for in an
-environment of its own, whose Python ``--peer-python`` names.
+peers' weights are random, which does not affect times. PatchCore's memory bank has the size for
+``--images`` training images at a coreset of 0.1; PaDiM's statistics have the size for these images.
+At batch 16 PatchCore would need a distance matrix of 22 GB and is left out. anomalib 2.7 needs its
+own environment; ``--peer-python`` names its Python.
 """
 
 import json
@@ -28,29 +28,29 @@ Peer = Literal["fastflow", "patchcore", "padim"]
 
 @dataclass(frozen=True)
 class Settings(peers.OnImages):
-    """What is timed."""
+    """What to time."""
 
     peers: tuple[Peer, ...] = ("fastflow", "patchcore", "padim")
     """Models of anomalib."""
     width: int = 64
-    """Of our network."""
+    """Width of our network."""
     batches: tuple[int, ...] = (1, 16)
-    """Images a call."""
+    """Images per call."""
     images: int = 209
-    """Training images of the memory bank: bottle's number."""
+    """Training images of the memory bank; bottle has 209."""
     model: Path = Path("model.npz")
-    """Used by the benchmark itself: the weights of our network."""
+    """Internal: the weights of our network."""
 
 
 def config_of(settings: Settings) -> Any:
-    """Return the config of what is timed."""
+    """Return the config to time."""
     from wtflow_jax.detector.config import configure
 
     return configure(backbone="resnet18", width=settings.width, steps_det=1)
 
 
 def draw(settings: Settings) -> None:
-    """Write the weights of a network, as one that was trained would have left them."""
+    """Write initial weights of a network, in place of trained ones."""
     import jax
     from flax.traverse_util import flatten_dict
 
@@ -62,7 +62,7 @@ def draw(settings: Settings) -> None:
 
 
 def ours(settings: Settings) -> peers.Figures:
-    """Time this library, and the first score of this process."""
+    """Time this library, and the time from process start to the first score."""
     from flax.traverse_util import unflatten_dict
 
     from wtflow_jax import backbones

@@ -1,11 +1,12 @@
-"""Kills real commands at random moments, lets them go on, and compares with uninterrupted runs.
+"""Kills commands at random moments, resumes them, and compares with uninterrupted runs.
 
     python benchmarks/kills.py --kills 60
 
-An experiment is killed while it takes features, trains, saves, scores and writes results; ``wtflow
-predict`` while it draws maps. Each is killed up to four times, by SIGKILL, SIGTERM or SIGINT, and
-goes on with ``--resume``. Then cells, losses and weights are compared bit for bit; rows and maps of
-``predict`` but for the last digit of scores, which on some CPUs depends on the place in a batch.
+An experiment is killed while it extracts features, trains, saves, scores and writes results;
+``wtflow predict`` while it draws maps. Each run is killed up to four times, by SIGKILL, SIGTERM or
+SIGINT, and resumed with ``--resume``. Then cells, losses and weights must be equal bit for bit.
+Rows and maps of ``predict`` may differ in the last digit of scores, which on some CPUs depends on
+an image's place in its batch.
 """
 
 import contextlib
@@ -36,13 +37,13 @@ from wtflow_jax.support import tensors
 ROOT = Path(__file__).parents[1]
 SIGNALS = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 SHADE = 6
-"""A channel of an overlay may differ by, of 255, where its map differs in the last digit."""
+"""Allowed difference of an overlay's channel, of 255, if scores differ in the last digit."""
 LEAVING = 10.0
-"""Seconds that SIGTERM and SIGINT may take."""
+"""Seconds that a process may take to end after SIGTERM or SIGINT."""
 
 
 class Moment(NamedTuple):
-    """When a run is killed: as soon as there is a new file of a pattern, or some seconds later."""
+    """When to kill a run: ``delay`` seconds after a new file matches ``pattern``."""
 
     name: str
     pattern: str | None = None
@@ -50,7 +51,7 @@ class Moment(NamedTuple):
 
 
 class Death(NamedTuple):
-    """How a run ended that was killed; ``hit`` is False where it was over before."""
+    """The end of a killed run; ``hit`` is False if it ended before the signal."""
 
     hit: bool
     seconds: float
@@ -58,7 +59,7 @@ class Death(NamedTuple):
 
 
 def start(command, place, compiled=None):
-    """Start a command of this interpreter below ``place``, on the CPU."""
+    """Start a command of this interpreter in ``place``, on the CPU."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
     if compiled:
         environment["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
@@ -93,19 +94,19 @@ def finish(command, place, compiled=None):
 
 
 def left(place):
-    """Return what a run has left that it should not have: parts of files, locks."""
+    """Return the paths of partial files and locks that a run should not have left."""
     bad = ("*.part", ".lock", "*orbax-checkpoint-tmp*")
     return [str(path.relative_to(place)) for end in bad for path in place.rglob(end)]
 
 
 def files(directory):
-    """Return the contents of all files below a directory, by their paths."""
+    """Return the contents of all files below a directory, by path."""
     found = (path for path in sorted(directory.rglob("*")) if path.is_file())
     return {str(path.relative_to(directory)): path.read_bytes() for path in found}
 
 
 def predicted(directory):
-    """Return the files that ``wtflow predict`` has left: rows and pictures by their paths."""
+    """Return the output of ``wtflow predict``: rows, and pictures by path."""
     found = files(directory)
     lines, table = found.pop("predictions.jsonl"), found.pop("predictions.csv").decode()
     rows = [json.loads(line) for line in lines.splitlines()]
@@ -116,7 +117,7 @@ def predicted(directory):
 
 
 def alike(found, expected):
-    """Return whether two runs of ``predict`` agree but for the last digit of their scores."""
+    """Return whether two runs of ``predict`` agree, except for the last digit of scores."""
     rows, others = found["rows"], expected["rows"]
     if found.keys() != expected.keys() or len(rows) != len(others):
         return False
@@ -129,7 +130,7 @@ def alike(found, expected):
 
 
 def trained(place):
-    """Return all numbers that an experiment has left, without seconds and versions."""
+    """Return all numbers that an experiment has written, without seconds and versions."""
 
     def drop(pairs):
         return {k: v for k, v in pairs if not k.startswith(("seconds", "environment"))}
@@ -150,11 +151,11 @@ Found: TypeAlias = dict[str, Any]
 Work: TypeAlias = tuple[
     tuple[Any, ...], tuple[Moment, ...], Callable[[Path], Found], Callable[[Found, Found], bool]
 ]
-"""A command that is killed, its moments, what it leaves that counts, and whether that is right."""
+"""A command, its moments, a function that reads its output, and a comparison of outputs."""
 
 
 def works(place: Path, images: int) -> dict[str, Work]:
-    """Prepare a model and images below a directory, and return what is killed."""
+    """Prepare a model and images below a directory, and return the commands to kill."""
     grain = np.random.default_rng(0).integers(0, 60, (images + 20, 96, 96, 3), np.uint8)
     for i, pixels in enumerate(grain):
         path = place / ("good" if i < 20 else "new") / f"{i:03d}.png"
@@ -188,15 +189,15 @@ def main(kills: int = 60, images: int = 600, seed: int = 0, keep: Path | None = 
     """Kill, compare and print a table.
 
     Args:
-        kills: at least so many.
-        images: that are predicted.
-        seed: of the moments.
+        kills: smallest number of kills.
+        images: number of images to predict.
+        seed: seed of the moments.
         keep: directory for runs that differ; left out: they are deleted.
     """
-    # A shell has its background jobs ignore it, and so would all that is started here.
+    # A shell's background jobs ignore SIGINT, and processes started here would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     draw, console, done, lost = random.Random(seed), Console(), 0, []
-    table = Table("command", "killed at", "signal", "gone after, s")
+    table = Table("command", "killed at", "signal", "ended after, s")
     slow = tracebacks = 0
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
@@ -233,7 +234,7 @@ def main(kills: int = 60, images: int = 600, seed: int = 0, keep: Path | None = 
             shutil.rmtree(place)
     console.print(table)
     console.print(f"{done} kills: {len(lost)} runs lost or different, {tracebacks} tracebacks,")
-    console.print(f"{slow} gone after more than {LEAVING:.0f} s", *lost, markup=False)
+    console.print(f"{slow} ended after more than {LEAVING:.0f} s", *lost, markup=False)
     return int(bool(lost or slow or tracebacks))
 
 

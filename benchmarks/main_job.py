@@ -1,13 +1,13 @@
-"""How long from images on disk to results, process start included, beside anomalib's PaDiM?
+"""How long from images on disk to results, including process start, beside anomalib's PaDiM?
 
     python benchmarks/main_job.py --root mvtec_ad --weights resnet18.safetensors \\
         --peer-python peer/bin/python
 
-Ours is ``experiments/mvtec.py`` on one category with nothing cached: features, training, ten
-evaluations of 20 Euler steps, all metrics and pictures. PaDiM, which trains nothing, fits its
-Gaussians to the same images and scores the same test images; its weights are random, which changes
-no time. FastFlow, which trains on whole images, and PatchCore, whose coreset picks 85,600 of
-856,000 patches one at a time, are left out.
+Ours is ``experiments/mvtec.py`` on one category with an empty cache: features, training, ten
+evaluations of 20 Euler steps, all metrics and pictures. PaDiM trains nothing: it fits Gaussians to
+the same images and scores the same test images. Its weights are random, which does not affect
+times. Left out: FastFlow, which trains on whole images, and PatchCore, whose coreset picks 85,600
+of 856,000 patches one at a time.
 """
 
 import json
@@ -26,24 +26,24 @@ import peers
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     root: Path
     """Directory in MVTec AD's layout."""
     category: str = "bottle"
     """The category."""
     weights: str | None = None
-    """Of our ResNet-18; left out: a download, which counts."""
+    """File of our ResNet-18; left out: a download, whose time counts."""
     peer_python: str = sys.executable
     """Python of the environment that has anomalib."""
     rounds: int = 1
     """Rounds of both."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
 
 
 def timed(command: list[str]) -> peers.Figures:
-    """Run a command to its end; seconds and, of the largest process so far, memory."""
+    """Run a command; return its seconds and the peak memory of the largest process so far."""
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
@@ -52,7 +52,7 @@ def timed(command: list[str]) -> peers.Figures:
 
 
 def ours(settings: Settings) -> peers.Figures:
-    """Run the experiment; how its seconds are spent too."""
+    """Run the experiment; return also its seconds of training and evaluation."""
     script = Path(__file__).parents[1] / "experiments" / "mvtec.py"
     flags = ["--root", str(settings.root), "--categories", settings.category]
     flags += ["--backbone", "resnet18"]

@@ -1,14 +1,14 @@
-"""Do all pixel metrics of a whole test set fit a laptop, and how far is scikit-learn's AUROC?
+"""Do all pixel metrics of a test set fit a laptop, and how fast is AUROC beside scikit-learn's?
 
     python benchmarks/metrics.py                # MVTec AD's test set: 1,725 images of 512 × 512
-    python benchmarks/metrics.py --images 0     # the AUROC alone
+    python benchmarks/metrics.py --images 0     # only the AUROC
     python benchmarks/metrics.py --images 0 --peer-python peer/bin/python   # and AUPIMO
 
-Scores are float32 noise, about one σ higher on defects: up to three ellipses in 73 % of the images,
-about 3 % of all pixels. The first part times `measure`, labelling included, in a process of
-its own: its peak memory counts the inputs and all it imported. The second times AUROC and
-scikit-learn's on the same arrays in the same process, in turn. The third compares AUPIMO with that
-of anomalib 2.7, which is asked for in an environment of its own.
+Scores are float32 noise, about one σ higher on defects: up to three ellipses in 75 % of the images,
+about 3 % of all pixels. The first part times `measure`, including labelling, in its own process;
+its peak memory includes inputs and imports. The second times AUROC and scikit-learn's on the same
+arrays in the same process, in turn. The third compares AUPIMO with that of anomalib 2.7, which
+needs its own environment.
 """
 
 import json
@@ -46,26 +46,26 @@ print(json.dumps({"seconds": time.perf_counter() - start, "value": value}))
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     images: int = 1725
-    """Images of the whole test set; 0 leaves it away."""
+    """Images of the whole test set; 0 skips this part."""
     peer_images: int = 83
-    """Images of which scikit-learn's AUROC and anomalib's AUPIMO are timed too."""
+    """Images for the comparisons with scikit-learn and anomalib."""
     size: int = 512
-    """Their height and width."""
+    """Height and width of the images."""
     peer_python: str | None = None
     """Python of the environment that has anomalib; left out: AUPIMO is not compared."""
     rounds: int = 3
     """Rounds of both peers."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
     worker: Literal["all", "peer"] | None = None
-    """Used by the benchmark itself: be one of the parts."""
+    """Internal: run as one of the parts."""
 
 
 def inputs(images: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and masks, made image by image."""
+    """Return random scores and masks (n, size, size)."""
     rng = np.random.default_rng(0)
     scores = np.empty((images, size, size), np.float32)
     masks = np.zeros(scores.shape, bool)

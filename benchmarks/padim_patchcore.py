@@ -1,12 +1,12 @@
-"""Are PaDiM's and PatchCore's scores those of exact fields? Beside anomalib's own models.
+"""Do exact fields reproduce the scores of anomalib's PaDiM and PatchCore?
 
     python benchmarks/padim_patchcore.py --root mvtec_ad --weights resnet18.safetensors \\
         --peer-python peer/bin/python
 
-Both get the same features of a frozen ResNet-18. PaDiM's distance at each cell is compared with
-‖x̂1‖ at the end of the Gaussian field's flow, its covariance PaDiM's; PatchCore's distance to the
-nearest of all patches of its bank, unweighted, with the residual of the empirical field at T → 0.
-anomalib 2.7 is asked for in an environment of its own.
+All get the same features of a frozen ResNet-18. PaDiM's distance at each cell is compared with
+‖x̂1‖ of the Gaussian field, fitted with PaDiM's covariance. PatchCore's unweighted distance to the
+nearest patch of its bank is compared with the residual of the empirical field at T → 0. anomalib
+2.7 needs its own environment.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 RIDGE = 0.01 + 1e-5
-"""What anomalib 2.7 adds to a covariance's diagonal, in two places."""
+"""Sum of the two ridges that anomalib 2.7 adds to a covariance."""
 PEER = """
 import sys
 import numpy as np, torch
@@ -38,30 +38,30 @@ np.savez(sys.argv[3], padim=padim.numpy(), patchcore=nearest.reshape(padim.shape
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared."""
+    """What to compare."""
 
     root: Path
     """Directory in MVTec AD's layout."""
     category: str = "bottle"
     """The category."""
     weights: str | None = None
-    """Of our ResNet-18; left out: a download."""
+    """File of our ResNet-18; left out: a download."""
     peer_python: str = sys.executable
     """Python of the environment that has anomalib."""
     channels: int = 100
-    """Channels that are kept, drawn at random, as PaDiM does."""
+    """Number of channels, drawn at random as in PaDiM."""
     images: int = 60
-    """Training images, at most."""
+    """Largest number of training images."""
     tested: int = 16
-    """Test images, at most."""
+    """Largest number of test images."""
     steps: int = 256
-    """Equal steps of Dormand and Prince's method through the Gaussian field."""
+    """Equal Dopri5 steps through the Gaussian field."""
     start: float = 1e-4
-    """T, where the empirical field's residual is taken."""
+    """Time T of the empirical field's residual."""
 
 
 def main(settings: Settings) -> None:
-    """Compare, and print the usual and the largest difference."""
+    """Compare, and print the median and the largest difference."""
     import jax
     import jax.numpy as jnp
 
@@ -100,10 +100,10 @@ def main(settings: Settings) -> None:
     cells = jnp.asarray(test.reshape(-1, test.shape[-1]))
     ours["patchcore"] = np.asarray(jax.lax.map(residual, cells, batch_size=256))
     for name, theirs in peer.items():
-        # Of the usual distance: where a patch is in the bank, theirs is a rounding error.
+        # Relative to the median distance: for a patch in the bank, theirs is a rounding error.
         apart = np.abs(ours[name].reshape(theirs.shape) - theirs) / np.median(theirs)
-        print(f"{name}: {theirs.size} cells differ by {np.median(apart):.1e} of the usual ", end="")
-        print(f"distance, {apart.max():.1e} at most")
+        print(f"{name}: {theirs.size} cells, difference relative to the median distance: ", end="")
+        print(f"median {np.median(apart):.1e}, largest {apart.max():.1e}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark shares: peers in processes of their own, in turn, and their ratio."""
+"""Shared code of benchmarks: runs peers in their own processes, in turn, and compares times."""
 
 import json
 import os
@@ -20,31 +20,31 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class OnImages:
-    """What is timed on decoded images, beside models in torch."""
+    """What to time on decoded images, beside models in torch."""
 
     peer_python: str = sys.executable
     """Python of the environment that has torchvision and anomalib."""
     weights: str | None = None
-    """Of our ResNet-18; left out: a download. The peers' are random, which changes no time."""
+    """File of our ResNet-18; left out: a download. The peers' weights are random."""
     size: int = 512
     """Height and width of the images."""
     batches: tuple[int, ...] = (1, 8)
-    """Images a call."""
+    """Images per call."""
     rounds: int = 3
     """Rounds of all peers."""
     repeats: int = 10
-    """Timed calls a round, after two that are not."""
+    """Timed calls per round, after two untimed calls."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
     worker: bool = False
-    """Used by the benchmark itself: be the one that is ours."""
+    """Internal: time this library."""
 
     def in_torch(self, names: Mapping[str, str], images: int = 0) -> dict[str, list[str]]:
-        """Return the commands of peers, by what a table calls them.
+        """Return the commands of peers, by their labels in tables.
 
         Args:
-            names: of the peers in torch_peers.py.
-            images: that a memory bank is as large as.
+            names: label to name in torch_peers.py.
+            images: number of training images that the size of a memory bank is for.
         """
         script = str(Path(__file__).with_name("torch_peers.py"))
         rest = [str(number) for number in (self.size, images, self.repeats, *self.batches)]
@@ -76,17 +76,17 @@ def features_seconds(backbone: Any, size: int, batches: Sequence[int], repeats: 
 
 
 def age() -> float:
-    """Return the seconds since this process began, its interpreter's start included (Linux)."""
+    """Return the seconds since this process began, including interpreter start (Linux)."""
     ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def in_turn(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Figures]]:
-    """Run the peers one after the other, so that none disturbs another, each once a round.
+    """Run each peer once per round, one at a time so that they do not disturb each other.
 
     Args:
-        commands: of each peer; the last line it prints are its figures.
-        rounds: how often.
+        commands: command of each peer; the last line of its output is its figures as JSON.
+        rounds: number of rounds.
     """
     found: dict[str, list[Figures]] = {peer: [] for peer in commands}
     for _ in range(rounds):
@@ -96,7 +96,7 @@ def in_turn(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, lis
 
 
 def run(command: Sequence[str]) -> Figures:
-    """Run a worker and return the figures on the last line it prints."""
+    """Run a worker and return the figures on the last line of its output."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -104,13 +104,13 @@ def run(command: Sequence[str]) -> Figures:
 def ratios(
     found: dict[str, list[Figures]], ours: str, labels: dict[str, str], title: str
 ) -> tuple[Table, dict[str, Any]]:
-    """Return a table of medians in ms and of ours over each peer's, and the same as data.
+    """Return a table of median times in ms and of the ratio ours / peer, and the same as data.
 
     Args:
-        found: of ``rounds``.
-        ours: the peer that is this library.
-        labels: of the figures that are compared, by their names.
-        title: of the table.
+        found: figures of each peer, one entry per round.
+        ours: the name of this library among the peers.
+        labels: name of a figure to its label in the table.
+        title: title of the table.
     """
     table = Table(title=title, caption=f"medians of {len(found[ours])} rounds")
     table.add_column("")
@@ -138,7 +138,7 @@ def ratios(
 
 
 def show(table: Table, data: Any, path: Path | None) -> None:
-    """Print a table, and write the same as JSON where a path is given."""
+    """Print a table; write the data as JSON if a path is given."""
     Console().print(table)
     if path is not None:
         path.write_text(json.dumps(data, indent=1))

@@ -1,11 +1,11 @@
-"""Does ``wtflow predict`` keep up with the compiled function, and does its memory stay flat?
+"""Is ``wtflow predict`` as fast as its compiled function, and does its memory stay constant?
 
     python benchmarks/predict.py MODEL IMAGES
     python benchmarks/predict.py MODEL IMAGES --images 10000
 
-The first compares, in turn, images a second of the compiled function alone on decoded windows with
-those of the whole way from files to rows, with each kind of map. The second predicts so many
-images, those that there are again and again, and tells the resident memory on the way.
+The first command compares images per second of the compiled function alone, on decoded windows,
+with the whole way from files to rows, for each kind of map, in turn. The second predicts the given
+number of images, cycling through the directory, and prints the resident memory along the way.
 """
 
 import itertools
@@ -35,22 +35,22 @@ KINDS: tuple[writing.Kind, ...] = ("none", "overlay", "16bit")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     model: Annotated[Path, tyro.conf.Positional]
-    """Of wtflow fit."""
+    """Directory that wtflow fit has written."""
     directory: Annotated[str, tyro.conf.Positional]
-    """Of images."""
+    """Directory of images."""
     batch: int = 8
-    """Windows a call."""
+    """Windows per call."""
     rounds: int = 3
-    """Of all in turn."""
+    """Rounds of all variants."""
     images: int | None = None
-    """Follow the memory over so many images instead."""
+    """Number of images over which to measure the memory, instead of times."""
 
 
 def whole(settings: Settings, loaded: model.Model, kind: writing.Kind) -> float:
-    """Return images a second from files to rows."""
+    """Return images per second from files to rows."""
     paths = list(find(settings.directory))
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
@@ -62,7 +62,7 @@ def whole(settings: Settings, loaded: model.Model, kind: writing.Kind) -> float:
 
 
 def alone(settings: Settings, windows: np.ndarray, scorer: Scorer) -> float:
-    """Return images a second of the compiled function."""
+    """Return windows per second of the compiled function."""
     start = time.perf_counter()
     for first in range(0, len(windows), settings.batch):
         scorer(windows[first : first + settings.batch])
@@ -70,13 +70,13 @@ def alone(settings: Settings, windows: np.ndarray, scorer: Scorer) -> float:
 
 
 def resident() -> float:
-    """Return the MiB that this process takes in memory."""
+    """Return the resident memory of this process in MiB."""
     fields = Path("/proc/self/statm").read_text().split()
     return int(fields[1]) * 4096 / 2**20
 
 
 def follow(settings: Settings, loaded: model.Model) -> Iterator[tuple[int, float]]:
-    """Yield numbers of images and the memory then."""
+    """Yield numbers of predicted images, and the memory at that point in MiB."""
     paths = itertools.islice(itertools.cycle(find(settings.directory)), settings.images)
     at = loaded.colours, loaded.threshold.value
     with tempfile.TemporaryDirectory() as out:
@@ -88,7 +88,7 @@ def follow(settings: Settings, loaded: model.Model) -> Iterator[tuple[int, float
 
 
 def main(settings: Settings) -> None:
-    """Time, and print a table."""
+    """Time all variants and print a table, or follow the memory."""
     compilation.keep(CACHE / "compiled")
     loaded = model.load(settings.model)
     scorer = loaded.scorer(settings.batch)

@@ -1,12 +1,12 @@
-"""How many decisions differ where images are prepared elsewhere for an exported model?
+"""How many decisions differ if images are prepared outside an exported model?
 
     wtflow fit mvtec_3d/tire/train/good --image-size 256 --out model
     python benchmarks/preprocessing.py model --good mvtec_3d/tire/test/good \\
         --defective mvtec_3d/tire/test/hole
 
-The StableHLO file gets images as decoded, which it scales itself; with blue first; and scaled to
-the model's window by OpenCV beforehand (where it is installed), as a program that did not scale
-would have it. Each decision is compared with that of ``wtflow predict``.
+The StableHLO program gets images in three ways: as decoded, so that it scales them itself; with
+blue first; and already scaled to the model's window by OpenCV (if installed). Each decision is
+compared with that of ``wtflow predict``.
 """
 
 import sys
@@ -34,23 +34,23 @@ Prepare = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared."""
+    """What to compare."""
 
     model: Annotated[Path, tyro.conf.Positional]
     """Directory that wtflow fit has written."""
     good: tuple[str, ...]
-    """Good images, as wtflow predict takes them."""
+    """Good images, as for wtflow predict."""
     defective: tuple[str, ...]
-    """Defective ones."""
+    """Defective images."""
 
 
 def ways(size: tuple[int, int]) -> dict[str, Prepare]:
-    """Return how images are prepared, by name."""
+    """Return the functions that prepare images, by name."""
     found: dict[str, Prepare] = {"as decoded": lambda x: x, "blue first": lambda x: x[..., ::-1]}
     try:
         import cv2  # pyright: ignore[reportMissingImports]
     except ImportError:
-        print("OpenCV is not installed: without it", file=sys.stderr)
+        print("OpenCV is not installed: scaling by OpenCV is skipped", file=sys.stderr)
         return found
     for name, how in (("linear", cv2.INTER_LINEAR), ("area", cv2.INTER_AREA)):
         found[f"scaled by OpenCV ({name})"] = lambda x, how=how: cv2.resize(
@@ -60,7 +60,7 @@ def ways(size: tuple[int, int]) -> dict[str, Prepare]:
 
 
 def main(settings: Settings) -> None:
-    """Compare and print."""
+    """Compare and print a table."""
     loaded = model.load(settings.model)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "model.stablehlo")

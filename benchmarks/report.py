@@ -1,11 +1,11 @@
-"""How large is a page of wtflow report, and how soon can it be used?
+"""How large is a page of wtflow report, and how soon is it usable?
 
     wtflow report RUN
     python benchmarks/report.py RUN/report.html
 
-Opens the page from disk in a new Chromium each round, and takes the time from the start of its
-loading until the threshold decides and all charts of the first row are drawn. Needs chromium and
-chromedriver. There is no peer: anomalib writes pictures and no page.
+Each round opens the page from disk in a new Chromium. It measures the time from the start of
+loading until the decisions of the threshold and all charts of the first row are drawn. Needs
+chromium and chromedriver. There is no peer: anomalib writes pictures but no page.
 """
 
 import shutil
@@ -39,16 +39,16 @@ wait();
 
 @dataclass(frozen=True)
 class Settings:
-    """What is opened."""
+    """What to open."""
 
     page: Annotated[Path, tyro.conf.Positional]
     """A page of wtflow report."""
     rounds: int = 5
-    """New browsers."""
+    """Number of rounds."""
 
 
 def start(chromium: str, driver: str, profile: str) -> webdriver.Chrome:
-    """Start a browser without a window, and with a profile of its own; what it logs is kept."""
+    """Start a headless browser with its own profile; it records its console messages."""
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -58,7 +58,7 @@ def start(chromium: str, driver: str, profile: str) -> webdriver.Chrome:
 
 
 def seconds(page: Path, chromium: str, driver: str) -> float:
-    """Return the time until a page can be used, in a browser of its own."""
+    """Return the seconds until a page is usable, in a new browser."""
     with tempfile.TemporaryDirectory() as profile:
         browser = start(chromium, driver, profile)
         try:
@@ -69,7 +69,7 @@ def seconds(page: Path, chromium: str, driver: str) -> float:
 
 
 def main(settings: Settings) -> int:
-    """Open the page, and print what it took."""
+    """Open the page in each round, and print its size and times."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
         print("error: chromium and chromedriver are not installed", file=sys.stderr)

@@ -1,12 +1,12 @@
-"""What does it cost in AUROC that a card rounds what it multiplies? Emulated on any machine.
+"""How much AUROC does the rounding of products on a GPU cost? Emulated on any machine.
 
     python benchmarks/rounding.py --root data --weights resnet18.safetensors
 
-Each product of matrices and each convolution gets its inputs rounded to TF32 (ten bits of mantissa)
-or to bfloat16 (seven); sums stay float32, as on NVIDIA's tensor cores. "Where allowed" rounds what
-does not ask for full precision: what the library does. "Everywhere" rounds every product, of the
-backbone and of whitening too. Whitening has nothing that may be rounded; of the paper's method it
-is the network, in training and at inference.
+Inputs of each matrix product and convolution are rounded to TF32 (ten bits of mantissa) or bfloat16
+(seven); sums stay float32, as on NVIDIA's tensor cores. "Where allowed" rounds products that do not
+request full precision, as the library does on a GPU. "Everywhere" rounds all products, also those
+of the backbone and of whitening. In whitening no product may be rounded; in the paper's method
+those of the network may, in training and at inference.
 """
 
 import json
@@ -43,28 +43,28 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What is emulated."""
+    """What to emulate."""
 
     root: Path
     """Directory of categories in the layout of MVTec AD."""
     weights: str
-    """Of ResNet-18."""
+    """File of ResNet-18 weights."""
     categories: tuple[str, ...] = ("bottle", "screw")
-    """Which of them."""
+    """Categories."""
     methods: tuple[str, ...] = ("auto",)
-    """Of ``METHODS``; a network trains for minutes, by rounded products for longer."""
+    """Names from ``METHODS``; a network trains for minutes, with rounded products for longer."""
     bits: tuple[str, ...] = tuple(BITS)
-    """What is rounded to."""
+    """Number formats to round to."""
     size: int = 512
     """Height and width of the images."""
     images: int | None = None
-    """Training and test images, at most: to try it out."""
+    """Largest number of training and of test images, for a quick trial."""
     json: Path | None = None
-    """Where to write the figures, after each row."""
+    """File for the figures, written after each row."""
 
 
 def rounded(function: Callable[..., Any], bits: int, everywhere: bool) -> Callable[..., Any]:
-    """Return a function that rounds the inputs of its products; of arrays alone."""
+    """Return a function of arrays that rounds the inputs of its products."""
 
     def call(*arguments: Any) -> Any:
         made, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
@@ -75,7 +75,7 @@ def rounded(function: Callable[..., Any], bits: int, everywhere: bool) -> Callab
 
 
 def evaluate(made: core.ClosedJaxpr, given: list[Any], bits: int, everywhere: bool) -> list[Any]:
-    """Run a program, equation by equation, those within its loops included."""
+    """Run a program equation by equation, including the bodies of its loops."""
     inner = partial(evaluate, bits=bits, everywhere=everywhere)
     values: dict[Any, Any] = dict(zip(made.jaxpr.constvars, made.consts, strict=True))
     values |= dict(zip(made.jaxpr.invars, given, strict=True))
@@ -109,7 +109,7 @@ def evaluate(made: core.ClosedJaxpr, given: list[Any], bits: int, everywhere: bo
                 ways = [lambda *x, way=way: inner(way, list(x)) for way in of["branches"]]
                 found = jax.lax.switch(arguments[0], ways, *arguments[1:])
             case _:
-                assert "call_jaxpr" not in of, f"do not know how to run {equation.primitive}"
+                assert "call_jaxpr" not in of, f"{equation.primitive} is not supported"
                 found = equation.primitive.bind(*arguments, **of)
         found = found if isinstance(found, list | tuple) else [found]
         values |= dict(zip(equation.outvars, found, strict=True))
@@ -117,7 +117,7 @@ def evaluate(made: core.ClosedJaxpr, given: list[Any], bits: int, everywhere: bo
 
 
 def scan(equation: core.JaxprEqn, arguments: list[Any], inner: Callable[..., Any]) -> list[Any]:
-    """Run a loop over the first axis of some arrays."""
+    """Run a scan equation with rounded products in its body."""
     of = equation.params
     fixed, carried = of["num_consts"], of["num_carry"]
 
@@ -132,7 +132,7 @@ def scan(equation: core.JaxprEqn, arguments: list[Any], inner: Callable[..., Any
 
 
 def rounding(bits: int, everywhere: bool) -> ExitStack:
-    """Let the library's compiled functions round, as long as it is entered."""
+    """Return an entered context in which the library's compiled functions round."""
 
     def first(function: Callable[..., Any]) -> Callable[..., Any]:
         made: dict[Any, Any] = {}
@@ -188,7 +188,7 @@ def measure(settings: Settings, category: str, config: Config) -> dict[str, floa
 
 
 def main(settings: Settings) -> None:
-    """Measure each way of rounding, and print a table."""
+    """Measure each kind of rounding, and print a table."""
     rows: list[dict[str, Any]] = []
     ways: list[tuple[str, int, bool]] = [("float32", 0, False)]
     for name in settings.bits:

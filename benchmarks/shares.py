@@ -1,12 +1,12 @@
-"""What do group norm, activation, time and noise add to the convolutions?
+"""How much time do group norm, activation, time embedding, noise and AdamW take?
 
     python benchmarks/shares.py
     python benchmarks/shares.py --width 128 --channels 1024
 
-A part's share is what a training step and a forward pass are faster without it: with the identity
-in place of group norm or SiLU, zeros in place of the time embedding or of x1, plain gradient
-descent in place of AdamW. XLA's own profile does not tell, as convolutions run in another thread
-pool and only their call is recorded. All variants are run in turn, in one process.
+A part's share is the time that a training step or forward pass saves without it: with the identity
+in place of group norm or SiLU, zeros in place of the time embedding or x1, plain gradient descent
+in place of AdamW. XLA's own profile does not show this: convolutions run in another thread pool,
+and it records only their call. All variants run in turn, in one process.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,30 +36,30 @@ WITHOUT: dict[str, tuple[Any, str, Any]] = {
     "noise": (targets, "gaussian", lambda key, shape: jnp.zeros(shape)),
     "AdamW": (training.Objective, "optimizer", optax.sgd(1.0)),
 }
-"""Where each part is looked up, and what stands in for it."""
+"""Module, attribute and replacement of each part."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     width: int = 64
     """Base width of the network."""
     channels: int = 256
     """Channels of a map of 16 × 16 cells."""
     batch: int = 8
-    """Maps a training step."""
+    """Maps per training step."""
     rounds: int = 5
     """Rounds of all variants."""
     repeats: int = 10
-    """Timed calls a round, after two that are not."""
+    """Timed calls per round, after two untimed calls."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
 
 
 @contextmanager
 def without(*parts: str) -> Iterator[None]:
-    """Trace what is traced here without some parts."""
+    """Replace some parts in everything traced within this context."""
     with ExitStack() as stack:
         for part in parts:
             stack.enter_context(patch.object(*WITHOUT[part]))
@@ -103,7 +103,7 @@ def main(settings: Settings) -> None:
                 seconds[name][kind].append(peers.median_seconds(call, settings.repeats))
     table = Table(
         title=f"U-Net, width {settings.width}, {settings.channels} channels: ms a call",
-        caption=f"medians of {settings.rounds} rounds; what it is faster by, as a share of all",
+        caption=f"medians of {settings.rounds} rounds; time saved, as a share of the whole",
     )
     for heading in ("", f"training step, batch {settings.batch}", "", "forward, batch 1", ""):
         table.add_column(heading, justify="right")

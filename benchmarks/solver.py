@@ -1,9 +1,9 @@
-"""What does the solver cost beside the network it calls?
+"""How much time does the solver add to its network evaluations?
 
     python benchmarks/solver.py
 
-Diffrax' Euler with n steps against n times one bare evaluation of the same compiled velocity, on a
-batch, in the same process and in turn.
+Compares Diffrax' Euler with n steps to n times one bare evaluation of the same compiled velocity,
+on a batch, in the same process and in turn.
 """
 
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from wtflow_jax.velocities.unet import UNet
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     width: int = 64
     """Base width of the network."""
     channels: int = 256
     """Channels of a map of 16 × 16 cells."""
     batch: int = 16
-    """Maps a call."""
+    """Maps per call."""
     steps: tuple[int, ...] = (1, 20)
     """Euler steps."""
     rounds: int = 5
     """Rounds of both."""
     repeats: int = 5
-    """Timed calls a round, after two that are not."""
+    """Timed calls per round, after two untimed calls."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
 
 
 def main(settings: Settings) -> None:

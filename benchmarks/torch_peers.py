@@ -1,11 +1,11 @@
-"""A model of anomalib, or torchvision's ResNet-18, timed on decoded images: a peer's process.
+"""Times a model of anomalib or torchvision's ResNet-18 on decoded images; a peer's process.
 
     python benchmarks/torch_peers.py NAME SIZE IMAGES REPEATS BATCH...
     python benchmarks/torch_peers.py job CATEGORY SIZE
 
-Needs torch, torchvision and anomalib 2.7. Weights are random, banks and statistics are as large as
-those of a fitted model. ``job`` fits PaDiM on the training images of a directory in MVTec AD's
-layout and scores its test images. Run by image_to_score.py, features.py and main_job.py.
+Needs torch, torchvision and anomalib 2.7. Weights are random; memory banks and statistics have the
+sizes of a fitted model. ``job`` fits PaDiM on the training images of a directory in MVTec AD's
+layout and scores its test images. image_to_score.py, features.py and main_job.py run this script.
 """
 
 import json
@@ -24,7 +24,7 @@ from PIL import Image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST = 4e9
-"""Bytes of a distance matrix that still fits."""
+"""Largest distance matrix, in bytes."""
 
 
 def fastflow(size: int, images: int) -> torch.nn.Module:
@@ -49,7 +49,7 @@ class Features(torch.nn.Module):
     """The pooled features of layer3."""
 
     def __init__(self) -> None:
-        """Cut torchvision's ResNet-18 behind layer3."""
+        """Cut torchvision's ResNet-18 after layer3."""
         super().__init__()
         net = torchvision.models.resnet18(weights=None)
         self.body = torch.nn.Sequential(*list(net.children())[:7])
@@ -74,7 +74,7 @@ def read(paths: list[Path], size: int) -> torch.Tensor:
 
 
 def job(category: Path, size: int) -> None:
-    """Fit PaDiM and score the test images; everything but the process's start is timed outside."""
+    """Fit PaDiM and score the test images; the caller times the whole process."""
     model = PadimModel("resnet18", pre_trained=False).train()
     mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (MEAN, STD))
     images = 0
@@ -110,7 +110,7 @@ def main() -> None:
         def call(pictures: np.ndarray = pictures) -> None:
             x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
             result = model((x - mean) / std)
-            # On a CPU nothing is left to wait for.
+            # On a CPU the result is ready; there is nothing to wait for.
             if isinstance(result, torch.Tensor):
                 result.numpy()
             else:

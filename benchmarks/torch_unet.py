@@ -1,4 +1,4 @@
-"""The U-Net of ``wtflow_jax.velocities.unet`` in torch: the peer it is timed and tested against."""
+"""The U-Net of ``wtflow_jax.velocities.unet`` in torch, for benchmarks and tests."""
 
 import math
 from typing import Any, cast
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def sinusoid(position: Tensor, width: int) -> Tensor:
-    """Return sines and cosines of ``position`` (n,) at ``width / 2`` frequencies, (n, width)."""
+    """Return sines and cosines (n, width) of ``position`` (n,) at ``width / 2`` frequencies."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=position.device) / half)
     angle = position[:, None] * frequencies
@@ -18,10 +18,10 @@ def sinusoid(position: Tensor, width: int) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions with group norm and SiLU, time added after the first."""
+    """Two 3×3 convolutions with group norm and SiLU; the time is added after the first."""
 
     def __init__(self, before: int, width: int, time: int) -> None:
-        """Take ``before`` channels to ``width``, with a time vector of width ``time``."""
+        """Build a block from ``before`` to ``width`` channels, with ``time`` numbers of time."""
         super().__init__()
         groups = math.gcd(width, 32) if width >= 128 else 8
         self.conv1 = nn.Conv2d(before, width, 3, padding=1)
@@ -41,7 +41,7 @@ class UNet(nn.Module):
     """The velocity network on batches, channels first, without position embedding."""
 
     def __init__(self, channels: int, width: int) -> None:
-        """Build for maps of ``channels`` channels."""
+        """Build a network for maps of ``channels`` channels."""
         super().__init__()
         b = width
         self.width = width
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         return self.last(self.blocks[8](self.blocks[7](y, time), time))
 
     def load_flax(self, params: dict) -> "UNet":
-        """Take over the parameters of the Flax network and return self."""
+        """Copy the parameters of the Flax network and return self."""
         tree = params["params"]
 
         def copy(module: Any, leaf: dict) -> None:

@@ -1,11 +1,12 @@
-"""Does training and running the U-Net cost less than in torch, on the same cores?
+"""Is the U-Net faster than in torch, in training and inference, on the same cores?
 
     python benchmarks/unet.py                              # width 64, 256 channels
     python benchmarks/unet.py --width 128 --channels 1024
 
-Beside torch eager and ``torch.compile``, one process after the other. All take a whole AdamW step
-on a batch of 16 × 16 maps, times and noise drawn anew, and wait for the loss; the forward is one
-velocity. The floor is the time of as many floating-point operations in one large matrix product.
+Compares with eager torch and ``torch.compile``, one process at a time. All take a whole AdamW step
+on a batch of 16 × 16 maps with new random times and noise, and wait for the loss; the forward pass
+is one velocity. The floor is the time of one large matrix product with the same number of
+floating-point operations.
 """
 
 import json
@@ -22,22 +23,22 @@ import peers
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     width: int = 64
     """Base width of the network."""
     channels: int = 256
     """Channels of a map."""
     batch: int = 8
-    """Maps a training step."""
+    """Maps per training step."""
     rounds: int = 3
     """Rounds of all."""
     repeats: int = 12
-    """Timed calls a round, after two that are not."""
+    """Timed calls per round, after two untimed calls."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
     worker: Literal["ours", "eager", "compile"] | None = None
-    """Used by the benchmark itself: be one of the peers."""
+    """Internal: run as one of the peers."""
 
 
 def ours(settings: Settings) -> peers.Figures:

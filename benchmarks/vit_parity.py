@@ -1,11 +1,11 @@
-"""Do DINOv2 and DINOv3 give the numbers of timm and of transformers, at every block?
+"""Do DINOv2 and DINOv3 agree with timm and transformers, at every block?
 
     python benchmarks/vit_parity.py --peer-python peer/bin/python
 
-Random weights are written by a process that has torch, timm and transformers, read here by the
-names of both, and patch tokens compared: the largest difference over the largest value. Expected:
-1e-4 at most. DINOv2's positions are stretched as its authors do, in torch; transformers, which
-does it in another way, is compared where they are not stretched.
+A process with torch, timm and transformers writes random weights in both libraries' formats; they
+are read here from both, and patch tokens are compared. The error is the largest difference over the
+largest value; it must be at most 1e-4. DINOv2's positions are resized as by its authors, in torch.
+transformers resizes them differently, so it is compared only at the size without resizing.
 """
 
 import json
@@ -25,19 +25,19 @@ from wtflow_jax.backbones import vit_dino
 
 TOLERANCE = 1e-4
 SIZES = {14: ("224x336", "518x518"), 16: ("256x384", "448x448")}
-"""Of images, by the side of a patch; 518 are the 37 patches that positions were learned on."""
+"""Image sizes by patch side; 518 pixels are the 37 patches of the learned positions."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared."""
+    """What to compare."""
 
     peer_python: str = sys.executable
     """Python of the environment that has torch, timm and transformers."""
     names: tuple[str, ...] = tuple(vit_dino.ARCHITECTURES)
-    """Of backbones."""
+    """Names of backbones."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
 
 
 def errors(name: str, place: Path, sizes: tuple[str, ...]) -> dict[str, float]:

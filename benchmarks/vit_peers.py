@@ -1,10 +1,10 @@
-"""Vision transformers of timm and transformers with random weights: a peer's process.
+"""Runs vision transformers of timm and transformers with random weights; a peer's process.
 
     python benchmarks/vit_peers.py parity NAME DIRECTORY HxW...
     python benchmarks/vit_peers.py speed NAME WEIGHTS SIZE REPEATS BATCH...
 
-Needs torch, timm and transformers. ``parity`` writes the weights by the names of both libraries and
-the normed patch tokens of every block. Run by vit_parity.py and vit_speed.py.
+Needs torch, timm and transformers. ``parity`` writes the weights in both libraries' formats and the
+normalised patch tokens of every block. vit_parity.py and vit_speed.py run this script.
 """
 
 import json
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 if "+cpu" in torch.__version__:
-    # A torchvision from PyPI is of CUDA and lacks its operators here; none of them is called.
+    # PyPI's torchvision is for CUDA: beside a CPU torch its operators are missing, but not needed.
     for operator in ("nms", "qnms"):
         schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         torch.library.define(f"torchvision::{operator}", schema)
@@ -39,7 +39,7 @@ def timm_model(name: str, size: tuple[int, int]) -> torch.nn.Module:
 
 
 def randomise(model: torch.nn.Module) -> None:
-    """Draw weights for which attention is neither even nor on one token."""
+    """Draw weights for which attention is neither uniform nor on a single token."""
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in model.named_parameters():
@@ -55,7 +55,7 @@ def randomise(model: torch.nn.Module) -> None:
 
 
 def positions(learned: torch.Tensor, h: int, w: int) -> torch.Tensor:
-    """Stretch positions as DINOv2's checkpoints without registers are evaluated."""
+    """Resize positions as for DINOv2's checkpoints without registers."""
     if (h, w) == (37, 37):
         return learned
     grid = learned[:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
@@ -69,7 +69,7 @@ def normed(pictures: np.ndarray) -> torch.Tensor:
 
 
 def transformers_model(name: str, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """Return the model of the same weights in transformers."""
+    """Return the transformers model with the weights of timm's state."""
     width, hidden = state["cls_token"].shape[-1], state["blocks.0.mlp.fc2.weight"].shape[1]
     depth = sum(key.endswith(".norm1.weight") for key in state)
     own = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": width // 64}
@@ -94,7 +94,7 @@ def transformers_model(name: str, state: dict[str, torch.Tensor]) -> torch.nn.Mo
 
 
 def theirs(key: str, state: dict[str, torch.Tensor]) -> torch.Tensor | None:
-    """Return what timm's state has for a tensor of transformers."""
+    """Return the tensor of timm's state for a key of transformers; None for the mask token."""
     words = {"encoder.layer.": "blocks.", "model.layer.": "blocks."}
     words |= {"patch_embeddings.projection": "patch_embed.proj", "layernorm.": "norm."}
     words |= {"patch_embeddings": "patch_embed.proj", "position_embeddings": "pos_embed"}
@@ -110,7 +110,7 @@ def theirs(key: str, state: dict[str, torch.Tensor]) -> torch.Tensor | None:
     if key == "mask_token":
         return None
     if key == "pos_embed" and "reg_token" in state:
-        # timm has the class token's position in the token.
+        # timm adds the class token's position to the token itself.
         return torch.cat([torch.zeros_like(state["cls_token"]), state["pos_embed"]], dim=1)
     for i, one in enumerate("qkv"):
         if f"attention.{one}_proj" in key:
@@ -122,7 +122,7 @@ def theirs(key: str, state: dict[str, torch.Tensor]) -> torch.Tensor | None:
 
 
 def outputs(model: torch.nn.Module, layers: torch.nn.ModuleList, x: torch.Tensor) -> list:
-    """Return what each layer returns."""
+    """Return the output of each layer."""
     kept = []
     hooks = [layer.register_forward_hook(lambda _, __, out: kept.append(out)) for layer in layers]
     model(x)
@@ -135,7 +135,7 @@ def parity(name: str, place: Path, sizes: list[tuple[int, int]]) -> None:
     model = timm_model(name, sizes[0])
     learned = None
     if "dinov2" in name:
-        # Of 37 × 37 patches, as in the published files.
+        # 37 × 37 patches, as in the published files.
         model = timm_model(name, (518, 518))
     randomise(model)
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -165,7 +165,7 @@ def parity(name: str, place: Path, sizes: list[tuple[int, int]]) -> None:
             maps = sized.forward_intermediates(x, norm=True, intermediates_only=True)
             for i, one in enumerate(maps):
                 found[f"timm {i}"] = one.permute(0, 2, 3, 1).numpy()
-            # DINOv2 of transformers stretches positions in a way of its own.
+            # transformers resizes DINOv2's positions differently.
             if learned is None or (h, w) == (37, 37):
                 kept = outputs(other, layers, x)
                 for i, one in enumerate(kept):

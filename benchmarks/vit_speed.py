@@ -1,10 +1,10 @@
-"""Does a vision transformer cost more than timm's in torch, on the same images?
+"""Is a vision transformer slower than timm's in torch, on the same images?
 
     python benchmarks/vit_speed.py --peer-python peer/bin/python
     python benchmarks/vit_speed.py --peer-python peer/bin/python --name dinov3_vits16
 
-Decoded images to the patch tokens of the last block, beside timm's model in torch eager, with the
-same random weights.
+From decoded images to the patch tokens of the last block, beside timm's model in eager torch, with
+the same random weights.
 """
 
 import json
@@ -20,24 +20,24 @@ import peers
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed."""
+    """What to time."""
 
     peer_python: str = sys.executable
     """Python of the environment that has torch, timm and transformers."""
     name: str = "dinov2_vits14"
-    """Of the backbone."""
+    """Name of the backbone."""
     size: int = 448
     """Height and width of the images."""
     batches: tuple[int, ...] = (1, 8)
-    """Images a call."""
+    """Images per call."""
     rounds: int = 3
     """Rounds of both."""
     repeats: int = 5
-    """Timed calls a round, after two that are not."""
+    """Timed calls per round, after two untimed calls."""
     json: Path | None = None
-    """Where to write the figures."""
+    """File for the figures."""
     worker: Path | None = None
-    """Used by the benchmark itself: be the one that is ours, with these weights."""
+    """Internal: time this library with these weights."""
 
 
 def ours(settings: Settings) -> peers.Figures:

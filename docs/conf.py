@@ -1,10 +1,10 @@
 """The documentation as a site: ``sphinx-build -W -b html docs OUT``.
 
-It is built without a network, and a reader's browser fetches nothing from elsewhere: equations are
-MathML, fonts are the system's, pictures and search lie beside the pages.
+The build needs no network, and a reader's browser loads nothing from other sites: equations are
+MathML, fonts are the system's, pictures and search are part of the site.
 
-The pages are read on a repository's web view as well, so their links are relative to the files as
-they lie in the repository. ``_linked`` turns those to other pages into links of the site.
+People also read the pages in a repository's web view, so links are relative to files of the
+repository. ``_linked`` turns links to other pages into links of the site.
 """
 
 import os
@@ -24,12 +24,12 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 typing.GENERATING_DOCUMENTATION = "sphinx"  # pyright: ignore[reportAttributeAccessIssue]
 
-with patch.object(Path, "expanduser", lambda path: path):  # No home of whoever builds it.
+with patch.object(Path, "expanduser", lambda path: path):  # Keep "~": no builder's home directory.
     import wtflow_jax.detector.config
 from wtflow_jax.flow.types import VelocityFn  # noqa: E402
 
 COPIES = DOCS / "copies"
-"""Pages that lie elsewhere in the repository, copied for Sphinx to find; git ignores it."""
+"""Copies of pages from elsewhere in the repository, where Sphinx finds them; git ignores it."""
 ELSEWHERE = [
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
@@ -38,7 +38,7 @@ ELSEWHERE = [
 ]
 README = ROOT / "README.md"
 PAGES = {README: DOCS / "index.md"} | {path: COPIES / path.name for path in ELSEWHERE}
-"""What a file of the repository is in the site."""
+"""Files of the repository to their pages in the site."""
 LINK = re.compile(r"(?<=\]\()[^)\s#:]+")
 
 project = "WT-Flow in JAX"
@@ -46,19 +46,19 @@ author = "The WT-Flow in JAX authors"
 version = release = wtflow_jax.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 nitpicky = True
-# Where an attribute is defined elsewhere, its source is of no page.
+# Imported attributes get no source page of their own.
 viewcode_follow_imported_members = False
-# Other projects' names are no links: their inventories would have to be fetched.
+# Names of other projects are not links: that would need their inventories from the network.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!wtflow_jax\b).*"),
     (r"py:class", r".*\.(Entry|Flags|Function|Item|Part|Result|Tree)"),  # Type variables.
-    (r"py:class", r".*\.helptext\._default"),  # Within the types of flags.
+    (r"py:class", r".*\.helptext\._default"),  # Part of flags' types.
 ]
-exclude_patterns = ["results/*"]  # Parts of results.md and its appendix.
+exclude_patterns = ["results/*"]  # Included in results.md and its appendix.
 
 nb_execution_mode = "off"
 highlight_language = "none"
-smartquotes = False  # They make dashes of flags.
+smartquotes = False  # It turns the -- of flags into dashes.
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]
 html_math_renderer = "mathml"
@@ -71,7 +71,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_attr_annotations = False  # They stand in the signature.
+napoleon_attr_annotations = False  # The signature has them.
 
 html_theme = "furo"
 html_title = f"{project} {version}"
@@ -82,7 +82,7 @@ html_show_copyright = False
 
 
 def _copy() -> None:
-    """Copy what has changed, so that Sphinx reads no more than that again."""
+    """Copy changed files only, so that Sphinx reads only those again."""
     COPIES.mkdir(exist_ok=True)
     for path in ELSEWHERE:
         copy, content = PAGES[path], path.read_bytes()
@@ -91,12 +91,12 @@ def _copy() -> None:
 
 
 def _linked(text: str, origin: Path, page: Path) -> str:
-    """Return Markdown with its links to files of the repository as links of a page of the site."""
+    """Return Markdown whose links to files of the repository are links of the site."""
 
     def link(found: re.Match[str]) -> str:
         target = (origin.parent / found[0]).resolve()
         if not target.exists():
-            return found[0]  # Sphinx says so.
+            return found[0]  # Sphinx warns about it.
         return Path(os.path.relpath(PAGES.get(target, target), page.parent)).as_posix()
 
     return LINK.sub(link, text)
@@ -115,20 +115,20 @@ def _read(app: Sphinx, name: str, source: list[str]) -> None:
 def _plain(
     app: Sphinx, what: str, name: str, member: object, options: object, lines: list[str]
 ) -> None:
-    """Keep the stars and bars of docstrings, (n, *event) or |f|; code is in ``code``."""
+    """Escape stars and bars in docstrings, as in (n, *event) or |f|, except in ``code``."""
     for i, line in enumerate(lines):
         parts = line.split("``")
         parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
         lines[i] = "``".join(parts)
     if what in ("attribute", "data", "property"):
-        # Napoleon takes what stands before a colon in the first line for a type: a comment it is.
+        # Napoleon reads the text before a colon in the first line as a type; start with a comment.
         lines[:0] = ["..", ""]
 
 
 def _short(
     app: Sphinx, what: str, name: str, member: object, options: object, taken: str, given: str
 ) -> tuple[str | None, ...]:
-    """Write the one type that all share by its name, and leave out what Flax adds to a module."""
+    """Shorten signatures: VelocityFn by name, without the arguments that Flax adds to modules."""
     written = stringify_annotation(VelocityFn, "smart")
     added = r", parent: [^=]*= <[^>]*>, name: str \| None = None"
     shorter = re.sub(added, "", taken) if taken else taken
@@ -136,7 +136,7 @@ def _short(
 
 
 def _skip(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool:
-    """Leave out fields of named tuples: their class describes them."""
+    """Skip fields of named tuples: their class describes them."""
     return skip or (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
 
 
@@ -151,7 +151,7 @@ def _block(writer: nodes.NodeVisitor, node: nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Copy the pages and connect the above."""
+    """Copy the pages and connect the functions above."""
     _copy()
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("source-read", _read)

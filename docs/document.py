@@ -1,12 +1,12 @@
-"""Writes docs/results.md and docs/appendix/results.md; nothing is in them that was not run.
+"""Writes docs/results.md and docs/appendix/results.md from measured results only.
 
-    python docs/document.py                            # of docs/results/*.json
-    python docs/document.py --add runs/loss_vs_wt      # copies its results.json there first
+    python docs/document.py                            # from docs/results/*.json
+    python docs/document.py --add runs/loss_vs_wt      # first copies its results.json there
 
-For every table of the paper results.md says whether it was reproduced, in part, or not run here and
-why; then comes one narrow table an experiment. The appendix has all of their tables. What is to be
-read from them stands in ``docs/results/NAME.md``: what is above its first line of ``---`` goes into
-results.md as it is, what is below into the appendix.
+For each table of the paper, results.md says whether it was reproduced, reproduced in part, or not
+run here and why. Then it has one narrow table per experiment; the appendix has all tables. Comments
+on the results are in ``docs/results/NAME.md``: the text above the first line ``---`` goes into
+results.md, the text below into the appendix.
 """
 
 import json
@@ -28,7 +28,7 @@ DOCS = Path(__file__).absolute().parent
 RESULTS = DOCS / "results"
 EXPERIMENTS = DOCS.parent / "experiments"
 PAGES = "results.md", "appendix/results.md"
-"""What is written: the page and its appendix."""
+"""The files written: the page and its appendix."""
 CLOSE = 1.0
 """Points of AUROC within which the paper's mean counts as reproduced."""
 
@@ -39,7 +39,7 @@ HELD_OUT = "in [the appendix](appendix/geometry.md#looking-closer)"
 
 
 System = Callable[[str, Setup], str]
-"""Of a variant and a run's setup, the name of the column in the paper's table."""
+"""Returns the column of the paper's table for a variant and a run's setup."""
 
 
 def by_map(variant: str, setup: Setup) -> str:
@@ -48,12 +48,12 @@ def by_map(variant: str, setup: Setup) -> str:
 
 
 def by_variant(variant: str, setup: Setup) -> str:
-    """Return the variant, which bears the paper's name."""
+    """Return the variant, whose name is the paper's."""
     return variant
 
 
 def by_width(variant: str, setup: Setup) -> str:
-    """Return the variant at the run's width, as Table X has it."""
+    """Return the variant with the run's width, as in Table X."""
     return f"{variant} {dict(setup.config().options)['width']}"
 
 
@@ -61,11 +61,11 @@ class Entry(NamedTuple):
     """A table of the paper, or a question of our own.
 
     Attributes:
-        numbers: of the paper's tables; empty where the paper has none.
-        title: what it is about.
-        experiment: the file that runs it; empty where there is none.
-        why: what is said where there is no results file.
-        system: what a run is compared with; None where not by means of AUROC.
+        numbers: of the paper's tables; empty if the paper has no table.
+        title: its subject.
+        experiment: the file that runs it; empty if there is no file.
+        why: the text shown if there is no results file.
+        system: the paper's column to compare with; None if mean AUROC is not compared.
     """
 
     numbers: str
@@ -113,7 +113,7 @@ class Run(NamedTuple):
     """A results.json file.
 
     Attributes:
-        name: of the file, without suffix.
+        name: the file's name without suffix.
         setup: its flags.
         rows: its results.
     """
@@ -125,14 +125,14 @@ class Run(NamedTuple):
 
 PLACES = ("out", "models", "cache")
 LOCAL = ("root", *PLACES, "weights", "resume", "categories")
-"""Flags that say where files are, or are written by hand."""
+"""Flags of paths, and flags that ``command`` writes separately."""
 
 
 def read(path: Path) -> tuple[str, Run]:
-    """Return the experiment that wrote a results file, and its contents.
+    """Return the name of the experiment that wrote a results file, and its contents.
 
     Raises:
-        WTFlowError: it is not one.
+        WTFlowError: the file is not a results file.
     """
     found = results.read(path)
     given = {
@@ -153,7 +153,7 @@ def portable(path: Path) -> str:
         config[flag] = name if config[flag] is not None else None
     for flag in PLACES:
         config.pop(flag, None)
-    # They are made of the rows again.
+    # Tables are made again from the rows.
     found.pop("tables", None)
     return json.dumps(found, indent=1)
 
@@ -164,10 +164,10 @@ def command(chosen: experiment.Experiment, setup: Setup, name: str) -> str:
     Args:
         chosen: the experiment.
         setup: of the run.
-        name: where its results go in ``runs``.
+        name: the run's directory below ``runs``.
     """
     found = setup.flags()
-    # Others follow from these.
+    # Defaults of other flags depend on these.
     first = ("preset", "smoke", "backbone", "wt", "velocity")
     given = {flag: found[flag] for flag in first} | dict(chosen.given)
     usual = flags.setup(given | {flag: found[flag] for flag in first}).flags()
@@ -194,7 +194,7 @@ def command(chosen: experiment.Experiment, setup: Setup, name: str) -> str:
 
 
 def verdict(entry: Entry, runs: list[Run]) -> str:
-    """Return whether a table was reproduced, in part, or not run."""
+    """Return whether a table was reproduced, run in part, or not run."""
     if not runs:
         return entry.why or "not run yet"
     if not entry.numbers:
@@ -215,7 +215,7 @@ def verdict(entry: Entry, runs: list[Run]) -> str:
 
 
 def _whole(run: Run) -> bool:
-    """Return whether it is the paper's setting, over all the categories of its data set."""
+    """Return whether a run has the paper's setting and all categories of its data set."""
     setup, config = run.setup, run.setup.config()
     if setup.run.preset != "paper" or setup.run.smoke:
         return False
@@ -226,7 +226,7 @@ def _whole(run: Run) -> bool:
 
 
 def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
-    """Yield our mean and the paper's, for each variant and metric; None where one is missing."""
+    """Yield our mean and the paper's, for each variant and metric; None if one is missing."""
     if entry.system is None:
         return
     theirs = paper.table(entry.numbers.partition(",")[0])
@@ -240,7 +240,7 @@ def _means(entry: Entry, run: Run) -> Iterator[tuple[float, float] | None]:
 
 
 def categories(entry: Entry, runs: list[Run]) -> Table:
-    """Return what was found on a data set: a row a category and run, the paper's AUROC beside."""
+    """Return the results on a data set, one row per category and run, with the paper's AUROC."""
     metrics = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "pixel_aupro": "AUPRO"}
     theirs = [paper.table(name) for name in entry.numbers.split(", ")[1:]] or [{}, {}]
     body = []
@@ -258,7 +258,7 @@ def document() -> tuple[str, str]:
     """Return the page and its appendix.
 
     Raises:
-        WTFlowError: a file of results is none.
+        WTFlowError: a file in docs/results is not a results file.
     """
     runs: dict[str, list[Run]] = {}
     for path in sorted(RESULTS.glob("*.json")):
@@ -287,7 +287,7 @@ def _joined(parts: list[str]) -> str:
 
 
 def _notes(name: str) -> tuple[str, str]:
-    """Return what is to be read from a run: for the page, and for the appendix."""
+    """Return the comments on a run: for the page, and for the appendix."""
     path = RESULTS / f"{name}.md"
     above, _, below = path.read_text().partition("\n---\n") if path.exists() else ("", "", "")
     return above, below
@@ -340,11 +340,11 @@ def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
     """Write docs/results.md and docs/appendix/results.md.
 
     Args:
-        add: directories of runs whose results.json is first copied to docs/results.
-        check: write nothing; exit status 1 where a page is not up to date.
+        add: directories of runs; first copy their results.json to docs/results.
+        check: write nothing; exit with status 1 if a page is not up to date.
 
     Raises:
-        WTFlowError: a file is no results file, or of a smoke run.
+        WTFlowError: a file is not a results file, or is from a smoke run.
     """
     for run in add:
         name, found = read(run / results.FILE)
@@ -359,7 +359,7 @@ def main(add: tuple[Path, ...] = (), check: bool = False) -> int:
         if not check:
             target.write_text(text)
         elif not target.exists() or target.read_text() != text:
-            print(f"{target}: differs from docs/results; write it anew")
+            print(f"{target}: not up to date with docs/results; run without --check")
             differ = 1
     return differ
 

@@ -1,12 +1,12 @@
-"""The two pictures that README.md begins with.
+"""Draws the two pictures at the top of README.md.
 
     python experiments/mvtec.py --root mvtec_ad --categories bottle --out runs/bottle
     wtflow fit mvtec_ad/bottle/train/good --out model
     wtflow predict model mvtec_ad/bottle/test --out found
     python docs/pictures.py runs/bottle found
 
-``idea.png``: what is done, and the radii of bottle's test images under the trained flow, as the
-report shows them. ``overlays.jpg``: what ``wtflow predict`` draws.
+``idea.png``: the steps of the method, and the radii of bottle's test images under the trained flow,
+as in the report. ``overlays.jpg``: overlays by ``wtflow predict``.
 """
 
 import json
@@ -26,7 +26,7 @@ from wtflow_jax.lab import scored
 DOCS = Path(__file__).parent
 SHOWN = "good/000", "good/001", "broken_large/000", "broken_small/002", "contamination/000"
 SHOWN += ("contamination/008",)
-"""Test images of bottle: the first of their kinds, and one more of two."""
+"""Test images of bottle."""
 SIDE = 300
 BOXES = {
     "image": "",
@@ -36,22 +36,22 @@ BOXES = {
     "score": "",
 }
 FIRST = "broken_large/000"
-"""The image, and its score, in the first and the last box."""
+"""The image in the first box; its overlay is in the last."""
 GOOD, DEFECTIVE = "#1f77b4", "#d62728"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the pictures are made of."""
+    """Inputs of the pictures."""
 
     run: Positional[Path]
-    """Of experiments/mvtec.py, on bottle."""
+    """Output directory of experiments/mvtec.py on bottle."""
     found: Positional[Path]
-    """Of wtflow predict, on bottle's test images."""
+    """Output directory of wtflow predict on bottle's test images."""
 
 
 def boxes(axes: Axes, found: Path) -> None:
-    """Draw what is done, a box a step; an image and its overlay at the two ends."""
+    """Draw one box per step of the method, with an image and its overlay at the two ends."""
     axes.set(xlim=(0, len(BOXES)), ylim=(0, 1))
     axes.axis("off")
     path, drawn = next(pair for pair in pictures(found).items() if pair[0].endswith(FIRST))
@@ -76,7 +76,7 @@ def boxes(axes: Axes, found: Path) -> None:
 
 
 def radii(axes: Axes, run: Path) -> None:
-    """Draw the radii of a run's test images on the way, means and ranges."""
+    """Draw the radii of a run's test images by t, means and ranges."""
     row = json.loads((run / "results.json").read_bytes())["rows"][-1]
     tested = scored.load(run / row["scores"])
     assert tested.radii is not None
@@ -93,7 +93,7 @@ def radii(axes: Axes, run: Path) -> None:
 
 
 def pictures(found: Path) -> dict[str, str]:
-    """Return the overlays of predictions, by the images' paths without their endings."""
+    """Return the overlays of predictions, by image path without suffix."""
     rows = [json.loads(line) for line in (found / "predictions.jsonl").read_text().splitlines()]
     return {Path(row["path"]).with_suffix("").as_posix(): row["map"] for row in rows}
 
@@ -108,7 +108,7 @@ def idea(run: Path, found: Path) -> None:
 
 
 def overlays(found: Path) -> None:
-    """Put the overlays of some images beside one another."""
+    """Draw ``overlays.jpg``, the overlays of ``SHOWN`` in two rows of three."""
     maps = pictures(found)
     chosen = [next(m for p, m in maps.items() if p.endswith(name)) for name in SHOWN]
     shown = []

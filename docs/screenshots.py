@@ -1,12 +1,11 @@
-"""Screenshots of what people see, and checks that no table and no word of it is cut.
+"""Takes screenshots of reports and pages, and checks that no table or word is cut.
 
     python docs/screenshots.py --root mvtec_ad --out shots
 
-Fits, evaluates and reports bottle, builds the site, and opens all of it in Chromium, which has to
-be installed with its chromedriver. Takes minutes; a model, an evaluation and a site that are in
-``shots`` already are taken as they are. It prints every table of the site that is wider than its
-column at 1280 pixels, and every line that is broken inside a word at 80 columns; where there is
-one, the exit status is 1.
+Fits, evaluates and reports bottle, builds the site, and opens all of it in Chromium. Chromium and
+chromedriver must be installed. Takes minutes; an existing model, evaluation or site in ``shots`` is
+reused. It prints every table of the site that is wider than its column at 1280 pixels, and every
+line broken inside a word at 80 columns. The exit status is 1 if there is any.
 """
 
 import base64
@@ -36,9 +35,9 @@ from report import start  # noqa: E402
 CATEGORY = "bottle"
 WIDTHS = 1280, 420
 HEIGHT, HIGHEST = 900, 8000
-"""Pixels of a window, and of a picture of a whole page at most."""
+"""Height of a window, and largest height of a picture of a whole page, in pixels."""
 COLUMNS, UNBROKEN = 80, 1000
-"""Of the terminal that is checked, and of one where no line is broken."""
+"""Columns of the checked terminal, and of a terminal where no line is broken."""
 SITE = {"landing": "index.html", "results": "results.html", "notebook": "copies/ring_flow.html"}
 DRAWN = """
 return [...document.querySelectorAll(".chart")].every((chart) => chart.querySelector("svg"))
@@ -53,23 +52,23 @@ return [...document.querySelectorAll("article table")].filter((table) => {
 });
 """
 COLOURS, BOXES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]"), re.compile("[\u2500-\u257f]")
-"""What a terminal paints with, and around text."""
+"""Escape sequences of a terminal, and characters of boxes."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is looked at."""
+    """Inputs and output."""
 
     root: Path
     """Directory of MVTec AD."""
     out: Path
-    """Directory of the pictures and of what they are made of."""
+    """Directory for the pictures and their inputs."""
     weights: Path | None = None
-    """A ResNet-18's, which is fitted then; left out: the installed EfficientNet-Lite0."""
+    """File of ResNet-18 weights; left out: the installed EfficientNet-Lite0 is used."""
 
 
 def printed(*arguments: str | Path, columns: int = COLUMNS) -> str:
-    """Return what wtflow prints on a terminal of so many columns."""
+    """Return the output of wtflow on a terminal of ``columns`` columns."""
     ours, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, columns))
     command = [sys.executable, "-m", "wtflow_jax", *map(str, arguments)]
@@ -77,7 +76,7 @@ def printed(*arguments: str | Path, columns: int = COLUMNS) -> str:
     with subprocess.Popen(command, stdout=terminal, env=os.environ | more) as process:
         os.close(terminal)
         parts = []
-        with suppress(OSError):  # The end of a terminal.
+        with suppress(OSError):  # At the end, read fails.
             while part := os.read(ours, 65536):
                 parts.append(part)
     os.close(ours)
@@ -90,8 +89,8 @@ def broken(text: str, unbroken: str, columns: int = COLUMNS) -> list[str]:
     """Return the lines that are broken inside a word, by the program or by the terminal.
 
     Args:
-        text: as printed on a terminal of so many columns.
-        unbroken: the same on a terminal that is wide enough.
+        text: as printed on a terminal of ``columns`` columns.
+        unbroken: the same text from a terminal that is wide enough.
         columns: of the terminal.
     """
     words, found = set(_words(unbroken)), []
@@ -105,13 +104,13 @@ def broken(text: str, unbroken: str, columns: int = COLUMNS) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    # A list of choices is parted after its commas.
+    # Lists of choices may break after commas.
     return re.findall(r"[^\s,]+", text)
 
 
 @contextmanager
 def browser() -> Iterator[Chrome]:
-    """Start Chromium with a profile of its own, and end it.
+    """Start Chromium with a new profile, and quit it at the end.
 
     Raises:
         FileNotFoundError: chromium or chromedriver is not installed.
@@ -129,7 +128,7 @@ def browser() -> Iterator[Chrome]:
 
 
 def show(chrome: Chrome, page: Path, width: int = WIDTHS[0], dark: bool = False) -> None:
-    """Open a page in a window of a width."""
+    """Open a page in a window of a given width."""
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
     _resize(chrome, width, HEIGHT)
@@ -137,8 +136,8 @@ def show(chrome: Chrome, page: Path, width: int = WIDTHS[0], dark: bool = False)
 
 
 def shoot(chrome: Chrome, path: Path, whole: bool = True) -> None:
-    """Write what is shown to a PNG file, when all is drawn; the window or the whole page."""
-    for _ in range(2):  # What is drawn makes a page higher.
+    """Write a PNG file of the window or the whole page, after everything is drawn."""
+    for _ in range(2):  # Twice, because drawing makes the page higher.
         if whole:
             size = "return [innerWidth, document.documentElement.scrollHeight]"
             width, height = chrome.execute_script(size)
@@ -161,14 +160,14 @@ def too_wide(chrome: Chrome, site: Path) -> Iterator[str]:
 
 
 def build(site: Path) -> None:
-    """Build the site, where it is not there."""
+    """Build the site if it does not exist."""
     if not site.exists():
         command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(DOCS), str(site)]
         subprocess.run(command, check=True)
 
 
 def model(settings: Settings) -> Path:
-    """Return a model, fitted where it is not there, and an evaluation and its report beside it."""
+    """Return a model; fit, evaluate and report it if that is not done yet."""
     made, measured = settings.out / "model", settings.out / "measured"
     good = settings.root / CATEGORY / "train" / "good"
     own = ("--backbone", "resnet18", "--weights", settings.weights) if settings.weights else ()
@@ -182,7 +181,7 @@ def model(settings: Settings) -> Path:
 
 
 def texts(settings: Settings, made: Path) -> Iterator[str]:
-    """Write what wtflow prints to files, and yield the lines that are broken inside a word."""
+    """Write output of wtflow to files, and yield the lines that are broken inside a word."""
     found, test = settings.out / "found", settings.root / CATEGORY / "test"
     images = [next(test.glob(f"{name}.*")) for name in SHOWN]
     commands: dict[str, Sequence[str | Path]] = {
@@ -220,7 +219,7 @@ def pages(chrome: Chrome, out: Path) -> None:
 
 
 def main(settings: Settings) -> int:
-    """Take all pictures, and print what is cut."""
+    """Take all pictures, and print the faults found."""
     settings.out.mkdir(parents=True, exist_ok=True)
     faults = list(texts(settings, model(settings)))
     build(settings.out / "site")

@@ -1,15 +1,15 @@
-"""How wide the network must be, for every WT map (Table IV, suppl. Tables XV and XVI).
+"""How wide must the network be, for each WT map (Table IV, suppl. Tables XV and XVI)?
 
-Claim: from width 128 to 768 none gains 21.7 in detection and 6.9 in localization, layer_norm 7.0
-and 1.1: the map does what width cannot (means over MVTec AD, Wide-ResNet-50-2).
+Claim: from width 128 to 768 ``none`` gains 21.7 points in detection and 6.9 in localization,
+``layer_norm`` 7.0 and 1.1: the map does what width cannot (means over MVTec AD, Wide-ResNet-50-2).
 
     python experiments/ablation_width.py                                      # built-in category
     python experiments/ablation_width.py --root mvtec_ad --categories bottle
     python experiments/ablation_width.py --root mvtec_ad --preset paper       # needs a GPU
 
 Widths 32, 64 and 128; with ``--preset paper`` the paper's 128 to 768, with the position embedding
-(pos) where the paper has it. ``--width`` and ``--position`` are not read. Cost: nine models a
-category, that of width 128 some twelve times mvtec.py's.
+(pos) where the paper has it. ``--width`` and ``--position`` are ignored. Cost: nine models per
+category; a model of width 128 costs about twelve times that of mvtec.py.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from wtflow_jax.support.console import Table, number
 
 
 def variants(setup: Setup) -> Variants:
-    """Return every map with every width, by the paper's names."""
+    """Return each combination of map and width, by the paper's names."""
     widths = ("8", "16") if setup.run.smoke else ("32", "64", "128")
     labels = [" ".join(pair) for pair in product(views.HEADLINE, widths)]
     if setup.run.preset == "paper":
@@ -33,7 +33,7 @@ def variants(setup: Setup) -> Variants:
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return image and pixel AUROC, and the loss, a width and map; each category's beside it."""
+    """Return image and pixel AUROC and loss per map and width, then AUROC per category."""
     title, theirs = "AUROC in % by WT map and width", paper.auroc("IV")
     found = [views.by_variant(rows, title, "WT map, width", theirs, ("loss",))]
     for (metric, word), table in zip(views.ROW_IN_PAPER.items(), ("S-XV", "S-XVI"), strict=True):

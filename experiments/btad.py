@@ -1,10 +1,10 @@
-"""WT-Flow on BTAD, three industrial products. The paper has no figures of it.
+"""WT-Flow on BTAD, three industrial products. The paper has no figures for it.
 
     python -m wtflow_jax.datasets check btad path/to/btad
     python experiments/btad.py --root path/to/btad
 
-Cost: as mvtec.py, with two to four times the images a category. Not run here yet: no data at hand
-(docs/results.md).
+Cost: like mvtec.py, with two to four times the images per category. Not run here yet: no data at
+hand (docs/results.md).
 """
 
 from wtflow_jax.lab import data_set

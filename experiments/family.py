@@ -1,15 +1,15 @@
 """Exact fields as a family: from PaDiM's score over mixtures to PatchCore's, beside the paper's.
 
-Claim, this library's own: after whitening every member finds the same to a few points, be it one
-Gaussian of all positions or 12,000 patches; without it T decides.
+Claim, this library's own: after whitening all members agree to a few points of AUROC, from one
+Gaussian over all positions to 12,000 patches; without whitening T decides.
 
     python experiments/family.py                                      # a built-in category
     python experiments/family.py --root mvtec_ad --categories bottle screw transistor
 
-Three dials: how many Gaussians make up the data (whiten, one residual step), the time T of that
-step (whiten and no map), and how much covariance the positions share (no map, all the way). Draws
-family.png beside results.json. ``--wt`` and ``--velocity`` are not read. Cost: 20 rows without
-training and one of mvtec.py for each category. What was found: docs/geometry.md.
+Three dials: the number of Gaussians that model the data (whiten, one residual step), the time T of
+that step (whiten and no map), and the share of common covariance (no map, steps from t = 0 to 1).
+Draws family.png beside results.json. ``--wt`` and ``--velocity`` are ignored. Cost: 20 rows without
+training and one row of mvtec.py per category. Findings: docs/geometry.md.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
     panel: int
     dashed: bool
-    members: dict[str, dict[str, Any]]  #: flags by the dial's value
+    members: dict[str, dict[str, Any]]  #: value of the dial to flags
 
 
 def _mixture(k: int) -> dict[str, Any]:
@@ -79,7 +79,7 @@ MARKS = {
 
 
 def variants(setup: Setup) -> Variants:
-    """Return the members, each once, by its line and its value."""
+    """Return the members, each named by its line and value."""
     most = 1 if setup.run.smoke else None
     return {
         f"{name}: {value}".replace("\n", " "): flags
@@ -89,7 +89,7 @@ def variants(setup: Setup) -> Variants:
 
 
 def draw(rows: Rows) -> Figure:
-    """Draw a panel for each dial, image AUROC above pixel AUROC, a colour a category."""
+    """Draw one panel per dial, image AUROC above pixel AUROC, one colour per category."""
     figure = Figure(figsize=(12, 6.4), layout="constrained")
     panels = figure.subplots(2, 3, sharey="row", sharex="col")
     places = [("0", *TIMES) if i == 1 else tuple(_of(i)) for i in range(3)]
@@ -124,7 +124,7 @@ def _of(panel: int) -> list[str]:
 def _plot(
     panel: Axes, name: str, line: Line, places: tuple[str, ...], values: dict[str, Any], colour: str
 ) -> None:
-    """Plot what was found of a line, and marks on it."""
+    """Plot the results of a line, with its marks."""
     names = {value: f"{name}: {value}".replace("\n", " ") for value in line.members}
     known = {v: values[key] for v, key in names.items() if values.get(key) is not None}
     at = [places.index(value) for value in known]

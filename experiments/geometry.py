@@ -1,14 +1,15 @@
 """The paper's theorems on a trained field and on the exact one, over real features.
 
-Theorem 2 (local Lipschitz constants against their bound), Proposition 1 (the first velocity points
-to the origin), Proposition 2 (it is opposite or orthogonal to optimal transport; and what that
-could change within minibatches), the initial singularity (how far the network is from the exact
-field, by time), and the likelihood that the density proxy of Eq. 2 replaces.
+Theorem 2 (local Lipschitz constants and their bound). Proposition 1 (the first velocity points to
+the origin). Proposition 2 (the first velocity is opposite or orthogonal to optimal transport; and
+how much transport cost an optimal coupling within minibatches saves). The initial singularity (the
+network's distance from the exact field, by time). The likelihood that the density proxy of Eq. 2
+replaces.
 
     python experiments/geometry.py                                      # a built-in category
     python experiments/geometry.py --root mvtec_ad --categories bottle --wt none
 
-Cost: that of mvtec.py and some minutes more. What was found: docs/geometry.md.
+Cost: like mvtec.py, plus some minutes. Findings: docs/geometry.md.
 """
 
 from functools import partial
@@ -27,14 +28,14 @@ from wtflow_jax.support.errors import WTFlowError
 
 TIMES = (0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 SAMPLES = 8
-"""Samples whose Lipschitz constants are taken."""
+"""Number of samples for the Lipschitz constants."""
 STEPS = 20
-"""Of the likelihood's solver."""
+"""Solver steps of the likelihood."""
 Field = tuple[VelocityFn, Params]
 
 
 def by_time(field: Field, x0: Features, test: Features, key: jax.Array) -> Row:
-    """Compare network and exact field on x_t of training images, on a grid of times."""
+    """Compare the network with the exact field at x_t, on a grid of times."""
     times, x, exact_field = jnp.asarray(TIMES), x0[:SAMPLES], (geometry.empirical_velocity, x0)
     network = geometry.lipschitz_profile(*field, x, times, key)
     exact = geometry.lipschitz_profile(*exact_field, x, times, key)
@@ -57,12 +58,12 @@ def by_time(field: Field, x0: Features, test: Features, key: jax.Array) -> Row:
 
 
 def at_the_start(field: Field, x0: Features, key: jax.Array) -> Row:
-    """Test Propositions 1 and 2 on one minibatch: all training images, as many Gaussian draws."""
+    """Test Propositions 1 and 2 on all training images and an equal number of Gaussian draws."""
     v = jax.lax.map(partial(*field, jnp.zeros(())), x0)
     flat, speed = (np.asarray(part, np.float64).reshape(len(x0), -1) for part in (x0, v))
     norms, speeds = np.linalg.norm(flat, axis=1), np.linalg.norm(speed, axis=1)
     angles = geometry.ot_angle(*field, x0, jax.random.normal(key, x0.shape))
-    # LN gives all the same norm; what is left is rounding.
+    # LN gives all samples the same norm, up to rounding.
     varies = norms.std() > 1e-3 * norms.mean()
     return {
         "cosine of v and −x0": float(np.mean(-np.sum(flat * speed, axis=1) / (norms * speeds))),
@@ -78,7 +79,7 @@ def at_the_start(field: Field, x0: Features, key: jax.Array) -> Row:
 
 
 def saved(x0: Features, size: int, key: jax.Array) -> float:
-    """Return by how much the cheapest assignment of a minibatch is cheaper than a random one, %."""
+    """Return the saving in % of the cheapest assignment in a minibatch over a random one."""
     x1 = jax.random.normal(key, x0.shape)
     parts = [slice(i, i + size) for i in range(0, len(x0) - size + 1, size)] or [slice(None)]
     ordered = [couplings.optimal(x0[part], x1[part]) for part in parts]
@@ -90,7 +91,7 @@ def saved(x0: Features, size: int, key: jax.Array) -> float:
 
 
 def likelihood(field: Field, x0: Features, bad: np.ndarray, key: jax.Array, steps: int) -> Row:
-    """Return image AUROC in % of log-likelihood, density proxy and ‖x̂1‖, all of whole maps."""
+    """Return image AUROC in % by log-likelihood, density proxy and ‖x̂1‖ of whole maps."""
     log_likelihood = partial(ode.log_likelihood, *field, steps=steps, solver=ode.EULER)
     keys, singles = map(partial(jax.random.fold_in, key), range(len(x0))), x0[:, None]
     ends = np.concatenate([ode.push_forward(*field, x, steps=steps) for x in singles])
@@ -107,14 +108,14 @@ def likelihood(field: Field, x0: Features, bad: np.ndarray, key: jax.Array, step
 
 
 def run(job: Job) -> Row:
-    """Obtain the model, and question its field; the category's entry."""
+    """Obtain the model and measure its field; return the category's entry."""
     config, flow = job.config, job.config.flow
     if not config.velocity.trained:
         raise WTFlowError(
-            f"--velocity {flow.velocity}: geometry.py compares a network with it; give unet"
+            f"--velocity {flow.velocity}: geometry.py needs a trained network; give unet"
         )
     if flow.target != "gaussian":
-        raise WTFlowError(f"--target {flow.target}: the exact field has gaussian; give that")
+        raise WTFlowError(f"--target {flow.target}: the exact field is for gaussian; give gaussian")
     ready = job.ready(both_kinds=True)
     model = job.obtain(ready)
     maps = job.training(ready), ready.splits.test
@@ -135,7 +136,7 @@ def run(job: Job) -> Row:
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return a table of single figures and one by time, for each category."""
+    """Return per category a table of single figures and a table by time."""
     found = []
     for row in rows:
         figures = {**row["start"], **row["likelihood"]}

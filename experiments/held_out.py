@@ -1,16 +1,15 @@
-"""What training images alone can decide of whiten: its α and rank.
+"""Choose α and rank of ``whiten`` from training images alone.
 
-Claim, this library's own: the held-out likelihood of good images picks α of 0.1 to 0.3 where an
-object has its place and 0.8 for textures, without a test image.
+Claim, this library's own: without a test image, the held-out likelihood of good images picks α from
+0.1 to 0.3 for aligned objects and 0.8 for textures.
 
     python experiments/held_out.py                                      # a built-in category
     python experiments/held_out.py --root mvtec_ad --categories bottle
     python experiments/held_out.py --root mvtec_ad
 
-Training images are left out a fifth at a time. The likelihood is that of ``whitening``. Last,
-‖x0‖²/D of training and test images with and without the fitted scale (Lemma 6), and how heavy the
-tails of x0 are. Cost: a minute a category on two CPU cores. What was found:
-docs/appendix/geometry.md.
+Training images are held out in five folds. The likelihood is that of ``whitening``. A last table
+has ‖x0‖²/D of training and test images with and without the fitted scale (Lemma 6), and the excess
+kurtosis of x0. Cost: a minute per category on two CPU cores. Findings: docs/appendix/geometry.md.
 """
 
 import jax.numpy as jnp
@@ -28,10 +27,10 @@ RANKS = (8, 32, 64, 128)
 
 
 def run(job: Job) -> Row:
-    """Leave out, fit and score; the category's entry."""
+    """Hold out, fit and score; return the category's entry."""
     config, wt = job.config, job.config.wt
     if not isinstance(wt, whitening.Whiten):
-        raise WTFlowError(f"--wt {config.flow.wt}: held_out.py questions whiten; leave --wt away")
+        raise WTFlowError(f"--wt {config.flow.wt}: held_out.py needs whiten; leave --wt out")
     ready = job.ready(both_kinds=True)
     train, test, labels = job.training(ready, whitening.FOLDS), ready.splits.test, ready.labels
     advance = job.track(f"{job.name}: held out", len(ALPHAS) + len(RANKS) + 1)
@@ -48,7 +47,7 @@ def run(job: Job) -> Row:
     fitted, _ = detector.init(config, jnp.asarray(train))
 
     def moments(maps: np.ndarray) -> dict[str, float]:
-        """Return ‖x0‖²/D, the same without the fitted scale, and the tails of the elements."""
+        """Return ‖x0‖²/D, the same without the fitted scale, and the elements' excess kurtosis."""
         x0 = np.concatenate([*store.chunks(fitted, maps)])
         square = float(np.mean(np.square(x0)))
         unscaled = square / float(fitted.stats.scale) ** 2
@@ -61,7 +60,7 @@ def run(job: Job) -> Row:
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return a table a choice and one of the norms."""
+    """Return one table per choice and one of the norms."""
     by = "held-out log-likelihood, nats an element"
     found = [views.choices(rows, "alpha", f"α: {by}"), views.choices(rows, "rank", f"rank: {by}")]
 

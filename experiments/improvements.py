@@ -1,16 +1,16 @@
-"""What can be improved honestly: does it hold on every category, over three seeds?
+"""Which changes improve the trained flow on every category, over three seeds?
 
-Changes of the trained flow, alone and together, beside the published setting: position embedding,
-stages 2 and 3 together, the time law that favours the middle of the path (``time_law.py`` finds the
-one that favours t = 0 to be worse), and the highest pixel as image score, which ``pooling.py`` asks
-for from training images alone.
+Changes, alone and together, beside the published setting: position embedding, stages 2 and 3
+together, the time law that favours the middle of the path (in ``time_law.py`` the law that favours
+t = 0 is worse), and the highest pixel as image score (``pooling.py`` picks it from training images
+alone).
 
     python experiments/improvements.py                                      # built-in category
     python experiments/improvements.py --root mvtec_ad --categories bottle
 
-"gain" is over the first row, with the lowest and highest of the seeds in brackets: a change counts
-where none of them is negative. Cost: five models a category and seed, each that of mvtec.py or some
-more.
+"gain" is the mean gain over the first row, with the lowest and highest of the seeds in brackets. A
+change counts if no seed loses. Cost: five models per category and seed, each like mvtec.py or
+somewhat more.
 """
 
 from wtflow_jax.backbones import BACKBONES
@@ -21,7 +21,7 @@ FIRST = "as published"
 
 
 def variants(setup: Setup) -> Variants:
-    """Return every change, and all of them together."""
+    """Return each change, and all of them together."""
     changes = {
         "position": {"position": True},
         "two stages": {"layer": BACKBONES.find(setup.config().features.backbone).several[1:]},
@@ -33,7 +33,7 @@ def variants(setup: Setup) -> Variants:
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return AUROC a change, and its gain over seeds."""
+    """Return AUROC per change, and its gain over seeds."""
     config, parts = setup.config(), views.by(rows, "category")
     title = f"AUROC in %: {config.features.backbone}, {config.flow.wt}"
     cases = [(name, metric) for name in parts for metric in views.ROW_IN_PAPER]

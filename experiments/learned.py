@@ -1,18 +1,19 @@
 """What a trained network learns: how much of its velocity each exact field explains.
 
-Claim, this library's own: without a map a network is the exact field of Gaussians to a few percent
-from t = 0.3 on, within the dimensions that its width leaves to it; what detects lies before.
+Claim, this library's own: without a map, a network equals the exact field of Gaussians to a few
+percent from t = 0.3 on, within the dimensions that its width allows. Detection comes from earlier
+times.
 
     python experiments/learned.py                                      # a built-in category
     python experiments/learned.py --root mvtec_ad --categories screw
 
-Runs every WT map (``--wt`` is not read). Fields u that are fitted to the training maps, each
-knowing more of them: one variance, a Gaussian a position, 16 Gaussians of all positions, 12,000
-patches, and the maps themselves, which a network would have to learn by heart. u is compared within
-the span of the network's velocities v, as Pu, by ‖v − Pu‖²/‖v‖² at x_t of cells of training images,
-good and defective ones, and the 3 % of the latter that lie farthest out. Then losses, and the AUROC
-of v, u, v − u and parts of them. Cost: four times mvtec.py and some minutes more for each map. What
-was found: docs/geometry.md.
+Runs every WT map (``--wt`` is ignored). The fields u are fitted to the training maps, from the
+least to the most detail: one variance, one Gaussian per position, 16 Gaussians over all positions,
+12,000 patches, and the maps themselves, which a network would have to memorise. P projects u onto
+the span of the network's velocities v. The first table has ‖v − Pu‖²/‖v‖² at x_t, for cells of
+training, good and defective images, and for the 3 % of defective images' cells that lie farthest
+out. Then follow losses, and the AUROC of v, u, v − u and parts of them. Cost: four times mvtec.py,
+plus some minutes per map. Findings: docs/geometry.md.
 """
 
 from functools import partial
@@ -39,9 +40,9 @@ from wtflow_jax.velocities.mixture import MixtureField
 TIMES = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9)
 BATCH = 32
 SAMPLES = 8
-"""Images of a kind, at most."""
+"""Most images of a kind."""
 FARTHEST = 0.03
-"""Share of the cells of defective images, by Mahalanobis' distance."""
+"""Share of the cells of defective images that count as farthest, by Mahalanobis distance."""
 STEPS = 20
 """Euler steps from t = 0 to 1."""
 EVEN = tuple((i + 0.5) / STEPS for i in range(STEPS))
@@ -58,7 +59,7 @@ def isotropic(variance: Params, t: Time, x: Sample) -> Sample:
 
 
 def exact_fields(x0: Features, key: PRNGKey) -> Fields:
-    """Return closed forms of training maps, from the least to the most that is known of them."""
+    """Return exact fields of the training maps, from the least to the most detail."""
     parts = {"Gaussians": GaussianField(), "mixture": MixtureField(), "patches": Exact()}
     fitted = {name: (part.velocity_fn(), part.init(key, x0)) for name, part in parts.items()}
     least = {"one variance": (isotropic, jnp.mean(jnp.square(x0)))}
@@ -66,7 +67,7 @@ def exact_fields(x0: Features, key: PRNGKey) -> Fields:
 
 
 def along(field: Field, x0: Samples, times: tuple[float, ...], key: PRNGKey) -> np.ndarray:
-    """Return the velocity at x_t of each sample, (times, n, *event)."""
+    """Return the velocity at x_t of each sample (times, n, *event)."""
     velocity_fn, params = field
     return np.asarray(span.along(velocity_fn, params, x0, jnp.asarray(times), key))
 
@@ -78,7 +79,7 @@ def at(field: Field, t: float, x: Samples) -> Samples:
 
 
 def unexplained(network: Field, others: Fields, x0: dict[str, Features], own: Span) -> Row:
-    """Return ‖v − Pu‖²/‖v‖² in % by kind of cells, field and time; P is onto the network's span."""
+    """Return ‖v − Pu‖²/‖v‖² in % by kind of cells, field and time; P projects onto ``own``."""
     key, found = jax.random.key(0), Row()
     far = np.square(solved(others["Gaussians"], x0["defective"])).mean(-1)
     farthest = far >= np.quantile(far, 1 - FARTHEST)
@@ -100,7 +101,7 @@ def unexplained(network: Field, others: Fields, x0: dict[str, Features], own: Sp
 
 
 def losses(network: Field, gaussian: Field, x0: Features, own: Span) -> Row:
-    """Return the mean loss an element of training maps, over equally spaced times."""
+    """Return the mean loss per element of training maps, over equally spaced times."""
     key = jax.random.key(1)
     u = along(gaussian, x0, EVEN, key)
     asked = {"network": along(network, x0, EVEN, key), "Gaussians": u}
@@ -111,7 +112,7 @@ def losses(network: Field, gaussian: Field, x0: Features, own: Span) -> Row:
 
 
 def solved(field: Field, x0: Samples) -> Samples:
-    """Return endpoints."""
+    """Return the endpoints of x0 at t = 1."""
     velocity_fn, params = field
     return ode.push_forward(velocity_fn, params, x0, steps=STEPS)
 
@@ -119,7 +120,7 @@ def solved(field: Field, x0: Samples) -> Samples:
 def detection(
     job: Job, ready: Ready, network: Field, gaussian: Field, x0: Features, own: Span
 ) -> Row:
-    """Return image and pixel AUROC in % of endpoints, whole and in parts, by how they are asked."""
+    """Return image and pixel AUROC in % of endpoints and their parts, by kind of solve."""
 
     def step(field: Field, t: float, x: Features) -> Features:
         return x + at(field, t, (1 - t) * x)
@@ -134,7 +135,7 @@ def detection(
         v, u = (
             np.concatenate([end(field, x) for x in batches(x0)]) for field in (network, gaussian)
         )
-        # Every exact field is −x at t = 0, and then u says nothing and v − u is v.
+        # At t = 0 every exact field is −x: one step by u ends at 0, and v − u is v.
         asked: dict[str, Any] = {"v": v} | ({} if way[:3] == "one" else {"u": u, "v − u": v - u})
         if "residual" not in way and len(own.axes) < len(own.middle):
             inside = span.within(own, v) - own.middle
@@ -152,12 +153,12 @@ def detection(
 
 
 def batches(x: Features) -> list[Features]:
-    """Return samples, some at a time: a field of Gaussians has a factor for all of them."""
+    """Return samples in batches: one Cholesky factor of a Gaussian field serves a whole batch."""
     return [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
 
 
 def run(job: Job) -> Row:
-    """Obtain the model, and set its velocity beside exact ones; the category's entry."""
+    """Obtain the model and compare its velocity with exact fields; return the row's entry."""
     job.check_start()
     ready = job.ready(both_kinds=True)
     model = job.obtain(ready)
@@ -184,7 +185,7 @@ def run(job: Job) -> Row:
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return what is not explained, losses and AUROC of each row."""
+    """Return the unexplained shares, losses and AUROC of each row."""
     found = []
     for row in rows:
         name = f"{row['category']}, {row['variant']}"

@@ -1,12 +1,13 @@
-"""A higher loss that separates better: training loss and AUROC by WT map (Table X).
+"""A higher loss separates better: training loss and AUROC by WT map (Table X).
 
-Claim: the loss grows from none to batch_norm to layer_norm (0.687, 0.737, 0.906 at width 768;
-0.802, 0.853, 1.011 at 512), and so does image AUROC (92.20, 97.79, 99.05; 90.28, 96.68, 98.36).
+Claim: the loss grows from ``none`` to ``batch_norm`` to ``layer_norm`` (0.687, 0.737, 0.906 at
+width 768; 0.802, 0.853, 1.011 at 512). So does image AUROC (92.20, 97.79, 99.05; 90.28, 96.68,
+98.36).
 
     python experiments/loss_vs_wt.py                                      # built-in category
     python experiments/loss_vs_wt.py --root mvtec_ad --categories bottle --seeds 3
 
-Cost: three models a category and seed, each that of mvtec.py.
+Cost: three models per category and seed, each like mvtec.py.
 """
 
 from wtflow_jax.lab import Experiment, Rows, Setup, paper, views
@@ -16,7 +17,7 @@ MAPS = "none", "batch_norm", "layer_norm"
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return AUROC and loss a map, and the losses beside the paper's."""
+    """Return AUROC and loss per map, and the losses beside the paper's."""
     theirs, losses, categories = paper.table("X"), [], views.names(rows, "category")
     auroc = {wt: (theirs["image"][f"{wt} 768"].value, None) for wt in MAPS}
     for wt, part in views.by(rows, "variant").items():

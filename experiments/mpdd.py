@@ -6,7 +6,7 @@ without a WT map (Wide-ResNet-50-2, width 768).
     python -m wtflow_jax.datasets check mpdd path/to/mpdd
     python experiments/mpdd.py --root path/to/mpdd --preset paper    # needs a GPU
 
-Cost: as mvtec.py. Not run here yet: no data at hand (docs/results.md).
+Cost: like mvtec.py. Not run here yet: no data at hand (docs/results.md).
 """
 
 from wtflow_jax.lab import data_set

@@ -1,10 +1,10 @@
-"""WT-Flow on magnetic tiles, one category. The paper has no figures of it.
+"""WT-Flow on magnetic tiles, one category. The paper has no figures for it.
 
     python -m wtflow_jax.datasets check mtd path/to/mtd
     python experiments/mtd.py --root path/to/mtd
 
-Four fifths of the good tiles train, the rest and all defects test: ``wtflow_jax.data.mtd`` says
-which. Cost: as mvtec.py, with four times the images. Not run here yet: no data at hand
+Four fifths of the good tiles train, the others and all defects test: ``wtflow_jax.data.mtd`` says
+which. Cost: like mvtec.py, with four times the images. Not run here yet: no data at hand
 (docs/results.md).
 """
 

@@ -1,4 +1,4 @@
-"""WT-Flow on MVTec 3D-AD, of which only the colour images are read (Table VI).
+"""WT-Flow on MVTec 3D-AD, colour images only (Table VI).
 
 Claim: 85.1 image AUROC and 98.6 pixel AUROC over the 10 categories with layer_norm, 57.8 and 88.3
 without a WT map (Wide-ResNet-50-2, width 768).
@@ -7,7 +7,7 @@ without a WT map (Wide-ResNet-50-2, width 768).
     python experiments/mvtec3d.py --root path/to/mvtec_3d --preset paper    # needs a GPU
     python experiments/mvtec3d.py --root path/to/mvtec_3d --categories tire
 
-The data set's validation images set the threshold. Cost: as mvtec.py. What was reached on tire:
+The data set's validation images set the threshold. Cost: like mvtec.py. Our results on tire:
 docs/results.md.
 """
 

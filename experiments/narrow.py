@@ -1,16 +1,16 @@
-"""How wide a network must be, in closed form: exact fields that are confined to few dimensions.
+"""How wide a network must be, in closed form: exact fields confined to few dimensions.
 
-Claim, this library's own: a network of b channels before its last layer moves x0 in b dimensions at
-most. The exact field of Gaussians in the best b of them says by itself what Table XV (suppl.)
-found by training: under layer_norm screw is lost at an eighth of the channels and found at three
-quarters; under whiten it is found at any width.
+Claim, this library's own: a network with b channels before its last layer moves x0 in at most b
+dimensions. The exact field of Gaussians, confined to its best b dimensions, predicts what Table XV
+(suppl.) found by training: under layer_norm, defects of screw are missed with an eighth of the
+channels and found with three quarters; under whiten they are found at any width.
 
     python experiments/narrow.py                                      # a built-in category
     python experiments/narrow.py --root mvtec_ad --categories screw
 
-Runs every WT map (``--wt`` is not read). The best dimensions are the first principal ones of the
-field's velocities. Draws narrow.png beside results.json, with the paper's networks of 128 to 768
-channels for features of 1,024. Nothing is trained. Cost: some minutes a category. What was found:
+Runs every WT map (``--wt`` is ignored). The best dimensions are the first principal components of
+the field's velocities. Draws narrow.png beside results.json, with the paper's networks of 128 to
+768 channels for features of 1,024. Nothing is trained. Cost: some minutes per category. Findings:
 docs/geometry.md.
 """
 
@@ -33,14 +33,14 @@ EIGHTHS = (1, 2, 4, 6, 8)
 STEPS = 20
 """Euler steps from t = 0 to 1, and times of the loss."""
 SAMPLES = 8
-"""Training images that the dimensions are chosen by."""
+"""Number of training images from which the dimensions are chosen."""
 BATCH = 32
 
 
 def run(job: Job) -> Row:
-    """Fit the map and the field, and confine it; the row's entry."""
+    """Fit the map and the field, and confine the field; return the row's entry."""
     ready = job.ready(both_kinds=True)
-    # For its map alone, which is fitted as for a network.
+    # Only its map is used, which is fitted as for a network.
     detector = job.obtain(ready, velocity="gaussian").detector
     x0, test = (detector.x0(jnp.asarray(part)) for part in (job.training(ready), ready.splits.test))
     part, key = GaussianField(), jax.random.key(job.config.training.seed)
@@ -64,7 +64,7 @@ def run(job: Job) -> Row:
 
 
 def draw(rows: Rows) -> Figure:
-    """Draw image AUROC by dimensions, beside the paper's networks, a panel a category."""
+    """Draw image AUROC by dimensions and the paper's networks, one panel per category."""
     parts, theirs = views.by(rows, "category"), paper.table("S-XV")
     figure = Figure(figsize=(4.4 * len(parts) + 1.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(parts), squeeze=False)[0]
@@ -87,7 +87,7 @@ def draw(rows: Rows) -> Figure:
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Draw narrow.png, and return what each map finds by the dimensions."""
+    """Draw narrow.png, and return AUROC and loss per map by dimensions."""
     setup.run.out.mkdir(parents=True, exist_ok=True)
     draw(rows).savefig(setup.run.out / "narrow.png", dpi=100)
     body = [

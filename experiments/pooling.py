@@ -1,16 +1,16 @@
 """How many pixels an image score should pool, decided on training images alone (Sec. V-A: 3 %).
 
-Claim, this library's own: blocks pasted into held-out good images pick the pooling fraction,
-without a test image.
+Claim, this library's own: blocks pasted into held-out good images suffice to choose the pooling
+fraction, without a test image.
 
     python experiments/pooling.py                                      # a built-in category
     python experiments/pooling.py --root mvtec_ad --categories bottle
     python experiments/pooling.py --root mvtec_ad --velocity exact --wt whiten
 
-Training images are left out a fifth at a time. A block of cells of one left-out map is laid over a
-random place of a second one, its area log-uniform from 0.3 to 5 % of the map, and such maps are
-told from untouched ones by the detector of the other four fifths. Cost: five models a category.
-What was found: docs/geometry.md and docs/results.md.
+Training images are held out in five folds. A block of cells of one held-out map is pasted at a
+random place into another; its area is log-uniform from 0.3 to 5 % of the map. The detector of the
+other four folds distinguishes pasted from untouched maps. Cost: five models per category. Findings:
+docs/geometry.md and docs/results.md.
 """
 
 import jax.numpy as jnp
@@ -26,14 +26,14 @@ from wtflow_jax.support.console import Table
 FOLDS = 5
 FRACTIONS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0)
 AREA = (0.003, 0.05)
-"""Share of the map that a pasted block covers, from and to."""
+"""Smallest and largest share of the map that a pasted block covers."""
 ROUNDS = 2
-"""Times each left-out map is pasted into."""
+"""Number of pasted versions of each held-out map."""
 Maps = Float[np.ndarray, "n h w c"]
 
 
 def paste(maps: Maps, rng: np.random.Generator) -> Maps:
-    """Lay a block of cells of another map, from another place, over each map."""
+    """Paste into each map a block of cells of another map, from another place."""
     pasted = maps.copy()
     n, h, w, _ = maps.shape
     for i, target in enumerate(pasted):
@@ -48,7 +48,7 @@ def paste(maps: Maps, rng: np.random.Generator) -> Maps:
 
 
 def run(job: Job) -> Row:
-    """Return AUROC in % of pasted against untouched left-out maps, by pooling fraction."""
+    """Return AUROC in % of pasted against untouched held-out maps, by pooling fraction."""
     config, ready = job.config, job.ready()
     train, where = job.training(ready, FOLDS), ready.where[config.decision.centres]
     rng = np.random.default_rng(config.training.seed)

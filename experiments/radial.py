@@ -1,15 +1,15 @@
-"""The radius of samples on their way (Observations 1 and 2; Fig. 4F; suppl. Tables XII to XIV).
+"""The radius of samples along the flow (Observations 1 and 2; Fig. 4F; suppl. Tables XII to XIV).
 
 Claim: under plain rFM the norm of a sample first falls, then rises, and ends far inside the
-Gaussian annulus at √D; a WT map starts it there, and good samples are drawn inwards first.
+Gaussian annulus at √D. With a WT map samples start at √D, and good samples first move inwards.
 
     python experiments/radial.py                                      # a built-in category
     python experiments/radial.py --root mvtec_ad --categories bottle
 
-Trains a model for each of none, batch_norm and layer_norm (``--wt`` is not read). Writes for each
+Trains one model each for none, batch_norm and layer_norm (``--wt`` is ignored). Writes per
 category, beside results.json, radial.png (Fig. 4F), activations.png (Fig. 6: cell scores of good
 and defective images) and histograms.png (Fig. 9: the features before and after the map). Cost:
-three models, each that of mvtec.py. What was found: docs/geometry.md.
+three models, each like mvtec.py. Findings: docs/geometry.md.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from wtflow_jax.lab import Experiment, Job, Row, Rows, Setup, paper
 from wtflow_jax.support.console import Table
 
 IN_PAPER = {"none": "S-XII", "batch_norm": "S-XIII", "layer_norm": "S-XIV"}
-"""The table of each map's radii."""
+"""The paper's table of radii for each map."""
 STEPS = 50
 EVERY = 5
 SHOWN = 4
@@ -33,12 +33,12 @@ Labels = Bool[np.ndarray, " n"]
 
 
 def observations(radii: Radii, root_d: float) -> Row:
-    """Test Observations 1 and 2 on the mean of ‖x_t‖, and count the samples they hold for."""
+    """Test Observations 1 and 2 on the mean of ‖x_t‖; return the share of samples they hold for."""
     found: Row = {}
-    # The mean is one path more.
+    # Row 0 is the mean path.
     paths = np.concatenate([radii.mean(axis=0, keepdims=True), radii])
     inside = paths[:, -1] < root_d
-    # Falls below its start, and rises again from an inner minimum.
+    # Falls below its start, then rises from an inner minimum.
     dips = paths.min(axis=1) < np.minimum(paths[:, 0], paths[:, -1])
     for number, held in ((1, inside), (2, dips)):
         found[f"observation_{number}"] = bool(held[0])
@@ -47,7 +47,7 @@ def observations(radii: Radii, root_d: float) -> Row:
 
 
 def run(job: Job) -> Row:
-    """Train with each map, follow the test images and write the pictures; the category's entry."""
+    """Train with each map, measure the radii and write the pictures; return the entry."""
     job.check_start()
     ready = job.ready(both_kinds=True)
     labels, test = ready.labels, ready.splits.test
@@ -93,7 +93,7 @@ def draw_radii(radii: Mapping[str, Radii], labels: Labels, root_d: float) -> Fig
 
 
 def draw_activations(cells: Mapping[str, np.ndarray], labels: Labels) -> Figure:
-    """Draw cell scores of the first good and defective images, one colour scale a map (Fig. 6)."""
+    """Draw cell scores of the first good and defective images, one scale per map (Fig. 6)."""
     shown = [*np.flatnonzero(~labels)[:SHOWN], *np.flatnonzero(labels)[:SHOWN]]
     figure = Figure(figsize=(1.4 * len(shown) + 1, 1.5 * len(cells)), layout="constrained")
     axes = figure.subplots(len(cells), len(shown), squeeze=False)
@@ -109,7 +109,7 @@ def draw_activations(cells: Mapping[str, np.ndarray], labels: Labels) -> Figure:
 
 
 def draw_histograms(starts: Mapping[str, np.ndarray]) -> Figure:
-    """Draw the elements of x0 of some good images, with N(0, 1) beside them (Fig. 9)."""
+    """Draw histograms of the elements of x0 of some good images, with N(0, 1) (Fig. 9)."""
     figure = Figure(figsize=(4 * len(starts), 3), layout="constrained")
     for axis, (wt, values) in zip(figure.subplots(1, len(starts)), starts.items(), strict=True):
         bins = np.linspace(values.min(), np.percentile(values, 99.9), 80)
@@ -121,7 +121,7 @@ def draw_histograms(starts: Mapping[str, np.ndarray]) -> Figure:
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return ‖x_t‖ at every fifth step, the paper's row below ours, and what was observed."""
+    """Return ‖x_t‖ at every fifth step with the paper's row below, and both observations."""
 
     def held(entry: Row, which: str) -> str:
         word = "held" if entry[f"observation_{which}"] else "not"

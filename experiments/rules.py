@@ -1,13 +1,13 @@
-"""One setting for parts that nobody tuned for: what each choice of the preset auto is worth.
+"""One setting for parts that it was not tuned on: the gain of each choice of the preset auto.
 
-Claim: each choice, made for three of bottle, screw, transistor and tire, holds on the fourth; the
-price of one setting beside each category's own best is in docs/default.md.
+Claim: each choice, made on three of bottle, screw, transistor and tire, holds on the fourth.
+docs/default.md compares the one setting with each category's own best.
 
     python experiments/rules.py                                      # built-in category
     python experiments/rules.py --root mvtec_ad --categories bottle screw transistor
 
-Each row changes the preset in one place. Nothing is trained and nothing is drawn, so that seeds
-change nothing. Cost: a fit and the scores of all test images a row, half a minute on two CPU cores.
+Each row changes one setting of the preset. Nothing is trained and nothing is random, so seeds have
+no effect. Cost per row: a fit and the scores of all test images, half a minute on two CPU cores.
 """
 
 from wtflow_jax.backbones import BACKBONES
@@ -17,11 +17,11 @@ BEFORE = {
     **{"layer": (), "dense": False, "by_stage": False, "by_kind": False, "power": 1.0},
     **{"alpha": 0.1, "rank": 64, "velocity": "exact", "top_fraction": 0.03},
 }
-"""What ``wtflow fit`` did before: tuned on bottle and tire."""
+"""The former default of ``wtflow fit``, tuned on bottle and tire."""
 
 
 def variants(setup: Setup) -> Variants:
-    """Return the preset, and every rule that was tried in its place."""
+    """Return the preset, and each alternative that was tried."""
     several = BACKBONES.find(setup.config().features.backbone).several
     return {
         "auto": {},

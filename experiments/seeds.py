@@ -1,13 +1,13 @@
-"""What chance does: mean, standard deviation and 95 % interval over seeds, with and without a map.
+"""The effect of the seed: mean, standard deviation and 95 % interval, with and without a map.
 
-Claim: the paper's ± of 0.01 (layer_norm) to 0.14 (none) is over the last ten epochs of one run;
-from run to run, what differs?
+Claim: the paper's ± of 0.01 (layer_norm) to 0.14 (none) is over the last ten epochs of one run. How
+much do runs differ?
 
     python experiments/seeds.py                                      # built-in category, 3 seeds
     python experiments/seeds.py --root mvtec_ad --categories bottle --seeds 10
 
-A seed decides initial weights, order, times and targets. The interval is Student's, of the mean.
-Cost: two models a category and seed, each that of mvtec.py.
+A seed decides initial weights, order, times and targets. The interval is Student's t interval of
+the mean. Cost: two models per category and seed, each like mvtec.py.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ COLUMNS = ("category, WT map, AUROC", "each seed", "mean", "std", "95 % interval
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return the figures of each seed, their spread, and the spread over epochs beside it."""
+    """Return the figures of each seed, their spread, and the spread over epochs."""
     body = [
         [f"{name}, {wt}, {word}", *_spread(part, metric)]
         for name, of_category in views.by(rows, "category").items()

@@ -1,19 +1,19 @@
 """Solvers and their steps: AUROC, network evaluations and seconds, with every WT map (Table VII).
 
 Claim: pixel AUROC at 1, 10, 20, 100, 200 and 400 Euler steps is 86.52, 96.02, 96.19, 95.86, 95.95
-and 95.90 for none, 97.53 falling to 97.38 for batch_norm, and 97.95 falling to 97.85 for
-layer_norm: with a WT map one step is best (means over MVTec AD, Wide-ResNet-50-2, width 768).
+and 95.90 for ``none``. It falls from 97.53 to 97.38 for ``batch_norm`` and from 97.95 to 97.85 for
+``layer_norm``: with a WT map one step is best (means over MVTec AD, Wide-ResNet-50-2, width 768).
 
     python experiments/solver_steps.py                                      # built-in category
     python experiments/solver_steps.py --root mvtec_ad --categories bottle
 
-Beyond the paper: Diffrax's other solvers in equal steps, Dopri5 in adaptive ones, and how far each
-ends from a solution to a tolerance of 1e-5 (root mean square of an element), and how far from x0 it
-comes back from there, for the first images. solvers.png draws the former against the evaluations of
-the velocity, which may be a closed form (``--velocity gaussian``).
-Figures are those of the last epoch; seconds are of one pass over the test images after compilation.
-``--wt``, ``--solver`` and the steps are not read. Cost: three models a category, and some 4,000
-evaluations of each test image with each.
+Beyond the paper: Diffrax's other solvers in equal steps, and Dopri5 in adaptive steps. "distance"
+is from a solution to a tolerance of 1e-5 (root mean square over elements). "back at x0" is the
+distance from x0 after solving backwards, for the first images. solvers.png draws distance and AUROC
+against the evaluations of the velocity, which may be a closed form (``--velocity gaussian``).
+Figures are for the last epoch; seconds are for one pass over the test images after compilation.
+``--wt``, ``--solver`` and the steps are ignored. Cost: three models per category, with about 4,000
+evaluations of each test image per model.
 """
 
 import time
@@ -37,11 +37,11 @@ MOST = {"euler": 400, "heun": 100, "midpoint": 100, "ralston": 100, "reversible_
 MOST |= {"bosh3": 50, "tsit5": 20, "dopri5": 20, "dopri8": 10}
 TOLERANCES = (1e-1, 1e-2, 1e-3)
 REFERENCE = 1e-5
-"""Tolerance of the solution that distances are to."""
+"""Tolerance of the reference solution."""
 
 
 def run(job: Job) -> Row:
-    """Solve with every solver; the row's entries."""
+    """Solve with every solver; return the row's entries."""
     job.check_start()
     ready = job.ready()
     model = job.obtain(ready)
@@ -49,7 +49,7 @@ def run(job: Job) -> Row:
     field = job.config.velocity.velocity_fn(), model.detector.params
     limit = 2 if job.setup.run.smoke else max(STEPS)
 
-    # Endpoints of a batch of x0, and the network evaluations of each image.
+    # Return endpoints of a batch of x0, and the network evaluations of each image.
     def equal(name: str, steps: int, x0: np.ndarray) -> tuple[Any, Any]:
         solver: ode.Solver = ode.SOLVERS.make(name)
         evaluations = np.full(len(x0), solver.first + solver.each * steps)
@@ -102,7 +102,7 @@ def run(job: Job) -> Row:
 
 
 def draw(solves: list[Row]) -> Figure:
-    """Draw how far each solver ends from the solution, and the AUROC, by evaluations."""
+    """Draw each solver's distance from the solution, and the AUROC, by evaluations."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)
     columns = {
@@ -130,7 +130,7 @@ def draw(solves: list[Row]) -> Figure:
 
 
 def show(setup: Setup, rows: Rows) -> list[Table]:
-    """Return Table VII beside ours, and a table of all solvers a category and map."""
+    """Return Table VII beside ours, and one table of all solvers per category and map."""
     counts = list(map(str, STEPS))
     digits = {"image_auroc": 2, "pixel_auroc": 2, "evaluations": 0, "seconds": 2}
     columns = ["solver", "steps", "image", "pixel", "evaluations", "seconds", "distance"]

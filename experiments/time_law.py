@@ -1,15 +1,15 @@
-"""How training draws t, when one step of inference only ever asks for t = 0.
+"""How training should draw t, if one-step inference only uses t = 0.
 
-Claim, to be tested and not the paper's, which draws t ~ U(0, 1): a law that favours t = 0 serves
-one step better. Laws: uniform; logit_normal, the middle of the path; beta, Beta(1, 3), three times
-as often at t = 0; stratified, uniform but spread evenly over the samples of an epoch.
+Claim to test, not the paper's (it draws t ~ U(0, 1)): a law that favours t = 0 improves one-step
+inference. Laws: uniform; logit_normal, which favours the middle of the path; beta, Beta(1, 3),
+three times the density at t = 0; stratified, uniform but spread evenly over an epoch's samples.
 
     python experiments/time_law.py                                      # built-in category
     python experiments/time_law.py --root mvtec_ad --categories bottle --seeds 3
 
-Losses under different laws are of different quantities and not comparable. "image AUROC by the map"
-scores images as pixels are, by the one-step map; "image" after ``--steps-det`` steps. Cost: four
-models a category and seed, each that of mvtec.py.
+Losses under different laws measure different quantities and are not comparable. "image AUROC by the
+map" scores images by the one-step map, like pixels; "image" scores them after ``--steps-det``
+steps. Cost: four models per category and seed, each like mvtec.py.
 """
 
 from wtflow_jax.flow.paths import TIME_LAWS

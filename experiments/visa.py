@@ -7,8 +7,8 @@ Claim: 96.52 image AUROC and 98.90 pixel AUROC over the 12 categories with layer
     python experiments/visa.py --root path/to/visa --preset paper    # needs a GPU
     python experiments/visa.py --root path/to/visa --categories candle
 
-The paper takes layer2 for macaroni2; so does this, with a ResNet. Cost: as mvtec.py, with two to
-four times the training images a category. Not run here yet: no data at hand (docs/results.md).
+The paper takes layer2 for macaroni2; so does this, with a ResNet. Cost: like mvtec.py, with two to
+four times the training images per category. Not run here yet: no data at hand (docs/results.md).
 """
 
 from wtflow_jax.lab import data_set

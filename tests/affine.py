@@ -23,13 +23,13 @@ def affine(params, t, x):
 
 
 def objective(epochs=EPOCHS, decay_at=(0.5,), **more):
-    """What is trained towards a Gaussian; the same velocity for all."""
+    """The objective towards a Gaussian, with one shared velocity function."""
     settings = {"rate": 0.05, "weight_decay": 0.0} | more
     return Objective(affine, decay_at=decay_steps(epochs, STEPS, decay_at), **settings)
 
 
 def fresh(goal=None, d=3):
-    """The state before the first step; a step takes its memory."""
+    """The state before the first step; a step donates its memory."""
     return init_state(goal or objective(), {"a": jnp.zeros(d), "b": jnp.zeros(d)})
 
 
@@ -45,7 +45,7 @@ def last(run):
 
 
 def copied(state):
-    """A state of its own memory."""
+    """A copy of a state with its own memory."""
     return TrainState(*jax.tree.map(jnp.array, tuple(state)))
 
 

@@ -1,4 +1,4 @@
-"""What is compiled while something runs."""
+"""Records the programs compiled while code runs."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ jax.monitoring.register_event_duration_secs_listener(
 
 @contextlib.contextmanager
 def compilations():
-    """Yield the names of the functions that are compiled within it, or taken from a cache."""
+    """Yield the names of functions compiled, or loaded from a cache, within the context."""
     first, found = len(_heard), []
     yield found
     found.extend(_heard[first:])

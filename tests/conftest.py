@@ -52,7 +52,7 @@ def small_model(tmp_path_factory) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is long is slow too."""
+    """Mark tests that are ``long`` as ``slow`` too."""
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker("slow")

@@ -16,7 +16,7 @@ def gaussian_velocity(params, t, x):
 
 
 def gaussian_endpoint(params, x0):
-    """Where that flow takes x0: the standardized sample."""
+    """The endpoint of that flow from x0: the standardized sample."""
     return (x0 - params["mean"]) / params["scale"]
 
 
@@ -31,7 +31,7 @@ def inwards(params, t, x):
 
 
 def pendulum(params, t, x):
-    """Nonlinear, and depends on time: no solver is better on it than its order."""
+    """Nonlinear and time-dependent: no solver exceeds its order on it."""
     return jnp.sin(2 * x + t) - t * x
 
 

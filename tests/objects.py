@@ -1,4 +1,4 @@
-"""Objects on a plain background, drawn where and as they are asked for."""
+"""Draws objects on a plain background."""
 
 import numpy as np
 from PIL import Image, ImageDraw

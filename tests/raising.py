@@ -1,4 +1,4 @@
-"""How a user's error looks: one line that says where, what and what to do."""
+"""Checks of users' errors: one line that says where, what, and what to do."""
 
 import pytest
 

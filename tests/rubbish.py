@@ -1,4 +1,4 @@
-"""What nobody would feed a program on purpose: a function a family, each writes its files."""
+"""Writes malformed and unusual files, one function per family."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def png(width: int, height: int, pixels: bytes, depth: int = 8, colour: int = 0)
 
 
 def undecodable(directory: Path) -> dict[str, Path]:
-    """Files that end in .png, .jpg and so on, and are no images or damaged ones."""
+    """Files with image suffixes that are not images, or are damaged."""
     image = Image.fromarray(trees.picture(1))
     contents = {"empty.png": b"", "text.jpg": b"no image\nat all", "zeros.tif": bytes(4096)}
     contents["page.webp"] = b"<html>not found</html>"
@@ -84,7 +84,7 @@ def bombs(directory: Path) -> dict[str, Path]:
 
 
 def odd(directory: Path) -> dict[str, Path]:
-    """Images that are unusual and have a right reading."""
+    """Unusual images with a correct reading."""
     picture = Image.fromarray(trees.picture(5))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -103,7 +103,7 @@ def odd(directory: Path) -> dict[str, Path]:
         "black.png": encoded(Image.new("RGB", (64, 64)), "PNG"),
         "grey.png": encoded(Image.new("L", (64, 64), 128), "PNG"),
     }
-    # As telephones write it: a photograph, and a small one behind it.
+    # As written by phones: a photograph followed by a thumbnail.
     more = {"save_all": True, "append_images": [picture.resize((16, 16))]}
     contents["telephone.jpg"] = encoded(picture, "MPO", **more)
     return _files(directory, contents)
@@ -132,13 +132,13 @@ NAMES = (
 
 
 def names(directory: Path, pixels: np.ndarray) -> list[Path]:
-    """One image under all names that a file system takes and a program may trip over."""
+    """One image under file names that are valid but may break a program."""
     content = encoded(Image.fromarray(pixels), "PNG")
     return sorted(_files(directory, dict.fromkeys(NAMES, content)).values())
 
 
 def links(directory: Path) -> None:
-    """Links to what is above, to each other, to themselves and to nothing."""
+    """Links to the parent, to each other, to themselves, and dangling links."""
     for name in ("a", "b"):
         trees.write(directory / name / f"{name}.png", trees.picture(0))
     (directory / "a" / "up").symlink_to(directory)
@@ -156,7 +156,7 @@ def safetensors(header: object, data: bytes = b"", length: int | None = None) ->
 
 
 def tensors() -> dict[str, bytes]:
-    """Files that are safetensors by name."""
+    """Malformed files with the suffix .safetensors."""
     one = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
     return {
         "empty": b"",
@@ -174,7 +174,7 @@ def tensors() -> dict[str, bytes]:
 
 
 def texts() -> list[bytes]:
-    """What is JSON by its file's name."""
+    """Malformed files with the suffix .json."""
     broken = [b"", b"{", b"\xff\xfe\x00", b"\xef\xbb\xbf{}", b"{}{}", b"\x00" * 64]
     return [*broken, b"null", b"NaN", b"1e999", b"true", b"[]", b"{}", b'[null, "a"]']
 

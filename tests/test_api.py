@@ -17,7 +17,7 @@ from raising import fails
 
 import wtflow_jax as wtflow
 
-# Its defect is large, and its good images are alike.
+# The defect is large, and the good images are similar.
 pytestmark = pytest.mark.filterwarnings("ignore:the (image is|last 3):wtflow_jax.WTFlowWarning")
 
 
@@ -182,7 +182,7 @@ def test_grey_images(model, image, tmp_path):
 )
 def test_several_images_of_every_kind(make, model, image, expected):
     bad, good = model.predict(make(image))
-    # Among other images of a batch the last digits may be others.
+    # In a batch with other images the last digits may differ.
     assert bad.score == pytest.approx(expected.score, rel=1e-5)
     np.testing.assert_allclose(bad.map, expected.map, rtol=1e-5)
     assert (bad.defective, good.defective) == (True, False)
@@ -299,7 +299,7 @@ def test_a_second_call_compiles_nothing(model, image):
         model.predict(image)
         model.predict(np.asarray(Image.open(image)))
         model.predict(several)
-        # As many others: they fill up a batch.
+        # An equal number of others, to fill a batch.
         model.predict([*several, image])
         assert not compiled
         jax.jit(lambda x: x + 1)(0)

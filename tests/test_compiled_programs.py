@@ -1,4 +1,4 @@
-"""What benchmarks/hlo.py reads from a program's text."""
+"""Figures that benchmarks/hlo.py reads from a program's text."""
 
 import hlo
 
@@ -58,7 +58,7 @@ def test_kernels_bytes_copies_and_what_is_sent():
     found = hlo.analysed(TEXT)
     assert found.kernels["convert and transpose"] == 1
     assert found.kernels["cuDNN convolution"] == 1
-    # A slice a round of the loop, whatever it is taken from.
+    # One slice per iteration of the loop, not the whole array.
     assert found.kernels["elementwise"] == 5
     assert found.moved - found.outside == 5 * (16 + 4 + 16)
     turned, maps, row = 4096 * 1024 * (4 + 2), 2 * 2 * 6 * 6 * 8 * 2, 8 * 4 * 4

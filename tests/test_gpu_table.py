@@ -1,4 +1,4 @@
-"""What benchmarks/gpu_table.py makes of the figures of benchmarks/gpu.py."""
+"""The tables of benchmarks/gpu_table.py from the figures of benchmarks/gpu.py."""
 
 import gpu_table
 
@@ -23,7 +23,7 @@ def test_figures_beside_the_paper_and_failures_by_name():
     assert "| route: images to scores, batch 1: ms | 1,234 |" in lines
     assert "- train 768 bfloat16: RESOURCE_EXHAUSTED" in lines
     assert "bits: NOT the same in two processes; bits deterministic: not compared." in lines
-    # What was not run has no row, and a width of which nothing was run no table.
+    # Parts that were not run have no row; a width without any run has no table.
     assert not any("torch" in line or "width 512" in line or "seconds" in line for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""What is computed, lowered for CUDA without a card: no product of the mathematics is rounded.
+"""Programs lowered for CUDA without a card: no product outside the networks is rounded.
 
 NVIDIA's cards take products of float32 as TF32, of ten bits, unless they are told otherwise. The
 networks that are trained may be fast; everything else says HIGHEST. Nothing calls back to the host,
@@ -46,7 +46,7 @@ def rounded(program):
 
 
 def at_all(program):
-    """What has no place on a card."""
+    """Operations that a program for a card must not have."""
     return re.findall(r"f64|callback|stablehlo\.custom_call @\S*python\S*", program)
 
 
@@ -117,7 +117,7 @@ def test_from_features_to_scores(velocity):
     fitted, state = detector.init(config, FEATURES)
     how = partial(algorithm.sample, detector.sampling(config))
     program = lowered(how, fitted.params, fitted.stats, FEATURES[:2])
-    # What is rounded is of the network, and is there: the test would see it.
+    # The network does have rounded products, so the test can detect them.
     assert bool(rounded(program)) == (velocity in FAST)
     assert not at_all(program)
     if state is not None:

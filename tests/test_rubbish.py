@@ -1,4 +1,4 @@
-"""Rubbish at each entrance of ``wtflow``: a right result or one line, nothing half-written."""
+"""Malformed input to each command: a correct result or one error line, no partial files."""
 
 import io
 import os
@@ -23,7 +23,7 @@ def test_inverted_masks_are_noted(tmp_path, small_model, capsys):
     for i in range(3):
         image, mask = trees.defect(i)
         trees.write(root / "dent" / f"{i}.png", image)
-        # One large defect is none that is noted.
+        # One large defect alone causes no warning.
         trees.write(root / "masks" / "dent" / f"{i}.png", ~mask if i == 2 else mask)
     assert check(["check", "folder", str(root)]) == 0
     assert "inverted" not in capsys.readouterr().out
@@ -43,7 +43,7 @@ def test_all_rubbish_in_one_folder_is_a_row_each(small_model, tmp_path, capsys):
     good = rubbish.odd(tmp_path / "in" / "d")
     rubbish.links(tmp_path / "in" / "e")
     bad |= {name: tmp_path / "in" / "e" / name for name in ("gone.png", "self.png")}
-    bad.pop("a.gif")  # No image by its name.
+    bad.pop("a.gif")  # .gif is not an image suffix here.
     assert wtflow("predict", small_model, tmp_path / "in", "--out", found) == 3
     rows = table(found)
     assert len(rows) == len(bad) + len(good) + 2
@@ -87,7 +87,7 @@ def test_names_of_any_kind(small_model, tmp_path, capsys):
 
 @pytest.mark.long
 def test_a_directory_that_is_no_utf_8(small_model, tmp_path):
-    """In a process of its own, whose output is strict."""
+    """In a new process with strict output encoding."""
     root = tmp_path / os.fsdecode(b"caf\xe9\x1b[0m")
     for kind in ("good", os.fsdecode(b"d\xe9faut")):
         for i in range(2):

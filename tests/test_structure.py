@@ -1,4 +1,4 @@
-"""What may import what follows from where a file stands, and what importing costs."""
+"""Allowed imports follow from a file's place; and the cost of importing."""
 
 import ast
 import json
@@ -20,7 +20,7 @@ FILES = sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")
 
 
 def imported(path):
-    """The rooms of this package that a file imports from, wherever in it; "" is the top."""
+    """The subpackages that a file imports from, anywhere in it; "" is the top level."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         modules = []
@@ -46,7 +46,7 @@ def test_every_folder_is_a_room():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path):
     room = path.relative_to(PACKAGE).parts[0]
-    # The top has the version, and nothing else that a room may use.
+    # A subpackage may use only the version from the top level.
     used = imported(path) - {""}
     assert used <= set(ROOMS[: ROOMS.index(room) + 1]), f"{room} imports {used}"
 

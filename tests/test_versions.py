@@ -1,4 +1,4 @@
-"""The sets of versions that are tested are of the ranges that are declared."""
+"""The tested versions lie in the declared ranges."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""One process of a training run over several; what it found goes to standard output as JSON.
+"""One process of a training run over several; prints its results as JSON.
 
     python tests/together.py '{"port": 1234, "processes": 2, "process": 0, "mesh": [1, 2], ...}'
 

@@ -1,4 +1,4 @@
-"""Checks every call: an int may stand for a float, as PEP 484 has it."""
+"""Checks the types of every call; an int may stand for a float (PEP 484)."""
 
 from beartype import BeartypeConf, beartype
 

@@ -1,8 +1,8 @@
-"""Figure 2: one point is coupled with all targets; what is left of its velocities points inwards.
+"""Figure 2: one point is coupled with all targets; the mean of its velocities points inwards.
 
-Claims: the conditional velocities of one point average to −x, towards the origin; a worst transport
-map brings the data, which lie far inside the Gaussian annulus, onto it (layer_norm every one,
-batch_norm on average) and so makes that pull as strong as it can be.
+Claims: the conditional velocities of one point average to −x, towards the origin. A worst transport
+map moves the data from far inside the Gaussian annulus onto it (layer_norm every sample, batch_norm
+on average), and so maximises this pull.
 
     python toy/coupling.py                     # seconds
 """
@@ -29,7 +29,7 @@ class Coupling(NamedTuple):
 
     Attributes:
         targets: draws of x1 on the ring (n, 2).
-        norms: WT map -> ‖x0‖/√D of each sample (m,).
+        norms: ‖x0‖/√D of each sample (m,), by WT map.
     """
 
     targets: Float[np.ndarray, "n 2"]
@@ -37,7 +37,7 @@ class Coupling(NamedTuple):
 
 
 def compute(smoke: bool = False) -> Coupling:
-    """Draw both; the data are rectified like a backbone's features, each at its own scale."""
+    """Draw targets and data; data are rectified like features, each sample at its own scale."""
     keys = jax.random.split(jax.random.key(0), 3)
     count = 200 if smoke else 4000
     draws = jax.vmap(lambda key: plane.ring(RADIUS)(key, (2,)))(jax.random.split(keys[0], count))
@@ -52,7 +52,7 @@ def compute(smoke: bool = False) -> Coupling:
 
 
 def summary(result: Coupling) -> list[str]:
-    """Return the mean velocity beside −x, and where the data lie with each map."""
+    """Return the mean velocity beside −x, and the data's norms with each map."""
     velocity = (result.targets - np.array(POINT)).mean(axis=0)
     lines = [
         f"mean of {len(result.targets)} velocities: ({velocity[0]:.3f}, {velocity[1]:.3f}); "
@@ -67,7 +67,7 @@ def summary(result: Coupling) -> list[str]:
 
 
 def plot(result: Coupling) -> Figure:
-    """Draw the velocities of the point and their mean; beside it the norms by map."""
+    """Draw the velocities of the point and their mean, and the norms by map."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
     angle = np.linspace(0, 2 * np.pi, 200)

@@ -1,9 +1,8 @@
 """Exact fields as a family: PaDiM's score at one end, PatchCore's at the other.
 
-Claim: the exact flow of a Gaussian whitens, so the length of its end is Mahalanobis' distance; the
-residual of the field of points, for T → 0, is the distance to the nearest of them; mixtures of
-Gaussians lie between; and a field that is confined to few dimensions leaves x0 as it is in all
-others.
+Claims: the exact flow of a Gaussian whitens, so its endpoint's norm is the Mahalanobis distance.
+The residual of the field of points, for T → 0, is the distance to the nearest point. Mixtures of
+Gaussians lie between. A field confined to few dimensions leaves x0 unchanged in all others.
 
     python toy/family.py                    # seconds
 """
@@ -35,18 +34,18 @@ DEVIATIONS = (0.45, 0.12)
 SIDE = 3.0
 """Half the width of the pictures."""
 LATE = 1e-4
-"""T that stands for its limit."""
+"""T in place of the limit T → 0."""
 
 
 class Family(NamedTuple):
-    """What was found.
+    """The results.
 
     Attributes:
         data: the points (n, 2).
-        grid: where scores are taken (m,), on both axes.
-        maps: name of a member -> its score on the grid.
-        errors: what is claimed -> its largest error.
-        radii: of the flow, by t: measured and in closed form.
+        grid: coordinates of the score grid (m,), for both axes.
+        maps: score on the grid (m, m), by member.
+        errors: largest error, by claim.
+        radii: root mean square of ‖x_t‖ by t (2, k): measured, and in closed form.
     """
 
     data: Float[np.ndarray, "n 2"]
@@ -67,12 +66,12 @@ def points(n: int) -> Float[np.ndarray, "n 2"]:
 
 
 def law(data: Samples) -> Gaussian:
-    """Return the Gaussian of points."""
+    """Return the Gaussian fitted to points."""
     return gaussian.of_samples(data, ridge=1e-6)
 
 
 def mixture(data: Samples, parts: int) -> Mixture:
-    """Return the Gaussians of so many equal parts of the points, one after another."""
+    """Split the points into ``parts`` equal runs; return the mixture of their Gaussians."""
     every = jax.vmap(law)(data.reshape(parts, -1, 2))
     own = Gaussian(
         every.mean[:, 0], every.axes[0], every.spread[0], every.basis[:, 0], every.excess[:, 0]
@@ -81,23 +80,23 @@ def mixture(data: Samples, parts: int) -> Mixture:
 
 
 def ends(velocity_fn: VelocityFn, params: Params, x0: Samples) -> Samples:
-    """Return endpoints, solved closely."""
+    """Return endpoints, by 200 steps of Dopri5."""
     return ode.push_forward(velocity_fn, params, x0, steps=200, solver="dopri5")
 
 
 def residual(velocity_fn: VelocityFn, params: Params, x0: Samples, t: float) -> Samples:
-    """Return T·(x0 + v(x_T, T)), x0 less its mean given x_T."""
+    """Return T·(x0 + v(x_T, T)), which is x0 − E[x0 | x_T]."""
     step = jax.vmap(velocity_fn, (None, None, 0))(params, jnp.float32(t), (1 - t) * x0)
     return t * (x0 + step)
 
 
 def compute(smoke: bool = False) -> Family:
-    """Take scores on a grid, and compare each claim with its closed form."""
+    """Compute scores on a grid, and compare each claim with its closed form."""
     data, m = jnp.asarray(points(90 if smoke else 300)), 15 if smoke else 121
     axis = np.linspace(-SIDE, SIDE, m, dtype=np.float32)
     x = jnp.asarray(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2))
     one, three = law(data), mixture(data, 3)
-    # Along the first axis alone.
+    # The first axis only.
     line = span.Span(-one.mean[0], jnp.eye(2)[:1])
     confined = span.confined(gaussian_velocity), (line, one)
     with jax.enable_x64(True):
@@ -152,7 +151,7 @@ def compute(smoke: bool = False) -> Family:
 
 
 def _none(n: int) -> tuple[jax.Array, jax.Array]:
-    """Return no further directions for n Gaussians."""
+    """Return empty arrays: n Gaussians without further directions."""
     return jnp.zeros((n, 0, 2)), jnp.zeros((n, 0))
 
 
@@ -169,7 +168,7 @@ def summary(result: Family) -> list[str]:
 
 
 def plot(result: Family) -> Figure:
-    """Draw each score on the plane, and the radius on the way."""
+    """Draw each score on the plane, and the radius by t."""
     figure = Figure(figsize=(15, 3.4), layout="constrained")
     panels = figure.subplots(1, 5)
     for axis, (name, scores) in zip(panels, result.maps.items(), strict=False):

@@ -1,10 +1,10 @@
-"""Figure 5: the farther out four modes start, the more strongly they are drawn inwards first.
+"""Figure 5: the farther out four modes start, the more strongly they are first pulled inwards.
 
-Four Gaussian modes at distance d from the origin are carried to a ring of radius 10. Claim: the
-centripetal pull grows with d, and a WT map makes it as strong as it can be. batch_norm scales the
-modes to the ring's radius on average. The literal layer_norm of a point in the plane is one of the
-two points ±(1, −1): four modes become two points (shown); what it does in high dimensions, to put
-every sample on the annulus, is ``on_sphere`` here.
+A flow moves four Gaussian modes at distance d from the origin to a ring of radius 10. Claim: the
+centripetal pull grows with d, and a WT map maximises it. batch_norm scales the modes to the ring's
+radius on average. The literal layer_norm of a point in the plane is one of the two points ±(1, −1):
+four modes become two points (shown). In high dimensions layer_norm puts every sample on the
+annulus; ``on_sphere`` shows this effect here.
 
     python toy/four_modes.py                   # half a minute on two CPU cores
 """
@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 
 
 def modes(key: jax.Array, n: int, distance: float) -> Samples:
-    """Draw n points of four modes on the diagonals."""
+    """Draw n points from four modes on the diagonals."""
     which_key, noise_key = jax.random.split(key)
     angle = jnp.pi / 4 + jnp.pi / 2 * jax.random.randint(which_key, (n,), 0, 4)
     centre = distance * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
@@ -43,7 +43,7 @@ def modes(key: jax.Array, n: int, distance: float) -> Samples:
 
 
 def mapped(name: str, data: Samples) -> Samples:
-    """Apply a WT map fitted to the data, in units in which the annulus has the ring's radius."""
+    """Apply a WT map fitted to the data, scaled so that the annulus has the ring's radius."""
     if name == "none":
         return data
     if name == "on_sphere":
@@ -59,7 +59,7 @@ def compute(smoke: bool = False) -> list[Panel]:
     panels = []
     for name, distance in cases[:1] if smoke else cases:
         data = mapped(name, modes(jax.random.key(0), 4096, distance))
-        # The network sees the plane in units of the radius, and is trained there.
+        # The network works on coordinates divided by the radius.
         target = plane.ring(1.0)
         (params,) = plane.fit(data / RADIUS, target, (32 if smoke else 4000,))
         x0 = mapped(name, modes(jax.random.key(1), 60, distance)) / RADIUS
@@ -69,7 +69,7 @@ def compute(smoke: bool = False) -> list[Panel]:
 
 
 def summary(panels: list[Panel]) -> list[str]:
-    """Return a line a panel: how strong the pull is, how deep it carries, where it ends."""
+    """Return one line per panel: the pull's strength, the lowest radius, and the end."""
     lines = []
     for panel in panels:
         radius = np.linalg.norm(panel.paths, axis=-1)

@@ -1,8 +1,8 @@
-"""Figure 8: which outliers a flow trained on normals alone can tell from them.
+"""Figure 8: which outliers a flow trained on normals alone can detect.
 
-Normals are N(0, I). Abnormals N((−1, −1), 0.3 I) intersect their support, N((5, 5), 0.3 I) are
-disjoint from it, N(0, 0.3 I) overlap with it. Claim: disjoint ones are found, intersecting
-ones only in part, overlapping ones not.
+Normals are N(0, I). Outliers N((−1, −1), 0.3 I) intersect their support, N((5, 5), 0.3 I) are
+disjoint from it, N(0, 0.3 I) overlap it. Claim: disjoint outliers are found, intersecting ones only
+partly, overlapping ones not.
 
     python toy/outliers.py                     # a quarter of a minute on two CPU cores
 """
@@ -22,7 +22,7 @@ from wtflow_jax.geometry.empirical import empirical_velocity
 
 OUTLIERS = {"intersecting": (-1.0, -1.0), "disjoint": (5.0, 5.0), "overlapping": (0.0, 0.0)}
 START = 0.1
-"""Where the exact field is entered: at t = 0 it is singular."""
+"""Start time in the exact field, which is singular at t = 0."""
 
 
 class Panel(NamedTuple):
@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 
 
 def compute(smoke: bool = False) -> list[Panel]:
-    """Train on normals; carry new ones and outliers through snapshots and the exact field."""
+    """Train on normals; solve for new points with each snapshot and the exact field."""
     keys = jax.random.split(jax.random.key(0), 3)
     data = jax.random.normal(keys[0], (4096, 2))
     normal = jax.random.normal(keys[1], (200, 2))
@@ -68,7 +68,7 @@ def auroc(panel: Panel) -> list[float | None]:
 
 
 def summary(panels: list[Panel]) -> list[str]:
-    """Return a line a panel."""
+    """Return one line per panel."""
     return [
         "{}, {}: AUROC {:.3f} by density proxy, {:.3f} by ‖x̂1‖, {:.3f} by ‖x0‖ alone".format(
             panel.field, panel.kind, *auroc(panel)
@@ -78,7 +78,7 @@ def summary(panels: list[Panel]) -> list[str]:
 
 
 def plot(panels: list[Panel]) -> Figure:
-    """Draw a row a kind and a column a field: normals olive, outliers orange, as in the paper."""
+    """Draw one row per kind, one column per field; colours as in the paper."""
     columns = len(panels) // len(OUTLIERS)
     figure = Figure(figsize=(2.6 * columns, 8), layout="constrained")
     axes = figure.subplots(len(OUTLIERS), columns, squeeze=False)

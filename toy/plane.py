@@ -1,4 +1,4 @@
-"""What the toy figures share: a small velocity network, its training, paths and pictures."""
+"""Shared code of the toy figures: a small velocity network, its training, paths and pictures."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -46,13 +46,13 @@ def velocity_fn(params: Params, t: Time, x: Sample) -> Sample:
 
 
 def fit(data: Samples, target: Target, snapshots: Sequence[int], seed: int = 0) -> list[Params]:
-    """Train the MLP on data (n, d) and return its parameters after some numbers of steps.
+    """Train the MLP on data (n, d) and return its parameters after each of ``snapshots`` steps.
 
     Args:
         data: at least ``BATCH`` samples; n a multiple of it.
-        target: where x1 comes from.
+        target: distribution of x1.
         snapshots: ascending numbers of optimizer steps, multiples of n / BATCH.
-        seed: decides first weights, order and noise.
+        seed: decides initial weights, order and noise.
     """
     each = len(data) // BATCH
     epochs = snapshots[-1] // each
@@ -65,12 +65,12 @@ def fit(data: Samples, target: Target, snapshots: Sequence[int], seed: int = 0) 
     )
     for state, past, whole in run:
         if whole and past.epoch * each in snapshots:
-            # The next step takes the memory of this one.
+            # Copy: the next step reuses this state's memory.
             kept.append(jax.tree.map(jnp.copy, state.params))
     return kept
 
 
-@lru_cache  # The static argument of jitted functions: one object a radius.
+@lru_cache  # A static argument of jitted functions: one object per radius.
 def ring(radius: float) -> Target:
     """Return the uniform distribution on a circle about the origin as a target."""
 
@@ -88,7 +88,7 @@ def draw_paths(
     color: str = "tab:blue",
     end: str = "tab:red",
 ) -> None:
-    """Draw trajectories with their ends, and the circle they are carried to."""
+    """Draw trajectories with their ends, and the target circle."""
     if radius is not None:
         angle = np.linspace(0, 2 * np.pi, 200)
         axis.plot(radius * np.cos(angle), radius * np.sin(angle), color="black", lw=1)
@@ -124,12 +124,12 @@ def command_line(
         Args:
             out: directory of the picture.
             smoke: seconds instead of a minute; the numbers mean nothing.
-            gif: file of the moving picture, where the figure has one.
+            gif: file of the animation, if the figure has one.
         """
         if gif and animate is None:
-            raise SystemExit(f"error: --gif {gif}: {name} has no moving picture; leave it out")
+            raise SystemExit(f"error: --gif {gif}: {name} has no animation; leave --gif out")
         if gif and gif.suffix != ".gif":
-            raise SystemExit(f"error: --gif {gif}: is no .gif; give a name that ends so")
+            raise SystemExit(f"error: --gif {gif}: give a file name that ends in .gif")
         for directory in (out, *([gif.parent] if gif else [])):
             try:
                 directory.mkdir(parents=True, exist_ok=True)

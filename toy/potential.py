@@ -1,8 +1,8 @@
 """Equation 13: the mean velocity towards a centred target is −x, whatever the target.
 
-Claim: V(d) = −d for a ring, and |V| grows with d. It holds for the sphere and the Gaussian of any
-dimension too, since all that matters is that their mean is the origin. (Eq. 13 writes one minus
-sign too many before the integral.)
+Claim: V(d) = −d for a ring, and |V| grows with d. It also holds for the sphere and the Gaussian in
+any dimension, because only their mean matters, and it is the origin. (Eq. 13 has one minus sign too
+many before the integral.)
 
     python toy/potential.py                    # seconds
 """
@@ -29,7 +29,7 @@ class Potential(NamedTuple):
 
     Attributes:
         distances: d (dimensions, fractions).
-        measured: name of the target -> V(d) by Monte Carlo (dimensions, fractions).
+        measured: V(d) by Monte Carlo (dimensions, fractions), by target.
         deviation: largest standard error of a figure.
     """
 
@@ -58,7 +58,7 @@ def compute(smoke: bool = False) -> Potential:
 
 
 def summary(result: Potential) -> list[str]:
-    """Return a line a target: the largest distance from −d, in standard errors."""
+    """Return one line per target: the largest deviation from −d, also in standard errors."""
     expected = -result.distances
     return [
         f"{name}, D = {', '.join(map(str, DIMENSIONS))}: V(d) + d at most "

@@ -1,14 +1,13 @@
 """Figure 1: points inside a ring drift inwards before they reach it.
 
-A velocity carries N(μ, σ²I) to the ring of radius √2. Claims: every point first drifts towards the
-origin; points nearer the centre of their distribution are trapped more and end further from the
-ring. Both are tested for the trained field and for the exact one, whose derivation is in
-docs/toys.md.
+A flow moves N(μ, σ²I) to the ring of radius √2. Claims: every point first drifts towards the
+origin; points nearer the centre of their distribution are trapped more and end farther from the
+ring. Both are tested for the trained field and for the exact field (derived in docs/toys.md).
 
     python toy/ring_flow.py                    # half a minute on two CPU cores
     python toy/ring_flow.py --smoke            # seconds; the numbers mean nothing
 
-``--gif PATH`` also writes the exact flow at σ = 0.4 as a moving picture.
+``--gif PATH`` also writes an animation of the exact flow at σ = 0.4.
 """
 
 from functools import partial
@@ -32,9 +31,9 @@ MEAN = (0.5, 0.2)
 RADIUS = float(np.sqrt(2))
 SIGMAS = (0.05, 0.2, 0.4)
 POINTS = 1000
-"""New points that the numbers are of."""
+"""Number of new points for the figures."""
 SHOWN = 40
-"""Of them, drawn: as many as the paper draws."""
+"""Number of points drawn, as in the paper."""
 
 
 class Panel(NamedTuple):
@@ -53,7 +52,7 @@ def exact_velocity(params: Params, t: Time, x: Sample) -> Sample:
 
     Args:
         params: ``points`` of the ring (m, 2), ``mean`` (2,) and ``sigma`` of the data.
-        t: in [0, 1]; beyond 1 − EARLIEST it is taken as that.
+        t: in [0, 1]; values above 1 − EARLIEST are clipped to it.
         x: (2,).
     """
     remaining = jnp.maximum(1 - t, EARLIEST)
@@ -64,14 +63,14 @@ def exact_velocity(params: Params, t: Time, x: Sample) -> Sample:
 
 
 def exact_params(sigma: float, points: int = 2000) -> Params:
-    """Return the parameters of ``exact_velocity``, the ring as equally spaced points."""
+    """Return the parameters of ``exact_velocity``, with the ring as equally spaced points."""
     angle = 2 * jnp.pi * jnp.arange(points) / points
     ring = RADIUS * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
     return {"points": ring, "mean": jnp.array(MEAN), "sigma": jnp.float32(sigma)}
 
 
 def compute(smoke: bool = False) -> list[Panel]:
-    """Train a field for each σ and follow new points through it and through the exact one."""
+    """Train a field for each σ; solve for new points with it and with the exact field."""
     snapshots = (16, 32) if smoke else (400, 4000, 8000)
     panels = []
     for sigma in SIGMAS[-1:] if smoke else SIGMAS:
@@ -98,21 +97,21 @@ def turns(paths: Float[np.ndarray, "n k 2"]) -> np.ndarray:
 
 
 def misses(paths: Float[np.ndarray, "n k 2"]) -> Float[np.ndarray, " n"]:
-    """Return how far from the ring the trajectories end."""
+    """Return the distance from the ring at which each trajectory ends."""
     return np.abs(np.linalg.norm(paths[:, -1], axis=1) - RADIUS)
 
 
 def trapping(paths: Float[np.ndarray, "n k 2"], centre: tuple[float, float] = MEAN) -> float:
-    """Return the rank correlation of a point's first distance from a centre with its miss.
+    """Return the rank correlation of a point's start distance from a centre with its miss.
 
-    Negative where points nearer the centre end farther from the ring.
+    It is negative if points nearer the centre end farther from the ring.
     """
     start = np.linalg.norm(paths[:, 0] - np.array(centre), axis=1)
     return float(np.corrcoef(rankdata(start), rankdata(misses(paths)))[0, 1])
 
 
 def summary(panels: list[Panel]) -> list[str]:
-    """Return a line a panel: both claims, as numbers."""
+    """Return one line per panel: both claims, as numbers."""
     lines = []
     for panel in panels:
         miss = misses(panel.paths).mean()
@@ -126,7 +125,7 @@ def summary(panels: list[Panel]) -> list[str]:
 
 
 def plot(panels: list[Panel]) -> Figure:
-    """Draw a panel a field, a row a σ."""
+    """Draw one panel per field, one row per σ."""
     rows = sorted({panel.sigma for panel in panels})
     columns = len(panels) // len(rows)
     figure = Figure(figsize=(2.6 * columns, 2.7 * len(rows)), layout="constrained")
@@ -142,7 +141,7 @@ def plot(panels: list[Panel]) -> Figure:
 
 
 def animate(sigma: float, path: Path, frames: int = 40) -> None:
-    """Write the exact flow of 150 points as a GIF: they fall inwards, then out to the ring."""
+    """Write the exact flow of 150 points as a GIF: they move inwards, then out to the ring."""
     x0 = jnp.array(MEAN) + sigma * jax.random.normal(jax.random.key(2), (150, 2))
     paths = np.asarray(ode.trajectory(exact_velocity, exact_params(sigma), x0, steps=frames))
     figure = Figure(figsize=(3.2, 3.4), layout="constrained")

@@ -1,7 +1,7 @@
-"""Theorem 2 made visible: near t = 0 the exact field is as steep as 1/t, and no network follows.
+"""Theorem 2: near t = 0 the exact field is as steep as 1/t, and no network can follow it.
 
 Data on a curve in [0, 1]^D (Assumption 1). Claims: the local Lipschitz constant in x grows at least
-like 1/T and stays below max{1/T, (1 − T)·D/T³}; a network's error grows towards t = 0.
+like 1/T and stays below max{1/T, (1 − T)·D/T³}. A network's error grows towards t = 0.
 
     python toy/singularity.py                  # a minute on two CPU cores
 """
@@ -30,11 +30,11 @@ class Profile(NamedTuple):
 
     Attributes:
         dimension: D.
-        exact: largest local constant in x of the exact field.
-        network: the same of the trained network.
+        exact: largest local Lipschitz constant in x of the exact field.
+        network: the same for the trained network.
         in_time: largest ‖∂u/∂t‖ of the exact field.
-        error: E‖v − u‖²/D at positions on the way of data that were trained on.
-        size: E‖u‖²/D there.
+        error: E‖v − u‖²/D at x_t of training data.
+        size: E‖u‖²/D at the same positions.
     """
 
     dimension: int
@@ -46,7 +46,7 @@ class Profile(NamedTuple):
 
 
 def curve(key: jax.Array, n: int, dimension: int) -> Samples:
-    """Draw points of a closed curve in the unit cube: each coordinate a sine of its own."""
+    """Draw points of a closed curve in the unit cube; each coordinate is its own sine."""
     phase_key, position_key = jax.random.split(key)
     phase = jax.random.uniform(phase_key, (dimension,), maxval=2 * jnp.pi)
     frequency = 1 + jnp.arange(dimension) % 3
@@ -72,7 +72,7 @@ def compute(smoke: bool = False) -> list[Profile]:
 
 
 def summary(profiles: list[Profile]) -> list[str]:
-    """Return two lines a dimension."""
+    """Return two lines per dimension."""
     times = np.array(TIMES)
     lines = []
     for profile in profiles:
@@ -96,7 +96,7 @@ def summary(profiles: list[Profile]) -> list[str]:
 
 
 def plot(profiles: list[Profile]) -> Figure:
-    """Draw constants and errors against t, both axes logarithmic."""
+    """Draw Lipschitz constants and errors against t, both axes logarithmic."""
     figure = Figure(figsize=(2.9 * len(profiles), 5), layout="constrained")
     axes = figure.subplots(2, len(profiles), squeeze=False, sharex=True, sharey="row")
     times = np.array(TIMES)

@@ -99,7 +99,7 @@ def test_interrupted_results_go_on_after_the_last_whole_row(place, tmp_path):
     assert wtflow(*again, "--resume") == 0
     for row, line in zip(table(found), map(json.loads, lines), strict=True):
         assert row["path"] == line["path"]
-        # Among other images of a batch the last digits may be others.
+        # In a batch with other images the last digits may differ.
         assert float(row["score"]) == pytest.approx(line["score"], rel=1e-5)
 
 
@@ -203,7 +203,7 @@ def test_a_damaged_model_is_one_line(place, tmp_path, capsys):
 
 
 def test_a_model_of_another_kind_is_one_line(place, tmp_path, capsys):
-    """Written whole, by another version or by somebody who changed it."""
+    """A complete file, from another version or edited by somebody."""
     arrays, about = tensors.load(place / "model" / model.FILE)
     path = tmp_path / "model" / model.FILE
     for part, said in (
@@ -248,7 +248,7 @@ def test_bottle_as_a_plain_folder(tmp_path, capsys):
 
 @pytest.mark.long
 def test_copies_are_no_evidence(place, tmp_path, capsys):
-    """A copy of an image is not scored by a model that has seen it, and counts once."""
+    """A copied image is not scored by a model fitted on its copy, and counts once."""
     assert wtflow("info", place / "model") == 0
     alone = capsys.readouterr().out.splitlines()[1]
     for i in range(3):
@@ -297,7 +297,7 @@ def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, cap
     (tmp_path / "new" / "b.png").write_bytes(b"rubbish")
     arguments = "predict", place / "model", tmp_path / "new", "--out", tmp_path / "new" / "found"
     assert wtflow(*arguments) == 3
-    # Its own pictures are below what it is given, and are not scored.
+    # Its own pictures lie below the given directory and must not be scored.
     assert wtflow(*arguments, "--resume") == 3
     assert "2 images, " in capsys.readouterr().out.splitlines()[-1]
     loaded = model.load(place / "model")
@@ -352,7 +352,7 @@ def test_a_home_that_cannot_be_written(place, tmp_path, home):
 
 
 def test_pictures_beside_results_are_predicted(place, tmp_path, monkeypatch):
-    """But not those that it has written."""
+    """But not the files that it has written."""
     for i in range(2):
         trees.write(tmp_path / f"{i}.png", trees.noisy(60 + i))
     monkeypatch.chdir(tmp_path)

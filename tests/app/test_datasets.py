@@ -63,7 +63,7 @@ def test_folder_has_nothing_to_compare_with(tmp_path, capsys, monkeypatch):
 
 
 def test_a_data_set_of_ones_own_is_one_file(tmp_path):
-    """In a process of its own, which has looked at no table yet."""
+    """In a new process, which has not loaded any table of parts yet."""
     (tmp_path / "dents.py").write_text(OWN)
     trees.mvtec_ad(tmp_path / "tree", "bottle")
     command = [sys.executable, "-m", "wtflow_jax.datasets", "check", "dents", tmp_path / "tree"]

@@ -1,4 +1,4 @@
-"""The outlier detector of scikit-learn's kind."""
+"""The outlier detector with scikit-learn's interface."""
 
 import pickle
 
@@ -39,7 +39,7 @@ def test_scikit_learn_agrees(estimator, check):
 
 @pytest.fixture
 def maps():
-    """Forty normal feature maps, and ten of which one cell is moved."""
+    """Forty normal feature maps, and ten with one cell shifted."""
     rng = np.random.default_rng(0)
     normal = rng.normal(size=(50, 4, 3, 8)).astype(np.float32)
     normal[40:, 2, 1] += 4
@@ -58,7 +58,7 @@ def test_feature_maps(maps):
     np.testing.assert_array_equal(fitted.predict(both)[40:], -1)
     assert roc_auc_score(labels, fitted.decision_function(both)) == 1
     assert fitted.rate_ == pytest.approx(2 / 41)
-    # The cell that was moved is the highest.
+    # The shifted cell has the highest score.
     highest = fitted.anomaly_maps(both[40:]).reshape(10, -1).argmax(axis=1)
     np.testing.assert_array_equal(highest, 2 * 3 + 1)
     again = pickle.loads(pickle.dumps(fitted))

@@ -15,7 +15,7 @@ from wtflow_jax.lab import scored
 
 @pytest.fixture
 def good(small_model):
-    """What the model was fitted on."""
+    """The images the model was fitted on."""
     return small_model.parent / "good"
 
 
@@ -28,7 +28,7 @@ def test_metrics_are_of_what_it_was_not_fitted_on(small_model, good, tmp_path, c
         trees.write(root / "bright" / f"{i}.png", trees.noisy(200 + i, defect=True))
         trees.write(root / "masks" / "bright" / f"{i}.png", mask)
     trees.write(root / "unmarked" / "0.png", trees.noisy(204, defect=True))
-    # Under another name it is the same image still.
+    # The same image under another name.
     shutil.copy(good / "3.png", root / "good" / "seen.png")
     out = tmp_path / "measured"
     assert wtflow("evaluate", small_model, root, "--out", out) == 0
@@ -47,10 +47,10 @@ def test_metrics_are_of_what_it_was_not_fitted_on(small_model, good, tmp_path, c
     assert row["pixel_auroc"] == pytest.approx(
         100 * roc_auc_score(tested.masks[known].ravel(), tested.maps[known].ravel())
     )
-    assert "pixels of 1 defective images are not known" in row["undefined"][-1]
+    assert "defective images without a mask: 1, the first is" in row["undefined"][-1]
     assert row["decision"]["detected"] == 100
     assert tested.radii.values.shape == (7, 21)
-    # The scores are those that predict gives.
+    # The scores equal those of predict.
     assert wtflow("predict", small_model, root / "bright", "--out", tmp_path / "found") == 0
     by_path = dict(zip(tested.paths, tested.scores, strict=True))
     for line in table(tmp_path / "found"):

@@ -1,4 +1,4 @@
-"""Exported models, read by the loaders of docs/export.md as they stand there."""
+"""Exported models, read by the loaders printed in docs/export.md."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(place):
-    """Returns a model's directory by what it is of; fitted once."""
+    """Returns a model's directory by its name; each model is fitted once."""
 
     def find(kind):
         if not (place / kind).exists():
@@ -65,7 +65,7 @@ def fitted(place):
 
 @pytest.fixture(scope="module")
 def converter(tmp_path_factory):
-    """An environment with jax2onnx, or the test is skipped: pip may reach no index."""
+    """An environment with jax2onnx; the test is skipped if pip cannot install it."""
     if TOO_NEW:
         pytest.skip(f"{CONVERTER} reads no program of jax {jax.__version__}")
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
@@ -78,7 +78,7 @@ def converter(tmp_path_factory):
 
 
 def exported(directory, path, environment):
-    """Export in a process of its own: jax2onnx is installed for it alone."""
+    """Export in a separate process: only its environment has jax2onnx."""
     command = sys.executable, "-m", "wtflow_jax", "export", directory, "--out", path
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -109,7 +109,7 @@ def predicted(place, fitted):
 
 
 def loaded_by_docs(loader, path, image, tmp_path):
-    """Run a loader where nothing of this package can be imported; returns what it prints."""
+    """Run a loader without access to this package; return its output."""
     assert len(loader.splitlines()) <= 20
     hidden = "import sys\nsys.modules['wtflow_jax'] = None\n"
     (tmp_path / "loader.py").write_text(hidden + loader)

@@ -34,23 +34,23 @@ def windows(owner, digests):
 
 
 def scored(good, maps):
-    """Score maps by a model of others."""
+    """Score maps by a model fitted on other maps."""
     return route.predict(detector.fit(CONFIG, jnp.asarray(good)), maps, WHERE).scores
 
 
 def whole(given, config=CONFIG):
-    """A model of all images."""
+    """A model fitted on all images."""
     return detector.fit(config, jnp.asarray(given.maps))
 
 
 def crossed(given, kept=None):
-    """Scores of images by models of others and of no copies."""
+    """Cross-fitted scores: each image's model has seen neither it nor a copy."""
     return fit.cross_fit(given, groups.numbered(given.digests), whole(given), WHERE, kept)
 
 
 @pytest.fixture
 def fitted_on(monkeypatch):
-    """Note the features of each model that is fitted."""
+    """Record the features of each model that is fitted."""
     noted, original = [], detector.fit
 
     def noting(config, features, like=None):
@@ -80,7 +80,7 @@ def test_each_image_is_scored_by_a_model_of_the_others(fitted_on):
 def test_copies_are_left_out_together_and_count_once(fitted_on):
     given = windows([*range(6)], [*"abacab"])
     found = crossed(given)
-    # Three different ones: as many parts.
+    # Three different images: three parts.
     assert sorted(len(features) for features in fitted_on) == [3, 4, 5]
     assert len(found.scores) == len(found.of) == 3
     assert sorted(given.digests[i] for i in found.of) == [*"abc"]
@@ -93,7 +93,7 @@ def test_images_of_a_part_are_left_out_together_and_the_highest_counts(fitted_on
     found = fit.cross_fit(given, labels, whole(given), WHERE)
     for features in [*fitted_on]:
         held = [i for i in range(8) if not (given.maps[i] == features).all(axis=(1, 2, 3)).any()]
-        # A part is in a model, or out of it.
+        # A part is entirely in a model or entirely held out.
         assert not set(labels[held]) & set(np.delete(labels, held))
         wanted = scored(features, given.maps[held])
         for part in set(labels[held]):
@@ -141,7 +141,7 @@ def test_a_threshold_is_that_of_the_images_left_out(tmp_path):
     assert model.training["images"] == len(set(model.training["seen"])) == 4
     # The threshold is the middle of the colours.
     assert np.mean(model.colours) == pytest.approx(model.threshold.value)
-    # And of these images themselves, which it has seen, all are below.
+    # All images of the fit itself are below the threshold.
     assert not any(result.defective for result in model.predict(good))
 
 
@@ -209,10 +209,10 @@ def test_more_features_than_memory_are_refused_at_the_first_batch(tmp_path, monk
 
 
 @pytest.mark.slow
-# With seed 2 both are in the models of one another in each round, and pass for good.
+# With seed 2 each defect is in the other's model in every round, so both pass as good.
 @pytest.mark.parametrize("seed", [0, 1, 3])
 def test_defects_that_are_alike_are_left_out_together(seed):
-    """One hides while the other is in a model, unless it stays as strange as it was without."""
+    """A defect hides while a similar one is in its model; both must be left out."""
     rng = np.random.default_rng(seed)
     good, bad = rng.normal(size=(2, 1, 2, 3, 4))
     maps = np.concatenate([np.repeat(good, 18, axis=0), np.repeat(bad, 2, axis=0)])
@@ -222,7 +222,7 @@ def test_defects_that_are_alike_are_left_out_together(seed):
     model = whole(given, config)
     held_out, kept = fit.trimmed(given, np.arange(20), model, WHERE, 0.1)
     assert np.nonzero(~kept)[0].tolist() == [18, 19]
-    # Those that are kept are scored by models of one another.
+    # Kept images are scored by models of other kept images.
     alone = fit.Windows(maps[:18], np.arange(18), given.digests[:18])
     wanted = fit.cross_fit(alone, np.arange(18), model, WHERE).scores
     np.testing.assert_allclose(held_out.scores[:18], wanted, rtol=1e-6)
@@ -282,7 +282,7 @@ def test_parts_are_found_named_or_labelled(tmp_path):
         assert model.threshold.rate == pytest.approx(1 / 7)
     each = fit.fit(files, group="none", image_size="64")
     assert len(each.training["held_out"]) == 12
-    # Scored by models that know the part they are lower.
+    # Models that have seen the part give lower scores.
     assert each.threshold.value < model.threshold.value
     with fails("3 labels of 12 images: give one an image"):
         fit.fit(files, group=[1, 2, 3], image_size="64")

@@ -61,7 +61,7 @@ def shot(part, take):
 
 
 def shots(*each):
-    """So many shots of each part, and the parts they are of."""
+    """``each`` shots per part, and the part of each shot."""
     labels = np.repeat(np.arange(len(each)), each)
     return np.stack([shot(part, take) for take, part in enumerate(labels)]), labels
 
@@ -95,23 +95,23 @@ def test_photographs_of_a_part_are_found_and_others_left_alone():
     for each in ([6] * 10, [1] * 40 + [2, 3], [3] * 5, [1] * 30, [1] * 3):
         images, labels = shots(*each)
         for found in (*groups.alike(images), groups.alike(images / 100).groups):
-            # Whatever the exposure.
+            # For every exposure.
             np.testing.assert_array_equal(found, labels)
 
 
 def test_a_range_of_images_is_no_part():
-    """Every distance there is, and none is much less than the next: a part turned every way."""
+    """A part turned in every direction: distances have no gap."""
     turned = [ndimage.rotate(smooth(0), 9 * i, reshape=False)[14:-14, 14:-14] for i in range(40)]
     assert [len(set(found)) for found in groups.alike(np.stack(turned))] == [40, 40]
 
 
 def test_few_kinds_of_many_images_are_no_parts():
-    """Views or colours: held out together they would be strange to models of the others."""
+    """Views or colours: held out together, other images' models would find them anomalous."""
     for each in ([20] * 4, [6] * 5, [15, 15], [1] * 20 + [10], [1] * 20 + [5]):
         images, labels = shots(*each)
         found = groups.alike(images)
         assert len(set(found.groups)) == len(images)
-        # But they may be parts, and somebody has to be asked.
+        # They may be parts, so they are reported as doubtful.
         np.testing.assert_array_equal(found.doubted, labels)
 
 
@@ -124,7 +124,7 @@ def test_of_parts_of_unequal_counts_the_large_ones_are_doubted(each):
 
 
 def test_many_images_and_a_few_strange_ones_are_not_doubted():
-    """A group beside single images is what good images and a few defects look like."""
+    """One group beside single images may be good images and a few defects."""
     images, _ = shots(30, 1, 1)
     assert [len(set(found)) for found in groups.alike(images)] == [32, 32]
 

@@ -1,4 +1,4 @@
-"""What is said of the good images after a fit: that it is true, and that its advice works."""
+"""The notes on good images after a fit are true, and their advice works."""
 
 import dataclasses
 import re
@@ -22,7 +22,7 @@ def test_the_share_that_is_advised_leaves_out_as_many(pair):
 
 @pytest.fixture(scope="module")
 def files():
-    """Good images, and one that is not."""
+    """Good images and one defective image."""
     images = [trees.noisy(i, defect=i == 3) for i in range(14)]
     return list(data.find(images))
 

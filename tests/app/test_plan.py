@@ -1,4 +1,4 @@
-"""What a run is said to take, against XLA's own analysis of the same programs."""
+"""The planned cost of a run, compared with XLA's analysis of the same programs."""
 
 import math
 import os
@@ -95,7 +95,7 @@ print(sizes.get("all-gather", 0), sizes.get("all-reduce", 0))
 
 @pytest.mark.long
 def test_several_devices_hold_and_send_what_is_said():
-    """On eight that a CPU pretends to be; compiled, not run."""
+    """On eight simulated CPU devices; compiled, not run."""
     data, model, width, channels, batch = 4, 2, 64, 256, 8
     command = [sys.executable, "-c", MESH, *map(str, (data, model, width, channels, batch))]
     flags = {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}

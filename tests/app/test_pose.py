@@ -1,4 +1,4 @@
-"""Objects that lie every way: fit turns them, and all that is seen is as the images are."""
+"""Objects in every orientation: fit turns them; outputs keep the images' frame."""
 
 import json
 from dataclasses import replace
@@ -22,13 +22,13 @@ ANGLES = 6
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Good hammers that lie every way, new ones, new ones with a bright spot; and a model."""
+    """Good hammers in every orientation, new ones, ones with a bright spot; and a model."""
     place, rng = tmp_path_factory.mktemp("hammers"), np.random.default_rng(0)
     for i in range(2 * LEAST):
         trees.write(place / "good" / f"{i}.png", hammer(rng, rng.uniform(0, 2 * np.pi)))
     for i in range(ANGLES):
         angle = 2 * np.pi * (i + 0.3) / ANGLES
-        # The same noise at the same place: what differs is the defect.
+        # The same noise at the same place: only the defect differs.
         whole, bad = (hammer(np.random.default_rng(i), angle, spot=s) for s in (False, True))
         trees.write(place / "labelled" / "good" / f"{i}.png", whole)
         trees.write(place / "labelled" / "spot" / f"{i}.png", bad)

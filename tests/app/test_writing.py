@@ -1,4 +1,4 @@
-"""What predict writes: maps of their own, nothing of others replaced, rows resumed."""
+"""Output of predict: one map per image, no foreign file replaced, rows resumed."""
 
 import csv
 import hashlib
@@ -18,13 +18,13 @@ COLOURS, THRESHOLD = (0.0, 2.0), 0.5
 
 
 def result(path, score=0.4):
-    """What is found of an image of 64 × 64."""
+    """The result of an image of 64 × 64."""
     found = np.linspace(0, 2, 64 * 64, dtype=np.float32).reshape(64, 64)
     return Result(path, None, score, score > THRESHOLD, found, trees.picture(0))
 
 
 def write(out, results, kind="overlay", resume=False):
-    """Write results, and return what was open."""
+    """Write results, and return the writer."""
     opened = Results(out, kind, COLOURS, THRESHOLD, resume)
     assert len(list(opened.write(results))) == len(results)
     return opened
@@ -79,7 +79,7 @@ def test_a_map_is_laid_over_the_image_or_16_bits(tmp_path):
 
 
 def test_what_is_there_stays(tmp_path):
-    """Tables that are not of predict, and results that are not to be gone on with."""
+    """Foreign tables, and results that must not be resumed."""
     mine = tmp_path / "mine" / "predictions.csv"
     mine.parent.mkdir()
     mine.write_text("mine")

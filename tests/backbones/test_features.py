@@ -1,4 +1,4 @@
-"""Features: pooling against torch, grids, the cache and what is done where it is damaged."""
+"""Features: pooling against torch, grids, the cache, and damaged caches."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_several_layers_share_the_coarsest_grid(samples, tmp_path):
 
 
 def test_dense_cells_lie_between_the_others(samples, tmp_path):
-    """Every other one is a cell of the sparse grid, where the grids say so."""
+    """Every second cell of the dense grid is a cell of the sparse grid, at the same place."""
     both = backbones.load("efficientnet_lite0", layer=("block2", "block7"), cache=tmp_path)
     sparse = features.extract(both, samples, SIZE, tmp_path)
     dense = features.extract(both, samples, SIZE, tmp_path, dense=True)
@@ -104,7 +104,7 @@ def test_a_cache_of_another_version_is_not_taken(lite0, samples, tmp_path, monke
     monkeypatch.undo()
     before = cache_file(tmp_path)
     features.extract(lite0, samples, SIZE, tmp_path)
-    # Both versions keep their own.
+    # Each version keeps its own features.
     assert before in set((tmp_path / "features").iterdir())
     assert len(set((tmp_path / "features").iterdir())) == 2
 

@@ -138,7 +138,7 @@ def test_normalise():
 
 
 def ones(size, before=1):
-    """Return a convolution to one channel whose every tap passes something on."""
+    """Return a convolution to one channel without zero taps."""
     return {"weight": jnp.ones((size, size, before, 1)), "bias": jnp.zeros(1)}
 
 

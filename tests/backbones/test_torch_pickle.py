@@ -1,4 +1,4 @@
-"""Reading torch files without torch: equal to torch.load, and harmless whatever the file says."""
+"""Reading torch files without torch: equal to torch.load, and safe for untrusted files."""
 
 import io
 import os
@@ -130,7 +130,7 @@ def test_other_contents_are_refused(tmp_path, form):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_own_writer_is_readable(tmp_path, form):
-    # Otherwise the refusals below could have any reason.
+    # Without this the refusals below could have another reason.
     found = torch_pickle.read(write(tmp_path / "a.pth", form, state(tensor(1, (2, 2), (3, 1)))))
     np.testing.assert_array_equal(found["weight"], [[1, 2], [4, 5]])
     with pytest.raises(ValueError, match="read-only"):

@@ -178,7 +178,7 @@ def test_positions_of_the_trained_grid_are_those_that_were_learned():
 
 
 def test_a_cell_is_centred_on_its_patch(tmp_path):
-    """Whose pixels alone its embedding sees."""
+    """The embedding of a patch sees only the patch's pixels."""
     net = vits.ROTARY
     assert net.grid(0) == (4, 1.5)
     _, params = loaded(net, tmp_path)

@@ -1,4 +1,4 @@
-"""Three formats of a transformer's weights give the same parameters; what does not fit is named."""
+"""Three formats of a transformer's weights give equal parameters; misfits are named."""
 
 import jax
 import numpy as np
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_named(tmp_path, case):
 
 
 def test_weights_of_another_kind(tmp_path):
-    """Registers or positions that a network has not, and files of other networks."""
+    """Registers or positions that a network lacks, and files of other networks."""
     given = vits.official(vits.REGISTERS)
     with fails("'register_tokens' has no place in tiny"):
         read(vits.LEARNED, given, tmp_path)

@@ -12,7 +12,7 @@ from wtflow_jax.data.check import Row, check
 
 @pytest.fixture
 def published():
-    """Sets what is published of a layout."""
+    """Sets the published counts of a layout."""
     before = dict(LAYOUTS)
     yield lambda layout, **counts: LAYOUTS.add(layout)(before[layout]._replace(published=counts))
     for layout, entry in before.items():

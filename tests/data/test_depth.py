@@ -1,4 +1,4 @@
-"""Pixels of more than eight bits: read rightly, whatever file or array they are in, or one line."""
+"""Pixels of more than eight bits: read correctly from any file or array, or one error line."""
 
 import io
 import struct
@@ -158,7 +158,7 @@ def test_arrays(array):
     [EXPECTED, np.asfortranarray(EXPECTED), EXPECTED[..., :1], EXPECTED[..., 0], EXPECTED > 99],
 )
 def test_npy_files_are_what_their_arrays_are(array, tmp_path):
-    """Of eight bits, whatever the model has seen of more."""
+    """They are 8-bit, even for a model fitted on images of more bits."""
     np.save(tmp_path / "a.npy", array)
     (one,), (file,) = find(array), find(tmp_path / "a.npy")
     for white in (White(), KNOWN):

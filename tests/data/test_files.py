@@ -1,4 +1,4 @@
-"""What readers share: the split is the same everywhere, and names tell masks apart."""
+"""Shared code of readers: the split is the same everywhere, and masks match by name."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from wtflow_jax.data import hold_out, open_category
 
 
 def test_hold_out_is_the_same_everywhere():
-    # Written down: a stream that changed would move images between training and test.
+    # Fixed values: a changed random stream would move images between training and test.
     assert hold_out("abcdefghij", 3) == (list("abdfghj"), list("cei"))
     assert hold_out("abcdefghij", 0) == (list("abcdefghij"), [])
     assert hold_out("ab", 5) == ([], ["a", "b"])

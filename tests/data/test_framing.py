@@ -1,4 +1,4 @@
-"""Images of any size as windows, and maps back: what comes back is where it was."""
+"""Images of any size as windows, and maps back: every pixel returns to its place."""
 
 import itertools
 import subprocess
@@ -60,7 +60,7 @@ def test_neighbours_overlap_as_much_as_asked():
         assert starts[0] == 0
         assert starts[-1] == max(0, length - 64)
         assert all(b - a <= 64 - 16 for a, b in itertools.pairwise(starts))
-        # No more windows than it takes.
+        # No more windows than needed.
         assert len(starts) == 1 + -(-max(0, length - 64) // 48)
 
 
@@ -97,13 +97,13 @@ def test_what_cannot_be_decoded_comes_in_its_turn(tmp_path):
     for i, (path, found) in enumerate(framing.framed(told(), Framing((32, 32)))):
         assert path == paths[i]
         assert isinstance(found, Exception) == (i == 30)
-        # Not more at a time than are decoded ahead.
+        # At most the number decoded ahead at a time.
         assert len(taken) <= i + 1 + threads.AHEAD
     assert i == 39
 
 
 def test_large_images_are_decoded_in_their_turn(tmp_path, monkeypatch):
-    """At most one at a time, however many are taken ahead."""
+    """At most one at a time, although several are taken ahead."""
     monkeypatch.setattr("wtflow_jax.data.images.LARGE", 64 * 64)
     paths = [trees.write(tmp_path / f"{i}.png", trees.picture(i)) for i in range(9)]
     decoded = []

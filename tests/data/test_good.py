@@ -1,4 +1,4 @@
-"""Good images of a directory that holds more than good ones: those that train, or one line."""
+"""Good images of a directory with other images too: the training images, or one error."""
 
 import numpy as np
 import pytest
@@ -90,11 +90,11 @@ def test_good_in_any_letters_and_beside_loose_images(tmp_path):
 
 
 def test_names_above_what_is_given_and_of_parts_do_not_count(tmp_path):
-    """A part may be a mask, or a label."""
+    """The product itself may be a mask or a label."""
     root = tmp_path / "masks" / "bad" / "photos"
     paths = [trees.write(root / f"{side}_label.png", trees.picture(0)) for side in ("back", "up")]
     assert find_good(root) == paths
-    # As the command asks, and then ``fit``.
+    # The command calls it first, then ``fit``.
     assert find_good(find_good(root)) == paths
 
 

@@ -1,4 +1,4 @@
-"""Decoding: one right reading, or one line."""
+"""Decoding: the correct pixels, or one error line."""
 
 from pathlib import Path
 

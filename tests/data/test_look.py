@@ -1,4 +1,4 @@
-"""What an image has of its camera: closed forms of made-up images."""
+"""Measures of the camera in an image, against closed forms of synthetic images."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_sharpness_is_how_fast_a_wave_is(period):
     pixels = np.repeat(wave[..., None], 3, axis=-1).round().astype(np.uint8)
     wanted = 200 * np.sin(np.pi / period)
     assert of(pixels).sharpness == pytest.approx(wanted, rel=0.02)
-    # Whatever the light is.
+    # For any brightness.
     dim = (0.5 * pixels).astype(np.uint8)
     assert of(dim).sharpness == pytest.approx(wanted, rel=0.04)
 

@@ -81,6 +81,6 @@ def test_lossy_masks_are_refused(tmp_path):
 def test_masks_that_may_be_inverted_are_noted():
     marked = {"0.png": 0.07, "1.png": 0.93, "2.png": 0.93}
     assert doubt(marked).startswith("1.png: its mask marks 93% of it, and most masks")
-    # One large defect is none that is noted.
+    # One large defect alone causes no warning.
     assert doubt({"0.png": 0.07, "1.png": 0.93}) is None
     assert doubt({}) is None

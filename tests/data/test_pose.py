@@ -1,4 +1,4 @@
-"""How objects lie: known angles are found, images are turned so, and maps come back."""
+"""Orientation of objects: known angles are found, images straightened, maps turned back."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def rng():
 
 
 def apart(a, b):
-    """How far two angles are from one another, in degrees."""
+    """The difference of two angles, in degrees."""
     return float(np.degrees(abs(np.angle(np.exp(1j * (a - b))))))
 
 
@@ -60,7 +60,7 @@ def test_what_comes_from_outside_has_the_colour_of_the_border(rng):
 
 @pytest.mark.parametrize("size", [(160, 220), (96, 64)])
 def test_a_map_comes_back_to_where_the_image_was(rng, size):
-    """A scaled image, whatever its aspect is now, as well as the image itself."""
+    """A scaled image, with any aspect ratio, gives the same pose as the image itself."""
     image = hammer(rng, 0.9, (160, 220), noise=0)
     lies = pose.estimate(image)
     scaled = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))

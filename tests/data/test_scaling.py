@@ -1,4 +1,4 @@
-"""Images to windows within a program: what Pillow makes of them, on the host."""
+"""Images scaled to windows within a program, against Pillow on the host."""
 
 import jax
 import jax.export

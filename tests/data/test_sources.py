@@ -1,4 +1,4 @@
-"""What users hand over: paths, encoded images, PIL, arrays, lists; each read rightly or refused."""
+"""Inputs of users: paths, encoded images, PIL, arrays, lists; read correctly or refused."""
 
 import io
 
@@ -32,7 +32,7 @@ def test_directories_files_and_patterns(tree):
     assert names("in/b.png", "in/deep") == ["in/b.png", "in/deep/d.bmp", "in/deep/er/c.tiff"]
     assert names("in/*") == ["in/a.JPG", "in/b.png"]
     assert sorted(names("in/**/*.*")) == everything
-    # A file that is asked for by name is one whatever it is called.
+    # A file given by name is an image, whatever its suffix.
     assert names("in/notes.txt") == ["in/notes.txt"]
 
 
@@ -60,7 +60,7 @@ def test_patterns_enter_each_directory_once(tree, tmp_path):
 def test_links_are_followed_once(tmp_path):
     rubbish.links(tmp_path / "in")
     found = [path.name for path in find([str(tmp_path / "in")])]
-    # Links that lead nowhere are told of when they are read.
+    # Dangling links are reported when they are read.
     assert found == ["gone.png", "self.png", "a.png", "b.png"]
     for name in ("self", "self.png", "gone.png"):
         with fails(name, "no such file or directory"):

@@ -76,7 +76,7 @@ def on_disk(directory):
 
 
 def same(found, expected, root):
-    """Whether samples are those of a reader in all but where their bytes come from."""
+    """Whether samples equal a reader's, except for the source of their bytes."""
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
         assert (ours.label, ours.kind) == (theirs.label, theirs.kind)
@@ -327,7 +327,7 @@ def test_damaged_description(ad, name, content):
     root, out = ad
     file = stored(root, out) / name
     file.unlink() if content is None else file.write_text(content)
-    # Without dataset_info.json it is none that TFDS has finished.
+    # Without dataset_info.json TFDS has not finished the data set.
     unfinished = content is None and name == "dataset_info.json"
     with fails("no category prepared there" if unfinished else "part: not as prepared", "prepare"):
         open_category(out, "part", "tfds:mvtec_ad")

@@ -1,4 +1,4 @@
-"""Are images to be turned? Yes for what lies every way, no for all else."""
+"""Should images be turned? Only if objects lie in every orientation."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_too_few_images_say_nothing(tmp_path):
     assert not turning.wanted([])
     files = [trees.write(tmp_path / f"{i}.png", image) for i, image in enumerate(images)]
     assert turning.of_files(files) == turning.evidence(images)
-    # None of them is even read.
+    # No image is even read.
     assert turning.of_files([tmp_path / "missing.png"] * (turning.LEAST - 1)).images == 0
 
 
@@ -76,7 +76,7 @@ def test_of_real_objects_the_screw_alone_is_to_be_turned(name):
     files = [sample.path for sample in data.open_category(root, name, layout).train]
     found = turning.of_files(files)
     assert found.use is (name == "screw")
-    # Far from where it would turn.
+    # Far from the threshold for turning.
     left = (1 - found.straightened) / (1 - found.untouched)
     if name == "screw":
         assert min(found.plain, found.elongated, found.inside) > 0.98

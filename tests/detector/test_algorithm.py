@@ -41,7 +41,7 @@ def fresh(objective=OBJECTIVE):
 
 
 def run(state, features=FEATURES, objective=OBJECTIVE, start=START, **more):
-    """Every state of a run, on the host, with what it has behind it."""
+    """Every state of a run, on the host, with its past."""
     settings = {"seed": 5, "epochs": EPOCHS, "batch_size": BATCH} | more
     taken = train(objective, state, start, STATS, features, **settings)
     return [(jax.device_get(state), past, whole) for state, past, whole in taken]
@@ -92,7 +92,7 @@ def test_going_on_from_any_step_is_the_uninterrupted_run(whole, step):
 
 
 def test_an_epoch_that_was_not_counted_yet_is_not_trained_again(whole):
-    """Stopped after the last step of an epoch and before what is done at its end."""
+    """Stopped after the last step of an epoch, before its end is recorded."""
     state, past, _ = whole[STEPS - 1]
     assert past.steps == STEPS
     rest = run(tree.map(jnp.asarray, state), past=past)

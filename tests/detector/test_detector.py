@@ -1,4 +1,4 @@
-"""A map and a velocity, fitted: the same bits again, from memory or disk, and networks' options."""
+"""A fitted map and velocity: the same bits each time, from memory or disk; options."""
 
 import jax
 import jax.numpy as jnp

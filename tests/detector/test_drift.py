@@ -1,4 +1,4 @@
-"""Another camera is said in one line, defective parts are not taken for one."""
+"""A changed camera is reported in one line; defective parts are not mistaken for it."""
 
 import io
 import itertools
@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
 
 def photograph(seed, defect=False):
-    """A part on a table, of which light and place differ a little from image to image."""
+    """A part on a table; light and place differ a little from image to image."""
     rng = np.random.default_rng(seed)
     image = Image.fromarray(trees.noisy(seed, defect, 120, 160)).filter(ImageFilter.GaussianBlur(1))
     pixels = np.asarray(image).astype(float) * rng.normal(0.8, 0.008)
@@ -92,7 +92,7 @@ def test_a_grey_image_among_slightly_coloured_ones_and_the_reverse():
     grey, tinted = drift.usual([toned(0.0)] * 9), drift.usual([toned(5 + i / 9) for i in range(9)])
     assert "greyer (colour 0 %, was 5 to 6)" in said([toned(0.0)], tinted)
     assert "more coloured (colour 20 %, was 0)" in said([toned(20.0)], grey)
-    # What compression leaves of grey is none.
+    # Compressed grey images are no longer exactly grey.
     assert said([toned(0.3)], grey) is said([toned(0.0)], drift.usual([toned(0.3)] * 9)) is None
 
 
@@ -118,7 +118,7 @@ def test_nothing_is_known_of_a_measure_that_is_not_there(usual):
 
 
 def warned(results, usual):
-    """The results that come out, and the lines."""
+    """The results, and the warnings after each."""
     with warnings.catch_warnings(record=True, action="always") as caught:
         found = list(drift.watched(results, usual))
     assert all(issubclass(one.category, WTFlowWarning) for one in caught)
@@ -144,7 +144,7 @@ def test_a_camera_that_changes_on_the_way_is_said_once(usual):
     results = [*[Found(good)] * 900, *[Found(dark)] * 60]
     assert "darker" in warned(results, usual)[1][0]
     assert len(warned([Found(dark)] * 900, usual)[1]) == 1
-    # Of a stream without an end too, and no later than 100 images.
+    # Also for an endless stream, after at most 100 images.
     endless = drift.watched(itertools.repeat(Found(dark)), usual)
     assert [len(line) > 0 for line in warned(itertools.islice(endless, 101), {})[1]] == [True]
 
@@ -161,7 +161,7 @@ def test_nearly_all_defective_is_said_where_nothing_else_is(usual):
 
 
 def test_images_that_come_one_a_call_are_judged_together(usual):
-    """A tenth less light is too little to say of one image."""
+    """Ten percent less light is too little to report for one image."""
     dark = [taken(photograph(i).point(lambda v: 0.85 * v)) for i in range(100, 112)]
     assert all(said([look], usual) is None for look in dark)
     calls = drift.Watch(drift.OFTEN)

@@ -1,4 +1,4 @@
-"""Features and flags at their ends: a right result, or one line that says what is wrong."""
+"""Extreme features and flags: a correct result, or one error line."""
 
 from dataclasses import replace
 
@@ -98,7 +98,7 @@ def test_features_beyond_float32_are_told_of_in_one_line():
 
 
 def test_an_image_without_a_score_is_not_called_good(small_model):
-    """NaN is above no threshold."""
+    """NaN compares above no threshold."""
     whole = load(small_model)
     stats = jax.tree.map(lambda leaf: leaf * jnp.nan, whole.detector.stats)
     damaged = replace(whole, detector=whole.detector._replace(stats=stats))

@@ -1,4 +1,4 @@
-"""A fitted model and its one file: the same scores when it is loaded, and what is no model."""
+"""A fitted model and its file: equal scores after loading; other files are refused."""
 
 import json
 

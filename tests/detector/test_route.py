@@ -1,4 +1,4 @@
-"""The one route from images to scores: the same bits whoever takes it, and compiled once."""
+"""The route from images to scores: the same bits for every caller, compiled once."""
 
 import os
 import subprocess
@@ -105,12 +105,12 @@ def test_predicting_gives_the_scores_that_set_a_threshold(kind, paths):
     np.testing.assert_array_equal([result.score for result in results], expected.scores)
     for result, expected_map in zip(results, expected.maps, strict=True):
         np.testing.assert_array_equal(result.map, expected_map[: len(result.map)])
-    # They differ from one another, so that this says something.
+    # Scores differ from each other, so the comparison is meaningful.
     assert np.ptp(expected.scores) > 1e-3
 
 
 def test_neither_order_nor_company_changes_a_score(kind, paths):
-    """Wherever an image stands in a batch, and whatever fills it up."""
+    """Scores do not depend on an image's place in a batch or on the padding."""
     fitted, expected = kind
     by_path = dict(zip(paths, expected.scores, strict=True))
     order = np.random.default_rng(0).permutation(COUNT)
@@ -139,7 +139,7 @@ def test_a_saved_model_gives_the_same_and_compiles_nothing(kind, paths, tmp_path
 
 
 def test_one_image_alone_is_a_batch_of_its_own(kind, paths):
-    """Of another shape, so other sums: equal to rounding, and decided alike."""
+    """Another batch shape sums in another order: equal to rounding, same decisions."""
     fitted, expected = kind
     for i in (0, 4, COUNT - 1):
         assert fitted.predict(paths[i]).score == pytest.approx(expected.scores[i], rel=1e-5)

@@ -144,7 +144,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory):
-    """Features and trained models of all pages: what two of them ask for is made once."""
+    """Features and trained models, shared by all pages."""
     return tmp_path_factory.mktemp("kept")
 
 
@@ -161,7 +161,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def place(tmp_path, weights, model, kept, monkeypatch):
-    """Everything that the pages name, in the working directory."""
+    """Every file that the pages name, in the working directory."""
     # As many images of each, so that one compiled program serves them all.
     many = {"train": 12, "good": 3, "bad": 3}
     for root in ("mvtec_ad", "path/to/mvtec_ad", "data"):
@@ -238,7 +238,7 @@ def execute(words, monkeypatch):
 
 
 def reason(command):
-    """Return why a command is not run here; None where it is."""
+    """Return why a command is not run here; None if it is run."""
     return next((why for part, why in ELSEWHERE.items() if part in command), None)
 
 

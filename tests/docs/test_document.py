@@ -1,4 +1,4 @@
-"""The document of results: what was run, by which command, and whether it is the paper's."""
+"""The document of results: runs, their commands, and whether the paper is reproduced."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""What the checks of screenshots find: tables that are too wide, words that are broken."""
+"""The checks of screenshots find tables that are too wide and broken words."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The documentation as a site: built offline without a warning, whole, nothing from elsewhere."""
+"""The documentation site: built offline without warnings, complete, nothing external."""
 
 import os
 import re
@@ -25,7 +25,7 @@ FETCHED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "sour
 
 
 class Page(HTMLParser):
-    """What a page has: anchors, links, and what a browser fetches for it."""
+    """The anchors and links of a page, and the files that a browser loads for it."""
 
     def __init__(self, path):
         super().__init__()

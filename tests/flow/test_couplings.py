@@ -1,4 +1,4 @@
-"""Pairs of a minibatch: the cheapest ones, and losses that are of them."""
+"""Couplings of a minibatch: the cheapest assignment, and the loss of coupled pairs."""
 
 from itertools import permutations
 

@@ -47,7 +47,7 @@ def check(function, arguments, precision="float64"):
 
 
 def weighted(values):
-    """A scalar in which each value counts otherwise."""
+    """A scalar with a different weight for each value."""
     return jnp.vdot(values, jnp.cos(jnp.arange(values.size).reshape(values.shape)))
 
 
@@ -64,7 +64,7 @@ def scaling(params, t, x):
 
 
 def shear(params, t, x):
-    """That, though the velocity is no linear function of x."""
+    """The same, although the velocity is not linear in x."""
     return params["s"] * jnp.stack([jnp.sin(x[1]) + t, 0.3 * x[1]])
 
 
@@ -239,7 +239,7 @@ def test_the_gaussian_field(function, t):
     law, shape = _gaussians(), (2, 3, 4)
     if function.__module__ == mixture.__name__:
         law, shape = mixture.Mixture(np.log(RNG.dirichlet(np.ones(6))), law), 4
-    # At both ends of time the derivative in it is one-sided: not asked for.
+    # At both ends of time the derivative in t is one-sided: not tested.
     given = (law, RNG.normal(size=shape), *[t] * (0 < t < 1))
     check(lambda law, x, t=t: weighted(jnp.atleast_1d(function(law, jnp.asarray(t), x))), given)
 

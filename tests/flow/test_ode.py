@@ -1,4 +1,4 @@
-"""Solvers: their order, what they cost, their derivatives, and likelihoods along the flow."""
+"""Solvers: their order, evaluations, derivatives, and likelihoods along the flow."""
 
 import equinox as eqx
 import fields
@@ -237,7 +237,7 @@ def test_hutchinsons_estimate_is_unbiased():
     assert float(few.std()) > 0
 
 
-# What a caller may hand over
+# Arguments of a caller
 
 
 KEY = jax.random.key(0)
@@ -281,7 +281,7 @@ def test_what_is_no_array_or_has_no_hash(call):
         call(network, None, X0)
     with fails("solver: a value of type list"):
         call(fields.pendulum, None, X0, solver=[ode.HEUN])
-    # What a velocity itself raises is left as it is.
+    # Exceptions of a velocity itself pass through unchanged.
     with pytest.raises(TypeError, match="mine"):
         call(raising, None, X0)
 

@@ -42,7 +42,7 @@ def test_one_that_fails_is_told_of_and_the_next_goes_on(tmp_path, capsys):
     quick = "--smoke", "--image-size", "64", "--cache", tmp_path / "cache"
     words = [*map(str, quick), "--models", str(tmp_path / "models"), "--wt", "whiten"]
     names = ["radial", "exact_field"]
-    # radial.py follows networks.
+    # radial.py needs networks.
     words += ["--velocity", "exact"]
     command = [*names, "--out", str(tmp_path / "runs"), "--", *words]
     assert all.main(EXPERIMENTS, command) == 1
@@ -60,7 +60,7 @@ def test_one_that_fails_is_told_of_and_the_next_goes_on(tmp_path, capsys):
     ("words", "message"),
     [
         (["mvtek"], "error: mvtek: no such experiment; choose from ablation_placement"),
-        (["--smoke"], "error: --smoke: not a flag of this; give those of"),
+        (["--smoke"], "error: --smoke: unknown flag; give flags of experiments after --"),
     ],
 )
 def test_bad_input_is_one_line(words, message, capsys):

@@ -1,4 +1,4 @@
-"""What experiments say to bad input: one clear line, and nothing left behind."""
+"""Bad input of experiments: one clear error line, and no files left."""
 
 import os
 import pickle
@@ -133,7 +133,7 @@ def test_masks_that_mark_nothing(tree, tmp_path, refused):
 def test_training_that_diverges(tree, tmp_path, refused):
     message = refused(tree, "--learning-rate", "1e30", "--epochs", "3")
     assert "lower --learning-rate" in message
-    # As told, with the same flags else.
+    # Follow the advice, with otherwise equal flags.
     where = *places(tmp_path / "out"), "--cache", tmp_path / "cache", "--root", tree
     assert run("mvtec", *QUICK, *where, "--learning-rate", "1e-3", "--epochs", "1") == 0
 
@@ -150,7 +150,7 @@ def test_an_unknown_layout(tree, refused):
 
 
 def elsewhere(directory, *words, **settings):
-    """A program of its own: what JAX is told by its environment it is told once."""
+    """Run in a new process: JAX reads its environment only once. Return the error line."""
     command = [sys.executable, *map(str, words)]
     environment = os.environ | settings
     done = subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True)

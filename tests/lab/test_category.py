@@ -66,7 +66,7 @@ def test_good_images_alone_are_enough(tmp_path, cache):
     (row,), text = run("folder", tmp_path / "data", tmp_path, cache, "--validation", "0.3")
     assert row["image_auroc"] is None
     (told,) = row["undefined"]
-    assert told == "no defective test image: there are scores and maps, and no metrics"
+    assert told == "no defective test image: scores and maps are written, but no metrics"
     assert row["decision"]["detected"] is None
     assert row["decision"]["false_alarms"] is not None
     arrays = np.load(tmp_path / "folder" / "data" / "scores.npz")
@@ -81,8 +81,8 @@ def test_a_defect_that_nobody_has_drawn_leaves_its_pixels_out(tmp_path, cache):
     root = trees.folder(tmp_path / "data")
     (some,), _ = run("folder", root, tmp_path / "some", cache)
     _, told = some["undefined"]
-    assert "pixels of 2 defective images are not known, the first is" in told
-    assert "dent/a.TIF: it has no mask, and they are left out" in told
+    assert "defective images without a mask: 2, the first is" in told
+    assert "dent/a.TIF; pixel metrics leave them out" in told
     shutil.rmtree(root / "dent")
     (root / "scratch" / "left" / "2.jpg").unlink()
     (drawn,), _ = run("folder", root, tmp_path / "drawn", cache)

@@ -1,4 +1,4 @@
-"""Disks that are full or may not be written, directories that two runs want."""
+"""Full or read-only disks, and directories that two runs share."""
 
 import os
 import subprocess
@@ -68,7 +68,7 @@ def test_a_place_that_may_not_be_written(tmp_path):
 
 
 def test_two_runs_of_one_cache_and_one_store(whole, tmp_path):
-    """Both are right: one waits while the other trains."""
+    """Both succeed: one waits while the other trains."""
     both = [start((*MVTEC, *PLACES, "--out", name), tmp_path) for name in ("t/out", "t/other")]
     for running in both:
         _, stderr = running.communicate()

@@ -1,4 +1,4 @@
-"""An experiment from its command line to its files, and going on where it stopped."""
+"""An experiment from its command line to its files, and resuming it."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, cache):
-    """A whole run on the built-in category, in seconds; what it printed."""
+    """A whole run on the built-in category, in seconds, with its output."""
     place = tmp_path_factory.mktemp("runs")
     flags = *QUICK, "--cache", cache, "--models", place / "models", "--validation", 0.25
     with contextlib.redirect_stdout(open(place / "told", "w", encoding="utf-8")):
@@ -164,7 +164,7 @@ def test_stopped_within_an_epoch_it_goes_on_bit_for_bit(finished, tmp_path, monk
 
 @pytest.mark.long
 def test_a_process_that_dies_goes_on_bit_for_bit(finished, tmp_path):
-    """After its second checkpoint, with no time for anything."""
+    """Killed after its second checkpoint, without time to clean up."""
     out, flags, _ = finished
     script = (
         "import sys\n"

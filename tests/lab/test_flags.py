@@ -1,4 +1,4 @@
-"""The command line of experiments: flags of parts, what goes against it, and --help."""
+"""The command line of experiments: flags of parts, wrong flags, and --help."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ def test_flags_win_over_the_preset_and_the_experiment():
     assert parse("--preset", "paper", "--wt", "none").config().velocity.position
     given = {"velocity": "exact", "wt": "whiten", "seeds": 3}
     assert parse(**given).config().wt == Whiten()
-    # One that is given its default is given all the same.
+    # A flag set to its default counts as given.
     asked = parse("--wt", "layer_norm", "--velocity=unet", **given)
     assert (asked.config().wt, asked.config().velocity) == (LayerNorm(), UNet())
     assert (asked.run.seeds, parse("--seeds", 1, **given).run.seeds) == (3, 1)
@@ -174,7 +174,7 @@ def test_help_lists_the_options_of_every_part(mvtec):
     assert (done.returncode, done.stderr) == (0, "")
     assert "--moved-by" in done.stdout
     assert "How far features are moved." in done.stdout
-    # In a box, whose lines are broken anywhere.
+    # The text is in a box, which may break a line anywhere.
     assert "shifted" in done.stdout.replace("\n", "")
     for name in flags.known():
         word = name.replace("_", "-")
@@ -206,5 +206,5 @@ def test_help_is_wrapped_anew(mvtec):
     boxes = [line for line in lines if line.startswith(("│", "╭", "╰"))]
     assert len({len(line) for line in boxes}) == 1
     text = [line.strip("│ ") for line in boxes]
-    # Where the docstring has a line end.
+    # The docstring breaks its line here.
     assert "files that begin with a backbone's name; left out" in " ".join(text)

@@ -1,4 +1,4 @@
-"""Runs that are killed and go on: nothing is lost, and numbers are those of one run."""
+"""Killed and resumed runs: nothing is lost, numbers equal an uninterrupted run."""
 
 import signal
 
@@ -24,7 +24,7 @@ MOMENTS = {
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """An experiment that nothing happens to, and programs compiled by it."""
+    """An uninterrupted experiment, and its compiled programs."""
     place = tmp_path_factory.mktemp("whole")
     kills.finish(MVTEC, place, place / "compiled")
     return place, kills.trained(place)

@@ -11,7 +11,7 @@ from wtflow_jax.lab import experiment
 
 
 def resident():
-    """The MiB of this process, without what is free and kept by the allocator."""
+    """The memory of this process in MiB, without free memory held by the allocator."""
     ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
@@ -33,7 +33,7 @@ def test_memory_is_flat_over_categories_of_different_sizes(tmp_path):
         found.append((resident(), maps()))
         return row
 
-    # The digest of the code that decides a row is taken of the function within.
+    # The code digest of a row uses the unwrapped function.
     measure.__wrapped__ = mvtec.measure
     names = {"root": "data", "out": "out", "models": "models", "cache": "cache"}
     where = [str(part) for k, v in names.items() for part in (f"--{k}", tmp_path / v)]

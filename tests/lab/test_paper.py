@@ -1,4 +1,4 @@
-"""The transcribed tables against one another: a slip of ours shows, the paper's own are listed."""
+"""The transcribed tables against one another; the paper's own contradictions are listed."""
 
 import csv
 from statistics import fmean

@@ -121,7 +121,7 @@ def test_what_training_images_decide(tmp_path, cache, capsys):
     capsys.readouterr()
     assert run("held_out", "--wt", "none", *places(tmp_path / "x"), "--cache", cache) == 1
     message = one_line(capsys.readouterr().err)
-    assert "--wt none: held_out.py questions whiten" in message
+    assert "--wt none: held_out.py needs whiten" in message
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_pasting_moves_a_block_of_another_map():
         y, x = np.nonzero(changed)
         block = after[y.min() : y.max() + 1, x.min() : x.max() + 1, 0]
         assert block.size == changed.sum() <= 1.5 * 0.05 * 180
-        # Neighbours stay neighbours, and all are of one other map.
+        # Pasted cells stay neighbours and come from one other map.
         assert (np.diff(block, axis=1) == 1).all()
         owners = set((block // 180).ravel())
         assert len(owners) == 1

@@ -1,4 +1,4 @@
-"""The file of scored test images: read as it was written, or one line."""
+"""The file of scored test images: read as written, or one error line."""
 
 import io
 
@@ -82,11 +82,12 @@ def warned(whole):
 
 def test_what_has_no_metric_or_one_in_doubt_is_said():
     (unknown,) = warned(WHOLE)
-    assert unknown.startswith("pixels of 1 defective images are not known, the first is b/2.png")
+    assert unknown.startswith("defective images without a mask: 1, the first is b/2.png")
     good, _ = warned(WHOLE._replace(labels=np.ones(3, bool)))
-    assert good == "no good test image: there are scores and maps, and no metrics of images"
+    assert good == "no good test image: scores and maps are written, but no image metrics"
     whole = WHOLE._replace(labels=np.zeros(3, bool), known=np.ones(3, bool), masks=None)
-    assert warned(whole) == ["no defective test image: there are scores and maps, and no metrics"]
+    (bad,) = warned(whole)
+    assert bad == "no defective test image: scores and maps are written, but no metrics"
     inverted = WHOLE._replace(masks=~WHOLE.masks, known=np.ones(3, bool))
     (doubt,) = warned(inverted)
     assert "are they inverted?" in doubt

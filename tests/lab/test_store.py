@@ -1,4 +1,4 @@
-"""The store of trained models: trained once, under a key of all that decides it, gone on with."""
+"""The store of trained models: trained once per key, and resumed."""
 
 import ast
 import json
@@ -40,7 +40,7 @@ def obtain(models, config=CONFIG, splits=SPLITS, track=console.untracked):
 
 
 def numbers(found):
-    """All that a model says, but for how long it took."""
+    """All numbers of a model, without its seconds."""
     leaves = jax.tree.leaves((found.detector.params, found.detector.stats, found.cells))
     arrays = [np.asarray(leaf) for leaf in [*leaves, *found.radii]]
     history = [{k: v for k, v in e.items() if "seconds" not in k} for e in found.history]
@@ -75,7 +75,7 @@ def test_it_is_trained_once(tmp_path, monkeypatch):
     assert numbers(again) == numbers(first)
     assert again.history == first.history
     assert (first.directory / store.FILE).stat().st_mtime_ns == before
-    # What decides how it is scored and shown decides no model.
+    # Settings of scoring and display do not change the key.
     obtain(tmp_path, CONFIG.but(top_fraction=0.5, centres="half_pixel", false_alarms=0.2))
 
 
@@ -86,7 +86,7 @@ class Asked(Exception):
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3, 4, 6, 8, 9])
 def test_stopped_at_any_step_it_goes_on_bit_for_bit(whole, step, tmp_path):
-    """By a signal: what was done is saved, within an epoch too."""
+    """Stopped by a signal: progress is saved, also within an epoch."""
     taken = []
 
     def track(what, total):

@@ -54,7 +54,7 @@ def test_an_experiment_streams_what_does_not_fit(tmp_path, capsys):
         told = capsys.readouterr().err
         assert ("streamed from disk" in told) == (resident == "0")
     assert rows["0"] == rows["1"]
-    # And so is the model's name: where one is there, it serves both.
+    # The model's name is equal too, so a stored model serves both.
     names = [[path.name for path in (tmp_path / "models" / run).iterdir()] for run in rows]
     assert names[0] == names[1]
     assert len(list((tmp_path / "cache0" / "shards").glob("*/*.array_record"))) == 1

@@ -38,7 +38,7 @@ def flags(tmp_path):
 @pytest.mark.long
 def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
     out = tmp_path / "runs"
-    # A GPU each, which these jobs, on a CPU, have no use for.
+    # One GPU per job; these jobs run on a CPU and do not use it.
     command = ["mvtec", "--jobs", "2", "--gpus", "2", "--out", str(out)]
     command += ["--", *flags, "--seeds", "1"]
     broken = tmp_path / "data" / "cap" / "train" / "good" / "000.png"
@@ -70,7 +70,7 @@ def test_a_failed_job_is_gone_on_with(flags, tmp_path, capsys):
 
 @pytest.mark.long
 def test_a_job_sees_the_gpus_it_is_given(monkeypatch, tmp_path):
-    """What jobs see, in a process like theirs."""
+    """The GPUs that jobs see, in a process like theirs."""
     (tmp_path / "told.py").write_text(
         "import os, pathlib\n"
         "from wtflow_jax.lab import experiment\n"
@@ -95,7 +95,7 @@ def test_a_job_sees_the_gpus_it_is_given(monkeypatch, tmp_path):
 def test_hidden_gpus_are_none(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv(sweep.VISIBLE, "")
     assert start(["mvtec", "--gpus", "2", "--out", str(tmp_path / "runs"), "--"]) == 1
-    assert "error: --jobs 1: give at most 0, a GPU each" in capsys.readouterr().err
+    assert "error: --jobs 1: give at most 0, one GPU per job" in capsys.readouterr().err
 
 
 def test_no_slurm_is_one_line(tmp_path, capsys):
@@ -105,7 +105,7 @@ def test_no_slurm_is_one_line(tmp_path, capsys):
 
 
 def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
-    """There is no SLURM here; what it would be given is looked at."""
+    """Without SLURM, check the submission script only."""
     monkeypatch.setattr(submitit.slurm.slurm.shutil, "which", lambda name: f"/bin/{name}")
     settings = sweep.Settings(
         "mvtec", cluster="slurm", jobs=15, gpus=1, partition="gpu", out=tmp_path
@@ -123,16 +123,16 @@ def test_a_slurm_array_is_asked_for(tmp_path, monkeypatch):
     [
         (["mvtek"], "error: mvtek: no such experiment; choose from ablation_placement"),
         (["mvtec", "--jobs", "0"], "error: --jobs 0: give at least 1"),
-        (["mvtec", "--jobs", "3", "--gpus", "2"], "error: --jobs 3: give at most 2, a GPU each"),
+        (["mvtec", "--jobs", "3", "--gpus", "2"], "error: --jobs 3: give at most 2, one GPU per"),
         (["mvtec", "--gpus", "-1"], "error: --gpus -1: give at least 0"),
-        (["mvtec", "--", "--out", "there"], "error: --out: is the sweep's own; give it before the"),
+        (["mvtec", "--", "--out", "there"], "error: --out: is a flag of the sweep; give it before"),
         (["mvtec", "--", "--categories", "nut"], "error: --categories nut: without --root there"),
         (["mvtec", "--hours", "inf"], "error: --hours inf: give at least 0.02"),
         (["mvtec", "--hours", "0"], "error: --hours 0: give at least 0.02"),
-        (["mvtec", "--", "--coordinator", "a:1"], "error: --coordinator: a job is one process"),
+        (["mvtec", "--", "--coordinator", "a:1"], "error: --coordinator: a job of a sweep is one"),
         (["mvtec", "--", "--root", "nowhere"], "error: nowhere: "),
         (["mvtec", "--", "--width", "9"], "error: --width 9"),
-        (["mvtec", "--seeds", "3"], "error: --seeds: not a flag of this; give"),
+        (["mvtec", "--seeds", "3"], "error: --seeds: unknown flag; give"),
     ],
     ids=str,
 )

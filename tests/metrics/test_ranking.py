@@ -115,7 +115,7 @@ def test_one_pass_gives_what_each_gives_alone():
     assert list(found) == ["pixel_auroc", "pixel_ap", "pixel_f1", "pixel_aupro", "pixel_aupimo"]
     assert found["pixel_auroc"] == metrics.auroc(scores, masks)
     assert found["pixel_aupro"] == metrics.aupro(scores, masks)
-    # Labels made once serve other scores, and a view in another order.
+    # Regions labelled once serve other scores, and views in another order.
     regions = metrics.label_regions(masks)
     assert metrics.measure("pixel", scores, masks, regions) == found
     assert metrics.measure("pixel", -scores, masks, regions) == metrics.measure(

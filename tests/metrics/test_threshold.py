@@ -1,4 +1,4 @@
-"""The threshold is an order statistic, and keeps what it promises."""
+"""The threshold is an order statistic and keeps its promised rate."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_none_is_set_by_what_is_no_number(score):
 
 
 def test_of_several_images_a_part_the_highest_keeps_the_promise():
-    """And by single images, which are alike, it is broken."""
+    """Counted by single images, which are alike, the promise is broken."""
     rng = np.random.default_rng(2)
 
     def parts(n):

@@ -28,7 +28,7 @@ def test_results_are_those_of_all_at_once_by_one_trace(n):
 
 
 def test_threads_take_turns():
-    """Two programs at once can wait for each other for ever (``batches.ALONE``)."""
+    """Two programs at once can deadlock (``batches.ALONE``)."""
     within, seen = [], []
 
     def function(batch):

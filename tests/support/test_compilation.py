@@ -44,7 +44,7 @@ def test_what_is_half_written_is_removed(kept):
     half.write_bytes(programs[0].read_bytes()[:-9])
     compilation.keep(kept)
     assert {path.name: path.read_bytes() for path in kept.glob("*-cache")} == whole
-    # What was looked at once is not read again.
+    # A directory that was checked once is not read again.
     for path in programs:
         os.utime(path, (1, 1))
         path.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""What people see of a command: tables, bars, and how it ends."""
+"""The output of a command: tables, progress bars, and its exit."""
 
 import io
 import signal

@@ -1,4 +1,4 @@
-"""Shards: what was written is read, what was interrupted goes on, damage is told."""
+"""Shards: read as written, resumed after an interruption, damage is reported."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Being asked to stop: an exception, or a flag that a loop looks at."""
+"""Stop signals: an exception, or a flag that a loop checks."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Arrays and what is said of them, in one file: the same again, or it is told."""
+"""Arrays and their metadata in one file: read back equal, or an error."""
 
 import numpy as np
 import pytest

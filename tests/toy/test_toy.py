@@ -1,4 +1,4 @@
-"""The toy figures: fields against what is known of them, and what the figures claim."""
+"""The toy figures: fields against closed forms, and the figures' claims."""
 
 import jax
 import jax.numpy as jnp

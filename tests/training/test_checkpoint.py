@@ -1,4 +1,4 @@
-"""Checkpoints: what is restored is what was saved, or it is told."""
+"""Checkpoints: restored as saved, or damage is reported."""
 
 import shutil
 
@@ -82,7 +82,7 @@ def test_a_damaged_file_is_told_and_the_checkpoint_before_taken(saved, tmp_path,
         found = restored(copy)
         told = capfd.readouterr().err
         if found.history == newest.history:
-            # Not on every file anything depends.
+            # The file is not needed to restore.
             assert equal(found.state, newest.state), damaged
             damaged.write_bytes(path.read_bytes())
             continue
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_told_and_the_checkpoint_before_taken(saved, tmp_path,
         assert "and deleted; the previous checkpoint, if any, is used" in told
         assert not (copy / "28").exists()
     assert noticed >= 5
-    # What takes its place is saved under its name.
+    # Its replacement is saved under its name.
     with Checkpoints(copy) as checkpoints:
         checkpoints.save(*newest)
     assert equal(restored(copy).state, newest.state)

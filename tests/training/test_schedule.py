@@ -1,4 +1,4 @@
-"""An epoch's order, when the rate decays, and when a run leads nowhere."""
+"""An epoch's order, when the rate decays, and when a run diverges."""
 
 import math
 

@@ -31,7 +31,7 @@ def port():
 
 
 def together(directory, mesh, epochs=4, streamed=False):
-    """Train with a process a device; what the first found, and that all found the same."""
+    """Train with one process per device; return the first's results, check all agree."""
     count, at = mesh[0] * mesh[1], port()
     running = []
     for process in range(count):

@@ -74,7 +74,7 @@ def test_a_compiled_loop_takes_the_same_steps(monkeypatch):
     np.testing.assert_allclose(*losses, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(host[-1][0]), jax.tree.leaves(loop[-1][0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-    # From the middle, where a loop was stopped.
+    # From the middle, as after a stop.
     middle, _ = next(state.steps(objective(), fresh(), X0, order, KEY))
     resumed = last_of(state.steps(objective(), copied(middle), X0, order, KEY, 4))
     assert equal(resumed, loop[-1][0])

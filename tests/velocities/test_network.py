@@ -1,4 +1,4 @@
-"""What networks share: precision, the norm in front, and one function for the same options."""
+"""Shared code of networks: precision, the input norm, one function per set of options."""
 
 from dataclasses import replace
 

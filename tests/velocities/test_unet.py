@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 
 
 def sized(*shape):
-    """Training maps of a shape: of a network no more is asked."""
+    """Training maps of a shape; a network needs only the shape."""
     return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
 

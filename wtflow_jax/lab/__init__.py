@@ -1,4 +1,4 @@
-"""What experiments share: flags, rows, the store of trained models, tables, sweeps."""
+"""Code that experiments share: flags, rows, the store of trained models, tables, sweeps."""
 
 from wtflow_jax.lab.experiment import Experiment, Variants, comparison, data_set, grid
 from wtflow_jax.lab.flags import Setup

@@ -1,11 +1,11 @@
-"""Several experiments one after another; called again, it goes on where it stopped.
+"""Runs several experiments one after another; the same command again resumes them.
 
     python experiments/all.py loss_vs_wt ablation_target -- --root mvtec_ad --categories bottle
-    python experiments/all.py -- --smoke                      # every one, a minute or so each
+    python experiments/all.py -- --smoke                      # all, about a minute each
 
-What stands after ``--`` is given to each of them, which adds to ``runs/NAME`` what that lacks;
-trained models are shared. One that fails is told of and the next goes on. Exit status 1 where one
-failed.
+The flags after ``--`` go to each experiment, which adds the missing rows to ``runs/NAME``. Trained
+models are shared. If an experiment fails, its error is printed and the next one runs; the exit
+status is then 1.
 """
 
 import sys
@@ -31,12 +31,12 @@ Flags = TypeVar("Flags")
 
 @dataclass(frozen=True)
 class Settings:
-    """Which experiments are run."""
+    """Which experiments to run."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, arg(metavar="[NAME [NAME ...]]")] = ()
     """Experiments; left out: all."""
     out: Path = Path("runs")
-    """Directory that gets a directory each."""
+    """Parent of the output directories, one per experiment."""
 
 
 def command(
@@ -45,21 +45,21 @@ def command(
     description: str | None,
     work: Callable[[Flags, list[str]], int],
 ) -> int:
-    """Work with a command's own flags and the words after ``--``; return the exit status."""
+    """Call ``work`` with a command's own flags and the words after ``--``; return its status."""
 
     def parsed() -> int:
         own = list(takewhile(lambda word: word != "--", arguments))
         flowing([flags], own)
         found, more = tyro.cli(flags, args=own, description=description, return_unknown_args=True)
         if more:
-            raise WTFlowError(f"{more[0]}: not a flag of this; give those of experiments after --")
+            raise WTFlowError(f"{more[0]}: unknown flag; give flags of experiments after --")
         return work(found, list(arguments[len(own) + 1 :]))
 
     return status(parsed, again="the same command goes on")
 
 
 def main(experiments: Path, arguments: Sequence[str]) -> int:
-    """Run those of a directory that the arguments name, and return the exit status."""
+    """Run the experiments that the arguments name, and return the exit status."""
     return command(arguments, Settings, __doc__, partial(_run, experiments))
 
 
@@ -72,7 +72,7 @@ def _run(experiments: Path, settings: Settings, words: list[str]) -> int:
         try:
             out = str(settings.out / one.name)
             found = experiment.main(one, ["--out", out, "--resume", *words])
-        # Out of memory for instance: the others may have room.
+        # For instance out of memory: the others may need less.
         except Exception:
             traceback.print_exc()
             found = 1

@@ -1,4 +1,4 @@
-"""The categories of a run, and each of them ready for models: features, masks, what is known."""
+"""Opens the categories of a run and prepares their features, masks and labels for models."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from wtflow_jax.training import sharding
 
 
 def opened(setup: Setup) -> list[Category]:
-    """Return the categories of a run, those of the built-in data where there is no root."""
+    """Return the categories of a run; without ``--root`` those of the built-in data."""
     asked = setup.data
     root = asked.root or data.generate(setup.run.cache / "builtin")
     layout = asked.data if asked.root else "mvtec_ad"
@@ -44,7 +44,7 @@ def opened(setup: Setup) -> list[Category]:
         if not (category.train and category.test):
             raise WTFlowError(
                 f"{root}: {name} has {len(category.train)} images to train on and "
-                f"{len(category.test)} to test; give one of each at least"
+                f"{len(category.test)} to test; give at least one of each"
             )
         categories.append(_few(category) if setup.run.smoke else category)
     return categories
@@ -62,10 +62,11 @@ def _few(category: Category) -> Category:
 
 
 def with_settings(config: Config, asked: Data, category: Category) -> Config:
-    """Return a config with what a category asks for.
+    """Return a config with a category's own settings.
 
-    Under the presets ``auto`` and ``fine`` a side S stands for S² pixels in the images' aspect, as
-    in ``wtflow fit``. Under the paper's it is what the paper sets otherwise, if no flag does.
+    Under the presets ``auto`` and ``fine`` a side S means S² pixels at the images' aspect ratio, as
+    in ``wtflow fit``. Under the other presets these are the paper's exceptions for the category
+    (``paper.SETTINGS``); flags of the command line win over them.
     """
     network, size = backbones.BACKBONES.make(config.features.backbone), config.features.size
     if config.preset in ("auto", "fine"):
@@ -75,14 +76,14 @@ def with_settings(config: Config, asked: Data, category: Category) -> Config:
         window = size_for(size[0] * size[1], ratio, network.multiple)
         return config if window == size else config.but(image_size="{}x{}".format(*window))
     settings = paper.SETTINGS.get((asked.data.removeprefix(data.PREPARED), category.name), {})
-    # Its layer names are a ResNet's.
+    # The paper's layer names are a ResNet's.
     if not set(settings.get("layer", ())) <= set(network.several):
         return config
     return config.but(**{**settings, **dict(config.asked)}) if settings else config
 
 
 class Ready(NamedTuple):
-    """A category, ready for a model; of its test images ``labels`` to ``masks``, see ``Scored``."""
+    """A category with its features; ``labels`` to ``masks`` of the test images as in ``Scored``."""
 
     splits: Splits  #: features
     samples: Sequence[Sample]  #: the test images
@@ -91,29 +92,29 @@ class Ready(NamedTuple):
     masks: Bool[np.ndarray, "n H W"] | None
     regions: metrics.Regions | None  #: of the masks of ``known`` images; None without masks
     saturated: Sequence[metrics.Region] | None  #: MVTec LOCO's, with saturation; None elsewhere
-    where: dict[str, scores.Upsampling]  #: cells sit in the image, by the convention of centres
-    poses: Sequence[Pose] | None = None  #: of the test images, where images are straightened
-    lie: Evidence | None = None  #: how training images lie, where that was looked at
+    where: dict[str, scores.Upsampling]  #: from cells to pixels, by convention of cell centres
+    poses: Sequence[Pose] | None = None  #: of the test images; None if images are not straightened
+    lie: Evidence | None = None  #: orientation of the training images; None if not estimated
 
     def turned_back(self, maps: Float[np.ndarray, "n H W"]) -> Float[np.ndarray, "n H W"]:
-        """Return maps of the test images in the frame of these and of their masks."""
+        """Return maps of the test images, turned back to the frame of images and masks."""
         if self.poses is None:
             return maps
         return np.stack([pose.back(*pair) for pair in zip(maps, self.poses, strict=True)])
 
 
 class Loader:
-    """Opens categories; the last backbone and the last category are kept for the next row."""
+    """Opens categories; keeps the last backbone and the last category for the next row."""
 
     def __init__(self, setup: Setup) -> None:
-        """Start with nothing."""
+        """Start with an empty cache."""
         self.setup, self._kept = setup, dict[str, tuple[Any, Any]]()
 
     def _keep(self, what: str, key: Any, make: Callable[[], Any]) -> Any:
         if self._kept.get(what, (None,))[0] != key:
-            # Before the next is made: there may be no memory for two.
+            # Free the old value first: memory may not hold two.
             if self._kept.pop(what, None):
-                # Programs have numbers of images in their shapes, and each takes some MiB.
+                # Compiled programs have image counts in their shapes; each takes some MiB.
                 jax.clear_caches()
             self._kept[what] = key, make()
         return self._kept[what][1]
@@ -127,10 +128,10 @@ class Loader:
         size, dense = config.features.size, config.features.dense
         train, validation = list(category.train), list(category.validation)
         if not validation and (share := self.setup.data.validation):
-            # One at least, as it was asked for, and one to train on.
+            # At least one image is held out, and at least one remains to train on.
             count = min(max(1, round(share * len(train))), len(train) - 1)
             train, validation = hold_out(train, count)
-        # Masks first: they are quick, and a bad one is told of before minutes of work.
+        # Masks first: they are quick, and a bad mask is reported before minutes of work.
         masks = _masks(category, size)
         saturated = [
             region
@@ -138,7 +139,7 @@ class Loader:
             for region in data.regions(sample, size, category.saturations, i)
         ]
         asked, options = config.features, config.backbone_options
-        # Of all training images, so that how many are held out changes nothing.
+        # From all training images, so the result does not depend on how many are held out.
         lie = None
         if asked.pose == "auto":
             lie = turning.of_files([sample.path for sample in category.train], track=track)
@@ -148,7 +149,7 @@ class Loader:
         backbone = self._keep("backbone", (asked.backbone, asked.layer, options), load)
         what = f"{category.name}: features"
         advance = track(what, len(train) + len(category.test) + len(validation))
-        # Training holds them before and after the WT map, 4 bytes a number.
+        # Training holds the features before and after the WT map, 4 bytes per number.
         needed = 8 * len(train) * math.prod(features.shape(backbone, size, dense))
         fits = sharding.as_the_first(needed <= self.setup.devices.resident * memory())
         if not fits:
@@ -188,5 +189,5 @@ def _masks(category: Category, size: tuple[int, int]) -> Bool[np.ndarray, "n H W
     masks = np.stack([data.read_mask(sample, size) for sample in category.test])
     if defective and not masks.any():
         first = next(sample.masks[0] for sample in defective if sample.masks)
-        raise WTFlowError(f"{first}: neither it nor another mask marks a pixel; check them")
+        raise WTFlowError(f"{first}: neither this nor any other mask marks a pixel; check them")
     return masks

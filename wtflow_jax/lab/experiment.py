@@ -1,4 +1,4 @@
-"""An experiment is a value: what is run, what is measured of a row, and how rows become tables."""
+"""An experiment is a value: its variants, how to measure a row, and how to show rows as tables."""
 
 import contextlib
 import runpy
@@ -26,16 +26,16 @@ from wtflow_jax.training import sharding
 Changes = Mapping[str, Any]
 """Flags of a variant, by name."""
 Variants = Mapping[str, Changes]
-"""What each category is run with, by what a row is called."""
+"""The runs of each category: a row's label to its flags."""
 
 
 class Experiment(NamedTuple):
-    """What one file of ``experiments/`` is."""
+    """One file of ``experiments/``."""
 
-    name: str  #: of the file
-    description: str | None  #: what ``--help`` says
-    show: Callable[[Setup, Rows], Sequence[Table]]  #: the closing tables, of ``results.json``
-    variants: Callable[[Setup], Variants] = lambda setup: {"": {}}  #: of the run's setup
+    name: str  #: the file's, without .py
+    description: str | None  #: the text of ``--help``
+    show: Callable[[Setup, Rows], Sequence[Table]]  #: makes the final tables from the rows
+    variants: Callable[[Setup], Variants] = lambda setup: {"": {}}  #: makes the variants of a run
     measure: Callable[[Job], Row] = measuring.measure  #: makes the entries of a row
     given: Mapping[str, Any] = {}  #: the experiment's own defaults, by flag
 
@@ -45,12 +45,12 @@ class Experiment(NamedTuple):
         return flags.parse(arguments, given, self.description or "")
 
     def command(self, module: str) -> None:
-        """Run from the command line, and exit, where its ``module`` is the program."""
+        """Run from the command line and exit, if ``module`` is ``__main__``."""
         if module == "__main__":
             sys.exit(main(self))
 
     def tables(self, setup: Setup, rows: Rows) -> Sequence[Table]:
-        """Return the tables of rows that were found, or raise WTFlowError for rows of others."""
+        """Return the tables of stored rows; raise WTFlowError if they are not this experiment's."""
         try:
             return self.show(setup, rows) if rows else []
         except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -66,17 +66,17 @@ def data_set(
     pixel: str | None = None,
     **given: Any,
 ) -> Experiment:
-    """Return the experiment of a data set: a model a category, its metrics, maps and pictures.
+    """Return the experiment of a data set: one model per category, its metrics, maps and pictures.
 
-    ``means``, ``image`` and ``pixel`` number the paper's tables of means over categories and of
-    AUROC by category, where it has them.
+    ``means``, ``image`` and ``pixel`` are the numbers of the paper's tables: means over categories,
+    image AUROC by category and pixel AUROC by category. None if the paper has no such table.
     """
     show = partial(views.data_set, means, image, pixel)
     return Experiment(name, description, show, measure=measuring.measure_and_draw, given=given)
 
 
 def grid(**choices: Iterable[Any]) -> Variants:
-    """Return a variant for each combination of some flags' values, called by the values."""
+    """Return one variant per combination of the flags' values, named by the values."""
 
     def called(values: Iterable[Any]) -> str:
         return " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
@@ -96,11 +96,11 @@ def comparison(
     """Return the experiment that compares variants by image and pixel AUROC.
 
     Args:
-        name: of its file.
-        description: what ``--help`` says.
-        variants: of the run's setup.
-        titles: of the table, with flags in braces, ``{backbone}``, and of its first column.
-        table: number of the paper's, where there is one.
+        name: name of its file.
+        description: the text of ``--help``.
+        variants: makes the variants from the run's setup.
+        titles: title of the table, with flags in braces (``{backbone}``), and of its first column.
+        table: number of the paper's table; None if there is no such table.
         extra: further metrics to show.
         given: the experiment's own defaults, by flag.
     """
@@ -114,7 +114,7 @@ def comparison(
 
 
 def load(directory: Path, name: str) -> Experiment:
-    """Return the experiment of a file, or raise WTFlowError."""
+    """Return the experiment of a file; raise WTFlowError if it does not exist."""
     if name not in names(directory):
         raise WTFlowError(f"{name}: no such experiment; choose from {', '.join(names(directory))}")
     return runpy.run_path(str(directory / f"{name}.py"))["EXPERIMENT"]
@@ -139,10 +139,10 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
 def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
     setup = experiment.parse(arguments)
     devices = setup.devices
-    # What categories share is compiled for the first and loaded for the others.
+    # Programs that categories share are compiled for the first and loaded for the others.
     compilation.keep(setup.run.cache / "compiled")
     if devices.coordinator is not None:
-        # The others wait for a process that does not join: what else is wrong is told later.
+        # Before joining check only device flags: the other processes wait for one that fails here.
         devices.check()
         print(f"{devices.coordinator}: waiting for all processes to join", file=sys.stderr)
         sharding.connect(devices.coordinator, devices.processes, devices.process)
@@ -169,9 +169,9 @@ def _run(experiment: Experiment, setup: Setup) -> list[Row]:
     """Go through the rows, writing ``results.json`` after each, and return all of them."""
     found, variants = results.begin(experiment.name, setup), experiment.variants(setup)
     out, usual = setup.run.out, setup.config().flags()
-    # Before minutes of work: are there as many devices?
+    # Before minutes of work: fail if there are too few devices.
     layout = sharding.layout(*setup.devices.mesh)
-    # Before another process of the run writes there.
+    # Every process has read the directory before the first one writes to it.
     sharding.meet("opened")
     code = store.code(experiment.measure)
 
@@ -179,7 +179,7 @@ def _run(experiment: Experiment, setup: Setup) -> list[Row]:
         opened = {one.name: one for one in category.opened(setup)}
 
     def settings(label: str, name: str, seed: int) -> tuple[Config, dict[str, str]]:
-        """Return the config of a row and what is otherwise in it."""
+        """Return the config of a row, and its flags that differ from the run's."""
         asked = setup.config(**variants[label], seed=seed)
         own = category.with_settings(asked, setup.data, opened[name])
         values = {k: str(v) for k, v in own.flags().items() if v != usual.get(k) and k != "seed"}
@@ -207,9 +207,9 @@ def _run(experiment: Experiment, setup: Setup) -> list[Row]:
     ]
     if not todo:
         return rows
-    # Before minutes of work: can all of it be written?
+    # Before minutes of work: fail if a directory is not writable.
     flags.writable(out, setup.run.models, setup.run.cache / "features")
-    # Before the first row too: --resume compares its flags with these.
+    # Write before the first row too: --resume compares its flags with the stored ones.
     write()
     loader = Loader(setup)
     for one, label, seed in todo:

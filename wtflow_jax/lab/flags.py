@@ -1,4 +1,4 @@
-"""The flags of experiments: where data and results are, on top of those that decide a model."""
+"""The flags of experiments: data, results and devices, besides the flags that decide a model."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -38,12 +38,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Run:
-    """What is run, and where results go."""
+    """The run: preset, seeds, and where results go."""
 
     out: Directory = Path("runs/mvtec")
     """Where results go."""
     models: Directory = Path("runs/models")
-    """Where trained models are kept; no model is trained twice."""
+    """Directory of trained models; no model is trained twice."""
     cache: Directory = CACHE
     """Directory for features, downloaded weights and the built-in category."""
     preset: Literal["small", "paper", "auto", "fine"] = "small"
@@ -52,7 +52,7 @@ class Run:
     resume: bool = False
     """Add the missing results to --out; start if it is empty."""
     smoke: bool = False
-    """Check on few images, in seconds, that everything works."""
+    """Check on a few images, in seconds, that everything works."""
     seeds: int = 1
     """Number of seeds, from --seed on."""
 
@@ -61,14 +61,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Devices:
-    """Where training runs. A stopped run goes on elsewhere, with sums in another order."""
+    """Devices that train. A run may resume on other devices; they sum in another order."""
 
     resident: float = 0.5
-    """Share of memory for training features, before and after the WT map; more are streamed."""
+    """Share of memory for training features, before and after the WT map; larger ones are
+    streamed from disk."""
     mesh: tuple[int, int] = (1, 1)
-    """Devices that train, DATA MODEL: batches are split over all, the state over MODEL of them."""
+    """DATA and MODEL: DATA × MODEL devices train. Batches are split over all, the state over
+    MODEL of them."""
     coordinator: Annotated[str | None, arg(metavar="HOST:PORT")] = None
-    """host:port of process 0 if several train; auto asks SLURM, Open MPI or Kubernetes."""
+    """host:port of process 0, if several processes train; auto asks SLURM, Open MPI or
+    Kubernetes."""
     processes: int = 1
     """Number of processes."""
     process: int = 0
@@ -77,7 +80,7 @@ class Devices:
     RANGES: ClassVar = {"resident": (0, 1), "mesh": (1, None)}
 
     def check(self) -> None:
-        """Raise WTFlowError where a value is out of its range."""
+        """Raise WTFlowError if a value is out of its range."""
         check_ranges(self)
         host, _, port = (self.coordinator or "").rpartition(":")
         number = int(port) if port.isdecimal() else 0
@@ -93,7 +96,7 @@ LAB = {"data": Data, "run": Run, "devices": Devices}
 
 
 class Setup(NamedTuple):
-    """What a command line asks for; ``asked`` has the flags that decide a model and were given."""
+    """A parsed command line; ``asked`` has the given flags among those that decide a model."""
 
     data: Data
     run: Run
@@ -101,7 +104,7 @@ class Setup(NamedTuple):
     asked: Mapping[str, Any]
 
     def config(self, **changes: Any) -> Config:
-        """Return the config of what is asked for, with other choices for instance."""
+        """Return the config, with some flags changed."""
         own = {"smoke": self.run.smoke, "preset": self.run.preset}
         return configure(**{**own, **self.asked, **changes})
 
@@ -111,7 +114,7 @@ class Setup(NamedTuple):
         return own | self.config().flags()
 
     def comparable(self) -> dict[str, Any]:
-        """Return the flags that a run that goes on must have been given alike."""
+        """Return the flags that must be equal when a run is resumed."""
         elsewhere = {"out", "models", "cache", "resume", "seeds", *Devices.__dataclass_fields__}
         return {name: value for name, value in self.flags().items() if name not in elsewhere}
 
@@ -130,7 +133,7 @@ def _made(group: type, given: Mapping[str, Any]) -> Any:
 
 
 def setup(given: Mapping[str, Any]) -> Setup:
-    """Return what is asked for by flags, by name."""
+    """Return the setup of flags given by name."""
     own = {f.name for group in LAB.values() for f in fields(group)}
     asked = {name: value for name, value in given.items() if name not in own}
     return Setup(_made(Data, given), _made(Run, given), _made(Devices, given), asked)
@@ -151,12 +154,12 @@ def parse(arguments: Sequence[str], given: Mapping[str, Any], description: str) 
 
 
 def _option_groups() -> dict[str, type]:
-    """Return the classes that options of parts are fields of, each once, by a title of theirs."""
+    """Return the classes whose fields are options of parts, each once, by title."""
     return dict(options(f.name for group in LAB.values() for f in fields(group)).values())
 
 
 def check(found: Setup, variants: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise WTFlowError if a flag of a row is out of its range, or of no part that is chosen."""
+    """Raise WTFlowError if a flag is out of its range or belongs to no chosen part."""
     for part in (found.data, found.run):
         check_ranges(part)
     found.devices.check()
@@ -172,7 +175,7 @@ def check(found: Setup, variants: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def writable(*directories: Path) -> None:
-    """Make directories, and raise PermissionError where one cannot be written."""
+    """Make directories; raise PermissionError if one is not writable."""
     for directory in directories:
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):

@@ -17,7 +17,7 @@ from wtflow_jax.training.sharding import Layout
 
 
 class Job(NamedTuple):
-    """A category under one config; ``out`` gets its files. Its methods raise WTFlowError."""
+    """A category under one config; its files go to ``out``. Its methods raise WTFlowError."""
 
     config: Config
     setup: Setup
@@ -29,11 +29,11 @@ class Job(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The category's."""
+        """The category's name."""
         return self.category.name
 
     def check_start(self) -> None:
-        """Refuse what has no velocity at t = 0, or starts later."""
+        """Raise WTFlowError if the velocity is singular at t = 0 or ``--start`` is above 0."""
         if self.config.velocity.singular:
             raise WTFlowError(
                 f"--velocity {self.config.flow.velocity}: singular at t = 0, where this experiment "
@@ -43,7 +43,10 @@ class Job(NamedTuple):
             raise WTFlowError(f"--start {start}: this experiment starts at t = 0; give --start 0")
 
     def ready(self, *, both_kinds: bool = False) -> Ready:
-        """Return the category as features and masks; ``both_kinds`` of test images if needed."""
+        """Return the category's features and masks.
+
+        With ``both_kinds``, raise WTFlowError if good or defective test images are missing.
+        """
         ready = self.loader.ready(self.config, self.category, self.track)
         for label, word in ((False, "good"), (True, "defective")) if both_kinds else ():
             if label not in ready.labels:
@@ -53,7 +56,7 @@ class Job(NamedTuple):
         return ready
 
     def training(self, ready: Ready, folds: int = 1) -> FeatureMaps:
-        """Return the training features as one array, of two images a fold at least."""
+        """Return the training features as one array; check for at least two images per fold."""
         features = ready.splits.train
         if isinstance(features, Stored):
             raise WTFlowError(
@@ -68,16 +71,16 @@ class Job(NamedTuple):
         return features
 
     def obtain(self, ready: Ready, **changes: str) -> Trained:
-        """Return the row's model, or one of a variant of its config; trained unless it is there."""
+        """Return the model of the row's config with some changes; train it unless it is stored."""
         config = self.config.but(**changes) if changes else self.config
         models = self.setup.run.models
         return obtain(config, self.name, ready.splits, models, self.layout, self.track)
 
     def finish(self, ready: Ready, cells: Cells, centres: str | None = None) -> Prediction:
-        """Return maps and image scores of the test images' cells.
+        """Return maps and image scores from the cell scores of the test images.
 
-        Maps are in the frame of the images, however these were turned; ``centres`` stands in place
-        of the config's.
+        Maps are in the frame of the original images, also if these were straightened; ``centres``
+        replaces the config's convention.
         """
         asked = self.config.decision
         found = route.finish(cells, ready.where[centres or asked.centres], asked.top_fraction)

@@ -1,4 +1,4 @@
-"""Pictures of a run: images of each kind with their masks and maps."""
+"""Pictures of a run: some images of each kind with their masks and maps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from wtflow_jax.lab.scored import Scored
 
 PER_KIND = 2
 GAP = 0.06
-"""Between two images, as a share of their width."""
+"""Space between two images, as a share of their width."""
 
 Picture = Float[np.ndarray, "H W 3"]
 """RGB from 0 to 1."""
@@ -25,14 +25,14 @@ Picture = Float[np.ndarray, "H W 3"]
 def save_maps(path: Path, files: Sequence[File], scored: Scored) -> None:
     """Draw image, mask and anomaly map of the first images of each kind, whatever their score.
 
-    One colour scale serves all: from the lowest value in all the maps of the test set to the one
-    that 0.5 % exceed. Where no defect has a mask there is no row for them; a single one that has
-    none is said not to be drawn.
+    All maps share one colour scale, from the lowest value in the test set to its 99.5 % quantile.
+    If no defect has a mask, there is no row of masks. A single defect without a mask is labelled
+    "not drawn".
 
     Args:
         path: PNG file to write.
-        files: the test images, as they are decoded.
-        scored: the same.
+        files: the test images' files.
+        scored: the same images with their scores.
     """
     kinds = np.array(scored.kinds)
     names = sorted(set(scored.kinds), key=lambda kind: (kind != "good", kind))
@@ -51,7 +51,7 @@ def save_maps(path: Path, files: Sequence[File], scored: Scored) -> None:
 
     inches = 1.6 * len(shown) + 0.9, len(rows) * 1.6 * height / width + 0.7
     figure = Figure(figsize=inches, layout="constrained")
-    # An axis a row: the layout of one for each picture takes seconds.
+    # One axis per row: the layout of one axis per picture takes seconds.
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axis, (name, pictures) in zip(axes, rows.items(), strict=True):
         axis.imshow(_side_by_side(pictures, step - width))
@@ -78,7 +78,7 @@ def save_maps(path: Path, files: Sequence[File], scored: Scored) -> None:
 
 
 def _side_by_side(pictures: Sequence[Picture], gap: int) -> Float[np.ndarray, "H _ 3"]:
-    """Return pictures in a row, white between them."""
+    """Return pictures side by side, with white gaps."""
     between = np.ones((len(pictures[0]), gap, 3))
     parts = [part for picture in pictures for part in (between, picture)]
     return np.concatenate(parts[1:], axis=1)

@@ -1,4 +1,4 @@
-"""What is measured of a model: every metric, what a threshold does, and pictures."""
+"""Measures a model: every metric, the decisions of the threshold, and pictures."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ _cells = jax.jit(cell_scores, static_argnames=("score", "channels"))
 
 
 def measure_and_draw(job: Job) -> Row:
-    """As ``measure``, with ``scores.npz`` and ``maps.png`` of the last epoch."""
+    """Like ``measure``, and write ``scores.npz`` and ``maps.png`` of the last epoch."""
     return measure(job, draw=True)
 
 
 def measure(job: Job, draw: bool = False) -> Row:
-    """Obtain a row's model and return every metric in %: mean, std and last over its last epochs.
+    """Obtain a row's model and return its metrics in %: mean, std and last of the last epochs.
 
-    ``history`` has those of every epoch that was evaluated.
+    ``history`` has the metrics of every evaluated epoch.
     """
     ready = job.ready()
     model = job.obtain(ready)
@@ -83,7 +83,7 @@ def measure(job: Job, draw: bool = False) -> Row:
 
 
 def aurocs(job: Job, ready: Ready, ends: Any, score: Score | str) -> tuple[float | None, ...]:
-    """Return image and pixel AUROC in % of endpoints (n, h, w, c) of the test images."""
+    """Return image and pixel AUROC in % from the test images' endpoints (n, h, w, c)."""
     cells = np.asarray(_cells(jnp.asarray(ends), score, job.config.wt.channels))
     found, pixel = job.finish(ready, Cells(cells, cells)), None
     if ready.masks is not None:
@@ -107,7 +107,7 @@ def _figures(found: Scored, regions: Regions | None = None) -> Figures:
 
 
 def _known(found: Scored) -> tuple[Any, Bool[np.ndarray, "m H W"] | None]:
-    """Return whose pixels are known, and their masks where a defect has one."""
+    """Return the images whose pixels are known, and their masks; None if no defect has a mask."""
     known = slice(None) if found.known.all() else found.known
     drawn = found.masks is not None and found.labels[known].any()
     return known, found.masks[known] if found.masks is not None and drawn else None
@@ -116,7 +116,7 @@ def _known(found: Scored) -> tuple[Any, Bool[np.ndarray, "m H W"] | None]:
 def _metrics(job: Job, ready: Ready, cells: Cells, found: Scored) -> Figures:
     """Return the metrics of one epoch in %."""
     figures, inference = _figures(found, ready.regions), job.config.inference
-    # The score of the map that is shown, where images are scored after other steps.
+    # If images are scored after other steps than pixels: AUROC of scores from the pixels' map.
     by_map = figures["image_auroc"]
     if by_map is not None and inference.steps_det != inference.steps_loc:
         same = job.finish(ready, Cells(cells.localization, cells.localization))
@@ -144,12 +144,12 @@ def metrics_of(found: Scored) -> Row:
 
 
 def _decide(job: Job, ready: Ready, held_out: Cells, last: Scored) -> dict[str, Any]:
-    """Return the threshold of held-out good images and what it does to the test images."""
+    """Return the threshold from held-out good images and its decisions on the test images."""
     if not len(held_out.detection):
         asked = job.setup.data.validation
-        why = "one training image, none to hold out"
-        none = "no held-out good images: give --validation 0.1"
-        return {"threshold": None, "why": why if asked else none}
+        single = "only one training image, so no image to hold out"
+        missing = "no held-out good images: give --validation 0.1"
+        return {"threshold": None, "why": single if asked else missing}
     asked = job.config.decision
     scores = route.finish(held_out, ready.where[asked.centres], asked.top_fraction).scores
     found = threshold(scores, asked.false_alarms)

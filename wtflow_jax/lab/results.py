@@ -12,7 +12,7 @@ from wtflow_jax.support.files import replacing, write_json, written
 
 FILE, TABLE = "results.json", "table.md"
 NEEDED = {"category", "variant", "seed", "settings"}
-"""What a row of an experiment is told from others by."""
+"""Entries that identify a row of an experiment."""
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -28,7 +28,7 @@ def write(out: Path, results: Mapping[str, Any], tables: Sequence[Table]) -> Non
 
 
 def read(path: Path) -> Results:
-    """Return the results of an experiment, or raise WTFlowError for another file."""
+    """Return the results of an experiment; raise WTFlowError if the file is not a results file."""
     try:
         results = json.loads(path.read_bytes())
         if {"experiment", "config", "rows"} - set(results):
@@ -41,10 +41,10 @@ def read(path: Path) -> Results:
 
 
 def begin(name: str, setup: Setup) -> Results:
-    """Return the results so far, those of the run to resume, or empty ones.
+    """Return the results of the run to resume, or empty results for a new run.
 
     Raises:
-        WTFlowError: the directory holds something else, or results of other flags.
+        WTFlowError: the directory holds other files, or results of other flags.
     """
     out, resume = setup.run.out, setup.run.resume
     path, config = out / FILE, json.loads(json.dumps(setup.flags(), default=str))
@@ -53,12 +53,12 @@ def begin(name: str, setup: Setup) -> Results:
     if not found:
         return fresh
     if not resume:
-        # A run that ended before its first row, of a bad image for instance.
+        # A run that ended before its first row, for instance because of a bad image.
         if found <= {FILE, TABLE} and path.exists() and not read(path)["rows"]:
             return fresh
         raise WTFlowError(f"{out}: is not empty; give --resume, or another --out")
     if not path.exists():
-        raise WTFlowError(f"{out}: has no {FILE}, so its flags are not known; give another --out")
+        raise WTFlowError(f"{out}: has no {FILE}, so its flags are unknown; give another --out")
     results = read(path)
     if (other := results["experiment"]) != name:
         raise WTFlowError(f"{path}: was written by {other}.py, not {name}.py; give another --out")

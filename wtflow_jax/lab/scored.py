@@ -1,4 +1,4 @@
-"""Labelled test images with their scores and maps: what results and reports are made of."""
+"""Labelled test images with their scores and maps: the input of results and reports."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,42 +15,42 @@ from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import replacing
 
 FILE = "scores.npz"
-"""What ``save`` writes, in a run."""
+"""Name of the file that ``save`` writes in a run."""
 FORM = {"path": "U1", "kind": "U1", "label": "b1", "known": "b1", "score": "f1", "map": "f3"}
 FORM |= {"mask": "b3"}
-"""Its arrays, as ``Scored`` has them: kind of dtype and number of axes; a mask may be missing."""
+"""Its arrays, in the order of ``Scored``: dtype kind and number of axes; ``mask`` is optional."""
 
 
 class Scored(NamedTuple):
-    """n test images with their scores, and what is known of them."""
+    """n test images with their labels, scores and maps."""
 
-    paths: Sequence[str]  #: of their files
+    paths: Sequence[str]  #: their files
     kinds: Sequence[str]  #: ``good`` or a defect's name
     labels: Bool[np.ndarray, " n"]  #: whether each is defective
     known: Bool[np.ndarray, " n"]  #: whether its defective pixels are known
     scores: Float[np.ndarray, " n"]  #: higher is more anomalous
-    maps: Float[np.ndarray, "n H W"]  #: of the anomaly
+    maps: Float[np.ndarray, "n H W"]  #: anomaly maps
     masks: Bool[np.ndarray, "n H W"] | None = None  #: defective pixels; None: no defect has a mask
-    radii: Radii | None = None  #: of some images; None where nobody looked
+    radii: Radii | None = None  #: of some images; None if not measured
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
-    """Return indices below a count, evenly spaced from the first to the last, so many at most."""
+    """Return at most ``most`` evenly spaced indices, from 0 to ``count`` − 1."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
 def warn(scored: Scored) -> None:
-    """Warn (UndefinedMetric) of what has no metric, or one in doubt."""
+    """Warn (UndefinedMetric) about undefined and doubtful metrics."""
     paths, labels, known, masks = scored.paths, scored.labels, scored.known, scored.masks
     messages = []
     if not 0 < labels.sum() < len(labels):
-        # Pixels of defective images alone have metrics: most of them are good.
-        kind, of = ("good", " of images") if labels.any() else ("defective", "")
-        messages.append(f"no {kind} test image: there are scores and maps, and no metrics{of}")
+        # Without good images pixel metrics remain: most pixels of defective images are good.
+        kind, of = ("good", "image ") if labels.any() else ("defective", "")
+        messages.append(f"no {kind} test image: scores and maps are written, but no {of}metrics")
     if unknown := int((~known).sum()):
         messages.append(
-            f"pixels of {unknown} defective images are not known, the first is "
-            f"{paths[int(np.argmin(known))]}: it has no mask, and they are left out"
+            f"defective images without a mask: {unknown}, the first is "
+            f"{paths[int(np.argmin(known))]}; pixel metrics leave them out"
         )
     if masks is not None:
         drawn = np.flatnonzero(labels & known).tolist()
@@ -70,10 +70,10 @@ def save(path: Path, scored: Scored) -> None:
 
 
 def load(path: Path) -> Scored:
-    """Read what ``save`` wrote.
+    """Read a file that ``save`` wrote.
 
     Raises:
-        WTFlowError: the file is missing, damaged, or something else.
+        WTFlowError: the file is missing, damaged, or not a file of ``save``.
     """
     try:
         if not path.is_file():
@@ -91,6 +91,6 @@ def load(path: Path) -> Scored:
         if radii:
             found = found._replace(radii=Radii(*radii[:2], *map(float, radii[2:])))
         return found
-    # numpy and zipfile raise whatever bytes that are none of theirs lead them to.
+    # On malformed bytes numpy and zipfile raise any kind of exception.
     except Exception as error:
         raise WTFlowError(f"{path}: cannot be read ({error}); run it again") from error

@@ -1,9 +1,9 @@
-"""Trained models, kept on disk: one that two tables need is trained once.
+"""Trained models, stored on disk: a model that two tables need is trained once.
 
-A model's directory is named after everything that decides its numbers: the flags of training and
-solving, the features of its images and the code. While it is trained it holds the last checkpoints
-and ``cells/EPOCH.npz`` with the scores of evaluated epochs; when it is finished it holds
-``trained.safetensors`` alone. What was interrupted goes on where it stopped.
+A model's directory is named by a digest of everything that decides its numbers: the flags of
+training and solving, the features of its images and the code. During training it holds the last
+checkpoints, and ``cells/EPOCH.npz`` with the scores of evaluated epochs. When the model is finished
+it holds only ``trained.safetensors``. Interrupted training resumes where it stopped.
 """
 
 import ast
@@ -51,20 +51,20 @@ FeatureMaps = Float[np.ndarray, "n h w c"]
 LAST = 10
 """Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
 FOLLOWED = 32
-"""Test images whose radius is followed."""
+"""Number of test images whose radius is measured along the flow."""
 RADII_STEPS = 20
 SAVE_SECONDS = 60
-"""Age of the last checkpoint at which an epoch that is not evaluated is saved too."""
+"""If the last checkpoint is older, epochs without an evaluation are saved too."""
 FILE = "trained.safetensors"
 FIELDS = "geometry/empirical.py", "geometry/gaussian.py", "geometry/mixture.py"
 DECIDES = ("flow", "velocities", *FIELDS, "training", "detector")
-"""Code of the library that decides what a model's numbers are."""
+"""Code of the library that decides a model's numbers."""
 MEASURES = ("backbones", "data", "metrics", "lab/category.py", "lab/job.py", "lab/measuring.py")
-"""Code that decides a row beside them."""
+"""Further code that decides a row."""
 
 
 class Splits(NamedTuple):
-    """Features of one category: of training, test and further good images, maybe none of those."""
+    """Features of one category: training, test and held-out good images (may be empty)."""
 
     train: FeatureMaps | Stored
     test: FeatureMaps
@@ -72,30 +72,30 @@ class Splits(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A finished model; epoch 0 stands for all where nothing is trained."""
+    """A finished model; the only epoch is 0 if nothing is trained."""
 
-    directory: Path  #: where it is kept
+    directory: Path  #: where it is stored
     detector: Detector  #: after the last epoch
-    cells: dict[int, dict[str, Cells]]  #: scores a cell after each evaluated epoch, by split
-    history: History  #: an entry an epoch, with its loss and seconds
+    cells: dict[int, dict[str, Cells]]  #: cell scores after each evaluated epoch, by split
+    history: History  #: one entry per epoch, with its loss and seconds
     norms: dict[str, list[float]]  #: ‖x0‖ of each image, by split (Lemmas 5 and 6)
-    radii: Radii  #: of some test images on their way
-    environment: dict[str, Any]  #: what its numbers depend on beside the config
+    radii: Radii  #: of some test images along the flow
+    environment: dict[str, Any]  #: versions, device and commit
 
 
 Kept: TypeAlias = dict[int, dict[str, np.ndarray]]
-"""Scores a cell by epoch, then by split and kind."""
+"""Cell scores by epoch, then by split and kind."""
 
 
 def obtain(
     config: Config, name: str, splits: Splits, models: Path, layout: Layout, track: Track
 ) -> Trained:
-    """Return a model of a category, trained and scored now unless ``models`` has it."""
+    """Return a category's model from ``models``; train and score it first if it is not there."""
     flow = config.flow
     directory = models / f"{name}-{flow.wt}-{flow.velocity}-{key(config, splits)}"
-    # One run at a time trains it; of several processes that train together the first has the lock.
+    # One run at a time trains it; if several processes train together, the first has the lock.
     with alone(directory, wait=True) if sharding.first() else contextlib.nullcontext():
-        # Within the lock, so that all processes of a run see the same.
+        # Within the lock, so that all processes of a run see the same files.
         sharding.meet(f"{directory.name}: locked")
         found = None
         if not (directory / FILE).exists():
@@ -107,7 +107,7 @@ def obtain(
 def _train(
     config: Config, name: str, splits: Splits, directory: Path, layout: Layout, track: Track
 ) -> Trained | None:
-    """Train, score and keep a model, and return it where this process is the first."""
+    """Train, score and store a model; return it in the first process, None in the others."""
     began, kept = time.perf_counter(), Kept()
     features = splits.train
     if not isinstance(features, Stored):
@@ -119,7 +119,7 @@ def _train(
         return _finish(fitted, splits, directory, [entry], kept)
 
     def local(params: Params) -> Detector:
-        """Return the detector whole on one device of this process; every process must call it."""
+        """Return the whole detector on one device of this process; every process must call it."""
         return Detector(config, layout.local(params), layout.local(fitted.stats))
 
     asked = config.training
@@ -128,7 +128,7 @@ def _train(
     saved_at = time.monotonic()
     with (
         Checkpoints(directory / "checkpoint") as checkpoints,
-        # Processes that train together would have to agree on the step at which they stop.
+        # Several processes would have to agree on the step at which they stop.
         signals.deferred(jax.process_count() == 1),
     ):
         state, history, past = checkpoints.restore(state) or Saved(state, [], BEGINNING)
@@ -149,13 +149,13 @@ def _train(
                         due = True
                     history.append(entry)
                     past = past.over()
-                # While the loss is above its first value the checkpoint from before is kept.
+                # While the loss is above its first value, the previous checkpoint stays.
                 if ((due or signals.asked()) and past.good) or len(history) == epochs:
                     checkpoints.save(state, history, past)
                     saved_at = time.monotonic()
                 signals.leave()
         except Diverged as error:
-            kept = f"; what was saved stays in {checkpoints.directory}" * checkpoints.any()
+            kept = f"; checkpoints stay in {checkpoints.directory}" * checkpoints.any()
             advice = "give a lower --learning-rate, or another --wt or --seed"
             raise WTFlowError(f"{name}: {error}{kept}; {advice}") from error
     return _finish(local(state.params), splits, directory, history, kept)
@@ -164,7 +164,7 @@ def _train(
 def _evaluate(
     fitted: Detector, splits: Splits, directory: Path, epoch: int, kept: Kept
 ) -> dict[str, float]:
-    """Score the cells of all splits, keep them, and return how long it took."""
+    """Score the cells of all splits, store the scores, and return the seconds taken."""
     began = time.perf_counter()
     if sharding.first():
         arrays: dict[str, np.ndarray] = {}
@@ -175,7 +175,7 @@ def _evaluate(
                 raise Diverged(f"scores are not finite after epoch {epoch}")
             arrays |= {f"{split}/{kind}": part for kind, part in found._asdict().items()}
         kept[epoch] = arrays
-        # For a run that goes on after this one was stopped.
+        # For a resumed run.
         with replacing(directory / "cells" / f"{epoch:04d}.npz") as part, part.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     return {"seconds_evaluate": time.perf_counter() - began}
@@ -184,7 +184,7 @@ def _evaluate(
 def _finish(
     fitted: Detector, splits: Splits, directory: Path, history: History, kept: Kept
 ) -> Trained | None:
-    """Put all that is known of a model into one file, and remove what it was made of."""
+    """Write a model, its scores and its history to one file; remove checkpoints and cells."""
     if not sharding.first():
         return None
     arrays = model.flatten({"params": fitted.params, "stats": fitted.stats})
@@ -193,7 +193,7 @@ def _finish(
             with np.load(directory / "cells" / f"{epoch:04d}.npz") as file:
                 kept[epoch] = dict(file)
         arrays |= {f"cells/epoch{epoch}/{name}": part for name, part in kept[epoch].items()}
-    # Test images are sorted by kind: evenly spaced ones are of all kinds.
+    # Test images are sorted by kind: evenly spaced images cover all kinds.
     some = evenly(len(splits.test), FOLLOWED)
     found = radii(fitted, splits.test[some], some)
     arrays |= {"radii/of": found.of, "radii/values": found.values}
@@ -231,7 +231,7 @@ def _trained(
     return Trained(
         directory,
         Detector(config, params, config.wt.restore(stats)),
-        # By name, epoch10 stood before epoch9; the last one is what is shown.
+        # Sorted by name, epoch10 came before epoch9; the last epoch is the one shown.
         dict(sorted(cells.items())),
         about["history"],
         about["norms"],
@@ -241,7 +241,10 @@ def _trained(
 
 
 def radii(fitted: Detector, maps: FeatureMaps, of: np.ndarray) -> Radii:
-    """Follow images of indices ``of`` from T to t = 1 in Euler steps (suppl. Tables XII to XIV)."""
+    """Return ‖x_t‖ of images from T to t = 1 in Euler steps (suppl. Tables XII to XIV).
+
+    ``of`` are the images' indices in the test set.
+    """
     x0, t_start = fitted.x0(jnp.asarray(maps)), fitted.config.inference.start
     velocity_fn = fitted.config.velocity.velocity_fn()
     values = radial_profile(velocity_fn, fitted.params, x0, steps=RADII_STEPS, t_start=t_start)
@@ -255,7 +258,7 @@ def _lengths(start: Start, stats: Stats, maps: Features) -> Float[Array, " n"]:
 
 
 def chunks(fitted: Detector, maps: FeatureMaps | Stored) -> Iterator[FeatureMaps]:
-    """Yield x0 of feature maps, in memory or not, some at a time."""
+    """Yield x0 of feature maps, in memory or on disk, in chunks."""
     for part in _read(maps):
         yield np.asarray(fitted.x0(jnp.asarray(part)))
 
@@ -273,14 +276,14 @@ def _norms(fitted: Detector, maps: FeatureMaps | Stored) -> list[float]:
 
 
 def key(config: Config, splits: Splits) -> str:
-    """Return what a model is kept under: twelve hexadecimal digits."""
+    """Return the key of a model: twelve hexadecimal digits."""
     other = {"preset", *vars(config.features), *vars(config.decision)}
     flags = {name: value for name, value in config.flags().items() if name not in other}
     decides = digest_of(*DECIDES, *map(os.path.abspath, named_files()))
     what = [flags, [part.shape for part in splits], decides]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode())
     for part in splits:
-        # The same for features in memory and on disk.
+        # The digest is the same for features in memory and on disk.
         if isinstance(part, Stored):
             own = part.digest
         else:
@@ -290,7 +293,7 @@ def key(config: Config, splits: Splits) -> str:
 
 
 def code(measure: Callable[..., Any]) -> str:
-    """Return a digest of the code that decides a row, the file of what measures it included."""
+    """Return a digest of the code that decides a row, including the file of ``measure``."""
     own = inspect.getfile(inspect.unwrap(measure))
     return digest_of(*DECIDES, *MEASURES, *map(os.path.abspath, named_files()), own)[:12]
 

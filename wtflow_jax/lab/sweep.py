@@ -1,13 +1,13 @@
-"""An experiment's categories and seeds as jobs: on this machine, on its GPUs, or as a SLURM array.
+"""Runs an experiment as jobs: on this machine, on its GPUs, or as a SLURM array.
 
     python experiments/sweep.py mvtec -- --root mvtec_ad --seeds 3
     python experiments/sweep.py mvtec --jobs 4 --gpus 4 -- --root mvtec_ad
     python experiments/sweep.py mvtec --cluster slurm --jobs 15 --gpus 1 -- --root mvtec_ad
 
-A job is one category with one seed: the experiment with --categories, --seed and the flags after
-``--``, run by submitit. When all are done their rows become one results.json and one table in
-``runs/NAME``. Trained models are shared, so a job that failed or was pre-empted goes on from its
-last checkpoint when the same command is given again, and what is finished is not done twice.
+A job is one category with one seed: submitit runs the experiment with --categories, --seed and the
+flags after ``--``. When all jobs are done, their rows become one results.json and one table in
+``runs/NAME``. Trained models are shared. Run the same command again to resume jobs that failed or
+were pre-empted, from their last checkpoint; finished jobs are not repeated.
 """
 
 import importlib.util
@@ -34,24 +34,24 @@ from wtflow_jax.support.parts import check_ranges
 
 @dataclass(frozen=True)
 class Settings:
-    """Which jobs, and how they are run."""
+    """Which jobs to run, and how."""
 
     name: Annotated[str, tyro.conf.Positional]
     """The experiment."""
     cluster: Literal["local", "slurm"] = "local"
     """Where jobs run: as processes of this machine, or by SLURM."""
     jobs: int = 1
-    """Jobs at once, at most."""
+    """Largest number of jobs at once."""
     gpus: int = 0
-    """GPUs of this machine, one a job; 0 leaves all to each. With SLURM, of a job."""
+    """Local: GPUs to use, one per job; with 0 each job sees all. SLURM: GPUs per job."""
     cpus: int = 2
-    """SLURM: cores of a job."""
+    """SLURM: cores per job."""
     hours: float = 24.0
-    """Time after which a job is ended."""
+    """Time limit of a job."""
     partition: Annotated[str | None, arg(metavar="NAME")] = None
-    """SLURM's partition."""
+    """SLURM partition."""
     out: Path = Path("runs")
-    """Directory that gets a directory for the experiment, with one for its jobs in it."""
+    """Parent of the experiment's directory, which also holds its jobs."""
 
     RANGES: ClassVar = {"jobs": (1, None), "gpus": (0, None), "hours": (0.02, 100_000)}
 
@@ -60,34 +60,34 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 Part = tuple[str, int]
 """A category and a seed."""
 Start = Callable[[Part, int], Any]
-"""Starts a job, the slot-th of those at once, and returns submitit's."""
+"""Starts a job in one of the slots 0 to jobs − 1, and returns submitit's job."""
 
 
 def main(experiments: Path, arguments: Sequence[str]) -> int:
     """Sweep an experiment of a directory as the arguments say, and return the exit status."""
-    # Jobs take the accelerators, and end with the sweep however it is stopped.
+    # The jobs need the accelerators, not this process.
     jax.config.update("jax_platforms", "cpu")
     return command(arguments, Settings, __doc__, partial(sweep, experiments))
 
 
 def sweep(experiments: Path, settings: Settings, words: list[str]) -> int:
-    """Run jobs with an experiment's words, put their rows together and return the exit status."""
+    """Run an experiment's jobs with its flags, merge their rows and return the exit status."""
     _check(settings)
     from submitit.helpers import as_completed
 
     chosen, out = experiment.load(experiments, settings.name), settings.out / settings.name
-    # The last of a flag counts.
+    # If a flag is given twice, the last one counts.
     whole = [*words, "--out", str(out), "--resume"]
     setup = chosen.parse(whole)
     flags.check(setup, chosen.variants(setup))
     if any(word.partition("=")[0] == "--out" for word in words):
-        raise WTFlowError("--out: is the sweep's own; give it before the --")
+        raise WTFlowError("--out: is a flag of the sweep; give it before the --")
     if setup.devices.coordinator is not None:
-        raise WTFlowError("--coordinator: a job is one process; leave it out of a sweep")
+        raise WTFlowError("--coordinator: a job of a sweep is one process; leave it out")
     first = setup.config().training.seed
     seeds = range(first, first + setup.run.seeds)
     asked = [(one.name, seed) for one in category.opened(setup) for seed in seeds]
-    # Before minutes of work: was it begun with other flags?
+    # Before minutes of work: fail if the sweep was begun with other flags.
     _merge(chosen, setup, [])
     jobs, executor = dict[Part, Any](), _executor(settings)
 
@@ -106,14 +106,14 @@ def sweep(experiments: Path, settings: Settings, words: list[str]) -> int:
             if settings.cluster == "local":
                 _run_here(settings.jobs, asked, start, advance)
             else:
-                # One array, of which SLURM runs --jobs at once.
+                # One array; SLURM runs --jobs of its tasks at once.
                 with executor.batch():
                     for part in asked:
                         start(part, 0)
                 for _ in as_completed(list(jobs.values())):
                     advance()
         finally:
-            # They would go on without a sweep that was stopped.
+            # Jobs would outlive a stopped sweep.
             for job in jobs.values():
                 if not job.done():
                     job.cancel()
@@ -123,8 +123,8 @@ def sweep(experiments: Path, settings: Settings, words: list[str]) -> int:
         print(shown(f"{name}, seed {seed}: {_reason(job)}"), file=sys.stderr)
     if failed:
         raise WTFlowError(
-            f"{len(failed)} of {len(jobs)} jobs failed, see above; the same command goes on "
-            "with them"
+            f"{len(failed)} of {len(jobs)} jobs failed, see above; run the same command to "
+            "resume them"
         )
     return experiment.main(chosen, whole)
 
@@ -133,13 +133,13 @@ def _check(settings: Settings) -> None:
     check_ranges(settings)
     here = len(_visible(settings))
     if settings.cluster == "local" and settings.gpus and settings.jobs > here:
-        raise WTFlowError(f"--jobs {settings.jobs}: give at most {here}, a GPU each")
+        raise WTFlowError(f"--jobs {settings.jobs}: give at most {here}, one GPU per job")
     if importlib.util.find_spec("submitit") is None:
         raise WTFlowError("submitit is not installed; pip install -e '.[sweep]' -c constraints.txt")
 
 
 def _run_here(most: int, asked: list[Part], start: Start, advance: Advance) -> None:
-    """Keep ``most`` of them running, each with a GPU of its own where there are some."""
+    """Keep ``most`` jobs running; each slot has its own GPU if ``--gpus`` is given."""
     waiting, running = list(asked), dict[int, Any]()
     while waiting or running:
         for slot in range(most):
@@ -171,9 +171,9 @@ def _executor(settings: Settings) -> Any:
 
 
 def devices(settings: Settings, slot: int) -> dict[str, str | None]:
-    """Return the variables that show a job, the slot-th of those at once, its GPUs."""
+    """Return the environment variables that select the GPUs of the job in a slot."""
     if settings.cluster == "slurm":
-        # It says so itself.
+        # SLURM sets them itself.
         return {}
     # submitit hides all GPUs of a local job.
     return {VISIBLE: _visible(settings)[slot] if settings.gpus else os.environ.get(VISIBLE)}
@@ -189,7 +189,7 @@ def _visible(settings: Settings) -> list[str]:
 def run_job(
     experiments: Path, name: str, words: list[str], environment: dict[str, str | None]
 ) -> None:
-    """Run an experiment in the process of a job; variables that are None are unset."""
+    """Run an experiment in a job's process; an environment variable of value None is unset."""
     for variable, value in environment.items():
         os.environ.pop(variable, None)
         if value is not None:
@@ -203,7 +203,7 @@ LOGS = Path("jobs", "logs")
 
 
 def _place(part: Part) -> Path:
-    """Return the directory of a job, below the sweep's own results."""
+    """Return the directory of a job, relative to the sweep's results."""
     return Path("jobs", f"{part[0]}-{part[1]}")
 
 
@@ -212,20 +212,20 @@ def _rows(out: Path, part: Part) -> list[results.Row]:
     rows = results.read(path)["rows"] if path.exists() else []
     for row in rows:
         if "scores" in row:
-            # A page of the sweep looks for them there.
+            # The sweep's report looks for the scores relative to the sweep.
             row["scores"] = (_place(part) / row["scores"]).as_posix()
     return rows
 
 
 def _reason(job: Any) -> str:
-    """Return the last line that a job has written to its log."""
+    """Return the last error line of a job's log, or else its last line."""
     lines = (job.stderr() or job.stdout() or "").strip().splitlines()
-    told = [line for line in lines if line.startswith("error: ")]
-    return (told or lines or [f"see {job.paths.stderr}"])[-1]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or lines or [f"see {job.paths.stderr}"])[-1]
 
 
 def _merge(chosen: experiment.Experiment, setup: flags.Setup, rows: results.Rows) -> None:
-    """Add rows that were measured by jobs to the sweep's results; those of other code are left."""
+    """Add the rows of jobs to the sweep's results; drop rows measured by other code."""
     with alone(setup.run.out):
         found = results.begin(chosen.name, setup)
         code = store.code(chosen.measure)

@@ -1,4 +1,4 @@
-"""Rows of results as tables, with the paper's figures beside ours."""
+"""Shows rows of results as tables, with the paper's figures beside ours."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,26 +13,26 @@ from wtflow_jax.metrics import summary
 from wtflow_jax.support.console import NONE, Table, difference, number
 
 HEADLINE = {"none": "rFM", "batch_norm": "WT-Flow (BN)", "layer_norm": "WT-Flow (LN)"}
-"""The paper's name of a flow with each of its WT maps."""
+"""The paper's name of the flow with each WT map."""
 ROW_IN_PAPER = {"image_auroc": "image", "pixel_auroc": "pixel"}
 Figure = tuple[float | None, float | None]
-"""A value and its std, ours or the paper's; None where there is none."""
+"""A value and its std, ours or the paper's; None if missing."""
 MISSING: Figure = (None, None)
 Figures = Mapping[str, Figure]
-"""By system or setting."""
+"""Figures by system or setting."""
 WIDEST = 7
-"""Columns that a page of the documentation has room for."""
+"""Columns that fit on a page of the documentation."""
 ROOM = 110
-"""Characters that it has room for, two a column for the space between them."""
+"""Characters that fit on a line of it, with two per column for the space between columns."""
 
 
 def pick(rows: Rows, **wanted: Any) -> Rows:
-    """Return the rows whose entries are as wanted."""
+    """Return the rows whose entries equal the wanted values."""
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
 def names(rows: Rows, column: str) -> list[Any]:
-    """Return a column's values in order, each once."""
+    """Return the distinct values of a column, in order."""
     return list(dict.fromkeys(row[column] for row in rows))
 
 
@@ -42,9 +42,9 @@ def by(rows: Rows, column: str) -> dict[Any, Rows]:
 
 
 def over_seeds(rows: Rows, metric: str) -> Figure:
-    """Return mean and std (of the seeds run, not an estimate of more).
+    """Return mean and std over seeds (the population std of these seeds, not an estimate).
 
-    Of one seed, the mean and std over its last evaluated epochs.
+    With one seed, mean and std are over its last evaluated epochs.
     """
     values: list[Any] = [row.get(metric) for row in rows]
     if (found := _mean(values)) is None:
@@ -55,7 +55,7 @@ def over_seeds(rows: Rows, metric: str) -> Figure:
 
 
 def mean(rows: Rows, metric: str) -> float | None:
-    """Return the mean over categories of the means over seeds; None where one is missing."""
+    """Return the mean over categories of the means over seeds; None if one is missing."""
     return _mean([over_seeds(part, metric)[0] for part in by(rows, "category").values()])
 
 
@@ -67,14 +67,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def by_category(
     rows: Rows, metric: str, title: str, number_in_paper: str | None, ours: str
 ) -> Table:
-    """Return one metric, a row a category: ours, its last epoch, every system of the paper's.
+    """Return a table of one metric, one row per category.
 
-    ``ours`` is the paper's name for what was run; the difference is to it.
+    The columns are our figure, our last epoch, and every system of the paper's table. ``ours`` is
+    the paper's name for the setting that was run; the difference is to its column.
     """
     parts = by(rows, "category")
     whole = paper.table(number_in_paper) if number_in_paper else {}
     theirs = {name: whole[name] for name in parts if name in whole}
-    # Ours is the first of them.
+    # Our setting's column comes first.
     systems = sorted(next(iter(theirs.values()), {}), key=lambda system: system != ours)
     columns = list(systems)
     if ours in systems:
@@ -91,7 +92,7 @@ def by_category(
         for name, part in parts.items()
     ]
     if len(parts) > 1:
-        # Of the same categories, which may be a few of theirs.
+        # Over our categories only, which may be fewer than the paper's.
         each = {s: [theirs.get(name, {}).get(s, MISSING)[0] for name in parts] for s in systems}
         body.append(line("mean", rows, None, {s: (_mean(v), None) for s, v in each.items()}))
     return Table(title, ["category", "ours", "last epoch", *columns], body, [_spread(rows)])
@@ -106,7 +107,7 @@ def _spread(rows: Rows) -> str:
 
 
 def titles() -> dict[str, str]:
-    """Return what is called how in tables, beside image and pixel AUROC."""
+    """Return the headings of metrics in tables, except image and pixel AUROC."""
     others = {k: title for k, title in summary.titles().items() if not k.endswith("auroc")}
     first, last = {"image_auroc_map": "image AUROC by the map"}, {"pixel_spro": "sPRO"}
     return {**first, **others, **last, "loss": "loss"}
@@ -121,7 +122,7 @@ DECIDED |= {"false_alarms": "found", "detected": "detected"}
 
 
 def others(rows: Rows, title: str) -> Table:
-    """Return the remaining metrics, a row a category, and what the held-out threshold does."""
+    """Return the other metrics and the decisions of the held-out threshold, a row per category."""
     metrics = {name: text for name, text in titles().items() if _known(rows, name)}
     body = []
     for name, part in by(rows, "category").items():
@@ -146,11 +147,11 @@ def others(rows: Rows, title: str) -> Table:
 def by_variant(
     rows: Rows, title: str, heading: str, theirs: Figures, extra: Sequence[str] = ()
 ) -> Table:
-    """Return image and pixel AUROC, a row a variant, with the paper's means beside.
+    """Return image and pixel AUROC, one row per variant, with the paper's means beside them.
 
-    What the paper states is a mean over all the categories of MVTec AD; of a few, only the
-    differences between variants can be set beside it: they are to the first row. ``extra`` metrics
-    are shown for each category, ``loss`` for instance.
+    The paper states means over all categories of MVTec AD. With fewer categories only differences
+    between variants are comparable; they are to the first row. ``extra`` metrics, for instance
+    ``loss``, are shown for each category.
     """
     categories, first, body = names(rows, "category"), list[float | None](), []
     for variant, of_variant in by(rows, "variant").items():
@@ -159,7 +160,7 @@ def by_variant(
             part = pick(of_variant, category=name)
             for metric in (*ROW_IN_PAPER, *extra):
                 cells.append(number(*over_seeds(part, metric), 3 if metric == "loss" else 2))
-        # Means over other categories than the others' would be no comparison.
+        # Means are comparable only over the same categories.
         whole = set(names(of_variant, "category")) == set(categories)
         values = [mean(of_variant, metric) if whole else None for metric in ROW_IN_PAPER]
         values += theirs.get(variant, MISSING) if theirs else []
@@ -178,9 +179,9 @@ def by_variant(
 def data_set(
     means: str | None, image: str | None, pixel: str | None, setup: Setup, rows: Rows
 ) -> list[Table]:
-    """Return the tables of a data set: AUROC of images and pixels, other metrics; the means of all.
+    """Return the tables of a data set: AUROC of images and pixels, other metrics, and means.
 
-    ``means``, ``image`` and ``pixel`` number the paper's tables, as in ``experiment.data_set``.
+    ``means``, ``image`` and ``pixel`` are the paper's table numbers, as in ``experiment.data_set``.
     """
     config, layout = setup.config(), setup.data.data
     flow = config.flow
@@ -195,14 +196,14 @@ def data_set(
     if layout.endswith("loco"):
         found.append(by_kind(rows, f"Image AUROC in % by kind of defect: {setting}"))
     published = LAYOUTS.find(layout.removeprefix(PREPARED)).published
-    # The paper's means are of all the categories.
+    # The paper's means are over all categories.
     if means and set(published) <= set(names(rows, "category")):
         found.append(beside_means(rows, means))
     return found
 
 
 def by_kind(rows: Rows, title: str) -> Table:
-    """Return image AUROC of each kind of defect against all good images, a row a category."""
+    """Return image AUROC of each kind of defect against all good images, one row per category."""
     metrics = dict.fromkeys(name for row in rows for name in row if name.startswith("image_auroc "))
     kinds = [name for name in metrics if not name.endswith(("_std", "_final"))]
     parts = by(rows, "category") | {"mean": rows}
@@ -211,7 +212,7 @@ def by_kind(rows: Rows, title: str) -> Table:
 
 
 def beside_means(rows: Rows, table: str) -> Table:
-    """Return the mean over categories below those of every system in a table of the paper's."""
+    """Return our mean over categories below the means of every system in a table of the paper."""
     theirs = paper.table(table)
     metrics = {name: key for name, key in ROW_IN_PAPER.items() if key in theirs}
     systems = theirs[next(iter(metrics.values()))]
@@ -225,7 +226,7 @@ def beside_means(rows: Rows, table: str) -> Table:
 
 
 def choices(rows: Rows, column: str, title: str) -> Table:
-    """Return a column with a value a choice: a row a category, and the choice of the highest."""
+    """Return a column that has one value per choice: a row per category, with the best choice."""
 
     def line(row: Mapping[str, Any]) -> list[str]:
         values = row[column]
@@ -236,7 +237,7 @@ def choices(rows: Rows, column: str, title: str) -> Table:
 
 
 def narrow(table: Table) -> Table:
-    """Return a comparison of variants with AUROC of images and pixels in one column, no spread."""
+    """Return a comparison of variants with image and pixel AUROC in one column, without stds."""
     kept: dict[str, list[str]] = {}
     category, image = "", list[str]()
     for name, *cells in _columns(table):
@@ -256,7 +257,7 @@ def narrow(table: Table) -> Table:
 
 
 def upright(table: Table) -> Table:
-    """Return a table without empty columns, its rows as columns where these are too many."""
+    """Return a table without empty columns, transposed if it has too many columns."""
     columns = _with_figures(_columns(table))
     if len(columns) > max(WIDEST, len(table.rows) + 1):
         columns = [list(row) for row in zip(*columns, strict=True)]
@@ -264,11 +265,11 @@ def upright(table: Table) -> Table:
 
 
 def parts(table: Table) -> Iterator[Table]:
-    """Yield a table in as few as fit on a page, side by side; the notes are below the last."""
+    """Yield a table split by columns into the fewest tables that fit; the last has the notes."""
     names, *figures = _columns(table)
 
     def room(columns: list[list[str]]) -> int:
-        # Headings are broken between words.
+        # Headings do not count: they wrap between words.
         return sum(2 + max(map(len, column[1:])) for column in columns)
 
     count = 1

@@ -1,4 +1,4 @@
-"""The page of a run, and in a real browser what it does."""
+"""The page of a run, as text and in a real browser."""
 
 import contextlib
 import functools
@@ -30,13 +30,13 @@ LIBRARY = functools.cache(vl_convert.javascript_bundle)
 
 @pytest.fixture(autouse=True)
 def library_once(monkeypatch):
-    """It is large, and the same for all."""
+    """It is large, so all tests share it."""
     monkeypatch.setattr(vl_convert, "javascript_bundle", LIBRARY)
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of one row with six images, one with a name that would be HTML, one of them gone."""
+    """A run of one row with six images; one name contains HTML, one file is missing."""
     names = ["0.png", "1.png", "2.png", HOSTILE, "4.png", "5.png"]
     paths = [trees.write(tmp_path / "images" / n, trees.picture(i)) for i, n in enumerate(names)]
     paths[0].unlink()
@@ -82,7 +82,7 @@ def written(run, most=200):
 
 
 def data(text):
-    """Return what the scripts of a page's first row are given."""
+    """Return the data passed to the scripts of a page's first row."""
     return json.loads(re.search(r'class="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
@@ -92,7 +92,7 @@ def test_a_page_fetches_nothing_and_escapes_names(run):
     assert HOSTILE not in text
     assert "<root>" not in text
     assert "&lt;reason&gt;" in text
-    # No tag loads anything but what is within the page.
+    # No tag loads anything from outside the page.
     tags = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert not re.findall(r"(?:src|href)=[\"']?(?!#|data:)", tags)
     assert "Only the map is shown of images: 1;" in text
@@ -174,7 +174,7 @@ def test_scores_that_are_no_numbers_are_one_line(run):
 
 @pytest.fixture
 def predicted(tmp_path):
-    """What predict has written of three images, the last of which could not be scored."""
+    """The output of predict for three images; the last could not be scored."""
     directory = tmp_path / "found"
     rows = []
     for i, score in enumerate([0.2, 0.8, None]):
@@ -341,7 +341,7 @@ def test_in_a_browser(run, browser):
     assert find(".gallery").text.startswith("Of “called defective” there is no picture")
     find(".reset").click()
     select["filter"].select_by_value("all")
-    # Pictures: those that are there load, and what is gone is said.
+    # Pictures: existing files load, missing ones are reported.
     for layer in ("image", "mask", "map", "overlay"):
         select["layer"].select_by_visible_text(layer)
         script = "return [...document.querySelectorAll('.card img')].map(i => i.decode())"

@@ -97,7 +97,7 @@ def test_what_would_count_as_defective_or_not_at_all_is_one_line(tmp_path):
 @pytest.mark.parametrize("name", ["0.PNG", "1_mask.PNG"])
 @pytest.mark.parametrize("other", ["X.PNG", "X-mask.png", "X_gt.PNG", "X_Mask.PNG"])
 def test_a_mask_that_is_no_image_s(tmp_path, name, other):
-    """A typing error, another ending, or capitals: the defect would have no mask."""
+    """A typing error, another suffix, or capitals would leave the defect without a mask."""
     root = trees.folder(tmp_path / "part")
     masks = root / "masks" / "scratch" / "left"
     renamed = masks / other.replace("X", "a" if other[1] == "." else name[0])
@@ -119,7 +119,7 @@ def test_a_mask_and_its_image_in_other_case(tmp_path):
 
 @pytest.mark.parametrize("name", ["good", "masks"])
 def test_directories_in_other_case(tmp_path, name):
-    """Their images would be defective ones."""
+    """Their images would count as defective."""
     root = trees.folder(tmp_path / "part")
     for other in (name.upper(), name.title()):
         (root / name).rename(root / other)

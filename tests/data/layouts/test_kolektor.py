@@ -28,7 +28,7 @@ def test_kolektor_as_published(tmp_path):
 
 
 def test_kolektor_twins_do_not_cross(tmp_path):
-    # Three parts of every item are defective: so many test that every other item is drawn from.
+    # Three parts of each item are defective, so every second item supplies good test images.
     trees.kolektor(tmp_path, bad=150)
     category = open_category(tmp_path, "kolektor_sdd", "kolektor_sdd")
     good = [s.path for s in category.test if not s.label]

@@ -1,4 +1,4 @@
-"""The table of data sets, and what all readers say of directories that they cannot read."""
+"""The table of data sets, and the errors of all readers for unreadable directories."""
 
 from collections import Counter
 

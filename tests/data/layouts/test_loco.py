@@ -39,7 +39,7 @@ def test_loco_regions(tmp_path):
     first, second = regions(sample, (64, 64), category.saturations)
     np.testing.assert_array_equal(first.mask, mask)
     np.testing.assert_array_equal(second.mask, np.roll(mask, 24, axis=0))
-    # 300 pixels are more than there are; a quarter of the area.
+    # 300 pixels are more than the defect has; the other is a quarter of its area.
     assert (first.saturation, second.saturation) == (288, 72)
     union = read_mask(sample, (64, 64))
     np.testing.assert_array_equal(union, first.mask | second.mask)

@@ -30,7 +30,7 @@ def test_visa(tmp_path):
         ("good", "0004.JPG", 0),
     ]
     assert category.test[1].masks == (data / "Masks" / "Anomaly" / "001.png",)
-    # Values 1 and 3 alike.
+    # Values 1 and 3 both count.
     mask = trees.defect(1)[1]
     mask[40:44, 5:9] = True
     np.testing.assert_array_equal(read_mask(category.test[1], (64, 64)), mask)

@@ -1,4 +1,4 @@
-"""Kinds of images: found where positions mean nothing, left alone where they do."""
+"""Kinds of images: found where positions carry no information, otherwise not."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +70,7 @@ def test_fewer_images_keep_kinds_and_scales():
     np.testing.assert_array_equal(fewer.centres, stats.centres)
     np.testing.assert_array_equal(fewer.scale, stats.scale)
     assert not np.allclose(fewer.shared, stats.shared, rtol=1e-3)
-    # A kind that nothing is left of.
+    # A kind that becomes empty.
     none = ASKED.fit_like(stats, maps[of != 0])
     assert all(bool(jnp.isfinite(part).all()) for part in none)
 

@@ -1,4 +1,4 @@
-"""WT maps of the paper, and what holds for every map."""
+"""WT maps of the paper, and properties of every map."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The paper's tables and its settings a category; README.md says how they were transcribed."""
+"""The paper's tables and its settings per category; README.md says how they were transcribed."""
 
 import csv
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
 }
 """By layout and category: the fields of a Config that differ from Sec. V-A.
 
-V-A speaks of a limited subset with another resolution or feature size and points to the supplement,
-which names these two; of MVTec LOCO, MPDD and MVTec 3D-AD it says nothing.
+Sec. V-A mentions a limited subset with another resolution or feature size and points to the
+supplement, which names these two. It says nothing about MVTec LOCO, MPDD and MVTec 3D-AD.
 """
 
 
@@ -24,12 +24,12 @@ class Figure(NamedTuple):
 
     value: float
     std: float | None
-    """Over the last ten epochs; None where the paper gives none."""
+    """Std over the last ten epochs; None if the paper states no std."""
 
 
 @cache
 def table(number: str) -> dict[str, dict[str, Figure]]:
-    """Return a table, IV or S-XII of the supplement: row, then system or setting, to its figure."""
+    """Return a table (``IV``, or ``S-XII`` of the supplement): figures by row, then by system."""
     with (DIRECTORY / f"{number}.csv").open(encoding="utf-8", newline="") as file:
         (_, *systems), *rows = csv.reader(file)
     return {
@@ -44,6 +44,6 @@ def _figure(cell: str) -> Figure:
 
 
 def auroc(number: str) -> dict[str, tuple[float, float]]:
-    """Return image and pixel AUROC in % by setting, of a table that has these two as its rows."""
+    """Return image and pixel AUROC in % by setting, from a table with the rows image and pixel."""
     image, pixel = table(number)["image"], table(number)["pixel"]
     return {name: (image[name].value, pixel[name].value) for name in image}
