@@ -74,7 +74,7 @@ def test_what_has_changed_is_said(name, count, usual):
     which = "the image is" if count == 1 else f"the last {count} images are"
     assert line.startswith(f"{which} unlike those the model was fitted on: ")
     assert line.endswith(f"(1 of {count} called defective): fit again")
-    assert ("unless the part is as strange" in line) == (count == 1)
+    assert ("unless the part itself is unusual" in line) == (count == 1)
     assert "\n" not in line
 
 
