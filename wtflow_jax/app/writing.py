@@ -102,7 +102,7 @@ class Results:
                 _append(part, "".join(texts))
 
     def has(self, path: Path) -> bool:
-        """Return whether an image has a row from before, or is a map here; a call uses up one row."""
+        """Return whether an image has an earlier row, or is a map here; a call uses up one row."""
         before = self._done[path] > 0
         self._done[path] -= before
         return before or Path(os.path.abspath(path)).is_relative_to(self._maps)
