@@ -140,7 +140,7 @@ def _model(config: Config, maps: np.ndarray, track: Track) -> Detector:
 
 
 def _asked(group: str | Iterable[Hashable]) -> str | list[Hashable]:
-    """Return ``group``, labels as a list; WTFlowError before anything is computed."""
+    """Check ``group``, and return it, labels as a list; WTFlowError if it is invalid."""
     if isinstance(group, str):
         if group not in (groups.ALIKE, groups.FOLDER, groups.NONE):
             groups.expression(group)
@@ -352,7 +352,7 @@ def trimmed(
     are in several folds in every round are not found.
 
     Args:
-        windows: as in ``cross_fit``, and so the other arguments.
+        windows: as in ``cross_fit``, like the other arguments.
         share: share of groups to leave out, from 0 to ``MOST``.
 
     Returns:

@@ -28,7 +28,7 @@ TOGETHER = 32
 """Images that are compared with all others at once."""
 RATIO = 1 / 3
 """Distance within a group over distance to others, at most. For images of one part it was 1/4 or
-less; for others 1/2 or more, but for a few pairs (docs/appendix/field.md)."""
+less; for others 1/2 or more, except for a few pairs (docs/appendix/field.md)."""
 
 Groups: TypeAlias = Int[np.ndarray, " n"]
 """The group number of each image, from 0 on, in order of first appearance."""
@@ -92,7 +92,7 @@ def thumbnail(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "s s"]:
 def distances(
     thumbs: Float[np.ndarray, "n s s"], track: Track = untracked
 ) -> Float[np.ndarray, "n n"]:
-    """Return distances between images, up to a small shift and a change of light.
+    """Return distances between images, regardless of a small shift and of light.
 
     An image is fitted by a constant, another image and its derivatives ``JET``, all blurred by one
     cell: a second-order step of Lucas and Kanade (IJCAI 1981). The distance is the share, from 0 to

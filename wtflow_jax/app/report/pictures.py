@@ -55,7 +55,7 @@ def coloured(values: Float[np.ndarray, "h w"]) -> Image.Image:
 def overlay(image: Image.Image, values: Float[np.ndarray, "h w"]) -> Image.Image:
     """Return an RGB image, nearly grey, with the map over it: pixels above ``LIMIT`` stand out.
 
-    Colour fades in just below ``LIMIT``, where the contour is. ``values``, from ``scaled``, may have
+    Colour fades in just below ``LIMIT``, where the contour is. ``values`` of ``scaled`` may have
     fewer pixels than the image.
     """
     large = Image.fromarray(values.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
