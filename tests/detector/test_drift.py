@@ -156,7 +156,7 @@ def test_nearly_all_defective_is_said_where_nothing_else_is(usual):
         results = [*[Found(good, True)] * defective, *[Found(good)] * known]
         (line,) = warned(results, usual)[1]
         images = defective + known
-        assert line.startswith(f"{defective} of {images} images are called defective: if more of")
+        assert line.startswith(f"{defective} of {images} images are called defective: if many of")
     assert warned([*[Found(good, True)] * 89, *[Found(good)] * 11], usual)[1] == []
 
 

@@ -57,7 +57,7 @@ class Features:
         return parse_size(self.image_size, BACKBONES.make(self.backbone).multiple, self.backbone)
 
     def check(self) -> None:
-        """Raise WTFlowError if the backbone does not take image_size or dense, or pose is unknown."""
+        """Raise WTFlowError if the backbone does not take a size or --dense, or pose is unknown."""
         if self.pose not in POSES:
             raise WTFlowError(f"--pose {self.pose}: give {' or '.join(POSES)}")
         if self.size and self.dense and not BACKBONES.make(self.backbone).pooled:
