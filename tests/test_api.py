@@ -74,7 +74,7 @@ def test_good_images_of_every_kind_make_the_same_model(small_model, model, tmp_p
         (None, {}, "type NoneType: not an image; give paths"),
         ([], {}, "an empty list"),
         (np.zeros((2, 32, 32, 3), np.uint8), {}, "2 good images: too few"),
-        (np.zeros((4, 32, 32, 3), np.uint8), {"image_size": 32}, "4 good images are of 1 parts"),
+        (np.zeros((4, 32, 32, 3), np.uint8), {"image_size": 32}, "4 good images show 1 parts"),
         ([b"rubbish"] * 3, {"image_size": "32x32"}, "image 1: cannot be decoded"),
         ("nowhere", {"nope": 1}, "no such file"),
         (np.zeros((4, 32, 32, 3), np.uint8), {"nope": 1}, "--nope: no such flag"),

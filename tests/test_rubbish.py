@@ -129,7 +129,7 @@ def test_fit_on_unusual_images(small_model, tmp_path, flags, capsys):
         trees.write(tmp_path / "black" / f"{i}.png", np.zeros((40, 40), np.uint8))
     capsys.readouterr()
     assert wtflow("fit", tmp_path / "black", "--out", tmp_path / "no", *size, *flags) == 1
-    assert "4 good images are of 1 parts" in one_line(capsys.readouterr().err)
+    assert "4 good images show 1 parts" in one_line(capsys.readouterr().err)
     (tmp_path / "black" / "3.png").write_bytes(b"")
     assert wtflow("fit", tmp_path / "black", "--out", tmp_path / "no", *size, *flags) == 1
     assert "3.png: cannot be decoded" in one_line(capsys.readouterr().err)

@@ -266,7 +266,7 @@ def test_copies_are_no_evidence(place, tmp_path, capsys):
     for i in range(3):
         trees.write(same / f"{i}.png", trees.noisy(0))
     assert wtflow("fit", same, "--out", tmp_path / "m", "--image-size", "64") == 1
-    assert "3 good images are of 1 parts" in capsys.readouterr().err
+    assert "3 good images show 1 parts" in capsys.readouterr().err
 
 
 @pytest.mark.long
@@ -289,7 +289,7 @@ def test_parts_and_what_is_left_out_are_told(place, tmp_path, capsys):
     assert wtflow("info", tmp_path / "model") == 0
     assert capsys.readouterr().out in told
     assert wtflow("fit", tmp_path / "good", *flags, "--group", "q") == 1
-    assert "0.png: --group q is not in it; give" in capsys.readouterr().err
+    assert "0.png: --group q names no part of this path; give" in capsys.readouterr().err
 
 
 def test_resume_tells_of_all_rows_and_refuses_another_model(place, tmp_path, capsys):

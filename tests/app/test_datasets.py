@@ -54,7 +54,7 @@ def test_folder_has_nothing_to_compare_with(tmp_path, capsys, monkeypatch):
     assert status == 0
     assert "bolts[red]" in printed.out
     assert printed.out.splitlines()[-1] == (
-        "folder: nothing is published to compare with; found 8 train, 2 test good, 4 test defective"
+        "folder: no published counts to compare with; found 8 train, 2 test good, 4 test defective"
     )
     (root / "dent" / "a.TIF").write_bytes(b"")
     status, printed = run(capsys, monkeypatch, "folder", root)

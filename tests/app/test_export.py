@@ -351,5 +351,5 @@ def test_what_onnx_does_not_take(changes, told, fitted, tmp_path):
 
 def test_a_jax_that_onnx_does_not_take(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "CONVERTED_BEFORE", (0, 9))
-    with fails("^jax .*: ONNX takes one before 0.9; .*.stablehlo"):
+    with fails("^jax .*: ONNX export needs jax before 0.9; .*.stablehlo"):
         export.onnx(model.load(fitted("exact")), tmp_path / "m.onnx")

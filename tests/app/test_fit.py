@@ -84,7 +84,7 @@ def test_copies_are_left_out_together_and_count_once(fitted_on):
     assert sorted(len(features) for features in fitted_on) == [3, 4, 5]
     assert len(found.scores) == len(found.of) == 3
     assert sorted(given.digests[i] for i in found.of) == [*"abc"]
-    with fails("3 good images are of 2 parts", "of at least 3"):
+    with fails("3 good images show 2 parts", "of at least 3"):
         crossed(windows([0, 1, 2], [*"aba"]))
 
 
@@ -244,7 +244,7 @@ def test_what_is_left_out_is_in_no_model_and_in_no_threshold():
     for share in (-0.1, 0.6, float("nan")):
         with fails(f"--contamination {share}: give at least 0 and at most 0.5"):
             fit.fit(images, contamination=share)
-    with fails("4 good images are of 2 parts", "what is left out"):
+    with fails("4 good images show 2 parts", "images left out"):
         fit.fit(images[:4], contamination=0.5, image_size="64")
 
 
@@ -284,11 +284,11 @@ def test_parts_are_found_named_or_labelled(tmp_path):
     assert len(each.training["held_out"]) == 12
     # Models that have seen the part give lower scores.
     assert each.threshold.value < model.threshold.value
-    with fails("3 labels of 12 images: give one an image"):
+    with fails("3 labels for 12 images: give one per image"):
         fit.fit(files, group=[1, 2, 3], image_size="64")
-    with fails("12 good images are of 1 parts"):
+    with fails("12 good images show 1 parts"):
         fit.fit(files, group="p", image_size="64")
-    with fails("group: give a word, a regular expression, or a label an image, not None"):
+    with fails("group: give a word, a regular expression, or one label per image, not None"):
         fit.fit(files, group=[None] * 12)
 
 

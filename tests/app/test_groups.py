@@ -19,13 +19,13 @@ def test_a_directory_or_an_expression_names_the_part():
     assert groups.named(files, "folder").tolist() == [0, 1, 1]
     assert groups.named(files, r"part(\d)").tolist() == [0, 1, 0]
     assert groups.named(files, r"_\d").tolist() == [0, 0, 1]
-    with fails(r"b/part2_0.png: --group part1 is not in it; give"):
+    with fails(r"b/part2_0.png: --group part1 names no part of this path; give"):
         groups.named(files, "part1")
     for wrong in ("(", "a{99999999999999999999}"):
         with fails("--group .*: not a regular expression \\(", "or alike, folder or none"):
             groups.named(files, wrong)
     # The group that names the part is in one of two branches.
-    with fails(r"b/part2_0.png: --group part1_\(\.\)\|part is not in it"):
+    with fails(r"b/part2_0.png: --group part1_\(\.\)\|part names no part of this path"):
         groups.named(files, "part1_(.)|part")
 
 

@@ -95,7 +95,7 @@ def test_what_is_there_stays(tmp_path):
         Results(out, "none", COLOURS, 0.7, resume=True)
     for text in (b"nothing\n", b"[1]\n", b'{"path": "0.png"}\n', b"\xff\n"):
         (out / "predictions.jsonl").write_bytes(text)
-        with fails("is not of wtflow predict"):
+        with fails("was not written by wtflow predict"):
             write(out, [], resume=True)
 
 

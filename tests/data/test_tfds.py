@@ -232,7 +232,7 @@ def test_prepared_before(ad, capsys):
     files = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
     assert not tfds.prepare("mvtec_ad", root, out, "part")
     assert main(["prepare", "mvtec_ad", str(root), "--data-dir", str(out)]) == 0
-    assert "part: was there" in capsys.readouterr().err
+    assert "part: already prepared" in capsys.readouterr().err
     assert files == {path: path.stat().st_mtime_ns for path in directory.iterdir()}
     trees.write(root / "part" / "train" / "good" / "001.png", trees.picture(9, 80))
     with fails("part: was prepared from other files than those of", "delete it"):

@@ -74,7 +74,7 @@ def test_what_has_changed_is_said(name, count, usual):
     which = "the image is" if count == 1 else f"the last {count} images are"
     assert line.startswith(f"{which} unlike those the model was fitted on: ")
     assert line.endswith(f"(1 of {count} called defective): fit again")
-    assert ("unless the part is as strange" in line) == (count == 1)
+    assert ("unless the part itself is unusual" in line) == (count == 1)
     assert "\n" not in line
 
 
@@ -156,7 +156,7 @@ def test_nearly_all_defective_is_said_where_nothing_else_is(usual):
         results = [*[Found(good, True)] * defective, *[Found(good)] * known]
         (line,) = warned(results, usual)[1]
         images = defective + known
-        assert line.startswith(f"{defective} of {images} images are called defective: if more of")
+        assert line.startswith(f"{defective} of {images} images are called defective: if many of")
     assert warned([*[Found(good, True)] * 89, *[Found(good)] * 11], usual)[1] == []
 
 

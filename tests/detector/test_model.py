@@ -59,7 +59,7 @@ def test_another_threshold_has_its_rate_and_colours(lite0, windows):
     for asked, told in (
         ({}, "one of them"),
         ({"threshold": 1.0, "false_alarms": 0.1}, "one of them"),
-        ({"threshold": float("nan")}, "--threshold nan: give a number"),
+        ({"threshold": float("nan")}, "--threshold nan: give a finite number"),
         ({"false_alarms": 0.0}, "--false-alarms 0.0: give above 0 and below 1"),
     ):
         with fails(told):

@@ -1,1 +1,1 @@
-"""What people run."""
+"""Commands and interfaces for users."""

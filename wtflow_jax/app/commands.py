@@ -15,7 +15,7 @@ Exit status:
     130 when interrupted, 143 when terminated
 """
 
-# What takes long to import is imported when a command runs, so that --help is quick.
+# Slow imports happen when a command runs, so that --help is quick.
 
 import math
 import sys
@@ -37,9 +37,9 @@ from wtflow_jax.support.helptext import arg, flowing
 from wtflow_jax.support.parts import check_ranges
 
 SOME_FAILED = 3
-"""Exit status where some images could not be scored."""
+"""Exit status if some images could not be scored."""
 WORST = 5
-"""Images that predict names."""
+"""Images that ``predict`` lists by name."""
 
 Fitted = Annotated[Path, Positional, arg(help="Directory that fit has written.", metavar="MODEL")]
 Images = Annotated[tuple[str, ...], Positional, arg(metavar="IMAGES [IMAGES ...]")]
@@ -47,7 +47,7 @@ Directory = Annotated[Path, arg(metavar="DIR")]
 Number = Annotated[float | None, arg(metavar="NUMBER")]
 
 
-# In quotes below: tables of parts are looked at for fit alone.
+# Quoted annotations below: only fit reads the tables of parts.
 def _choice(flag: str) -> Any:
     from wtflow_jax.detector.config import TABLES, choice
 
@@ -59,18 +59,18 @@ class Fit:
     """Fit a model and its threshold to good images."""
 
     images: Images
-    """Good images: directories (with all that is below them), files, patterns, or - for a list of
-    paths on standard input."""
+    """Good images: directories (searched recursively), files, patterns, or - for a list of paths on
+    standard input."""
     out: Directory
     """Directory of the model."""
     false_alarms: float = 0.01
     """Share of good images that may be called defective."""
     group: str = "alike"
-    """Which images show one part, and are held out together: alike (much nearer to one another than
-    to all others), folder (a directory a part), none (an image a part), or a regular expression
-    for paths, 'part([0-9]+)', whose first group or whole match names the part."""
+    """Which images show one part, and are held out together: alike (much more similar to each other
+    than to all others), folder (one part per directory), none (one part per image), or a regular
+    expression for paths, 'part([0-9]+)', whose first group or whole match names the part."""
     contamination: float = 0.0
-    """Share of the images that may be defective: so many of the strangest are left out."""
+    """Share of the images that may be defective: this share, of highest scores, is left out."""
     preset: Literal["auto", "fine", "small"] = "auto"
     """auto trains nothing and chooses its settings by the good images; fine is auto with more
     pixels and cells; small trains a network."""
@@ -79,18 +79,19 @@ class Fit:
     backbone: "Annotated[str, _choice('backbone')]" = "efficientnet_lite0"
     """Frozen feature extractor."""
     weights: Annotated[str | None, arg(metavar="FILE")] = None
-    """Its .safetensors or .pth file; left out: the installed package (Lite0) or a download."""
+    """The backbone's .safetensors or .pth file; left out: the installed package (Lite0) or a
+    download."""
     image_size: Annotated[str | None, arg(metavar="SIZE")] = None
     """HxW that images are scaled into, or a side S: about S x S pixels in the images' aspect.
     Multiples of 32 (dinov2 14, dinov3 16); left out: the preset's."""
     overlap: Annotated[int | None, arg(metavar="PIXELS")] = None
-    """Cut images at their own scale into windows of --image-size that overlap by so many pixels;
-    left out: images are scaled into one window."""
+    """Cut images at their own scale into windows of --image-size with this overlap; left out:
+    images are scaled into one window."""
     pose: Literal["auto", "off"] = "auto"
     """auto turns images by the principal axis of the object, if the good images show long objects
-    that lie every way on a plain background; not with --overlap."""
+    at all angles on a plain background; not with --overlap."""
     seed: int = 0
-    """Random seed: which images are held out together, and all that is drawn."""
+    """Random seed of the held-out folds and of all other random choices."""
     cache: Annotated[Path | None, arg(metavar="DIR")] = None
     """Directory for downloaded weights; left out: the user's cache."""
 
@@ -146,7 +147,7 @@ class Predict:
         loaded = _moved(wtflow.load(self.model), self)
         given, count = find(self.images, stdin=True), None
         if STDIN in self.images:
-            # Before a directory is made: is there anything?
+            # Empty standard input is an error before a directory is made.
             given, base = chain(list(islice(given, 1)), given), None
         else:
             given, base = list(given), writing.common(self.images)
@@ -154,7 +155,7 @@ class Predict:
         shades = loaded.colours, loaded.threshold.value
         where = {"resume": self.resume, "base": base, "white": loaded.framing.white}
         results = writing.Results(self.out, self.maps, *shades, **where)
-        # Pictures that this command has written may be below what it is given.
+        # The given directories may contain maps that this command has written.
         paths = (path for path in map(Path, map(str, given)) if not results.has(path))
         with bars() as track:
             advance = track("images", count)
@@ -226,7 +227,7 @@ class Evaluate:
         fitted = wtflow.load(self.model)
         loaded = _moved(fitted, self)
         name, samples = evaluate.labelled(self.root, self.category, self.data)
-        # Scores without results are of a run that was killed, or whose disk was full.
+        # Scores without results: the run was killed, or its disk was full.
         check_empty(self.out, self.out / name / scored.FILE)
         with bars() as track:
             found = evaluate.score(loaded, samples, track)
@@ -338,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     again = "--resume goes on where it stopped" if "predict" in given[:1] else ""
     advice = "check its permissions and the space there, or give another --out"
-    # Within it --help is written too, which may be to a pipe that nobody reads.
+    # ``status`` also covers --help, whose output may go to a closed pipe.
     return status(lambda: _execute(_parse(given)), again=again, advice=advice)
 
 
@@ -355,9 +356,9 @@ def _execute(asked: Any) -> int:
     check_ranges(asked)
     if not getattr(asked, "images", True):
         raise WTFlowError("no images: give directories, files, patterns, or -")
-    # What one command has compiled, the next one takes from there, if it can be kept.
+    # The next command reuses the compiled programs, if the cache is writable.
     with suppress(OSError):
         compilation.keep(environment.CACHE / "compiled")
-    # What writes a directory has it alone.
+    # Lock the directory that the command writes.
     with alone(asked.out) if isinstance(asked, Fit | Predict | Evaluate) else nullcontext():
         return asked._work()

@@ -28,7 +28,7 @@ Place = Annotated[Path, arg(help="where prepared data sets are kept")]
 def _check(layout: Name, root: Root, categories: Some = ()) -> int:
     """Compare a data set with what was published, and decode each of its files."""
     known = LAYOUTS.find(layout)
-    # What cannot be read at all is said before there are bars.
+    # An unreadable data set is an error before progress bars appear.
     known.categories(root)
     with console.bars() as track:
         rows = check(layout, root, categories, track)
@@ -37,7 +37,7 @@ def _check(layout: Name, root: Root, categories: Some = ()) -> int:
     table = Table(*names, *figures, "verdict", title=known.title)
     for row in rows:
         counts = ["" if count is None else str(count) for count in (row.found, row.published)]
-        # Brackets in a path are no markup.
+        # Brackets in a path are not markup.
         table.add_row(escape(shown(row.category)), row.split, *counts, escape(row.verdict))
     amiss = dict.fromkeys(row.category for row in rows if not row.complete)
     if amiss:
@@ -46,7 +46,7 @@ def _check(layout: Name, root: Root, categories: Some = ()) -> int:
         closing = f"complete, as published ({known.source})"
     else:
         found = ", ".join(f"{row.found} {row.split}" for row in rows)
-        closing = f"nothing is published to compare with; found {found}"
+        closing = f"no published counts to compare with; found {found}"
     Console(highlight=False).print(table)
     problems = [problem for row in rows for problem in row.problems]
     print(*map(shown, [*problems, f"{known.title}: {closing}"]), sep="\n")
@@ -55,16 +55,16 @@ def _check(layout: Name, root: Root, categories: Some = ()) -> int:
 
 @app.command(name="prepare")
 def _prepare(layout: Name, root: Root, data_dir: Place, categories: Some = ()) -> int:
-    """Store a data set for TensorFlow Datasets: few large files, which experiments read as well.
+    """Store a data set for TensorFlow Datasets, in a few large files.
 
-    They do so by --data tfds:NAME --root DATA_DIR.
+    Experiments read them with --data tfds:NAME --root DATA_DIR.
     """
     known = LAYOUTS.find(layout)
     names = dict.fromkeys(categories or known.categories(root))
     with console.bars() as track:
         for name in names:
             if not tfds.prepare(layout, root, data_dir, name, track):
-                track(f"{name}: was there", 1)()
+                track(f"{name}: already prepared", 1)()
     take = f"take --data {PREPARED}{layout} --root {data_dir}"
     print(shown(f"{known.title}: {', '.join(names)}: {take}"))
     return 0

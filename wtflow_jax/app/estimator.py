@@ -24,15 +24,15 @@ from wtflow_jax.metrics.threshold import threshold
 from wtflow_jax.support.environment import CACHE
 
 LOST = 0.01
-"""Of the standard deviation of a column: what rounding to float32 may cost."""
+"""Largest error of rounding to float32, as a share of a column's standard deviation."""
 
 _load = lru_cache(maxsize=1)(backbones.load)
 
 
 def _rounded(X: np.ndarray, fits: bool) -> np.ndarray:
-    """Return float64 as float32; ValueError where it is too large, or less is left to be learned.
+    """Return X as float32; ValueError if that overflows, or if training data lose their variation.
 
-    ``fits`` says whether X is what is fitted on.
+    ``fits`` says whether X is training data.
     """
     with np.errstate(over="ignore"):
         rounded = X.astype(np.float32, copy=False)
@@ -40,7 +40,7 @@ def _rounded(X: np.ndarray, fits: bool) -> np.ndarray:
         raise ValueError(f"X has values up to {np.abs(X).max():.3g}, too large for float32")
     if fits:
         samples = tuple(range(X.ndim - 1))
-        # Of float32 nothing is lost here, and was before.
+        # float32 input was rounded before: its error is estimated from the spacing of float32.
         steps = np.spacing(np.abs(rounded).max(axis=samples)) / np.sqrt(12)
         lost = np.maximum(np.std(X - rounded, axis=samples), steps)
         spread = np.std(X, axis=samples, dtype=np.float64)
@@ -51,59 +51,59 @@ def _rounded(X: np.ndarray, fits: bool) -> np.ndarray:
             column = int(np.argmax(coarse))
             raise ValueError(
                 f"X[..., {column}] has values about {np.mean(X[..., column]):.3g} that differ by "
-                f"about {spread[column]:.3g}, which float32 rounds: subtract their mean first, as "
-                "sklearn.preprocessing.StandardScaler does"
+                f"about {spread[column]:.3g}, which float32 cannot resolve: subtract their mean "
+                "first, as sklearn.preprocessing.StandardScaler does"
             )
     return rounded
 
 
-# Parameters of any value: scikit-learn's convention is that fit checks them.
+# __init__ takes any value: by scikit-learn's convention fit checks parameters.
 @no_type_check
 @dataclass(kw_only=True, eq=False, repr=False)
 class WTFlow(OutlierMixin, BaseEstimator):
     """Outliers by time-reversed flow matching from data to noise (arXiv 2508.05461v2).
 
-    What it takes, X:
+    Input X is one of:
 
     - (n, c) numbers: n samples, each a feature map of one cell;
     - (n, h, w, c) floating point: feature maps;
-    - (n, H, W, 3) uint8: RGB images, H and W multiples of what ``backbone`` takes (32; 14 or
-      16 for transformers), by which features are taken.
+    - (n, H, W, 3) uint8: RGB images, H and W multiples of 32 (transformers: 14 or 16);
+      ``backbone`` computes their features.
 
-    ``fit`` takes normal samples alone, and scores each by models that were fitted without it: these
+    ``fit`` takes normal samples only. It scores each sample by a model fitted without it; these
     scores set ``offset_``. Parameters that are not described here are flags of ``configure``.
 
     Attributes:
-        offset_: ``score_samples`` of an outlier is less.
-        rate_: share of normal samples that are expected to be.
-        shape_: of a sample's feature map, (h, w, c).
+        offset_: outliers have ``score_samples`` below it.
+        rate_: expected share of normal samples called outliers.
+        shape_: shape of a sample's feature map, (h, w, c).
         n_features_in_: ``X.shape[1]``.
     """
 
     false_alarms: float = 0.01
-    """Share of normal samples that may be called outliers; n samples promise 1/(n + 1) at best."""
+    """Share of normal samples that may be called outliers; n samples certify 1/(n + 1) at best."""
     wt: str = "whiten"
     velocity: str = "exact"
     alpha: float = 0.1
     rank: int = 64
     patches: int = 12_000
     width: int | None = None
-    """Of a network; None takes the default of ``velocity``, for ``epochs`` too."""
+    """Width of a network; None takes the default of ``velocity``, for ``epochs`` too."""
     epochs: int | None = None
     learning_rate: float = 3e-3
     backbone: str = "efficientnet_lite0"
     layer: tuple[str, ...] = ()
     weights: str | None = None
-    """Of the backbone: a file; None takes those that are published."""
+    """File of the backbone's weights; None takes the published weights."""
     random_state: int | np.random.RandomState | None = None
     """Seed, or a generator that draws one."""
 
     def fit(self, X: Any, y: Any = None) -> "WTFlow":
-        """Fit on normal samples X, as the class says; y is not read.
+        """Fit on normal samples X (see the class); y is ignored.
 
         Raises:
-            ValueError: X cannot be used.
-            WTFlowError: a choice is out of its range, or too few samples are different ones.
+            ValueError: X has an invalid shape or invalid values.
+            WTFlowError: a parameter is out of its range, or too few samples are distinct.
         """
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         asked = {name: value for name, value in self.get_params().items() if value is not None}
@@ -119,21 +119,21 @@ class WTFlow(OutlierMixin, BaseEstimator):
         fitted = detector.fit(self.config_, jnp.asarray(maps))
         held_out = fit.cross_fit(windows, copies, fitted, where).scores
         found = threshold(held_out, self.config_.decision.false_alarms)
-        # Without the functions: a fitted estimator can be pickled.
+        # Without functions, so that a fitted estimator can be pickled.
         self.params_, self.stats_ = fitted.params, fitted.stats
         self.offset_, self.rate_ = -found.value, found.rate
         return self
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
-        """Return how normal samples are: less the score of Algorithm 1, higher is more normal."""
+        """Return minus the score of Algorithm 1: higher is more normal."""
         return -self._predict(X).scores.astype(np.float64)
 
     def anomaly_maps(self, X: Any) -> Float[np.ndarray, "n H W"]:
-        """Return where samples are anomalous: a score a pixel of images, or a cell of maps."""
+        """Return anomaly maps: a score per pixel of images, or per cell of feature maps."""
         return self._predict(X).maps
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """Return ``score_samples`` less ``offset_``: negative for outliers."""
+        """Return ``score_samples`` minus ``offset_``: negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> Int[np.ndarray, " n"]:
@@ -149,13 +149,13 @@ class WTFlow(OutlierMixin, BaseEstimator):
         return route.predict(fitted, maps, where)
 
     def _maps(self, X: Any, reset: bool) -> tuple[Float[np.ndarray, "n h w c"], scores.Upsampling]:
-        """Return X as feature maps, and where their cells sit."""
+        """Return X as feature maps, and the position of their cells."""
         is_image = getattr(X, "dtype", None) == np.uint8 and getattr(X, "ndim", 0) == 4
-        # The first is what others than these are made.
+        # Other dtypes are converted to the first of these.
         kind = np.uint8 if is_image else (np.float64, np.float32)
         least = fit.LEAST if reset else 1
         options = {"reset": reset, "allow_nd": True, "dtype": kind, "ensure_min_samples": least}
-        # Of scikit-learn's types nothing is known.
+        # scikit-learn has no type annotations.
         array: Any = validate_data(self, X, **options)
         if is_image:
             _, height, width, channels = array.shape
@@ -174,7 +174,7 @@ class WTFlow(OutlierMixin, BaseEstimator):
         if array.ndim not in (2, 4):
             raise ValueError(f"X has {array.ndim} axes; give (n, c), (n, h, w, c) or uint8 images")
         if array.ndim == 4 and array.shape[-1] == 3 and min(array.shape[1:3]) >= MULTIPLE:
-            # As feature maps they would take hours.
+            # Treated as feature maps they would take hours.
             raise ValueError("X has floating-point images; give them as uint8, 0 to 255")
         array = _rounded(array, fits=reset)
         maps = array if array.ndim == 4 else array[:, None, None, :]

@@ -21,16 +21,16 @@ from wtflow_jax.support.environment import environment
 from wtflow_jax.support.errors import WTFlowError
 
 FOLLOWED = 16
-"""Images whose radius is followed."""
+"""Images whose radius ‖x_t‖ is recorded along the flow."""
 
 
 def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[Sample]]:
-    """Return the name and the test images of a category; None where there is one alone.
+    """Return the name and the test images of a category; None takes the only one.
 
-    In the layout ``folder`` all good images are taken: none is held out from another use.
+    In the layout ``folder`` all good images are test images, those for training included.
 
     Raises:
-        WTFlowError: the directory is not laid out so, or has several categories.
+        WTFlowError: the directory has another layout, or has several categories and none is given.
     """
     first, *others = data.categories(root, layout)
     if category is None and others:
@@ -43,13 +43,13 @@ def labelled(root: Path, category: str | None, layout: str) -> tuple[str, list[S
 
 
 def score(model: Model, samples: Sequence[Sample], track: Track = untracked) -> Scored:
-    """Score labelled images, and follow the radius of some.
+    """Score labelled images, and record the radius of some along the flow.
 
-    Those that the model was fitted on are left out: their scores tell nothing. All maps are held in
-    memory. Where images have several sizes, maps and masks are scaled to the size of the first.
+    Images that the model was fitted on are left out: their scores are biased. All maps are held in
+    memory. Maps and masks of other sizes are scaled to the size of the first.
 
     Raises:
-        WTFlowError: an image or a mask cannot be decoded, or all were fitted on.
+        WTFlowError: an image or a mask cannot be decoded, or the model was fitted on all images.
     """
     advance = track("images", len(samples))
     seen, new = set(model.training["seen"]), []
@@ -82,7 +82,7 @@ def score(model: Model, samples: Sequence[Sample], track: Track = untracked) -> 
     some = scored.evenly(len(new), FOLLOWED)
     dense = model.config.features.dense
     windows = fit.take([new[i].path for i in some], model.backbone, model.framing, dense)
-    # Of several windows the first.
+    # The first window of each image.
     _, first = np.unique(windows.owner, return_index=True)
     named = [str(sample.path) for sample in new], [sample.kind for sample in new]
     pixels = np.stack(maps), np.stack(masks) if known[labels].any() else None
@@ -123,10 +123,10 @@ def tables(row: dict[str, Any], found: Scored) -> list[Table]:
 def write(
     out: Path, model: Model, own: float, root: Path, name: str, found: Scored
 ) -> tuple[dict[str, Any], list[Table]]:
-    """Measure scored images of a category, and write it down as an experiment does.
+    """Compute the metrics of a category's scored images, and write them as an experiment does.
 
-    In the row are every metric in %, why some are undefined, and what the threshold does; ``own``
-    is the model's, where ``model`` has been given another.
+    The row has all metrics in %, why some are undefined, and the decisions at the threshold of
+    ``model``. ``own`` is the threshold that ``fit`` set; ``model`` may have another.
 
     Returns:
         The row of ``results.json``, and its tables; ``NAME/scores.npz`` has the scores.

@@ -1,8 +1,8 @@
-"""A fitted model as one file for programs that do not have this package: StableHLO or ONNX.
+"""A fitted model as one file for programs without this package: StableHLO or ONNX.
 
-Either file holds one function with its weights: uint8 RGB images as decoded, of any
-one size, to what ``wtflow predict`` makes of them, by ``scaling.window`` and ``route.program``. A
-model that cuts images takes windows instead. A description goes with the function.
+The file holds one function with its weights, ``scaling.window`` and then ``route.program``, and a
+description. The function takes decoded uint8 RGB images of any one size and returns the scores and
+maps of ``wtflow predict``. For a model that cuts images it takes windows instead.
 """
 
 import importlib
@@ -35,17 +35,17 @@ PLATFORMS = ("cpu", "cuda")
 PROGRAM, DESCRIPTION = "program", "metadata.json"
 """Names in a StableHLO file, which is a zip."""
 PROPERTY = "wtflow"
-"""Of an ONNX file's metadata: the same description."""
+"""Key of the same description in an ONNX file's metadata."""
 INPUT = "rgb"
-"""What the function takes, by name in both."""
-# Without what it asks for: it pins an older Orbax, which it does not need for this.
+"""Name of the function's input in both formats."""
+# Without its dependencies: it pins an older Orbax, which is not needed here.
 CONVERTER = "pip install --no-deps jax2onnx==0.17.1"
 CONVERTED_BEFORE = (0, 11)
-"""JAX from this version on has other programs than the converter reads."""
+"""The converter cannot read programs of JAX from this version on."""
 
 
 def description(model: Model) -> dict[str, Any]:
-    """Return what a program needs to know that runs the function; JSON."""
+    """Return the description that callers of the function need; JSON."""
     (height, width), overlap, *_ = model.framing
     images, maps = "(b, H, W, 3): images as decoded, of any one size", f"(b, {height}, {width})"
     if overlap is not None:
@@ -64,14 +64,14 @@ def description(model: Model) -> dict[str, Any]:
 
 
 def _images(model: Model) -> jax.ShapeDtypeStruct:
-    """Return what the function takes."""
+    """Return the shape and dtype of the function's input."""
     (height, width), overlap, *_ = model.framing
     sides = "H, W" if overlap is None else f"{height}, {width}"
     return jax.ShapeDtypeStruct(jax.export.symbolic_shape(f"b, {sides}, 3"), jnp.uint8)
 
 
 def _route(model: Model, backbone: Backbone, how: Sampling) -> tuple[Callable[..., Any], Any]:
-    """Return the function, and its arrays, the first argument."""
+    """Return the function and its first argument, the arrays."""
     size = model.framing.size
     run, arrays = route.program(backbone, model.detector, size, how)
 
@@ -83,12 +83,12 @@ def _route(model: Model, backbone: Backbone, how: Sampling) -> tuple[Callable[..
 
 
 def stablehlo(model: Model, path: Path) -> None:
-    """Write a zip of the function as ``jax.export`` serializes it, and the description."""
+    """Write a zip of the function, serialized by ``jax.export``, and the description."""
     run, arrays = _route(model, model.backbone, sampling(model.config))
 
-    # By its name alone: who calls it writes the order of the colours.
+    # Keyword-only: the name tells the caller the order of the colours.
     def program(*, rgb: Array) -> tuple[Array, ...]:
-        # Behind a barrier weights are no constants, with which XLA would calculate for seconds.
+        # The barrier keeps XLA from folding the weights as constants, which takes seconds.
         return run(jax.tree.map(jax.lax.optimization_barrier, arrays), rgb)
 
     exported = jax.export.export(jax.jit(program), platforms=PLATFORMS)(**{INPUT: _images(model)})
@@ -98,9 +98,9 @@ def stablehlo(model: Model, path: Path) -> None:
 
 
 def onnx(model: Model, path: Path) -> None:
-    """Write an ONNX file, the description among its metadata; WTFlowError where it cannot be.
+    """Write an ONNX file, the description in its metadata; WTFlowError if it cannot convert.
 
-    What does not convert, or only to many slow operations, is the same in other words here: the
+    Equivalent code replaces what does not convert, or converts to many slow operations: the
     solver's loop, the exact field's blocks, and depthwise convolutions.
     """
     config, backbone = model.config, model.backbone
@@ -113,10 +113,10 @@ def onnx(model: Model, path: Path) -> None:
     if jax.__version_info__ >= CONVERTED_BEFORE:
         before = ".".join(map(str, CONVERTED_BEFORE))
         raise WTFlowError(
-            f"jax {jax.__version__}: ONNX takes one before {before}; pip install 'jax<{before}', "
-            "or export to .stablehlo"
+            f"jax {jax.__version__}: ONNX export needs jax before {before}; pip install "
+            f"'jax<{before}', or export to .stablehlo"
         )
-    # A name that type checkers need not find: its pin of Orbax keeps it out of the extras.
+    # Imported by name for type checkers: its pin of Orbax keeps it out of the extras.
     to_onnx = importlib.import_module("jax2onnx").to_onnx
     for name in ("jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -125,7 +125,7 @@ def onnx(model: Model, path: Path) -> None:
     how = sampling(config)._replace(push_forward=euler, velocity_fn=velocity_fn)
     run, arrays = _route(model, backbone, how)
     images = _images(model)
-    # Traced beforehand: jax2onnx replaces functions of JAX and Flax while it traces.
+    # Traced first: jax2onnx replaces functions of JAX and Flax while it traces.
     traced = jax.make_jaxpr(partial(run, arrays))(images)
     function = jax.extend.core.jaxpr_as_fun(traced)
     outputs = ["scores", "maps", "inside"][: len(traced.out_avals)]
@@ -137,7 +137,7 @@ def onnx(model: Model, path: Path) -> None:
 def euler(
     velocity_fn: VelocityFn, params: Params, x0: Samples, *, steps: int, solver: Any, t_start: Time
 ) -> Samples:
-    """Return what ``ode.push_forward`` does with the solver euler, in a loop of its own."""
+    """Return the same as ``ode.push_forward`` with the solver euler, by a plain loop."""
     size = (1 - t_start) / steps
 
     def step(i: Any, x: Samples) -> Samples:
@@ -148,11 +148,11 @@ def euler(
 
 
 FORMATS = {".stablehlo": stablehlo, ".onnx": onnx}
-"""By the ending of the file's name."""
+"""Writers by the ending of the file's name."""
 
 
 def check_free(path: Path) -> None:
-    """Raise WTFlowError where a file cannot be written, or its ending is none of ``FORMATS``."""
+    """Raise WTFlowError if a file exists already, or its ending is not in ``FORMATS``."""
     if path.suffix not in FORMATS:
         raise WTFlowError(f"{path}: give a name that ends in {' or '.join(FORMATS)}")
     if path.exists():
@@ -160,21 +160,21 @@ def check_free(path: Path) -> None:
 
 
 def export(model: Model, path: Path) -> None:
-    """Write a model as one file, whole or not at all.
+    """Write a model as one file, atomically.
 
     Args:
-        model: a fitted or loaded one.
-        path: does not exist; its ending is the format.
+        model: a fitted or loaded model.
+        path: the new file; its ending chooses the format.
 
     Raises:
-        WTFlowError: as ``check_free``; the model turns images; the format cannot hold it, or is
-            not installed.
+        WTFlowError: as ``check_free``; the model turns images; the format cannot hold it, or its
+            packages are not installed.
     """
     check_free(path)
     if model.framing.pose is not None:
         raise WTFlowError(
-            "the model turns images by their principal axis, which no exported file does; fit it "
-            "with --pose off"
+            "the model turns images by their principal axis, which exported files cannot do; fit "
+            "it with --pose off"
         )
     try:
         with replacing(path) as part:

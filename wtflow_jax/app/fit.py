@@ -31,15 +31,15 @@ from wtflow_jax.support.errors import WTFlowError, WTFlowWarning, listed, shown
 from wtflow_jax.support.threads import lapack_on_one_thread
 
 FOLDS = 5
-"""Parts that good images are split into; each is scored by a model of the others."""
+"""Folds of the good images; each is scored by a model of the others."""
 SHARE = 0.25
-"""Of the memory, for the features: fitting holds them in some copies."""
+"""Share of the memory for the features: fitting holds several copies of them."""
 LEAST = 3
-"""Good images or parts: each is scored by a model of two others at least."""
+"""Fewest good images or parts: each is scored by a model of two others at least."""
 MOST = 0.5
-"""Of the good images, that may be left out as the strangest."""
+"""Largest share of good images that may be left out for their high scores."""
 ROUNDS = 5
-"""Of leaving the strangest out, at most: in the first, defects are in the models of their likes."""
+"""Rounds of ``trimmed``, at most: at first models are fitted on defects like those they score."""
 
 
 def fit(
@@ -54,36 +54,35 @@ def fit(
     track: Track = untracked,
     **choices: Any,
 ) -> Model:
-    """Fit a model on good images and set its threshold by scores of images left out.
+    """Fit a model on good images and set its threshold by held-out scores.
 
-    The threshold is that of ``metrics.threshold`` on the scores of ``cross_fit``. These models saw
-    fewer images than the one that is returned, so the rate is no guarantee (docs/faq.md). The
-    middle of the colour scale is the threshold. Of several images of a part the highest score
-    counts: the rate is then that of good parts with an image above.
+    ``metrics.threshold`` sets the threshold by the scores of ``cross_fit``. The models of
+    ``cross_fit`` saw fewer images than the returned model, so the rate is no guarantee
+    (docs/faq.md). The threshold is the middle of the colour scale. Of several images of a part the
+    highest score counts: the rate is then that of good parts with an image above the threshold.
 
     Args:
-        source: of good images: a directory, a list of paths, arrays (H, W, 3), PIL images, as
-            ``data.find_good`` has it. What is white in those of more than eight bits is taken from
-            them.
-        bgr: whether colours of arrays are blue, green, red, as OpenCV has them.
-        group: what tells which images are of one part. ``alike`` is ``groups.alike``, ``folder``
-            the directory of each file, ``none`` takes each image for another part; any other text
-            is a regular expression, see ``groups.named``. Or a label an image.
-        contamination: share of the images, or parts, that may be defective: as many are left out
-            as the strangest (``trimmed``), by the model and by the threshold. Its rate is that of
-            good images if all of these are defective; ``metrics.threshold.highest_rate`` if none.
-        overlap: pixels by which windows overlap; None shows each image whole.
+        source: good images: a directory, a list of paths, arrays (H, W, 3), PIL images; see
+            ``data.find_good``. Those of more than eight bits determine which value is white.
+        bgr: whether colours of arrays are blue, green, red, as in OpenCV.
+        group: how to know which images show one part. ``alike`` is ``groups.alike``, ``folder``
+            the directory of each file, ``none`` one part per image; any other text is a regular
+            expression, see ``groups.named``. Or one label per image.
+        contamination: share of the images, or parts, that may be defective: ``trimmed`` leaves
+            this share out of the model and of the threshold. The threshold's rate holds if all of
+            these are defective; if all are good it is ``metrics.threshold.highest_rate``.
+        overlap: pixels by which windows overlap; None scales each image into one window.
         weights: file of the backbone; None takes the installed or downloaded ones.
         cache: directory for downloaded weights.
         track: shows progress.
-        choices: flags of ``detector.config.configure``; here ``preset`` and ``pose`` are ``auto``
-            where left out: as ``data.turning`` finds, never for windows that overlap. An
-            ``image_size`` of S in place of HxW gives windows of about S² pixels in the median
-            aspect of the images, or S × S where they are cut.
+        choices: flags of ``detector.config.configure``. ``preset`` and ``pose`` default to
+            ``auto``: ``data.turning`` decides whether images are turned, never with ``overlap``.
+            An ``image_size`` of S in place of HxW gives windows of about S² pixels in the median
+            aspect of the images, or S × S with ``overlap``.
 
     Raises:
-        WTFlowError: fewer different images or parts than ``LEAST``, an image that cannot be
-            decoded, or a value that cannot be.
+        WTFlowError: fewer distinct images or parts than ``LEAST``, an image that cannot be
+            decoded, or an invalid value.
     """
     if not 0 <= contamination <= MOST:
         raise WTFlowError(f"--contamination {contamination}: give at least 0 and at most {MOST}")
@@ -115,7 +114,7 @@ def fit(
     if not kept.all():
         fitted = _model(config, windows.maps[own[windows.owner]], track)
     seen = sorted(digest for digest, is_own in zip(windows.digests, own, strict=True) if is_own)
-    # Of images that are all alike: a scale of some width.
+    # The scale must have some width, even if all scores are equal.
     high = held_out.low + 2 * max(found.value - held_out.low, 1e-6)
     training = {
         "images": len(seen),
@@ -141,7 +140,7 @@ def _model(config: Config, maps: np.ndarray, track: Track) -> Detector:
 
 
 def _asked(group: str | Iterable[Hashable]) -> str | list[Hashable]:
-    """Return how parts are known, or raise WTFlowError before anything is computed."""
+    """Check ``group``, and return it, labels as a list; WTFlowError if it is invalid."""
     if isinstance(group, str):
         if group not in (groups.ALIKE, groups.FOLDER, groups.NONE):
             groups.expression(group)
@@ -152,13 +151,13 @@ def _asked(group: str | Iterable[Hashable]) -> str | list[Hashable]:
             return labels
     except TypeError:
         pass
-    raise WTFlowError("group: give a word, a regular expression, or a label an image, not None")
+    raise WTFlowError("group: give a word, a regular expression, or one label per image, not None")
 
 
 def _framing(
     config: Config, files: Sequence[File], overlap: int | None, track: Track = untracked
 ) -> Framing:
-    """Return how images are shown: as asked, or in their median aspect."""
+    """Return the framing: as requested, or in the median aspect of the images."""
     white = white_of(files, track)
     size = config.features.size
     if overlap is None and "x" not in config.features.image_size.lower():
@@ -174,8 +173,8 @@ class Windows(NamedTuple):
 
     maps: Float[np.ndarray, "k h w c"]  #: f
     owner: Int[np.ndarray, " k"]  #: index of each window's image, ascending
-    digests: tuple[str, ...]  #: of the images; copies have the same
-    looks: tuple[Look, ...] = ()  #: of the images, where they are some
+    digests: tuple[str, ...]  #: of the images; copies have equal ones
+    looks: tuple[Look, ...] = ()  #: of the images; empty for other samples
     thumbs: Float[np.ndarray, "n s s"] = np.empty((0, 0, 0))  #: of images by ``groups.thumbnail``
 
 
@@ -209,12 +208,12 @@ def take(
 
     for batch in features.batched(backbone, windows(), dense):
         parts.append(batch)
-        # As many windows an image as the first ones have.
+        # Assume that all images have as many windows as the first ones.
         needed = batch[0].nbytes * len(owner) / (owner[-1] + 1) * len(files)
         if len(parts) == 1 and needed > SHARE * (limit := memory()):
             raise WTFlowError(
-                f"{len(files)} images have about {needed / 2**30:.1f} GiB of features, which may "
-                f"take {SHARE:.0%} of {limit / 2**30:.1f} GiB; give fewer images, or a smaller "
+                f"{len(files)} images have about {needed / 2**30:.1f} GiB of features; the limit "
+                f"is {SHARE:.0%} of {limit / 2**30:.1f} GiB; give fewer images, or a smaller "
                 "--overlap"
             )
     taken = tuple(digests), tuple(looks), np.stack(thumbs)
@@ -227,21 +226,21 @@ def grouped(
     group: str | Sequence[Hashable],
     track: Track = untracked,
 ) -> Groups:
-    """Return groups of images: those of one part, and copies whatever they are called.
+    """Return groups of images: those that show one part, and copies under any name.
 
     Args:
-        files: of the images.
-        windows: of them.
+        files: files of the images.
+        windows: their windows.
         group: as in ``fit``.
         track: shows progress.
 
     Raises:
-        WTFlowError: other labels than there are images; as ``groups.named``.
+        WTFlowError: the numbers of labels and images differ; as ``groups.named``.
     """
     copies = groups.numbered(windows.digests)
     if not isinstance(group, str):
         if len(group) != len(files):
-            raise WTFlowError(f"{len(group)} labels of {len(files)} images: give one an image")
+            raise WTFlowError(f"{len(group)} labels for {len(files)} images: give one per image")
         return groups.joined(copies, groups.numbered(group))
     if group == groups.NONE:
         return copies
@@ -253,24 +252,24 @@ def grouped(
 
 
 def _doubt(files: Sequence[File], found: Alike) -> None:
-    """Warn of images that may be of one part, and are taken for different ones."""
+    """Warn of images that may show one part, but are taken for different parts."""
     sizes = np.bincount(found.doubted)
     if len(sizes) == found.groups.max() + 1:
         return
     of_largest = np.flatnonzero(found.doubted == sizes.argmax()).tolist()
     largest = listed([shown(files[i]) for i in of_largest])
     line = (
-        f"{(sizes > 1).sum()} groups of images are much nearer to one another than to others, for "
-        f"instance {largest}: if each shows one part, good ones will be called defective: give "
-        "--group; if they are kinds of parts, --group none says so"
+        f"images of {(sizes > 1).sum()} groups are much more similar to each other than to others, "
+        f"for instance {largest}: if each group shows one part, good images will be called "
+        "defective: give --group; if they are kinds of parts, give --group none"
     )
     warnings.warn(line, WTFlowWarning, stacklevel=2)
 
 
 class HeldOut(NamedTuple):
-    """Good images as models see them that were fitted without them, and without their group."""
+    """Scores of good images, by models fitted without these images and their groups."""
 
-    scores: Float[np.ndarray, " g"]  #: of the groups, each that of its highest image
+    scores: Float[np.ndarray, " g"]  #: of the groups, each the highest of its images
     of: Int[np.ndarray, " g"]  #: index of that image
     low: float  #: the lowest score of a pixel
 
@@ -285,24 +284,25 @@ def cross_fit(
 ) -> HeldOut:
     """Score each image by a model that was fitted on images of other groups.
 
-    Groups are split into ``FOLDS`` folds, or as many as there are groups.
+    There are ``FOLDS`` folds, or one per kept group if these are fewer.
 
     Args:
-        windows: of the images.
-        labels: of each image its group.
-        model: of all images; those of some have its config, and what its WT map has chosen.
-        where: cells sit in the images.
-        kept: whether models are fitted on a group; None: on all.
+        windows: windows of the images.
+        labels: the group of each image.
+        model: fitted on all images; the models of folds take its config, and the choices of its
+            WT map.
+        where: position of the cells in the images.
+        kept: which groups models are fitted on; None: all.
         track: shows progress.
 
     Raises:
-        WTFlowError: models are fitted on fewer than ``LEAST`` groups.
+        WTFlowError: fewer than ``LEAST`` groups are kept.
     """
     kept = np.ones(labels.max() + 1, bool) if kept is None else kept
     count = int(kept.sum())
     if count < LEAST:
         raise WTFlowError(
-            f"{len(labels)} good images are of {count} parts, without copies and what is left out; "
+            f"{len(labels)} good images show {count} parts, without copies and images left out; "
             f"give images of at least {LEAST}"
         )
     folds = min(FOLDS, count)
@@ -318,19 +318,19 @@ def cross_fit(
             fitted = detector.fit(model.config, jnp.asarray(others), model)
             own = held[labels][windows.owner]
             predicted = route.predict(fitted, windows.maps[own], where)
-            # Of several windows the highest.
+            # The highest window of an image counts.
             np.maximum.at(found, windows.owner[own], predicted.scores)
             low = min(low, float(predicted.maps.min()))
             advance()
-    # And of several images: the first of each group, highest first.
+    # The highest image of a group counts: the first in this order.
     order = np.lexsort((-found, labels))
     of = order[np.unique(labels[order], return_index=True)[1]]
     return HeldOut(found[of], of, low)
 
 
 def left_out(share: float, n: int) -> int:
-    """Return how many of n groups are left out as a share of them."""
-    # A hair less: 0.07 times 100 is 7, in float64 a bit more.
+    """Return how many of n groups a share leaves out, rounded up."""
+    # In float64 0.07 * 100 is slightly above 7.
     return math.ceil(share * n - 1e-9)
 
 
@@ -342,18 +342,18 @@ def trimmed(
     share: float,
     track: Track = untracked,
 ) -> tuple[HeldOut, Bool[np.ndarray, " g"]]:
-    """Score each image as ``cross_fit`` does, by models without the strangest groups.
+    """Score each image as ``cross_fit`` does, by models without the groups of highest scores.
 
-    These are the ``share`` of all, rounded up, with the highest scores; then again with those of
-    models without them, since a defect hides its likes in other folds, until they are the same, at
-    most ``ROUNDS`` times. So a robust covariance is fitted (the concentration steps of FAST-MCD,
-    Technometrics 1999). A group stays as strange as it has been to any models: else one of two that
-    are alike would come back whenever the other goes. Defects that are alike and in several folds
-    in each round are not found.
+    The ``share`` of groups with the highest scores is left out, rounded up. Models without them
+    score all groups again, as a defect hides similar defects in other folds. This repeats until the
+    choice is stable, at most ``ROUNDS`` times, like the concentration steps of FAST-MCD
+    (Technometrics 1999) for a robust covariance. A group keeps its highest score of all rounds:
+    else, of two similar defects, one would return whenever the other leaves. Similar defects that
+    are in several folds in every round are not found.
 
     Args:
-        windows: as the other arguments of ``cross_fit``.
-        share: of the groups that are left out, from 0 to ``MOST``.
+        windows: as in ``cross_fit``, like the other arguments.
+        share: share of groups to leave out, from 0 to ``MOST``.
 
     Returns:
         Scores of all groups, and whether each is kept.

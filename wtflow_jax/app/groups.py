@@ -1,4 +1,4 @@
-"""Which good images are of one part: each is scored by models of other parts."""
+"""Which good images show one part: each part is scored by models of other parts."""
 
 import re
 from collections.abc import Hashable, Sequence
@@ -19,30 +19,30 @@ from wtflow_jax.support.console import Track, untracked
 from wtflow_jax.support.errors import WTFlowError
 
 ALIKE, FOLDER, NONE = "alike", "folder", "none"
-"""How parts are known, in words; anything else is a regular expression."""
+"""Values of --group; any other text is a regular expression."""
 SIDE = 64
-"""Cells that images are compared by, each way: a shift of some pixels is less than one."""
+"""Rows and columns of the thumbnails compared; a shift of a few pixels is less than a cell."""
 JET = (0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)
-"""Orders of the derivatives that a moved image is made of."""
+"""Orders of the derivatives that approximate a shifted image."""
 TOGETHER = 32
-"""Images that all others are compared with at once."""
+"""Images that are compared with all others at once."""
 RATIO = 1 / 3
-"""Of images of one part, whose distances were a quarter of those to other parts or less, and of
-others, whose were a half or more but for a few pairs (docs/appendix/field.md)."""
+"""Distance within a group over distance to others, at most. For images of one part it was 1/4 or
+less; for others 1/2 or more, except for a few pairs (docs/appendix/field.md)."""
 
 Groups: TypeAlias = Int[np.ndarray, " n"]
-"""Of each image the number of its group, from 0 on, in the order in which they first come."""
+"""The group number of each image, from 0 on, in order of first appearance."""
 
 
 def numbered(names: Sequence[Hashable]) -> Groups:
-    """Return groups of images whose names are the same."""
+    """Return groups of images with equal names."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
 
 
 def joined(one: Groups, other: Groups) -> Groups:
-    """Return groups of what one or the other puts together, in however many steps."""
-    # A graph of groups: an image is an edge between its two.
+    """Return the union of two groupings: images linked by chains of either share a group."""
+    # A graph of groups: each image is an edge between its two groups.
     edges = np.ones(len(one)), (one, one.max() + 1 + other)
     size = one.max() + other.max() + 2
     _, label = connected_components(coo_array(edges, (size, size)), directed=False)
@@ -53,12 +53,12 @@ def named(files: Sequence[File], group: str) -> Groups:
     """Return groups by the names of files.
 
     Args:
-        files: of the images.
-        group: ``folder``, the directory a file is in; or a regular expression that is searched for
-            in each path: its first group, or all that it matches, names the part.
+        files: files of the images.
+        group: ``folder``, the directory of a file; or a regular expression, searched for in each
+            path: its first group, or the whole match, names the part.
 
     Raises:
-        WTFlowError: it is no regular expression, or not in a path.
+        WTFlowError: the regular expression is invalid, or names no part of a path.
     """
     paths = [Path(str(file)) for file in files]
     if group == FOLDER:
@@ -68,12 +68,14 @@ def named(files: Sequence[File], group: str) -> Groups:
     names = [match and match[min(1, pattern.groups)] for match in matches]
     if None in names:
         without = files[names.index(None)]
-        raise WTFlowError(f"{without}: --group {group} is not in it; give what all have")
+        raise WTFlowError(
+            f"{without}: --group {group} names no part of this path; give an expression for all"
+        )
     return numbered(names)
 
 
 def expression(group: str) -> re.Pattern[str]:
-    """Return a regular expression, or raise WTFlowError where it is none."""
+    """Compile a regular expression; WTFlowError if it is invalid."""
     try:
         return re.compile(group)
     except (re.error, OverflowError, RecursionError) as error:
@@ -90,12 +92,12 @@ def thumbnail(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "s s"]:
 def distances(
     thumbs: Float[np.ndarray, "n s s"], track: Track = untracked
 ) -> Float[np.ndarray, "n n"]:
-    """Return how far images are from being one another, moved a little and in another light.
+    """Return distances between images, regardless of a small shift and of light.
 
-    It is the share of an image's deviation, from 0 to 1, that is left when it is fitted by 1,
-    another image and the derivatives ``JET`` of that, all blurred by one cell: a step of Lucas and
-    Kanade (IJCAI 1981) of the second order. Of both directions it is the less. Features would not
-    do: shifted by three pixels they move as far as from part to part.
+    An image is fitted by a constant, another image and its derivatives ``JET``, all blurred by one
+    cell: a second-order step of Lucas and Kanade (IJCAI 1981). The distance is the share, from 0 to
+    1, of the image's deviation that is left; the smaller of both directions counts. Features do not
+    work here: a shift of three pixels moves them as far as another part does.
     """
     n = len(thumbs)
 
@@ -103,7 +105,7 @@ def distances(
         return ndimage.gaussian_filter(thumb, 1, order)  # pyright: ignore[reportArgumentType]
 
     jets = ([blurred(thumb, order) for order in JET] for thumb in thumbs)
-    # Without the border, which is blurred with what is not there.
+    # Without the border, where the blur reaches outside of the image.
     jet = np.stack([np.stack(own, axis=-1)[3:-3, 3:-3].reshape(-1, len(JET)) for own in jets])
     centred = jet[..., 0] - jet[..., 0].mean(axis=1, keepdims=True)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
@@ -120,22 +122,22 @@ def distances(
 
 
 class Alike(NamedTuple):
-    """Images that are much nearer to one another than to all others."""
+    """Groups of images that are much more similar to each other than to all others."""
 
-    groups: Groups  #: of images, taken for photographs of one part each
-    doubted: Groups  #: with groups that are as near and too large: parts, or kinds of them
+    groups: Groups  #: each is taken for photographs of one part
+    doubted: Groups  #: with groups as similar but too large: parts, or kinds of parts
 
 
 def alike(thumbs: Float[np.ndarray, "n s s"], track: Track = untracked) -> Alike:
-    """Group images that are much nearer to one another than to all others.
+    """Group images that are much more similar to each other than to all others.
 
-    Each step on the shortest way through a group is less than ``RATIO`` of that to the nearest
-    image outside: single linkage, and the ratio test of nearest neighbours (Lowe, IJCV 2004). So
-    there is no scale to choose, and images that fill a range, as of a part turned every way, form
-    no group.
-    A group of k images among n is taken for a part where k² < n: few groups of many images are
-    kinds, views or colours, which models must see together. Larger ones are doubted, but for a
-    single one with more than half of the images: these are the usual ones, the others strange.
+    It is single linkage with the ratio test of nearest neighbours (Lowe, IJCV 2004): links within a
+    group are shorter than ``RATIO`` times the link to the nearest image outside. So there is no
+    scale to choose, and images that fill a range, as of a part at all angles, form no group.
+
+    A group of k images among n is taken for one part if k² < n. Larger groups are kinds, views or
+    colours, which models must see together; they are doubted. A single large group with more than
+    half of the images is not doubted: it holds the usual images.
     """
     found = distances(thumbs, track)
     n = len(found)
@@ -149,7 +151,7 @@ def alike(thumbs: Float[np.ndarray, "n s s"], track: Track = untracked) -> Alike
         within = np.concatenate([np.zeros(n, bool), is_group])
         for row in reversed(range(n - 1)):
             within[children[row]] |= within[n + row]
-        # Below each node that is within no group.
+        # Cut the tree at each node that is within no group.
         labels = hierarchy.fcluster(tree, 0, "monocrit", monocrit=~within[n:] * 1.0)
         return numbered(labels.tolist())
 

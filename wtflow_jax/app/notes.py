@@ -1,4 +1,4 @@
-"""What to look at among the good images that a model was fitted on."""
+"""Notes after a fit: which of the good images the user should look at."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from wtflow_jax.support.errors import NAMED, listed, shown
 
 
 def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
-    """Return which images were taken for one part, and which may be defective, a line each.
+    """Return lines on which images were taken for one part, and which may be defective.
 
     Args:
         fitted: a new model.
-        files: all images that it was given.
-        group: as it was asked for.
+        files: all given images.
+        group: the given ``--group``.
     """
     training = fitted.training
     scores, away = np.array(training["held_out"]), training["left_out"]
@@ -69,7 +69,7 @@ def notes(fitted: Model, files: Sequence[File], group: str) -> list[str]:
 
 
 def share_of(count: int, n: int) -> float:
-    """Return the shortest share, rounded down, that leaves out ``count`` of n; count at least 1."""
+    """Return the share with fewest digits that leaves out ``count`` of n; count at least 1."""
     digits = 2
     while left_out(share := math.floor(count / n * 10**digits) / 10**digits, n) != count:
         digits += 1

@@ -1,10 +1,9 @@
-"""What a run will take, before it is started: ``python -m wtflow_jax.plan --width 768``.
+"""Time and memory of a run, before it starts: ``python -m wtflow_jax.plan --width 768``.
 
-Parameters, operations and bytes are JAX's own, of the programs that a run compiles, by their shapes
-alone. Seconds are a roofline: the longer of computing at ``efficiency`` of the peak (float32 as
-TF32 where there are units for it) and of moving the bytes that every step must move, and after it
-sending what other devices need. ``--batch`` is an experiment's ``--batch-size``, ``--devices 8
---model 2`` its ``--mesh 4 2``.
+JAX counts parameters, operations and bytes of the programs that a run compiles, from shapes alone.
+Seconds are a roofline: the longer of computing at ``efficiency`` of the peak (float32 as TF32 if
+the device has it) and of moving the bytes that every step must move, plus sending to other devices.
+``--batch`` is an experiment's ``--batch-size``, ``--devices 8 --model 2`` its ``--mesh 4 2``.
 """
 
 import math
@@ -26,24 +25,24 @@ from wtflow_jax.support.parts import check_ranges
 from wtflow_jax.training.state import Objective, init_state, step
 from wtflow_jax.velocities.unet import UNet
 
-CARDS = 8, 12, 16, 24, 32, 48, 80, 141  # memory that cards have, GB
-USABLE = 0.92  # of it; the rest is CUDA's and what JAX does not take
+CARDS = 8, 12, 16, 24, 32, 48, 80, 141  # memory of common cards, GB
+USABLE = 0.92  # share of it; CUDA takes a part, and JAX leaves a part
 FLOAT = 4  # bytes of a float32: parameters, moments, gradients and features
-# What a step keeps for its gradients: results of convolutions, norms and activations. What is cheap
-# to get from them XLA computes again.
+# Operations whose results a step keeps for its gradients: convolutions, norms and activations. XLA
+# recomputes what is cheap to compute from these.
 KEPT = {"conv_general_dilated", "dot_general", "sub", "logistic"}
 ENDS = 5  # maps beside x_t that the loss holds: x0, x1, their difference, v and its error
-NODE = 8  # devices that are linked to one another
-NETWORK = 50e9  # bytes a second and device between nodes: 400 Gbit/s
+NODE = 8  # devices with direct links to one another
+NETWORK = 50e9  # bytes per second and device between nodes: 400 Gbit/s
 
 
 class Device(NamedTuple):
-    """An accelerator by its maker's data sheet."""
+    """An accelerator, by its data sheet."""
 
-    peak: dict[str, float]  # dense operations a second by precision; float32 is TF32 where it can
-    bandwidth: float  # of its memory, bytes a second
+    peak: dict[str, float]  # dense operations/s by precision; float32 is TF32 if it has that
+    bandwidth: float  # of its memory, bytes per second
     memory: float  # bytes
-    link: float  # to its neighbours, bytes a second and direction
+    link: float  # to its neighbours, bytes per second and direction
 
 
 DEVICES = {
@@ -63,21 +62,21 @@ class Settings:
     channels: int = 1024
     """Channels of a feature map."""
     cells: tuple[int, int] = (16, 16)
-    """Its height and width; 16 16 for images of 512 x 512 pixels."""
+    """Height and width of a feature map; 16 16 for images of 512 x 512 pixels."""
     images: int = 250
     """Training images."""
     epochs: int = 100
-    """Passes over them."""
+    """Passes over the training images."""
     batch: int = 8
-    """Images an optimizer step, over all devices."""
+    """Images per optimizer step, over all devices."""
     devices: int = 1
-    """How many."""
+    """Number of devices."""
     model: int = 1
-    """Over how many of them parameters and optimizer state are split (the mesh's second axis)."""
+    """Devices that parameters and optimizer state are split over (the mesh's second axis)."""
     device: Literal["rtx3090", "a100", "h100", "h200"] = "h100"
-    """What kind."""
+    """Kind of device."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What is computed with."""
+    """Precision of the computation."""
     efficiency: float = 0.5
     """Share of the peak that computing reaches."""
     resident: float = 0.5
@@ -98,13 +97,13 @@ class Settings:
 
 
 class Plan(NamedTuple):
-    """What a run takes; bytes and seconds are of one device, steps of all together."""
+    """Cost of a run; bytes and seconds are per device, operations of a step over all devices."""
 
     parameters: int
     forward_flops: float  # of one velocity for one map
     step_flops: float  # of a training step, all devices
     state_bytes: float  # parameters and AdamW's two moments: arguments and results of a step
-    gradient_bytes: float  # and parameters as they are computed with, which they take turns with
+    gradient_bytes: float  # and computed parameters, which share memory
     activation_bytes: float  # kept for the gradients, and both ends of the path
     feature_bytes: float  # of all training images, once; x0 takes as much again in training
     sent_bytes: float  # to other devices in a step
@@ -113,7 +112,7 @@ class Plan(NamedTuple):
 
     @property
     def step_seconds(self) -> float:
-        """The longer of computing and memory, and sending; features from disk are not in it."""
+        """The longer of computing and memory, plus sending; without reading features from disk."""
         return max(self.seconds["computing"], self.seconds["memory"]) + self.seconds["sending"]
 
 
@@ -125,7 +124,7 @@ _floats = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
 
 
 def _residuals(velocity_fn: VelocityFn, params: Params, x: jax.ShapeDtypeStruct) -> int:
-    """Return the bytes that the gradient of one map keeps of its velocity, x among them."""
+    """Return the bytes that one map's velocity keeps for its gradient, x included."""
     one = jax.checkpoint(velocity_fn, policy=lambda op, *_, **__: op.name in KEPT)
 
     def gradient(params: Params, t: Any, x: Any) -> Any:
@@ -134,12 +133,12 @@ def _residuals(velocity_fn: VelocityFn, params: Params, x: jax.ShapeDtypeStruct)
     def of(maps: int) -> int:
         return _bytes(jax.eval_shape(gradient, params, _floats((maps,)), _floats((maps, *x.shape))))
 
-    # Without what all maps share: the parameters.
+    # Without the parameters, which all maps share.
     return of(2) - of(1)
 
 
 def plan(asked: Settings) -> Plan:
-    """Return what a run takes; WTFlowError where a value is out of its range."""
+    """Return the cost of a run; WTFlowError if a value is out of its range."""
     asked.check()
     device, dtype = DEVICES[asked.device], jnp.dtype(asked.precision)
     x = _floats((*asked.cells, asked.channels))
@@ -151,7 +150,7 @@ def plan(asked: Settings) -> Plan:
     key = jax.eval_shape(lambda: jax.random.key(0))
     params = jax.eval_shape(partial(network.init, x0=batch), key)
     state = jax.eval_shape(partial(init_state, objective), params)
-    # Of a program for a GPU JAX counts nothing.
+    # JAX counts no operations of GPU programs.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         forward: Any = jax.jit(velocity_fn).lower(params, _floats(()), x)
         training: Any = step.lower(objective, state, batch, index, key)
@@ -160,10 +159,10 @@ def plan(asked: Settings) -> Plan:
     cast = whole // FLOAT * dtype.itemsize
     share = asked.batch / asked.devices
     activations = share * (_residuals(velocity_fn, params, x) + ENDS * _bytes(x))
-    # A loop carries float32 as its bfloat16 and the rest, beside the state it is given.
+    # A loop carries float32 split into bfloat16 and a remainder, in addition to the given state.
     halved = whole if dtype.itemsize < FLOAT else 0
-    # Parameters and moments in and out; what is computed with read twice, its gradients out and in,
-    # a copy of it written where it is gathered; activations out and in.
+    # Parameters and moments are read and written; computed parameters are read twice, and written
+    # once if gathered; their gradients and activations are written and read.
     moved = 6 * whole / asked.model + (4 + (asked.model > 1)) * cast + 2 * activations
     # Parts are gathered and gradients scattered along one axis, and summed along the other.
     copies = asked.devices // asked.model
@@ -201,7 +200,7 @@ _duration = partial(_units, unit="", factors=TIMES)
 
 def _smallest(needed: float) -> str:
     enough = [f"{size} GB" for size in CARDS if needed <= USABLE * size * 1e9]
-    return enough[0] if enough else "there is none"
+    return enough[0] if enough else "no card is large enough"
 
 
 def table(asked: Settings) -> Table:
@@ -237,7 +236,7 @@ def table(asked: Settings) -> Table:
         "one map, one Euler step": _duration(found.one_step_seconds),
     }
     run = f"{asked.images:,} images, width {asked.width}, {asked.devices} × {asked.device}"
-    roofline = f"a roofline at {asked.efficiency:.0%} of the peak; bytes and seconds of a device"
+    roofline = f"a roofline at {asked.efficiency:.0%} of the peak; bytes and seconds per device"
     return Table(run, ("", asked.precision), list(rows.items()), (where, roofline))
 
 

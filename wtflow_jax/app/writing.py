@@ -1,4 +1,4 @@
-"""Results of many images, written as they come: one row each, whole or not at all."""
+"""Results of many images, written one complete row at a time."""
 
 import contextlib
 import csv
@@ -28,16 +28,16 @@ GOOD, DEFECTIVE = "good", "defective"
 TABLE, LINES, MAPS = "predictions.csv", "predictions.jsonl", "maps"
 COLUMNS = ("path", "score", "threshold", "decision", "map", "error")
 ENDING = re.compile(r"\.png_*$")
-"""In a map's path such a directory has one ``_`` more, as files have the name without."""
+"""A directory with this ending gets one more ``_`` in a map's path: the name may be a file's."""
 LONGEST = 200
-"""Bytes of a name in a map's path: most file systems have 255, and more is put behind it."""
+"""Most bytes of a name in a map's path: file systems allow 255, and endings are added."""
 
 Kind = Literal["overlay", "16bit", "none"]
 Row = dict[str, Any]
 
 
 def check_free(directory: Path, resume: bool) -> None:
-    """Raise WTFlowError where there is something, but for rows that are to be resumed."""
+    """Raise WTFlowError if a directory is not empty, unless its rows are resumed."""
     if not (directory / LINES).is_file():
         check_empty(directory)
     elif not resume:
@@ -47,9 +47,9 @@ def check_free(directory: Path, resume: bool) -> None:
 class Results:
     """A directory of results.
 
-    A row is written after its map and in one piece, first as JSON, then to the table. Of what was
-    interrupted the last line may be a part, which ``resume`` cuts off. ``decisions`` counts the
-    rows by their decision, None where an image could not be scored.
+    A row is written after its map, in one write: first as JSON, then to the table. After an
+    interruption the last line may be incomplete; ``resume`` removes it. ``decisions`` counts rows
+    by decision; None counts images that could not be scored.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class Results:
         base: Path | None = None,
         white: White = UNKNOWN,
     ) -> None:
-        """Open a directory, which is made where it does not exist.
+        """Open a directory; create it if it does not exist.
 
         Args:
-            directory: of the results.
-            kind: of maps.
-            colours: the model's; ``threshold`` and ``white`` are too.
-            threshold: above which an image is defective.
-            resume: go on with rows that are there.
-            base: a directory that names of maps are without.
-            white: what is white in images of more than eight bits.
+            directory: directory of the results.
+            kind: kind of the maps.
+            colours: colour scale of the model, as are ``threshold`` and ``white``.
+            threshold: score above which an image is defective.
+            resume: whether to continue existing rows.
+            base: directory to leave out of the names of maps.
+            white: value of white in images of more than eight bits.
 
         Raises:
-            WTFlowError: it holds something else, or rows of another model.
+            WTFlowError: the directory holds other files, or rows of another model.
         """
         self._directory, self._kind = directory, kind
         self._maps = os.path.abspath(directory / MAPS)
@@ -86,7 +86,7 @@ class Results:
             try:
                 known = parse(path.read_bytes().rpartition(b"\n")[0])
             except ValueError as error:
-                why = f"{path}: is not of wtflow predict; give another --out"
+                why = f"{path}: was not written by wtflow predict; give another --out"
                 raise WTFlowError(why) from error
         if others := {row["threshold"] for row in known} - {threshold, None}:
             raise WTFlowError(
@@ -102,15 +102,15 @@ class Results:
                 _append(part, "".join(texts))
 
     def has(self, path: Path) -> bool:
-        """Return whether an image had a row before (one given twice has two), or is a map here."""
+        """Return whether an image has an earlier row, or is a map here; a call uses up one row."""
         before = self._done[path] > 0
         self._done[path] -= before
         return before or Path(os.path.abspath(path)).is_relative_to(self._maps)
 
     def write(self, results: Iterable[Result]) -> Iterator[Result]:
-        """Write what is found of images, and yield it; maps are drawn in threads.
+        """Write results, and yield them; maps are drawn in threads.
 
-        A few more results are taken than are yielded.
+        ``results`` is read a few items ahead.
         """
         for result, drawn in ahead(lambda result: (result, self._draw(result)), results):
             row: Row = dict.fromkeys(COLUMNS) | {"path": str(result.path), "error": result.error}
@@ -140,7 +140,7 @@ class Results:
         return name.as_posix()
 
     def _photograph(self, result: Result) -> Image.Image:
-        """Return the image as large as it is stored, up to ``LARGEST``; else as it was scored."""
+        """Return the stored image, its sides up to ``LARGEST``; if unreadable, the scored one."""
         if isinstance(result.path, Path):
             with contextlib.suppress(WTFlowError):
                 image = open_image(result.path, self._white)
@@ -150,10 +150,10 @@ class Results:
         return Image.fromarray(result.pixels)
 
     def _place(self, path: Path) -> Path:
-        """Return where the map of an image is, in the directory: no other image has the same."""
+        """Return the path of an image's map in the directory, different for each image."""
         if self._base is not None and path.is_relative_to(self._base):
             short = _map(path.relative_to(self._base))
-            # That of another image, in a run that this one goes on with.
+            # The resumed run may have used this path for another image.
             if self._taken.get(short.as_posix(), str(path)) == str(path):
                 return short
         return _map(path)
@@ -165,18 +165,18 @@ def _map(path: Path) -> Path:
 
 
 def common(sources: Iterable[str]) -> Path | None:
-    """Return the directory that all sources of images are in, as they are written; None: none."""
+    """Return the common directory of all sources, as written; None if it does not exist."""
     found = []
     for source in sources:
         path = Path(source)
         try:
             found.append(path if path.is_dir() else path.parent if path.is_file() else None)
-        # Too long for a name, or with what no name has.
+        # A name that is too long, or has invalid characters.
         except (OSError, ValueError):
             found.append(None)
     try:
         return None if None in found else Path(os.path.commonpath(filter(None, found)))
-    # Some absolute and some not.
+    # Absolute and relative paths.
     except ValueError:
         return None
 
@@ -187,19 +187,19 @@ def _line(row: Row) -> str:
 
 def _cells(row: Row) -> str:
     text = io.StringIO()
-    # What ends a line is quoted in a field: both characters, as readers take either for an end.
+    # With this terminator fields with \r or \n are quoted: readers take either for a line end.
     csv.writer(text, lineterminator="\r\n").writerow([row[name] for name in COLUMNS])
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _append(path: Path, text: str) -> None:
-    # Paths as the file system has them, UTF-8 or not.
+    # Paths of a file system need not be UTF-8.
     with path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write(text)
 
 
 def parse(content: bytes) -> list[Row]:
-    """Return the rows of ``LINES``, or of whole lines of it; ValueError of something else."""
+    """Return the rows of complete lines of ``LINES``; ValueError if they are malformed."""
     rows = [json.loads(line) for line in content.splitlines()]
     if not all(isinstance(row, dict) and row.keys() == set(COLUMNS) for row in rows):
         raise ValueError(f"expected rows of {', '.join(COLUMNS)}")
@@ -207,9 +207,9 @@ def parse(content: bytes) -> list[Row]:
 
 
 def _name(part: str) -> str:
-    """Return a part of a map's path: that of an image, which leads nowhere else and is not long.
+    """Return a part of an image's path for a map's path: inside the directory, and not too long.
 
-    It is ``_`` for ``/`` and ``__`` for ``..``, which no other part is; a digest ends a long one.
+    It is ``_`` for ``/`` and ``__`` for ``..``, and for no other part. A digest ends a long part.
     """
     if part.startswith("/"):
         return "_"

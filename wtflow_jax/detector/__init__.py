@@ -1,1 +1,1 @@
-"""What is fitted, and how it scores."""
+"""The fitted detector, and how it scores images."""

@@ -1,7 +1,7 @@
 """Algorithm 1: training and sampling, as the paper writes them.
 
-Whoever calls ``train`` decides what happens between two steps: progress, evaluation, checkpoints
-and stopping stand around the loop. Devices are the objective's.
+``train`` is an iterator: between steps its caller does progress, evaluation, checkpoints and
+stopping. The devices are part of the objective.
 """
 
 import time
@@ -25,18 +25,18 @@ class Start(NamedTuple):
 
     wt: WTMap
     power: float = 1.0  #: exponent of the features before the map
-    scale: float = 1.0  #: factor on x0 after it
+    scale: float = 1.0  #: factor on x0 after the map
 
 
 @partial(jax.jit, static_argnames="start")
 def to_x0(start: Start, stats: Stats, features: Samples) -> Samples:
-    """Return x0 of features (n, *event): the WT map, before coupling (Algorithm 1, line 2)."""
+    """Apply the WT map to features (n, *event): x0 before coupling (Algorithm 1, line 2)."""
     x0 = start.wt.apply(stats, power(features, start.power))
     return x0 if start.scale == 1 else start.scale * x0
 
 
 Training: TypeAlias = Iterator[tuple[TrainState, Past, bool]]
-"""The state after some steps, what is behind it, and whether its epoch is whole."""
+"""The state after some steps, the progress so far, and whether its epoch is complete."""
 
 
 def train(
@@ -54,25 +54,25 @@ def train(
     """Train a velocity (Algorithm 1, training), lazily.
 
     A sample's noise is ``fold_in(key, epoch, sample index)`` and an epoch's order depends on
-    ``(seed, epoch)``, so a run that goes on from its ``past`` equals an uninterrupted one.
+    ``(seed, epoch)``, so a run resumed from its ``past`` equals an uninterrupted one.
 
     Args:
-        objective: the velocity, the laws of x1 and t, the loss, AdamW and the devices.
-        state: before the next step; donated.
-        start: the WT map.
-        stats: of the map.
-        features: of good images, f (n, h, w, c); any samples (n, *event) will do.
-        seed: decides order and noise.
+        objective: the velocity, the distributions of x1 and t, the loss, AdamW and the devices.
+        state: the state before the next step; donated.
+        start: the WT map, with its power and scale.
+        stats: statistics of the map.
+        features: features of good images, f (n, h, w, c), or any samples (n, *event).
+        seed: seed of order and noise.
         epochs: length of the whole run.
-        batch_size: images a step, at most.
-        past: what ``state`` has behind it.
+        batch_size: images per step, at most.
+        past: progress of the run up to ``state``.
 
     Yields:
-        After one step, or several in one compiled loop, as ``Training`` says. The next step reuses
-        the state's memory: be done with it before.
+        ``Training``, after one step or after several in one compiled loop. The next step reuses
+        the memory of the state: finish with the state first.
 
     Raises:
-        Diverged: a loss is not finite, or was too high for too long.
+        Diverged: a loss is not finite, or stays too high for ``schedule.PATIENCE`` epochs.
     """
     key, layout = jax.random.split(jax.random.key(seed))[1], objective.layout
     whole = features if isinstance(features, Stored) else to_x0(start, stats, features)  # line 2
@@ -95,17 +95,17 @@ def train(
 
 
 class Sampling(NamedTuple):
-    """What is done at inference; hashable, a static argument."""
+    """Settings of inference; hashable, a static argument."""
 
     start: Start
-    velocity_fn: VelocityFn  #: of one feature map
+    velocity_fn: VelocityFn  #: for one feature map
     solver: ode.Solver
-    steps: tuple[int, int]  #: for detection and for localization
+    steps: tuple[int, int]  #: solver steps for detection and for localization
     t_start: float  #: T in [0, 1), where transport starts
     residual: bool  #: whether the residual at T is scored
-    score: scores.Score  #: of an element of the endpoint
-    channels: tuple[int, ...] = ()  #: of stages that are scored apart; see ``cell_scores``
-    push_forward: Callable[..., Samples] = ode.push_forward  #: or what takes the same
+    score: scores.Score  #: of a cell of the endpoint
+    channels: tuple[int, ...] = ()  #: of each stage, if scored separately; see ``cell_scores``
+    push_forward: Callable[..., Samples] = ode.push_forward  #: or a function of equal arguments
 
 
 def sample(
@@ -114,17 +114,17 @@ def sample(
     """Push features through the flow and score each cell (Algorithm 1, sampling; Eq. 2); pure.
 
     Args:
-        how: what is done.
-        params: of the velocity.
-        stats: of the WT map.
+        how: settings of inference.
+        params: parameters of the velocity.
+        stats: statistics of the WT map.
         features: f (n, h, w, c).
 
     Returns:
-        (n, h, w) for detection and for localization, the same where their steps are.
+        Scores (n, h, w) for detection and for localization; one array if their steps are equal.
     """
     x0 = to_x0(how.start, stats, features)
     t_start = jnp.float32(how.t_start)
-    # x0 plus the mean velocity on the way from (1 − T)·x0; T = 0 leaves the endpoint itself.
+    # The endpoint over 1 − T is x0 plus the mean velocity from T on; the residual is T times it.
     scale = (t_start if how.residual else 1) / (1 - t_start)
     field, options = (how.velocity_fn, params), {"solver": how.solver, "t_start": t_start}
 

@@ -1,8 +1,8 @@
-"""Every choice that decides a model: groups of flags, and parts that own their options.
+"""All settings of a model: groups of flags, and parts that own their options.
 
-``configure`` makes a config of what is asked for, on top of the defaults of a preset and of the
-parts that are chosen. What was asked stays known, so that a variant of a config (``Config.but``)
-takes the defaults of its own parts.
+``configure`` makes a config: given flags override the defaults of the preset and of the chosen
+parts. A config keeps the given flags, so a variant of it (``Config.but``) takes the defaults of its
+own parts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,9 +27,9 @@ from wtflow_jax.support.parts import Parts, check_ranges
 from wtflow_jax.velocities import VELOCITIES, Velocity
 
 
-# In quotes below, so that parts that are kept elsewhere are looked for when flags are read.
+# Quoted annotations below: files of ``WTFLOW_PARTS`` are imported only when flags are parsed.
 def choice(parts: Parts[Any]) -> Any:
-    """Return how a command line shows a flag that chooses a part."""
+    """Return the annotation of a flag that chooses a part; ``--help`` lists the parts."""
     return arg(metavar="{" + ",".join(parts) + "}")
 
 
@@ -45,19 +45,19 @@ class Features:
     layer: Annotated[tuple[str, ...], arg(metavar="[LAYER [LAYER ...]]")] = ()
     """Stages (layer1 to layer3) or blocks (block0 on), one or several; left out: layer3, block7."""
     image_size: str = "512"
-    """S or HxW in pixels, multiples of 32 (dinov2 14, dinov3 16); left out, these take 448."""
+    """S or HxW in pixels, multiples of 32 (dinov2 14, dinov3 16); these two default to 448."""
     dense: bool = False
-    """Four times the cells: the last pool of the features moves by one cell instead of two."""
+    """Four times the cells: the last pooling has stride 1 instead of 2."""
     pose: Annotated[str, arg(metavar="{" + ",".join(POSES) + "}")] = "off"
-    """auto turns images by the principal axis of the object, if the good images ask for it."""
+    """auto turns images by the principal axis of the object, if objects lie at all angles."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of images; WTFlowError where the backbone does not take them."""
+        """Height and width of images; WTFlowError if the backbone does not take them."""
         return parse_size(self.image_size, BACKBONES.make(self.backbone).multiple, self.backbone)
 
     def check(self) -> None:
-        """Raise WTFlowError if the backbone takes no such images, or a choice does not exist."""
+        """Raise WTFlowError if the backbone does not take a size or --dense, or pose is unknown."""
         if self.pose not in POSES:
             raise WTFlowError(f"--pose {self.pose}: give {' or '.join(POSES)}")
         if self.size and self.dense and not BACKBONES.make(self.backbone).pooled:
@@ -78,17 +78,17 @@ class Flow:
     by_stage: bool = False
     """A WT map and a score for each layer of the features."""
     by_kind: bool = False
-    """whiten each kind of images by itself, if positions are pooled and it is likelier."""
+    """whiten each kind of image separately, if positions are pooled and likelihood is higher."""
     scale: float = 1.0
-    """Factor on x0 after the WT map: where the data start, for layer_norm ‖x0‖ = scale·√D."""
+    """Factor on x0 after the WT map; for layer_norm ‖x0‖ = scale·√D."""
     target: "Annotated[str, choice(TARGETS)]" = "gaussian"
     """Distribution of x1."""
     time_law: "Annotated[str, choice(TIME_LAWS)]" = "uniform"
-    """How t is drawn in training; one-step inference only ever asks for t = 0."""
+    """Distribution of t in training; one Euler step from t = 0 uses t = 0 only."""
     loss: "Annotated[str, choice(LOSSES)]" = "rfm"
     """Loss of one sample; rfm is the paper's squared error of the velocity."""
     coupling: "Annotated[str, choice(COUPLINGS)]" = "independent"
-    """Which x1 of its minibatch a sample is paired with in training."""
+    """How samples are paired with the x1 of their minibatch in training."""
     velocity: "Annotated[str, choice(VELOCITIES)]" = "unet"
     """Velocity field: the paper's network, an MLP on single positions, or an exact field."""
 
@@ -102,9 +102,9 @@ class Training:
     epochs: int = 30
     """Passes over the training images."""
     batch_size: int = 8
-    """Images an optimizer step."""
+    """Images per optimizer step."""
     learning_rate: float = 3e-3
-    """AdamW's first learning rate."""
+    """AdamW's initial learning rate."""
     weight_decay: float = 0.1
     """AdamW's decoupled weight decay."""
     decay_at: tuple[float, ...] = (0.4, 0.8)
@@ -112,7 +112,7 @@ class Training:
     eval_every: int = 1
     """Epochs between evaluations, counted back from the last epoch."""
     eval_from: float = 1.0
-    """Fraction of the run after which evaluations begin; the last ten are always made."""
+    """Fraction of the run before evaluations begin; the last ten are always made."""
     seed: int = 0
     """Random seed of initial weights, order and noise."""
 
@@ -143,9 +143,9 @@ class Inference:
     steps_loc: int = 1
     """Solver steps for the anomaly map."""
     score: "Annotated[str, choice(SCORES)]" = "density"
-    """Score of a cell φ: the mean of Eq. 2, or of φ²/2, which keeps growing far out."""
+    """Score of a cell φ: the mean of Eq. 2, or of φ²/2, which does not saturate."""
 
-    # Later times are 1 in float32.
+    # Later times round to 1 in float32.
     RANGES: ClassVar = {
         "start": (0, 1 - 2**-24),
         "steps_det": (1, 10_000),
@@ -158,7 +158,7 @@ class Decision:
     """From scores of cells to maps, image scores and a threshold."""
 
     top_fraction: float = 0.03
-    """Share of pixels whose mean is the image score; 0 takes the highest one."""
+    """Share of highest pixels whose mean is the image score; 0 takes the maximum."""
     centres: Literal["true", "half_pixel"] = "true"
     """Where the cells of a map sit in the image; pixel AUROC is reported for both."""
     false_alarms: float = 0.01
@@ -169,23 +169,23 @@ class Decision:
 
 GROUPS = {of.__name__.lower(): of for of in (Features, Flow, Training, Inference, Decision)}
 TABLES = BACKBONES, MAPS, TARGETS, TIME_LAWS, LOSSES, COUPLINGS, VELOCITIES, SOLVERS, SCORES
-"""Of the parts that a config chooses, each by the flag of its name."""
+"""The tables that a config chooses one part from, each by its flag."""
 
 
 def _chosen(parts: Parts[Any]) -> Any:
-    """Return an attribute of a config: the part of a table that it has chosen."""
+    """Return a property of a config: the part that it chose from a table."""
     return property(lambda config: parts.make(_flat(config)[parts.flag], dict(config.options)))
 
 
 @dataclass(frozen=True)
 class Config:
-    """What decides a model. Hashable, and so is each group: static arguments of jitted functions.
+    """All settings of a model. Hashable, as is each group: static arguments of jitted functions.
 
     Attributes:
-        preset: which defaults it has.
-        options: of the parts, by the names of their flags.
-        asked: flags that were asked for, by name, and their values.
-        velocity: the part that is chosen; so ``target``, ``time_law``, ``loss``, ``coupling``,
+        preset: name of the set of defaults.
+        options: options of parts, as pairs of name and value.
+        asked: the given flags, as pairs of name and value.
+        velocity: the chosen part; likewise ``target``, ``time_law``, ``loss``, ``coupling``,
             ``solver``, ``score``.
     """
 
@@ -235,7 +235,7 @@ class Config:
         return {"preset": self.preset, **_flat(self), **options}
 
     def check(self) -> None:
-        """Raise WTFlowError where a value is out of its range, or two contradict one another."""
+        """Raise WTFlowError if a value is out of its range, or two values contradict each other."""
         for part in (*(getattr(self, group) for group in GROUPS), *(p for _, p in _parts(self))):
             check_ranges(part)
         self.features.check()
@@ -260,7 +260,7 @@ def _flat(config: Config) -> dict[str, Any]:
 
 
 def _parts(config: Config) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the names of the options of each part that is chosen, and the part."""
+    """Yield each chosen part, after the names of its options."""
     values, options = _flat(config), dict(config.options)
     for parts in TABLES:
         name = values[parts.flag]
@@ -268,10 +268,10 @@ def _parts(config: Config) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def options(taken: Iterable[str] = ()) -> dict[str, tuple[str, type]]:
-    """Return of each option of each part the class that has it first, with a title of that.
+    """Return, by option, the base class that defines it, after a title made of flag and class.
 
     Raises:
-        WTFlowError: two parts have one of the same name, or it is that of a flag, or ``taken``.
+        WTFlowError: an option has the name of a flag, of ``taken``, or of another part's option.
     """
     flags = (*taken, *_flat(Config()), "preset")
     known: dict[str, tuple[str, Any, str]] = {name: ("", None, "a flag") for name in flags}
@@ -287,7 +287,7 @@ def options(taken: Iterable[str] = ()) -> dict[str, tuple[str, type]]:
 
 
 def check_used(asked: Iterable[str], configs: Iterable[Config]) -> None:
-    """Raise WTFlowError if an option is asked for that is of no part which is chosen."""
+    """Raise WTFlowError if a given option belongs to no chosen part."""
     if unused := set(asked) & options().keys() - {flag for one in configs for flag in one.flags()}:
         option = min(unused)
         owners = [part for parts in TABLES for part in parts if option in parts.options(part)]
@@ -306,10 +306,10 @@ def _preset(preset: str, backbone: str) -> dict[str, Any]:
     paper: dict[str, Any] = {"backbone": "wide_resnet50_2", "width": 768}
     paper |= {"epochs": 100, "learning_rate": 2e-4, "decay_at": (0.25, 0.5, 0.75)}
     side, closer = map(str, network.sizes)
-    # Of transformers the last block alone, as training-free detectors take it.
+    # For transformers only the last block, as in training-free detectors.
     layer = network.several if network.pooled else ()
     auto: dict[str, Any] = {"layer": layer, "by_stage": True, "by_kind": True}
-    # Where features have both signs a root would part them.
+    # A root is steep at 0: it would split features that have both signs.
     auto |= {"power": 0.5 if network.rectified else 1.0, "wt": "whiten", "alpha": 0.0, "rank": 0}
     auto |= {"velocity": "none", "top_fraction": 0.003, "pose": "auto"}
     fine = auto | {"image_size": closer, "dense": network.pooled}
@@ -320,13 +320,14 @@ def _preset(preset: str, backbone: str) -> dict[str, Any]:
 
 
 def configure(*, smoke: bool = False, **asked: Any) -> Config:
-    """Return the config of what is asked for.
+    """Return the config of the given flags.
 
     Args:
         smoke: small values, for a run of seconds.
-        asked: flags by name, as on a command line, ``wt="whiten"``; ``preset`` for the defaults of
-            the others: ``small`` trains a network anywhere, ``paper`` is Sec. V-A, ``auto`` trains
-            nothing and chooses from the good images, ``fine`` is that with more pixels and cells.
+        asked: flags by name, as on a command line, ``wt="whiten"``. ``preset`` sets the defaults
+            of the others: ``small`` trains a network on any machine, ``paper`` is Sec. V-A,
+            ``auto`` trains nothing and chooses by the good images, ``fine`` is ``auto`` with more
+            pixels and cells.
 
     Raises:
         WTFlowError: a flag or a choice that does not exist.
@@ -350,7 +351,7 @@ def configure(*, smoke: bool = False, **asked: Any) -> Config:
         values |= {"image_size": side, "width": 16, "epochs": 2, "steps_det": steps}
     if isinstance(side := asked.get("image_size"), int):
         asked["image_size"] = str(side)
-    # JSON has lists for tuples.
+    # JSON has no tuples, only lists.
     asked = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}
     values |= {k: v for k, v in asked.items() if k != "preset"}
     groups: dict[str, Any] = {

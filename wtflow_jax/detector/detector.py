@@ -1,4 +1,4 @@
-"""What is fitted to one category: a WT map and a velocity (Algorithm 1)."""
+"""The detector of one category: a WT map and a velocity (Algorithm 1)."""
 
 from functools import partial
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from wtflow_jax.training.state import Objective, TrainState, init_state
 from wtflow_jax.velocities import Velocity
 
 CHUNK = 16
-"""Maps that are read together where features are not in memory."""
+"""Feature maps per read, if features are on disk."""
 
 
 class Detector(NamedTuple):
@@ -41,7 +41,7 @@ def start(config: Config) -> Start:
 
 
 def sampling(config: Config) -> Sampling:
-    """Return what a config does at inference."""
+    """Return a config's settings of inference."""
     asked, velocity_fn = config.inference, config.velocity.velocity_fn()
     what = (asked.steps_det, asked.steps_loc), asked.start, asked.residual, config.score
     what = *what, config.wt.channels
@@ -49,7 +49,7 @@ def sampling(config: Config) -> Sampling:
 
 
 def objective(config: Config, samples: int, layout: sharding.Layout = sharding.LOCAL) -> Objective:
-    """Return what a config trains on so many samples."""
+    """Return a config's training objective for a number of training samples."""
     asked = config.training
     steps = -(-samples // min(asked.batch_size, samples))
     decay_at = decay_steps(asked.epochs, steps, asked.decay_at)
@@ -60,7 +60,7 @@ def objective(config: Config, samples: int, layout: sharding.Layout = sharding.L
 
 
 def refuse_stored(config: Config) -> None:
-    """Raise WTFlowError where a config needs all training features in memory."""
+    """Raise WTFlowError if a config needs all training features in memory."""
     for flag, streams in (("velocity", config.velocity.trained), ("wt", config.wt.streams)):
         if not streams:
             raise WTFlowError(
@@ -94,19 +94,19 @@ def init(
     layout: sharding.Layout = sharding.LOCAL,
     like: Detector | None = None,
 ) -> tuple[Detector, TrainState | None]:
-    """Fit the WT map, and draw first parameters or keep the data of a closed form.
+    """Fit the WT map; draw a network's first parameters, or fit an exact velocity.
 
     Args:
-        config: of the detector.
-        features: of the training images, f (n, h, w, c).
+        config: config of the detector.
+        features: features of the training images, f (n, h, w, c).
         layout: the devices.
-        like: fitted on more images, whose choices the WT map keeps.
+        like: a detector of more images; the WT map keeps its choices.
 
     Returns:
-        A detector and the state to train it from; None where there is nothing to train.
+        The detector and its first training state; the state is None if nothing is trained.
 
     Raises:
-        WTFlowError: features that are not in memory, and a config that needs them there.
+        WTFlowError: the features are on disk, and the config needs them in memory.
     """
     if isinstance(features, Stored):
         refuse_stored(config)
@@ -128,9 +128,9 @@ def training(
     layout: sharding.Layout = sharding.LOCAL,
     past: Past = BEGINNING,
 ) -> algorithm.Training:
-    """Train a detector of ``init``: ``algorithm.train`` with what its config asks for.
+    """Train a detector of ``init``: ``algorithm.train`` with the settings of its config.
 
-    ``state``, of ``init`` or a checkpoint, is donated; ``past`` is what it has behind it.
+    ``state`` is from ``init`` or a checkpoint, and is donated; ``past`` is the progress up to it.
 
     Raises:
         WTFlowError: a batch cannot be split over the devices; training diverges.
@@ -150,7 +150,7 @@ def training(
 def fit(config: Config, features: Features, like: Detector | None = None) -> Detector:
     """Fit the WT map and the velocity to features f (n, h, w, c) of good images (Algorithm 1).
 
-    What the map has chosen for a detector of more images, ``like``, is kept.
+    The WT map keeps the choices of ``like``, a detector of more images.
     """
     detector, state = init(config, features, like=like)
     if state is None:

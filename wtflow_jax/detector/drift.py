@@ -1,7 +1,7 @@
-"""Are images taken as those were that a model was fitted on, or has the camera changed?
+"""Detects that the camera or its light has changed since a model was fitted.
 
 A measure of ``data.look`` has a usual range, that of the good images. A defect changes it in some
-images, a camera or its light in all: it is said where more than half of them are outside.
+images, a camera or its light in all. So it warns if more than half of the images are outside.
 """
 
 import warnings
@@ -15,33 +15,33 @@ from wtflow_jax.data.look import Look
 from wtflow_jax.support.errors import WTFlowWarning
 
 MIDDLE = 2, 98
-"""Percentiles of good images: the ends of a usual range, whatever a few strange ones are."""
+"""Percentiles of good images at the ends of a usual range; a few outliers do not matter."""
 STRETCH = 0.5
-"""Of a range's width: as far beyond it on either side nothing is said."""
+"""Tolerance on either side of a range, as a share of its width."""
 FEW = 5
-"""Of fewer images most may be of strange parts:"""
+"""Most of fewer images may show unusual parts, so the tolerance is wider."""
 FARTHER = 3
-"""nothing is said of them as far as so many times that."""
+"""Factor on the tolerance for fewer than ``FEW`` images."""
 TOGETHER = 100
-"""Images that are judged together: a camera that changes on the way is seen among thousands."""
+"""Images judged together, the latest ones: a change after thousands of images is seen too."""
 OFTEN = 10
-"""Images between two questions."""
+"""Images between two checks."""
 MANY, MOST = 20, 0.9
-"""Images, and the share of them that is called defective: it is asked whether they are."""
+"""Fewest images, and the share of them called defective, that give a warning."""
 
 Usual: TypeAlias = Mapping[str, Sequence[float]]
-"""The lowest and the highest usual value of each measure that is known."""
+"""The lowest and the highest usual value of each known measure."""
 
 
 class Measure(NamedTuple):
-    """How a measure is spoken of, and by how much it may differ in any case."""
+    """Words for a measure, and its least tolerance."""
 
     less: str
     more: str
     value: str
     digits: str
-    share: float  #: of its usual values
-    least: float = 0.0
+    share: float  #: least tolerance, relative to the middle of the usual range
+    least: float = 0.0  #: least tolerance, absolute
 
 
 MEASURES = {
@@ -57,18 +57,18 @@ MEASURES = {
 
 
 def usual(looks: Sequence[Look]) -> dict[str, list[float]]:
-    """Return the usual range of each measure, of good images."""
+    """Return the usual range of each measure over good images."""
     ends = np.percentile(looks, MIDDLE, axis=0).T.tolist()
     return dict(zip(Look._fields, ends, strict=True))
 
 
 def judged(looks: Sequence[Look], defective: int, usual: Usual) -> str | None:
-    """Return a line on images, at least one, that look unlike good ones, or None.
+    """Return a warning if images, at least one, look unlike good ones; else None.
 
-    ``defective`` is how many of them are called so.
+    ``defective`` is the number of these images called defective.
     """
     found, n = [], len(looks)
-    # The two in the middle, so that no half of the images is outside alone.
+    # Lower and upper median: half of the images outside is not enough.
     lower, upper = (
         Look(*np.percentile(looks, 50, axis=0, method=side)) for side in ("lower", "higher")
     )
@@ -76,7 +76,7 @@ def judged(looks: Sequence[Look], defective: int, usual: Usual) -> str | None:
         one = MEASURES[name]
         slack = max(STRETCH * (high - low), one.share * (low + high) / 2, one.least)
         slack *= FARTHER if n < FEW else 1
-        # Half of what is usual is too little, of one image too: a grey one among coloured ones.
+        # Half of the usual minimum is always too little: one grey image among coloured ones.
         if (value := getattr(upper, name)) < max(low - slack, (low - one.least) / 2):
             word = one.less
         elif (value := getattr(lower, name)) > high + slack:
@@ -89,7 +89,7 @@ def judged(looks: Sequence[Look], defective: int, usual: Usual) -> str | None:
     if not found:
         return None
     which = "the image is" if n == 1 else f"the last {n} images are"
-    doubt = "unless the part is as strange, " if n < FEW else ""
+    doubt = "unless the part itself is unusual, " if n < FEW else ""
     return (
         f"{which} unlike those the model was fitted on: {', '.join(found)}; {doubt}the camera or "
         f"its light has changed, and decisions may be wrong ({defective} of {n} called "
@@ -99,33 +99,33 @@ def judged(looks: Sequence[Look], defective: int, usual: Usual) -> str | None:
 
 @runtime_checkable
 class Looked(Protocol):
-    """A result of an image; its look is None where it could not be scored."""
+    """A result of an image; its look is None if the image could not be scored."""
 
     @property
     def look(self) -> Look | None:
-        """As ``data.look`` has it."""
+        """The measures of ``data.look``."""
 
     @property
     def defective(self) -> bool | None:
-        """Whether it is called so."""
+        """Whether the image is called defective."""
 
 
 Result = TypeVar("Result", bound=Looked)
 
 
 class Watch:
-    """Images that are judged together: the last ``TOGETHER`` of them. What is found is said once.
+    """The last ``TOGETHER`` images, judged together; it warns once at most.
 
-    It is asked after ``first`` images, then after each ``OFTEN`` more.
+    It checks after ``first`` images, then after every ``OFTEN`` more.
     """
 
     def __init__(self, first: int) -> None:
-        """Begin with none."""
+        """Start without images."""
         self._first, self._recent = first, deque[tuple[Look, bool]](maxlen=TOGETHER)
         self.images, self.defective, self.said = 0, 0, False
 
     def see(self, result: Looked, usual: Usual) -> None:
-        """Take a result, and warn where it is time to ask and ``judged`` has a line."""
+        """Take a result; warn if a check is due and ``judged`` finds something."""
         if result.look is None:
             return
         self._recent.append((result.look, bool(result.defective)))
@@ -136,16 +136,16 @@ class Watch:
             warnings.warn(line, WTFlowWarning, stacklevel=3)
 
     def line(self, usual: Usual) -> str | None:
-        """Return ``judged`` of the last images, of which there is one at least."""
+        """Return ``judged`` of the last images, at least one."""
         looks, called = zip(*self._recent, strict=True)
         return judged(looks, sum(called), usual)
 
 
 def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
-    """Yield results, and warn once where ``judged`` has a line on the last ``TOGETHER`` of them.
+    """Yield results, and warn once if ``judged`` finds something in the last ``TOGETHER`` of them.
 
-    It is asked after as many, then after each ``OFTEN`` more, and at the end. Where it has none and
-    nearly all images are called defective, that is said.
+    It checks after ``TOGETHER`` images, then after every ``OFTEN`` more, and at the end. It also
+    warns at the end if nothing was found, but nearly all images are called defective.
     """
     watch = Watch(TOGETHER)
     for result in results:
@@ -156,7 +156,7 @@ def watched(results: Iterable[Result], usual: Usual) -> Iterator[Result]:
         return
     if not (line := watch.line(usual)) and images >= MANY and defective >= MOST * images:
         line = (
-            f"{defective} of {images} images are called defective: if more of them are good, the "
+            f"{defective} of {images} images are called defective: if many of them are good, the "
             "camera or the place of the part has changed: fit again"
         )
     if line:

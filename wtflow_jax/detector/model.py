@@ -1,7 +1,7 @@
 """A fitted model: all that scores an image, and its one file.
 
-Nothing in the file is executed when it is loaded, and it needs nothing else: the backbone's weights
-are among its tensors.
+Loading executes nothing from the file. The file is complete: the backbone's weights are among its
+tensors.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,21 +32,21 @@ from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import written
 
 FORMAT = 7
-"""Raised whenever a model of before could not be read, or would give other scores."""
+"""Increased whenever older models cannot be read, or would give other scores."""
 FILE = "model.safetensors"
 
 
 class Result(NamedTuple):
-    """What is found of an image: an error, or all that follows it.
+    """The result of an image: an error, or all attributes below it.
 
     Attributes:
-        path: as it was given; of an image in memory its number.
-        error: why it could not be scored.
-        score: of the image, higher is more anomalous.
-        defective: whether that is above the model's threshold.
-        map: of the anomaly, float32 (h, w).
+        path: the path as given; for an image in memory its number.
+        error: why the image could not be scored.
+        score: score of the image, higher is more anomalous.
+        defective: whether the score is above the model's threshold.
+        map: anomaly map, float32 (h, w).
         pixels: the image at the map's size, uint8 RGB (h, w, 3).
-        look: what its camera and light make of it, see ``drift``.
+        look: measures of camera and light, see ``drift``.
     """
 
     path: File
@@ -63,14 +63,14 @@ class Model:
     """All that scores an image.
 
     Attributes:
-        framing: how images of any size are shown.
-        backbone: a loaded one.
-        detector: fitted on its features.
-        threshold: above which an image is called defective.
+        framing: how images of any size become windows.
+        backbone: the loaded backbone.
+        detector: the detector fitted on the backbone's features.
+        threshold: score above which an image is called defective.
         colours: scores of a pixel at the two ends of the colour scale of all pictures.
-        training: what it was fitted on: number of images, their digests and fingerprint, held-out
-            scores, and how images usually look.
-        versions: of the packages that fitted it.
+        training: record of the fit: number of images, their digests, fingerprint and groups,
+            held-out scores, scores of images left out, and usual looks.
+        versions: versions of the packages that fitted it.
     """
 
     framing: Framing
@@ -87,12 +87,12 @@ class Model:
 
     @property
     def config(self) -> Config:
-        """The detector's."""
+        """The detector's config."""
         return self.detector.config
 
     @property
     def counted(self) -> str:
-        """What the threshold's rate is of: ``images``, or ``parts`` where several are of one."""
+        """Unit of the threshold's rate: ``images``, or ``parts`` if a part has several images."""
         images = len(set(self.training["seen"]))
         return "parts" if len(self.training["held_out"]) < images else "images"
 
@@ -100,9 +100,9 @@ class Model:
         """Return this model with another threshold, and the colours that follow from it.
 
         Args:
-            threshold: its value; or
-            false_alarms: the share of good images that may be above it, in (0, 1): by the held-out
-                scores of ``fit``, none of which is computed anew.
+            threshold: the new threshold; or
+            false_alarms: the share of good images that may be above it, in (0, 1), by the held-out
+                scores that ``fit`` has stored.
 
         Raises:
             WTFlowError: both are given or neither, or one is out of its range.
@@ -117,13 +117,13 @@ class Model:
         else:
             assert threshold is not None
             if not np.isfinite(threshold):
-                raise WTFlowError(f"--threshold {threshold}: give a number")
+                raise WTFlowError(f"--threshold {threshold}: give a finite number")
             found = Threshold(threshold, metrics_threshold.rate_of(held_out, threshold))
         low = min(self.colours[0], found.value - 1e-6)
         return replace(self, threshold=found, colours=(low, 2 * found.value - low))
 
     def scorer(self, batch: int) -> route.Scorer:
-        """Return the route for batches of the model's windows; compiled once."""
+        """Return the route for batches of the model's windows; compiled once per batch size."""
         if batch not in self._scorers:
             size = self.framing.size
             self._scorers[batch] = route.scorer(self.backbone, self.detector, size, batch)
@@ -137,17 +137,17 @@ class Model:
         Args:
             source: one image: a path, its encoded bytes or a file of them, a PIL image, or an
                 array (H, W, 3) or (H, W). Or several: a directory, a pattern, an array
-                (N, H, W, 3), a list, or any iterable of images. ``data.find`` has it in full.
-            bgr: whether colours of arrays are blue, green, red, as OpenCV has them.
+                (N, H, W, 3), a list, or any iterable of images. See ``data.find``.
+            bgr: whether colours of arrays are blue, green, red, as in OpenCV.
 
         Returns:
             A ``Result`` for one image; a list for several, in their order; an iterator for an
-            iterator, a few images of which are in memory at a time.
+            iterator, with a few images in memory at a time.
 
-        It warns as ``score`` does; images that come one a call are judged together, too.
+        It warns as ``score`` does; single images of separate calls are judged together, too.
 
         Raises:
-            WTFlowError: an image that cannot be scored, in one line that names it.
+            WTFlowError: an image cannot be scored; the message names it.
         """
 
         single = sources.is_one(source)
@@ -165,9 +165,9 @@ class Model:
         return sure() if isinstance(source, Iterator) else list(sure())
 
     def results(self, files: Iterable[File | str], batch: int = route.BATCH) -> Iterator[Result]:
-        """Score image files, ``batch`` windows a call; one that cannot be has an ``error``.
+        """Score image files, ``batch`` windows per call; ``error`` says why a file has no score.
 
-        Files are taken as far ahead as images are decoded.
+        ``files`` is read as far ahead as images are decoded.
         """
         if isinstance(files, str):
             raise WTFlowError(f"{files}: give a list of files; predict takes a path")
@@ -177,10 +177,10 @@ class Model:
     def score(
         self, images: Iterable[tuple[File, Framed | WTFlowError]], batch: int = route.BATCH
     ) -> Iterator[Result]:
-        """Score the images of ``framing.framed``; one of several windows has its highest score.
+        """Score the images of ``framing.framed``; an image's highest window score counts.
 
-        A ``WTFlowWarning`` says where they look unlike those that the model was fitted on
-        (``drift``): once, after some images or at the end.
+        It gives one ``WTFlowWarning``, after some images or at the end, if they look unlike those
+        that the model was fitted on (``drift``).
         """
         return drift.watched(self._in_batches(images, batch), self.training["usual"])
 
@@ -209,7 +209,7 @@ class Model:
             own = slice(first, first := first + len(image.windows))
             scores, maps = found.scores[own], found.maps[own]
             if not (np.isfinite(scores).all() and np.isfinite(maps).all()):
-                # NaN is above no threshold: the image would be called good.
+                # NaN > threshold is false: the image would be called good.
                 yield Result(path, f"{path}: its scores are NaN or infinite; fit the model again")
                 continue
             score = float(scores.max())
@@ -223,10 +223,10 @@ class Model:
             )
 
     def save(self, directory: str | Path) -> None:
-        """Write the model's file into a directory, whole or not at all; an older one is replaced.
+        """Write the model's file into a directory, atomically; an older model is replaced.
 
         Raises:
-            WTFlowError: something else is there.
+            WTFlowError: the directory holds other files, or is a file.
         """
         check_free(Path(directory))
         about = {
@@ -262,27 +262,27 @@ def nested(arrays: Mapping[str, Any]) -> Any:
         is_list = built and all(name.isdecimal() for name in built)
         return [built[str(i)] for i in range(len(built))] if is_list else built
 
-    # An array by itself has no path.
+    # A single array has the empty path.
     return lists(traverse_util.unflatten_dict(arrays, sep="/") if "" not in arrays else arrays[""])
 
 
 def check_free(directory: Path) -> bool:
-    """Return whether a model is there, which would be replaced; WTFlowError for other files."""
+    """Return whether a directory has a model, to be replaced; WTFlowError for other files."""
     if directory.exists() and not directory.is_dir():
         raise WTFlowError(f"{directory}: is a file; give a directory")
-    # Without what a killed process has left half-written.
+    # Without partial files of killed processes.
     names = {path.name for path in written(directory)}
-    # What begins with a dot is of the file system.
+    # Names with a leading dot belong to the file system.
     if any(name != FILE and not name.startswith(".") for name in names):
         raise WTFlowError(f"{directory}: holds other files; give another directory")
     return FILE in names
 
 
 def load(directory: str | Path) -> Model:
-    """Read the model of a directory that ``Model.save`` or ``wtflow fit`` has written, or its file.
+    """Read a model: its file, or the directory that ``Model.save`` or ``wtflow fit`` wrote.
 
     Raises:
-        WTFlowError: it is none, is damaged, or was written by another version of the format.
+        WTFlowError: it is not a model, is corrupt, or has another version of the format.
     """
     path = Path(directory)
     path = path if path.name == FILE else path / FILE
@@ -291,7 +291,7 @@ def load(directory: str | Path) -> Model:
     try:
         arrays, about = tensors.load(path)
         if about["format"] != FORMAT:
-            raise ValueError(f"has format {about['format']}, this is {FORMAT}")
+            raise ValueError(f"has format {about['format']}, expected {FORMAT}")
         tree, shown = jax.tree.map(jnp.asarray, nested(arrays)), about["framing"]
         config, named = configure(**about["config"]), about["backbone"]
         config.check()
@@ -299,7 +299,7 @@ def load(directory: str | Path) -> Model:
         layers = backbones.parse_layers(name, named["layers"])
         return Model(
             framing=Framing(
-                # A model of before there was pose leaves images as they are.
+                # An older model without ``pose`` does not turn images.
                 **shown | {"size": tuple(shown["size"]), "white": White(*shown["white"])}
             ),
             backbone=backbones.assemble(name, layers, tree["backbone"], digest, options),

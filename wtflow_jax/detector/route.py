@@ -1,8 +1,8 @@
 """The one route from images to scores: features, cells, then maps and image scores.
 
 Three compiled functions of a fixed batch, ``features.run``, ``algorithm.sample`` and ``finished``.
-``fit``, ``predict``, ``evaluate``, exported programs and experiments go through them, so the scores
-that set a threshold and the scores that are compared with it are the same numbers.
+``fit``, ``predict``, ``evaluate``, exported programs and experiments use them, so a threshold and
+the scores that are compared with it come from the same code.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,21 @@ from wtflow_jax.support.compilation import XLA_OPTIONS
 from wtflow_jax.support.errors import WTFlowError
 
 BATCH = features.BATCH
-"""Samples a call of the compiled functions."""
+"""Samples per call of the compiled functions."""
 
 FeatureMaps = Float[np.ndarray, "n h w c"]
 """f, n at least 1."""
 
 
 class Cells(NamedTuple):
-    """Scores a cell of the feature map; on the host."""
+    """Scores of the cells of feature maps; on the host."""
 
     detection: Float[np.ndarray, "n h w"]  #: after ``steps_det`` steps: for the image score
     localization: Float[np.ndarray, "n h w"]  #: after ``steps_loc`` steps: for the anomaly map
 
 
 class Prediction(NamedTuple):
-    """Scores of images, higher means more anomalous; by Eq. 2 in [0.6011, 1]."""
+    """Scores of images, higher means more anomalous; with Eq. 2 in [0.6011, 1]."""
 
     scores: Float[np.ndarray, " n"]  #: of images
     maps: Float[np.ndarray, "n H W"]  #: at image size
@@ -50,11 +50,11 @@ def finished(
     """Return image scores (n,) and maps (n, H, W) of cells (Sec. V-A); pure.
 
     Args:
-        cells: for detection and for localization, (n, h, w) each.
-        where: the cells sit in the image.
-        top_fraction: the share of pixels whose mean is the image score.
+        cells: scores for detection and for localization, (n, h, w) each.
+        where: position of the cells in the image.
+        top_fraction: the share of highest pixels whose mean is the image score.
     """
-    # Upsampled twice in words; where both are the same, XLA finds that it is once.
+    # If both parts are the same array, XLA upsamples it once.
     detection, localization = (scores.upsample(part, where) for part in cells)
     return scores.image_scores(detection, top_fraction), localization
 
@@ -64,7 +64,7 @@ _finish = jax.jit(finished, static_argnames="top_fraction")
 
 
 def cells(detector: Detector, maps: FeatureMaps) -> Cells:
-    """Return the scores a cell of feature maps."""
+    """Return the cell scores of feature maps."""
     how, params = sampling(detector.config), detector.config.velocity.rounded(detector.params)
 
     def one(part: np.ndarray) -> tuple[Array, Array]:
@@ -74,7 +74,7 @@ def cells(detector: Detector, maps: FeatureMaps) -> Cells:
 
 
 def finish(found: Cells, where: scores.Upsampling, top_fraction: float) -> Prediction:
-    """Return maps and image scores of the scores of cells; see ``finished``."""
+    """Return image scores and maps of cell scores; see ``finished``."""
 
     def one(pair: np.ndarray) -> tuple[Array, Array]:
         return _finish((pair[:, 0], pair[:, 1]), where, top_fraction)
@@ -83,10 +83,10 @@ def finish(found: Cells, where: scores.Upsampling, top_fraction: float) -> Predi
 
 
 def predict(detector: Detector, maps: FeatureMaps, where: scores.Upsampling) -> Prediction:
-    """Score images by their features, whose cells sit ``where`` in the images.
+    """Score images by their features; ``where`` is the position of cells in the images.
 
     Raises:
-        WTFlowError: a score is NaN or infinite, and would be above no threshold.
+        WTFlowError: a score is NaN or infinite.
     """
     found = finish(cells(detector, maps), where, detector.config.decision.top_fraction)
     if not all(np.isfinite(part).all() for part in found):
@@ -116,11 +116,11 @@ def program(
     """Return the route from decoded images of a size (H, W) to scores, and its arrays.
 
     Args:
-        backbone: a loaded one.
-        detector: fitted on its features.
-        size: of the images.
-        how: it samples; ``detector.sampling``, or that in other words.
-        compiled: of the three compiled functions; else pure, for programs without this package.
+        backbone: the loaded backbone.
+        detector: a detector fitted on its features.
+        size: size of the images.
+        how: settings of inference: ``detector.sampling``, or equivalent ones.
+        compiled: whether to use the three compiled functions; else pure ones, for export.
 
     Returns:
         ``run(arrays, images) -> (scores, maps)`` of uint8 images (b, H, W, 3); and the arrays:
@@ -148,10 +148,10 @@ Scorer: TypeAlias = Callable[[np.ndarray], Prediction]
 def scorer(
     backbone: Backbone, detector: Detector, size: tuple[int, int], batch: int = BATCH
 ) -> Scorer:
-    """Return the route for images of a size (H, W), ``batch`` a call, its arrays on the device.
+    """Return the route for images of a size (H, W), ``batch`` per call, its arrays on the device.
 
-    It compiles when it is first called, or loads what was compiled (``compilation.keep``), and
-    raises WTFlowError where images are of another shape or type.
+    The first call compiles it, or loads it from the compilation cache (``compilation.keep``). It
+    raises WTFlowError if images have another shape or dtype.
     """
     run, arrays = program(backbone, detector, size, sampling(detector.config), compiled=True)
     call = partial(run, jax.device_put(arrays))

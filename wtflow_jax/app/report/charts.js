@@ -1,6 +1,6 @@
-// Vega-Lite specifications by the kind of a chart, of what charts.py gives.
+// Vega-Lite specifications by kind of chart, from the data of charts.py.
 const axis = (field, title, more) => ({ field, type: "quantitative", title, ...more });
-// Kinds of images have a colour each; what a curve is of, its dashes.
+// Colours distinguish kinds of images; dashes distinguish images and pixels.
 const series = (domain, range) => ({
   field: "of", type: "nominal", title: null, scale: { domain, range }, legend: { orient: "top", symbolOpacity: 1 },
 });
@@ -12,7 +12,7 @@ function chart(description, layer, more) {
   return { description, width: "container", height: 220, layer, ...more };
 }
 
-// A mark at the values of parameters, by axis.
+// A mark at the values of parameters, one parameter per axis.
 function marker(mark, at) {
   const places = Object.entries(at);
   return {

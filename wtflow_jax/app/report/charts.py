@@ -1,4 +1,4 @@
-"""What the charts of a page show: plain values, which ``charts.js`` makes Vega-Lite of."""
+"""Data of a page's charts, as plain values; ``charts.js`` turns them into Vega-Lite."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,34 +13,34 @@ from wtflow_jax.metrics.curves import Line
 from wtflow_jax.metrics.regions import LIMIT
 
 Chart = dict[str, Any]
-"""Its kind, the values in it, and what else its specification takes."""
+"""Kind and values of a chart, and other fields of its specification."""
 
 GOOD, DEFECTIVE = "good", "defective"
 IMAGES, PIXELS = "images", "pixels"
 BINS = 40
 BAND = (5, 95)
-"""Percentiles."""
+"""Percentiles at the edges of a band."""
 HIGHEST = 2
-"""Where the scale of radii ends at the latest: times √D, or where good images start."""
+"""Largest end of the scale of radii, as a multiple of √D or of the start of good images."""
 DIGITS = 5
 CAPTIONS = {
     "roc": "Share of defective found against the false-positive rate, at every threshold; the dot "
-    "is the images at the chosen one. The nearer to the top left, the better.",
+    "is the images at the chosen threshold. The nearer to the top left, the better.",
     "precision_recall": "Precision against recall, at every threshold; the dot is the images at "
-    "the chosen one. The nearer to the top right, the better.",
+    "the chosen threshold. The nearer to the top right, the better.",
     "overlap": f"Mean share of a defective region that is found, against the false-positive rate "
     f"of pixels up to {100 * LIMIT:.0f} %; AUPRO is the area below. The higher, the better.",
-    "loss": "Of the training images; it should fall and level off.",
-    "AUROC in %": "Of the test images; it should rise and level off.",
+    "loss": "Loss of the training images; it should fall and level off.",
+    "AUROC in %": "AUROC of the test images; it should rise and level off.",
 }
-"""What to see in a chart, by its kind or its title."""
+"""How to read a chart, by its kind or its title."""
 
 
 def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float | None) -> Chart:
-    """Return the scores of one or two kinds of images, and a line at a threshold that is set."""
+    """Return a histogram of the scores of one or two kinds of images, with a threshold if set."""
     scores = np.concatenate(list(parts.values()))
     low, high = float(scores.min()), float(scores.max())
-    # Of one image, or of equal scores: a bin of some width.
+    # Bins need some width, even for one image or equal scores.
     edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
     values = [
         {"from": start, "to": end, "count": int(count), "of": name}
@@ -50,7 +50,7 @@ def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float | N
         )
         if count
     ]
-    caption = "What is right of the line is called defective; drag it."
+    caption = "Images right of the line are called defective; drag the line."
     if len(parts) > 1:
         caption += " The wider the gap between good and defective, the better."
     found = {"kind": "histogram", "values": values, "names": list(parts)}
@@ -58,7 +58,7 @@ def histogram(parts: Mapping[str, Float[np.ndarray, " _"]], threshold: float | N
 
 
 def lines(kind: str, series: Mapping[str, Line]) -> Chart:
-    """Return curves by what they are of; their kind is an attribute of ``Curves``."""
+    """Return curves by name, images or pixels; ``kind`` is an attribute of ``Curves``."""
     values = [
         {"x": x, "y": y, "of": name, "order": i}
         for name, line in series.items()
@@ -69,7 +69,7 @@ def lines(kind: str, series: Mapping[str, Line]) -> Chart:
 
 
 def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str) -> Chart:
-    """Return entries of a history over its epochs: by their names, what each is called."""
+    """Return entries of a history by epoch; ``names`` has the label of each entry."""
     values = [
         {"epoch": entry["epoch"], "value": entry[name], "of": called}
         for name, called in names.items()
@@ -83,8 +83,8 @@ def by_epoch(history: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
 def radial(radii: Radii, labels: Bool[np.ndarray, " n"], velocity: str) -> Chart:
     """Return ‖x_t‖ over t: mean and band of good and defective images, and √D.
 
-    The scale ends well above √D and where good images start. An exact field can carry what is
-    defective much farther, and all else would be flat.
+    The scale ends well above √D and the start of good images. An exact field can carry defective
+    images much farther, which would flatten all other curves.
     """
     t = np.linspace(radii.t_start, 1, radii.values.shape[1])
     values, counted, defective = [], {}, labels[radii.of]
@@ -105,6 +105,6 @@ def radial(radii: Radii, labels: Bool[np.ndarray, " n"], velocity: str) -> Chart
         "t = 1."
     )
     if highest > top:
-        caption += f" What leaves the scale reaches {highest / radii.root_d:.3g} √D."
+        caption += f" Values outside the scale reach {highest / radii.root_d:.3g} √D."
     found = {"kind": "radial", "values": values, "names": list(counted), "caption": caption}
     return found | {"root_d": round(radii.root_d, 2), "top": float(min(1.05 * highest, top))}

@@ -1,6 +1,6 @@
-// One image large, and what lies over it.
+// The dialog: one large image with its layers.
 function drawn(image, layer) {
-  // Of an image that is gone there is the map.
+  // If the image file is gone, show its map.
   const source = image.pictures[layer] ?? (layer === "overlay" && image.pictures.map);
   if (!source) {
     const empty = document.createElement("div");
@@ -36,7 +36,7 @@ function show(row, image) {
   if (!dialog.open) dialog.showModal();
 }
 
-// All pictures show the same place.
+// All pictures zoom in at the same place.
 function look(event) {
   const frame = event.target.closest(".frame");
   if (!frame) return;

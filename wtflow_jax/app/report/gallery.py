@@ -23,7 +23,7 @@ from wtflow_jax.support.errors import WTFlowError, shown
 TOP = 0.995
 """Quantile of the maps where the colour scale ends, unless the run says otherwise."""
 Entry = dict[str, Any]
-"""Path, kind, whether it is defective (None where nobody knows), score, and maybe pictures."""
+"""Path, kind, whether it is defective (None if unknown), score, and maybe pictures."""
 Layers = dict[str, Image.Image]
 """Pictures of an image: image, map, overlay, mask."""
 
@@ -31,7 +31,7 @@ Layers = dict[str, Image.Image]
 def of_scored(
     scored: Scored, colours: Sequence[float] | None, most: int
 ) -> tuple[list[Entry], list[str]]:
-    """Return the entries of test images, so many with pictures at most, and what is not there."""
+    """Return the entries of test images, at most ``most`` with pictures, and notes on gaps."""
     low, high = colours or (scored.maps.min(), np.quantile(scored.maps, TOP))
     scale = float(low), max(float(high), float(low) + 1e-9)
 
@@ -52,7 +52,7 @@ def of_scored(
 
 
 def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float | None]:
-    """Return the same of what ``wtflow predict`` has written, and its threshold."""
+    """Return the same for results of ``wtflow predict``, and their threshold."""
     written = writing.parse((run / writing.LINES).read_bytes())
     scored = [row for row in written if row["error"] is None]
 
@@ -61,7 +61,7 @@ def of_predictions(run: Path, most: int) -> tuple[list[Entry], list[str], float 
         if scored[i]["map"] is not None:
             drawn = decode(run / scored[i]["map"])
             if drawn.mode == "RGB":
-                # Without the strip above it, so that it lies as the image does.
+                # Without the strip above it, so that it aligns with the image.
                 width, height = (image or drawn).size
                 strip = max(0, drawn.height - round(drawn.width * height / width))
                 found["overlay"] = drawn.crop((0, strip, drawn.width, drawn.height))
@@ -81,7 +81,7 @@ def _gallery(
     most: int,
     layers: Callable[[int, Image.Image | None], Layers],
 ) -> tuple[list[Entry], list[str]]:
-    """Return the same of images (path, kind, whether it is defective, score)."""
+    """Return the same for images (path, kind, whether it is defective, score)."""
     ascending = np.argsort([score for *_, score in images], kind="stable")
     chosen = set(ascending[evenly(len(images), most)].tolist())
     entries, failed = [], []
@@ -97,7 +97,7 @@ def _gallery(
         entries.append(entry)
     notes = []
     if failed:
-        notes.append(f"Only the map is shown of images: {len(failed)}; the first: {failed[0]}")
+        notes.append(f"Images shown as a map only: {len(failed)}; the first: {failed[0]}")
     if len(chosen) < len(entries):
         notes.append(
             f"{len(chosen)} of {len(entries)} images have pictures, evenly spread over the scores; "

@@ -1,6 +1,6 @@
 const STEPS = 1000;
 
-// A custom property keeps light-dark(); a colour that is painted with it is resolved.
+// A custom property keeps light-dark(); the computed colour of an element is resolved.
 function colour(name) {
   const probe = document.body.appendChild(document.createElement("i"));
   probe.style.color = `var(${name})`;
@@ -26,10 +26,10 @@ function config() {
 
 const narrow = matchMedia("(max-width: 600px)");
 
-// A number of few digits, to be typed in a command.
+// A number with few digits, to type in a command.
 const rounded = (value) => Number(value.toPrecision(5));
 
-// The shortest number from one score up to, and without, a higher one.
+// The shortest number in [low, high), for two scores.
 function between(low, high) {
   for (let digits = 3; digits < 17; digits++) {
     const value = Number(((low + high) / 2).toPrecision(digits));
@@ -56,7 +56,7 @@ class Row {
     const set = [this.threshold, this.own].filter((value) => value !== null);
     const [low, high] = [Math.min(...set, scores[0]), Math.max(...set, scores.at(-1))];
     const margin = (high - low) / 50 || 1e-6;
-    // Between any two scores, and beyond them: every decision there can be.
+    // A stop between any two scores, and one beyond each end: all possible decisions.
     this.range = [low - margin, high + margin];
     this.stops = [low - margin, ...scores.slice(1).map((score, i) => between(scores[i], score)), high + margin];
     this.first = this.threshold;
@@ -74,14 +74,14 @@ class Row {
     this.decide(this.first);
   }
 
-  // To the next threshold that changes a decision.
+  // Move to the next threshold that changes a decision.
   step(by) {
     const at = this.threshold ?? Number(this.input.value);
     const next = by > 0 ? this.stops.find((stop) => stop > at) : this.stops.findLast((stop) => stop < at);
     if (next !== undefined) this.decide(next);
   }
 
-  // What a threshold does to the images; null: nobody has set one.
+  // Apply a threshold to the images; null if it is not set.
   decide(threshold) {
     this.threshold = threshold;
     const text = threshold === null ? "not set" : `${threshold}`;
@@ -95,7 +95,7 @@ class Row {
     this.arrange();
   }
 
-  // Decisions, beside what is known.
+  // Count the decisions against the labels.
   count() {
     const counts = { passed: 0, alarms: 0, missed: 0, found: 0 };
     for (const image of this.images) {
@@ -106,7 +106,7 @@ class Row {
     for (const [name, count] of Object.entries(this.labelled ? counts : {})) {
       this.find(`[data-count=${name}]`).textContent = set ? count : "–";
     }
-    // Of nothing there is no share, and no point is drawn.
+    // Without images there is no share, and no point is drawn.
     const share = (part, of) => (set && of ? part / of : null);
     this.rates = {
       false_alarms: share(alarms, passed + alarms),
@@ -120,13 +120,13 @@ class Row {
         : `${alarms} of ${this.images.length} called defective`;
   }
 
-  // With the threshold that the page began with.
+  // Show whether the threshold was moved, and from where.
   compare() {
     this.find(".moved").hidden = this.threshold === this.first;
     if (this.threshold === this.first) return;
     const was = this.own ?? this.first;
     this.find(".moved span").textContent =
-      (was === null ? "Moved; none was set." : `Moved from ${was.toPrecision(5)}, dashed in the histogram.`) +
+      (was === null ? "Moved; no threshold was set." : `Moved from ${was.toPrecision(5)}, dashed in the histogram.`) +
       (this.command ? " This applies it:" : "");
     this.find(".moved code").textContent = this.command && `${this.command} --threshold ${this.threshold}`;
   }
@@ -155,7 +155,7 @@ class Row {
     return card;
   }
 
-  // What was decided of an image, and whether that is wrong: a miss or a false alarm.
+  // The decision on an image, and its error class: a miss or a false alarm.
   called({ above, defective }) {
     if (above === null) return ["", ""];
     if (!this.labelled || above === defective) return [above ? "defective" : "good", ""];
@@ -191,7 +191,7 @@ class Row {
       card.querySelector(".called").textContent = text;
     }
     const chosen = this.find(".filter").selectedOptions[0].text;
-    const nothing = `Of “${chosen}” there is no picture at this threshold: move it, or show all images.`;
+    const nothing = `No picture of “${chosen}” at this threshold: move it, or show all images.`;
     this.find(".gallery").replaceChildren(...(this.order.length ? this.order.map((image) => image.card) : [nothing]));
     this.find(".count").textContent = `${this.order.length} images`;
   }
@@ -237,7 +237,7 @@ const watcher = new IntersectionObserver(
 );
 for (const { element } of rows) watcher.observe(element);
 
-// In the dialog from image to image, elsewhere from score to score.
+// Arrow keys step from image to image in the dialog, elsewhere from score to score.
 document.addEventListener("keydown", (event) => {
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!by || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("select")) return;

@@ -1,4 +1,4 @@
-"""One HTML page of a run: it opens from disk, and nothing is fetched from elsewhere."""
+"""One HTML page of a run: it opens from disk, and fetches nothing from the network."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from wtflow_jax.support.files import replacing
 RESULTS = "results.json"
 PAGE = "report.html"
 START = b"<!doctype html>"
-"""What a page begins with: nothing else is replaced."""
+"""First bytes of a page: other files are not replaced."""
 CURVES = {
     "roc": "ROC",
     "precision_recall": "Precision and recall",
@@ -31,30 +31,30 @@ CURVES = {
 LAYERS = ("overlay", "image", "map", "mask")
 SCRIPTS = ("charts", "dialog", "page")
 COMMAND = "wtflow predict MODEL IMAGES --out DIR"
-"""What takes a threshold; wtflow evaluate does so too."""
+"""Command that takes a threshold; wtflow evaluate takes it too."""
 
 
 class Section(NamedTuple):
-    """What the page shows of a row."""
+    """Section of the page for a row."""
 
     title: str
-    charts: dict[str, charts.Chart]  # by what each is called
+    charts: dict[str, charts.Chart]  # by title
     notes: list[str]  # what is not shown, and why
     images: Sequence[gallery.Entry] = ()
-    labelled: bool = True  # whether it is known what they are
-    threshold: float | None = None  # None where nobody has set one
-    own: float | None = None  # the model's, where another is used
-    threshold_from: str = ""  # where the threshold is from
-    command: str = ""  # that takes another one
+    labelled: bool = True  # whether the images have labels
+    threshold: float | None = None  # None if it is not set
+    own: float | None = None  # the model's, if another is used
+    threshold_from: str = ""  # source of the threshold
+    command: str = ""  # that applies another threshold
 
     @property
     def layers(self) -> list[str]:
-        """Which pictures there are."""
+        """Names of the pictures in the section."""
         there = {name for image in self.images for name in image.get("pictures", {})}
         return [name for name in LAYERS if name in there]
 
     def data(self) -> dict[str, Any]:
-        """Return what the scripts of the page are given."""
+        """Return the data for the scripts of the page."""
         names = ("charts", "images", "labelled", "layers", "threshold", "own", "command")
         return {name: getattr(self, name) for name in names}
 
@@ -68,8 +68,8 @@ def write(run: Path, most: int, track: Track = untracked) -> Path:
         track: shows progress.
 
     Raises:
-        WTFlowError: the directory holds no run, a file of it cannot be read, ``PAGE`` is there and
-            no page, or a package is missing.
+        WTFlowError: the directory holds no run, a file of it cannot be read, ``PAGE`` exists and
+            is not a page, or a package is missing.
     """
     if (run / PAGE).exists() and not (run / PAGE).read_bytes().startswith(START):
         raise WTFlowError(f"{run / PAGE}: exists and was not written by report; move it")
@@ -81,7 +81,7 @@ def write(run: Path, most: int, track: Track = untracked) -> Path:
         )
     try:
         page = _page(run, source, most, track)
-    # What else a file may say than a run has written.
+    # A malformed file may raise any of these.
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
         raise WTFlowError(f"{source}: is not a results file ({what}); run it again") from error
@@ -130,7 +130,7 @@ def _title(results: Mapping[str, Any], run: Path, sections: Sequence[Section]) -
     if experiment == "predict":
         return f"Predictions of {images} images, {name}"
     if experiment == "evaluate":
-        # Of a directory called test the one above says what it is.
+        # The parent of a directory called test names the data set.
         root = Path(results["config"].get("root") or "").parts[-2:]
         names = [section.title for section in sections]
         what = "/".join(root) if root and names == [root[-1]] else ", ".join(names)
@@ -139,7 +139,7 @@ def _title(results: Mapping[str, Any], run: Path, sections: Sequence[Section]) -
 
 
 def _of_row(run: Path, row: Mapping[str, Any], results: Mapping[str, Any], most: int) -> Section:
-    """Return what is shown of a row of ``RESULTS``, with so many pictures at most."""
+    """Return the section of a row of ``RESULTS``, with at most ``most`` pictures."""
     parts = [row["category"], row.get("variant"), f"seed {row['seed']}" if "seed" in row else None]
     title, notes = ", ".join(filter(None, parts)), list(row.get("undefined", []))
     history = _of_history(row.get("history") or [])
@@ -148,7 +148,7 @@ def _of_row(run: Path, row: Mapping[str, Any], results: Mapping[str, Any], most:
     tested, decision = scored.load(run / row["scores"]), row.get("decision") or {}
     threshold, own = decision.get("threshold"), decision.get("own")
     images, more = gallery.of_scored(tested, row.get("colours"), most)
-    # A variant may have another one than the config.
+    # A variant may have another velocity than the config.
     velocity = None if row.get("variant") else results["config"].get("velocity")
     field = f"the velocity {velocity}" if velocity else "this row's velocity"
     drawn = _of_scores(tested, threshold, field) | history
@@ -158,9 +158,9 @@ def _of_row(run: Path, row: Mapping[str, Any], results: Mapping[str, Any], most:
 
 
 def _source(decision: Mapping[str, Any]) -> str:
-    """Say where the threshold of an evaluation is from."""
+    """Return a sentence on the source of an evaluation's threshold."""
     if decision.get("threshold") is None:
-        return "Nobody has set one: no decision is shown before you do."
+        return "No threshold is set: decisions are shown once you set it."
     held_out = f"{decision['images']} held-out good {decision.get('counted', 'images')}"
     promised = f"an expected false-positive rate of {decision['promised']:.1f} %"
     own = decision.get("own")
@@ -177,18 +177,18 @@ def _of_predictions(run: Path, most: int) -> Section:
     drawn: dict[str, charts.Chart] = {}
     if threshold is None:
         notes.append(
-            f"No image has a score. {LINES} says why, an image a line; mend that, and run wtflow "
+            f"No image has a score. {LINES} says why, one line per image; fix that, and run wtflow "
             "predict again with another --out."
         )
     else:
         scores = np.array([image["score"] for image in images])
         drawn["Scores"] = charts.histogram({charts.IMAGES: scores}, threshold)
-    source = "The one that wtflow predict used."
+    source = "The threshold that wtflow predict used."
     return Section("Predictions", drawn, notes, images, False, threshold, None, source, COMMAND)
 
 
 def _of_scores(tested: Scored, threshold: float | None, velocity: str) -> dict[str, charts.Chart]:
-    """Return the charts that scores and maps give."""
+    """Return the charts of scores and maps."""
     labels, known = tested.labels, tested.known
     parts = {charts.GOOD: tested.scores[~labels], charts.DEFECTIVE: tested.scores[labels]}
     drawn = {"Scores": charts.histogram(parts, threshold)}
@@ -209,7 +209,7 @@ def _of_scores(tested: Scored, threshold: float | None, velocity: str) -> dict[s
 
 
 def _of_history(history: Sequence[Mapping[str, Any]]) -> dict[str, charts.Chart]:
-    """Return the charts of a training."""
+    """Return the charts of a training run."""
     areas = {"image_auroc": charts.IMAGES, "pixel_auroc": charts.PIXELS}
     drawn = {
         "Loss": charts.by_epoch(history, {"loss": "loss"}, "loss"),

@@ -1,4 +1,4 @@
-"""Anomaly maps as colours, and pictures as text that a page can hold."""
+"""Anomaly maps as colours, and pictures as text inside a page."""
 
 import base64
 import io
@@ -10,21 +10,21 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 LIMIT = 0.5
-"""Where the threshold is on the colour scale of a model."""
+"""Position of the threshold on the colour scale of a model."""
 SHOWN, FULL = 0.46, 0.56
 """Where an overlay's colour begins, just below the threshold, and where it is strongest."""
 STRENGTH = 0.65
-"""Share of that colour there."""
+"""Opacity of that colour where it is strongest."""
 GREY = 0.8
-"""Of the photograph below it, so that what has a colour is the map."""
+"""Share of grey in the photograph below, so that only the map has colours."""
 HOTTEST = 0.85
-"""Where it is red."""
+"""Where the colour is red."""
 YELLOW, RED = (240, 228, 66), (230, 60, 0)
-"""From ``SHOWN`` to ``HOTTEST``: they differ in brightness, for eyes that miss a colour."""
+"""Colours at ``SHOWN`` and ``HOTTEST``; their brightness differs, for colour-blind readers."""
 CONTOUR, DRAWN = (215, 25, 28), (0, 158, 215)
-"""Lines around what is above the threshold, and around a mask."""
+"""Colours of lines around pixels above the threshold, and around a mask."""
 STRIPS = {True: (176, 28, 28), False: (70, 70, 70)}
-"""Behind the verdict, by whether it is defective."""
+"""Colours behind the verdict, by whether the image is defective."""
 LONGEST = 2048
 """Pixels of the longer side of an overlay, at most."""
 SIDE = 320
@@ -33,29 +33,29 @@ QUALITY = 75
 PALETTE = np.round(255 * matplotlib.colormaps["inferno"](np.arange(256))[:, :3]).astype(np.uint8)
 """256 colours, RGB."""
 WARM = np.round(np.linspace(YELLOW, RED, 256)).astype(np.uint8)
-"""Those of an overlay."""
+"""256 colours of an overlay, RGB."""
 
 
 def scaled(
     values: Float[np.ndarray, "h w"], colours: tuple[float, float]
 ) -> Float[np.ndarray, "h w"]:
-    """Return scores of pixels on a scale, 0 to 1; what is beyond is cut off."""
+    """Return scores of pixels on a scale of 0 to 1, clipped at its ends."""
     low, high = colours
     return np.clip((values - low) / (high - low), 0, 1)
 
 
 def coloured(values: Float[np.ndarray, "h w"]) -> Image.Image:
     """Return the colours of values of ``scaled``."""
-    # A palette takes a tenth of the time of matplotlib's own way.
+    # A palette takes a tenth of the time of matplotlib's own colormaps.
     image = Image.fromarray(np.round(255 * values).astype(np.uint8))
     image.putpalette(PALETTE.tobytes())
     return image.convert("RGB")
 
 
 def overlay(image: Image.Image, values: Float[np.ndarray, "h w"]) -> Image.Image:
-    """Return an RGB image, nearly grey, with the map over it: what is above ``LIMIT`` stands out.
+    """Return an RGB image, nearly grey, with the map over it: pixels above ``LIMIT`` stand out.
 
-    Colour fades in just below ``LIMIT``, where the contour is. ``values``, of ``scaled``, may have
+    Colour fades in just below ``LIMIT``, where the contour is. ``values`` of ``scaled`` may have
     fewer pixels than the image.
     """
     large = Image.fromarray(values.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
@@ -87,12 +87,12 @@ def outlined(
 
 def _inside(mask: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
     size = 2 * width + 1
-    # What leaves the image has no line there.
+    # A mask that reaches the image's border has no line there.
     return ndimage.minimum_filter(mask, size=(size, size), mode="nearest")
 
 
 def with_verdict(picture: Image.Image, text: str, defective: bool) -> Image.Image:
-    """Return a picture below a strip that says what was decided."""
+    """Return a picture with a strip above it that shows the verdict."""
     size = max(11, round(picture.width / 24))
     font = ImageFont.load_default(size)
     while size > 7 and font.getlength(text) > picture.width - size:
