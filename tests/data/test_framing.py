@@ -116,6 +116,8 @@ def test_large_images_are_decoded_in_their_turn(tmp_path, monkeypatch):
         assert decoded == paths[: i + 1]
     assert is_large(paths[0])
     assert not is_large(tmp_path / "nowhere.png")
+    np.save(tmp_path / "deep.npy", np.zeros((64, 64), np.uint8))
+    assert is_large(tmp_path / "deep.npy")
 
 
 def test_windows_of_any_aspect():

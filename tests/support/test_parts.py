@@ -103,10 +103,11 @@ def test_a_file_that_the_variable_names_adds_a_part(tmp_path, maps, monkeypatch,
     assert maps["shift"] is type(config.wt)
 
 
-def test_a_file_that_is_not_there(tmp_path, maps, monkeypatch):
+def test_a_file_that_is_not_there_fails_each_time(tmp_path, maps, monkeypatch):
     monkeypatch.setenv(parts.VARIABLE, str(tmp_path / "gone.py"))
-    with fails("gone.py: not a Python file; correct the variable WTFLOW_PARTS"):
-        list(maps)
+    for _ in range(2):
+        with fails("gone.py: not a Python file; correct the variable WTFLOW_PARTS"):
+            list(maps)
 
 
 def test_what_is_no_number_is_outside_of_every_range():

@@ -88,7 +88,8 @@ def fit(
         raise WTFlowError(f"--contamination {contamination}: give at least 0 and at most {MOST}")
     group = _asked(group)
     files = find_good(source, bgr=bgr)
-    config = configure(**{"preset": "auto", "pose": "auto"} | choices)
+    usual: dict[str, Any] = {"preset": "auto", "pose": "auto"}
+    config = configure(**usual | choices)
     config.check()
     check_used(choices, [config])
     if len(files) < LEAST:
@@ -211,10 +212,11 @@ def take(
         # Assume that all images have as many windows as the first ones.
         needed = batch[0].nbytes * len(owner) / (owner[-1] + 1) * len(files)
         if len(parts) == 1 and needed > SHARE * (limit := memory()):
+            smaller = "--image-size" if framing.overlap is None else "--overlap"
             raise WTFlowError(
                 f"{len(files)} images have about {needed / 2**30:.1f} GiB of features; the limit "
                 f"is {SHARE:.0%} of {limit / 2**30:.1f} GiB; give fewer images, or a smaller "
-                "--overlap"
+                f"{smaller}"
             )
     taken = tuple(digests), tuple(looks), np.stack(thumbs)
     return Windows(np.concatenate(parts), np.array(owner), *taken)

@@ -42,7 +42,7 @@ class Network(NamedTuple):
         unit: the word for its layers: "layer" or "block".
         layers: the numbers of its layers.
         default: the layer that is taken by default.
-        several: the layers that the preset ``fine`` takes.
+        several: the layers that the presets ``auto`` and ``fine`` take if it is ``pooled``.
         rectified: whether its features end in a ReLU, and so have one sign.
         features: ``features(params, images, layers=...)`` returns for each layer a map
             (n, h / stride, w / stride, c); images as ``normalise`` returns them, layers ascending.

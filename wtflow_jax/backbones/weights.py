@@ -92,7 +92,8 @@ def resolve(name: str, official: Official | None, weights: str | None, cache: Pa
             return fitting[0]
         if fitting or not isinstance(official, Packaged):
             found = " and ".join(file.name for file in fitting[:2]) or "no file"
-            advice = "give --weights the path of one, or leave it out for the official weights"
+            advice = "give --weights the path of one"
+            advice += ", or leave it out for the official weights" if official else ""
             raise WTFlowError(f"{given}: files named {name}*: {found}; {advice}")
     elif given:
         if not given.is_file():

@@ -214,7 +214,12 @@ def encode(name: str, image: Image.Image) -> bytes:
 
 
 def is_large(path: File) -> bool:
-    """Return whether an image has ``LARGE`` pixels or more; False if it cannot be opened."""
+    """Return whether an image has ``LARGE`` pixels or more; False if it cannot be opened.
+
+    A .npy file counts as large from ``LARGE`` bytes on.
+    """
+    if isinstance(path, Path) and depth.holds_array(path):
+        return path.stat().st_size >= LARGE
     try:
         with _beginning(path) as file, Image.open(file, formats=FORMATS) as image:
             return image.width * image.height >= LARGE

@@ -132,7 +132,7 @@ def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> int:
     return status(
         lambda: _main(experiment, words),
         again="--resume goes on where it stopped",
-        advice="free or name another place by --out, --models or --cache",
+        advice="free space or choose another directory by --out, --models or --cache",
     )
 
 

@@ -105,14 +105,23 @@ class Parts(Mapping[str, Any], Generic[Part]):
             self._entries = {name: self._entries[name] for name in sorted(self._entries, key=at)}
         if (paths := os.environ.get(VARIABLE, "")) not in _looked:
             _looked.add(paths)
-            for file in named_files():
-                name = f"wtflow_parts_{file.stem}"
-                spec = importlib.util.spec_from_file_location(name, file)
-                if spec is None or spec.loader is None or not file.is_file():
-                    raise WTFlowError(f"{file}: not a Python file; correct the variable {VARIABLE}")
-                sys.modules[name] = importlib.util.module_from_spec(spec)
-                spec.loader.exec_module(sys.modules[name])
+            try:
+                for file in named_files():
+                    _run(file)
+            except BaseException:
+                _looked.discard(paths)
+                raise
         return self._entries
+
+
+def _run(file: Path) -> None:
+    """Import a file that registers parts."""
+    name = f"wtflow_parts_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise WTFlowError(f"{file}: not a Python file; correct the variable {VARIABLE}")
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
 
 
 def check_ranges(part: Any) -> None:
