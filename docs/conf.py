@@ -28,16 +28,13 @@ with patch.object(Path, "expanduser", lambda path: path):  # Keep "~": no builde
     import wtflow_jax.detector.config
 from wtflow_jax.flow.types import VelocityFn  # noqa: E402
 
-COPIES = DOCS / "copies"
-"""Copies of pages from elsewhere in the repository, where Sphinx finds them; git ignores it."""
-ELSEWHERE = [
-    ROOT / "CHANGELOG.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "toy" / "notebooks" / "README.md",
-    *sorted((ROOT / "toy" / "notebooks").glob("*.ipynb")),
-]
+LINKED = DOCS / "linked"
+"""Links to pages elsewhere in the repository, for Sphinx to find them."""
 README = ROOT / "README.md"
-PAGES = {README: DOCS / "index.md"} | {path: COPIES / path.name for path in ELSEWHERE}
+NOTEBOOKS = ROOT / "toy" / "notebooks"
+PAGES = {README: DOCS / "index.md"}
+PAGES |= {ROOT / name: LINKED / name for name in ("CHANGELOG.md", "CONTRIBUTING.md")}
+PAGES |= {path: LINKED / "notebooks" / path.name for path in NOTEBOOKS.iterdir()}
 """Files of the repository to their pages in the site."""
 LINK = re.compile(r"(?<=\]\()[^)\s#:]+")
 
@@ -81,15 +78,6 @@ html_css_files = ["site.css"]
 html_show_copyright = False
 
 
-def _copy() -> None:
-    """Copy changed files only, so that Sphinx reads only those again."""
-    COPIES.mkdir(exist_ok=True)
-    for path in ELSEWHERE:
-        copy, content = PAGES[path], path.read_bytes()
-        if not copy.exists() or copy.read_bytes() != content:
-            copy.write_bytes(content)
-
-
 def _linked(text: str, origin: Path, page: Path) -> str:
     """Return Markdown whose links to files of the repository are links of the site."""
 
@@ -97,7 +85,10 @@ def _linked(text: str, origin: Path, page: Path) -> str:
         target = (origin.parent / found[0]).resolve()
         if not target.exists():
             return found[0]  # Sphinx warns about it.
-        return Path(os.path.relpath(PAGES.get(target, target), page.parent)).as_posix()
+        shown = PAGES.get(target, target)
+        # Sphinx would follow the link, out of its sources; it knows pages by name.
+        shown = shown.with_suffix("") if LINKED in shown.parents else shown
+        return Path(os.path.relpath(shown, page.parent)).as_posix()
 
     return LINK.sub(link, text)
 
@@ -151,8 +142,7 @@ def _block(writer: nodes.NodeVisitor, node: nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Copy the pages and connect the functions above."""
-    _copy()
+    """Connect the functions above."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _plain, priority=400)  # Before napoleon.

@@ -28,9 +28,9 @@ done
 mkdir moved && cp -r t/. moved
 """
 SAID = {
-    "cache": "No space left on device; free space or choose another directory by --out, --models or --cache",
+    "cache": "free space or choose another directory by --out, --models or --cache",
     "models": "a checkpoint cannot be written (No space left on device",
-    "out": "No space left on device; free space or choose another directory by --out",
+    "out": "free space or choose another directory by --out",
 }
 
 
