@@ -248,7 +248,7 @@ def whitening(there: NamedSharding, images: str) -> Part:
     """The fit of whitening on maps of 16×16×256, with one α."""
     ranks, folds = (64, 64), 5
     fit = partial(_fit.__wrapped__, ranks=ranks, folds=folds)  # pyright: ignore
-    return jitted(there, fit, shaped(int(images), 16, 16, 256), shaped(1), shaped(1))
+    return jitted(there, fit, shaped(int(images), 16, 16, 256), shaped(1))
 
 
 BUILD: dict[str, Callable[..., Part]] = {

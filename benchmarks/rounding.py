@@ -153,7 +153,7 @@ def rounding(bits: int, everywhere: bool) -> ExitStack:
     stack = ExitStack()
     places: list[tuple[Any, str, Any]] = [
         (features, "run", taken),
-        (whitening, "_fit", lambda *given: fit(given[3:], *given[:3])),
+        (whitening, "_fit", lambda *given: fit(given[2:], *given[:2])),
         (route, "_sample", first(route.sample)),
         (training, "step", first(training._step)),
     ]

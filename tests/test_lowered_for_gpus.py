@@ -71,9 +71,9 @@ def fields():
 
 def whitened():
     stats = whitening.Whiten().fit(FEATURES)
-    alphas = jnp.array([0.01, 1.0])
+    alphas = jnp.array([0.01, 0.3, 1.0])
     fit = partial(whitening._fit.__wrapped__, ranks=(4, 4), folds=5)
-    yield "whitening: fit", fit, (FEATURES, alphas, alphas)
+    yield "whitening: fit", fit, (FEATURES, alphas)
     like = partial(whitening._like.__wrapped__, rank=4)
     yield "whitening: fit of fewer", like, (stats, FEATURES)
     yield "whitening: log-likelihood", whitening.log_likelihood, (stats, FEATURES)
