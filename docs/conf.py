@@ -7,11 +7,14 @@ People also read the pages in a repository's web view, so links are relative to 
 repository. ``_linked`` turns links to other pages into links of the site.
 """
 
+import importlib
 import os
 import re
 import sys
 import typing
+from dataclasses import is_dataclass
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import patch
 
 from docutils import nodes
@@ -36,6 +39,9 @@ PAGES = {README: DOCS / "index.md"}
 PAGES |= {ROOT / name: LINKED / name for name in ("CHANGELOG.md", "CONTRIBUTING.md")}
 PAGES |= {path: LINKED / "notebooks" / path.name for path in NOTEBOOKS.iterdir()}
 """Files of the repository to their pages in the site."""
+FLAGS = "app.commands", "app.datasets", "detector.config", "lab.all", "lab.flags", "lab.sweep"
+FLAGS += ("velocities.exact",)
+"""Modules whose types hold what Tyro reads of flags."""
 LINK = re.compile(r"(?<=\]\()[^)\s#:]+")
 
 project = "WT-Flow in JAX"
@@ -126,6 +132,17 @@ def _short(
     return tuple(text and text.replace(written, "VelocityFn") for text in (shorter, given))
 
 
+def _without_tyro(module: ModuleType) -> None:
+    """Take what Tyro reads out of the types of a module's dataclasses: Annotated[X, ...] is X."""
+    for found in vars(module).values():
+        if not (isinstance(found, type) and is_dataclass(found)):
+            continue
+        if found.__module__ == module.__name__:
+            types = typing.get_type_hints(found)
+            for names in (found.__annotations__, found.__init__.__annotations__):
+                names.update({name: types[name] for name in names.keys() & types.keys()})
+
+
 def _skip(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool:
     """Skip fields of named tuples: their class describes them."""
     return skip or (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
@@ -143,6 +160,8 @@ def _block(writer: nodes.NodeVisitor, node: nodes.math_block) -> None:
 
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
+    for name in FLAGS:
+        _without_tyro(importlib.import_module(f"wtflow_jax.{name}"))
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _plain, priority=400)  # Before napoleon.

@@ -38,7 +38,11 @@ HEIGHT, HIGHEST = 900, 8000
 """Height of a window, and largest height of a picture of a whole page, in pixels."""
 COLUMNS, UNBROKEN = 80, 1000
 """Columns of the checked terminal, and of a terminal where no line is broken."""
-SITE = {"landing": "index.html", "results": "results.html", "notebook": "linked/notebooks/ring_flow.html"}
+SITE = {
+    "landing": "index.html",
+    "results": "results.html",
+    "notebook": "linked/notebooks/ring_flow.html",
+}
 DRAWN = """
 return [...document.querySelectorAll(".chart")].every((chart) => chart.querySelector("svg"))
   && [...document.images].every((image) => image.complete || image.loading === "lazy");
