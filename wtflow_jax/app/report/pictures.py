@@ -27,7 +27,7 @@ STRIPS = {True: (176, 28, 28), False: (70, 70, 70)}
 """Colours behind the verdict, by whether the image is defective."""
 LONGEST = 2048
 """Pixels of the longer side of an overlay, at most."""
-SIDE = 320
+SIDE = 640
 """Pixels of the longer side of a picture in a page."""
 QUALITY = 75
 PALETTE = np.round(255 * matplotlib.colormaps["inferno"](np.arange(256))[:, :3]).astype(np.uint8)
