@@ -67,5 +67,5 @@ def test_from_a_file_to_features(tiny, tmp_path, name, size):
 
 def test_weights_of_another_network(tiny, tmp_path):
     path = tiny("dinov2_vits14")
-    with pytest.raises(WTFlowError, match="in dinov2_vitb14 it is"):
+    with pytest.raises(WTFlowError, match="in dinov2_vitb14 it has"):
         backbones.load("dinov2_vitb14", weights=str(path), cache=tmp_path)
