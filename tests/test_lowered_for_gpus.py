@@ -110,7 +110,7 @@ def test_the_mathematics_is_not_rounded(name):
     assert not at_all(program)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("velocity", ["none", "exact", "gaussian", "mixture", "unet", "patch"])
 def test_from_features_to_scores(velocity):
     config = configure(velocity=velocity, wt="whiten", **({"width": 8} if velocity in FAST else {}))

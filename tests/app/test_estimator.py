@@ -16,7 +16,7 @@ from wtflow_jax.app.estimator import WTFlow
 from wtflow_jax.app.fit import fit
 from wtflow_jax.detector.config import Decision
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 NOVELTY = (

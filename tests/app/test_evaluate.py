@@ -143,7 +143,7 @@ def test_images_of_several_sizes_are_compared_at_that_of_the_first(small_model, 
     assert found.masks[found.labels].mean() == pytest.approx(mask.mean(), rel=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_are_counted_as_parts(tmp_path, capsys):
     images = [trees.noisy(i) for i in range(6)]
     fit.fit(images, group=[0, 0, 1, 1, 2, 2], image_size="64").save(tmp_path / "model")

@@ -258,7 +258,7 @@ def taken(part, rng):
 def test_few_parts_of_many_photographs_are_asked_after():
     rng = np.random.default_rng(0)
     images = [taken(part, rng) for part in range(3) for _ in range(4)]
-    with pytest.warns(WTFlowWarning, match="3 groups of images .* image 1, image 2, .* and 1 more"):
+    with pytest.warns(WTFlowWarning, match="images of 3 groups .* image 1, image 2, .* and 1 more"):
         model = fit.fit(images, image_size="64")
     assert len(model.training["held_out"]) == 12
     with warnings.catch_warnings():

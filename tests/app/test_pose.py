@@ -14,7 +14,7 @@ from wtflow_jax.data import framing
 from wtflow_jax.data.turning import LEAST
 from wtflow_jax.detector import model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SIDE = 160
 ANGLES = 6

@@ -11,6 +11,7 @@ import trees
 from wtflow_jax import backbones
 from wtflow_jax import data as datasets
 from wtflow_jax.backbones import features
+from wtflow_jax.data.light import factors, lit
 from wtflow_jax.support import tensors
 from wtflow_jax.support.errors import WTFlowError
 
@@ -34,6 +35,20 @@ def test_one_row_an_image_in_order(lite0, samples, tmp_path):
     alone = features.extract(lite0, samples[-1:], SIZE, tmp_path)
     np.testing.assert_allclose(alone[0], x[-1], rtol=1e-4, atol=1e-4)
     assert np.abs(x[0] - x[-1]).max() > 1e-2
+
+
+def test_features_are_those_of_images_in_other_light(lite0, samples, tmp_path):
+    found = features.extract(lite0, samples, SIZE, tmp_path, jitter=0.15)
+    light = factors(len(samples), 0.15).tolist()
+    images = [
+        lit(datasets.read_image(sample.path, SIZE), factor)
+        for sample, factor in zip(samples, light, strict=True)
+    ]
+    np.testing.assert_array_equal(found, features.compute(lite0, np.stack(images)))
+    plain = features.extract(lite0, samples, SIZE, tmp_path)
+    assert np.abs(plain - found).max() > 0.01
+    again = features.extract(lite0, samples, SIZE, tmp_path, jitter=0.15)
+    np.testing.assert_array_equal(again, found)
 
 
 def test_a_second_run_does_no_image_work(lite0, samples, tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ KINDS = [
 
 @pytest.fixture(
     scope="module",
-    params=[*KINDS[:2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])],
+    params=[*KINDS[:2], *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[2:])],
     ids=lambda kind: f"{kind[0]}-{kind[1]['velocity']}",
 )
 def kind(request, place, paths):
@@ -172,7 +172,7 @@ def test_one_trace_a_function(place, paths):
     assert found == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("velocity", ["exact", "patch"])
 def test_an_experiments_row_is_what_a_model_says(velocity, tmp_path):
     """From the files of a run to the same image and pixel scores by ``Model``."""
@@ -219,17 +219,17 @@ def test_fit_predict_and_evaluate_agree_from_the_command_line(tmp_path):
 PATCH = {"velocity": "patch", "width": 8, "start": 0.0, "residual": False}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "flags",
     [
-        pytest.param({"wt": "batch_norm"}, marks=pytest.mark.slow),
+        pytest.param({"wt": "batch_norm"}, marks=pytest.mark.long),
         {"steps_det": 1, "steps_loc": 3, "centres": "half_pixel", "top_fraction": 0.5},
         pytest.param(
             {"solver": "heun", "steps_det": 2, "steps_loc": 2, "start": 0.3, "power": 0.5},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.long,
         ),
-        pytest.param({"dense": True, "score": "log_density"}, marks=pytest.mark.slow),
+        pytest.param({"dense": True, "score": "log_density"}, marks=pytest.mark.long),
     ],
     ids=str,
 )

@@ -278,7 +278,7 @@ def run():
     return {f"experiments/{name}.py" for name in TESTED}
 
 
-SHORT_PAGES = "README", "getting-started"
+SHORT_PAGES = ("README",)
 """Pages whose commands every change runs; those of the others are ``long``."""
 MARK = {True: pytest.mark.slow, False: pytest.mark.long}
 EACH = [pytest.param(page, marks=MARK[page.stem in SHORT_PAGES], id=page.stem) for page in SOME]

@@ -74,7 +74,7 @@ def test_each_part_is_a_file_with_a_command():
     assert len(options()) == 8
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_options_are_on_help(place):
     status, printed, _ = run(place, "parts", mvtec("--help"))
     assert status == 0
@@ -85,7 +85,7 @@ def test_options_are_on_help(place):
     assert "--lean" not in without
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_together(place):
     chosen = "--wt robust --share 0.6 --target student --freedom 4 --time-law leaning --loss huber"
     chosen += " --solver two_stage --score power --velocity shallow --hidden 8 --backbone filters"

@@ -128,7 +128,7 @@ def test_on_the_way(name, velocity):
 
 @pytest.mark.long
 # What draws noise draws other numbers in float64.
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["push_forward", "trajectory", "log_likelihood", "hutchinson"])
 def test_in_float32(name):
     def scalar(params, x, t):
@@ -156,7 +156,7 @@ def likelihood(rate, x, key=None, start=0.0):
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["exact", "hutchinson"])
-@pytest.mark.parametrize("n", [1, 20, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
+@pytest.mark.parametrize("n", [1, 20, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 5))])
 def test_the_likelihood_of_a_batch_of_any_size(n, key):
     """One Euler step of v = s·x: log p = −(1 + s)²·‖x‖²/2 − log 2π + 2·s."""
     rate, x = jnp.float32(0.7), jnp.asarray(RNG.normal(size=(n, 2)), jnp.float32)
@@ -189,10 +189,10 @@ def moved(rate, more, stretched):
     return ode.log_likelihood(field, {"s": rate, "more": more}, X, steps=2, solver="euler")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n in ("samples", "drifts") else pytest.mark.slow) for n in OVER],
+    [pytest.param(n, marks=() if n in ("samples", "drifts") else pytest.mark.long) for n in OVER],
 )
 def test_a_vmap_around_it(name):
     """The gradient of a sum is the sum of the gradients, in what the ``vmap`` leaves alone."""
@@ -231,8 +231,8 @@ def _gaussians():
     "function",
     [
         *(gaussian.gaussian_velocity, gaussian.log_density, mixture.mixture_velocity),
-        pytest.param(mixture.log_density, marks=pytest.mark.slow),
-        pytest.param(mixture.score, marks=pytest.mark.slow),
+        pytest.param(mixture.log_density, marks=pytest.mark.long),
+        pytest.param(mixture.score, marks=pytest.mark.long),
     ],
 )
 def test_the_gaussian_field(function, t):

@@ -136,7 +136,7 @@ def test_what_is_lost_is_measured_again_and_is_the_same(finished):
     assert files(out.parent / "models") == models
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stopped_within_an_epoch_it_goes_on_bit_for_bit(finished, tmp_path, monkeypatch, capsys):
     out, flags, _ = finished
     flags = *flags, "--models", tmp_path / "models", "--out", tmp_path / "out"
@@ -206,7 +206,7 @@ def test_a_directory_that_is_not_the_runs(tmp_path, cache, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_row_a_category_variant_and_seed(tmp_path, cache):
     """Models that two experiments need are trained once, each with its own part's defaults."""
     flags = *QUICK[:-2], "--epochs", 1, "--cache", cache, "--models", tmp_path / "models"

@@ -17,7 +17,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_exact_field_trains_nothing(tmp_path, cache):
     out = tmp_path / "exact"
     assert run("exact_field", *QUICK, *places(out), "--cache", cache) == 0
@@ -71,7 +71,7 @@ def test_a_family_of_exact_fields(tmp_path, cache):
     assert (out / "family.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_patch_velocity_trains(tmp_path, cache):
     out = tmp_path / "patch"
     flags = "--velocity", "patch", "--wt", "whiten", *QUICK, *places(out), "--cache", cache
@@ -108,7 +108,7 @@ def test_geometry_of_a_field(tmp_path, cache):
     assert all(a <= 1.01 * b for a, b in zip(times["exact, space"], times["bound"], strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_training_images_decide(tmp_path, cache, capsys):
     out = tmp_path / "held_out"
     flags = *QUICK, *places(out), "--cache", cache
@@ -124,7 +124,7 @@ def test_what_training_images_decide(tmp_path, cache, capsys):
     assert "--wt none: held_out.py needs whiten" in message
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_training_images_say_of_pooling(tmp_path, cache):
     out = tmp_path / "pooling"
     # At 64 pixels most of the weights give the same maps.

@@ -83,7 +83,7 @@ class Asked(Exception):
     """A process that is killed."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("step", [1, 3, 4, 6, 8, 9])
 def test_stopped_at_any_step_it_goes_on_bit_for_bit(whole, step, tmp_path):
     """Stopped by a signal: progress is saved, also within an epoch."""
@@ -136,7 +136,7 @@ def test_killed_between_the_last_checkpoint_and_the_end(whole, tmp_path, monkeyp
     assert numbers(obtain(tmp_path)) == numbers(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_features_on_disk_make_the_same_model(whole, tmp_path):
     parts = iter([iter([SPLITS.train[:7]]), iter([SPLITS.train[7:]])])
     stored = shards.write(tmp_path / "shards", SPLITS.train.shape[1:], parts)
@@ -169,7 +169,7 @@ def test_what_is_damaged_is_one_line(whole, tmp_path):
             obtain(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_field_in_closed_form_has_one_figure(tmp_path):
     config = configure(velocity="exact", wt="whiten", rank=3)
     found = obtain(tmp_path, config)

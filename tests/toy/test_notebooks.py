@@ -12,7 +12,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "toy" / "notebooks"
 SCRIPTS = sorted(NOTEBOOKS.glob("*.py"))
 
 
-SHORT = "coupling", "image_to_map"
+SHORT = ("coupling",)
 """Notebooks enough to see that they find toy/ and the package; the others are ``long``."""
 MARK = {True: pytest.mark.slow, False: pytest.mark.long}
 EACH = [pytest.param(s, marks=MARK[s.stem in SHORT], id=s.stem) for s in SCRIPTS]

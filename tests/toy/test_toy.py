@@ -38,7 +38,7 @@ def test_every_point_of_the_exact_flow_falls_first_and_reaches_the_ring():
     np.testing.assert_allclose(jnp.linalg.norm(paths[:, -1], axis=1), ring_flow.RADIUS, rtol=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_trained_field_turns_points_inwards_first():
     data = jnp.array(ring_flow.MEAN) + 0.2 * jax.random.normal(jax.random.key(0), (2048, 2))
     (params,) = plane.fit(data, plane.ring(ring_flow.RADIUS), (200,))
@@ -49,7 +49,7 @@ def test_a_trained_field_turns_points_inwards_first():
     assert mean[-1] > 1.3 * mean[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_potential_is_minus_the_distance():
     result = potential.compute(smoke=True)
     for values in result.measured.values():
@@ -72,7 +72,7 @@ def test_layer_norm_of_the_plane_is_two_points():
     np.testing.assert_allclose(mapped.sum(axis=1), 0, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_disjoint_outliers_are_found_and_overlapping_ones_are_not():
     panels = {panel.kind: panel for panel in outliers.compute(smoke=True) if panel.field == "exact"}
     found = {kind: outliers.auroc(panel)[0] for kind, panel in panels.items()}
@@ -92,7 +92,7 @@ def test_the_exact_field_of_data_in_the_cube_keeps_the_bound():
     assert float(profile.space[0].max()) >= 99
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("module", [ring_flow, potential, coupling, four_modes, outliers])
 def test_figures_are_drawn(module):
     result = module.compute(smoke=True)

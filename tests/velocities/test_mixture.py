@@ -26,7 +26,7 @@ def test_its_components_are_the_clusters():
     np.testing.assert_allclose(np.sort(np.exp(params["log_weights"])), np.sort(shares), atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("per_position", [False, True])
 def test_on_the_way_its_field_is_nearly_that_of_the_vectors(per_position):
     """Where the noise is far above the clusters' spread."""
@@ -46,7 +46,7 @@ def test_more_components_than_vectors():
     assert np.isfinite(found).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fitting_and_predicting_by_it(small_model, tmp_path):
     good = small_model.parent / "good"
     flags = "--velocity", "mixture", "--out", tmp_path / "model", "--image-size", "64"

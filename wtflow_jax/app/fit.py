@@ -17,6 +17,7 @@ from wtflow_jax.app.groups import Alike, Groups
 from wtflow_jax.backbones import Backbone, features
 from wtflow_jax.data import find_good, turning, white_of
 from wtflow_jax.data.framing import Framing, aspect, framed, size_for, whole
+from wtflow_jax.data.light import factors, lit
 from wtflow_jax.data.look import Look
 from wtflow_jax.data.sample import File
 from wtflow_jax.detector import detector, drift, route
@@ -105,7 +106,7 @@ def fit(
     asked, options = config.features, dict(config.options)
     given = {"layer": asked.layer, "weights": weights, "cache": Path(cache), "options": options}
     backbone = backbones.load(asked.backbone, **given)
-    windows = take(files, backbone, framing, asked.dense, track)
+    windows = take(files, backbone, framing, asked.dense, track, asked.jitter)
     where = route.upsampling(backbone, config, framing.size)
     labels = grouped(files, windows, group, track)
     fitted = _model(config, windows.maps, track)
@@ -185,8 +186,11 @@ def take(
     framing: Framing,
     dense: bool,
     track: Track = untracked,
+    jitter: float = 0.0,
 ) -> Windows:
     """Return the features of all windows of some images; ``dense`` as in ``features.compute``.
+
+    ``jitter`` changes the brightness of images for the features alone (``data.light``).
 
     Raises:
         WTFlowError: an image cannot be decoded; the features would not fit into memory.
@@ -195,6 +199,7 @@ def take(
     parts, owner = list[np.ndarray](), list[int]()
     digests, looks = list[str](), list[Look]()
     thumbs = list[np.ndarray]()
+    light = factors(len(files), jitter).tolist()
 
     def windows() -> Iterator[tuple[File, np.ndarray]]:
         for i, (path, found) in enumerate(framed(files, framing)):
@@ -205,7 +210,7 @@ def take(
             thumbs.append(groups.thumbnail(whole(found, framing)))
             owner.extend([i] * len(found.windows))
             advance()
-            yield from ((path, window) for window in found.windows)
+            yield from ((path, lit(window, light[i])) for window in found.windows)
 
     for batch in features.batched(backbone, windows(), dense):
         parts.append(batch)

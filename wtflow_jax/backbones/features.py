@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, UInt8
 from wtflow_jax.backbones.network import ApplyFn, Backbone, Grid, normalise
 from wtflow_jax.data import Sample, pose, read_image
 from wtflow_jax.data.images import is_large
+from wtflow_jax.data.light import factors, lit
 from wtflow_jax.data.sample import File
 from wtflow_jax.flow.types import Params, Stored
 from wtflow_jax.support import tensors
@@ -143,6 +144,7 @@ def extract(
     *,
     dense: bool = False,
     turned: float | None = None,
+    jitter: float = 0.0,
 ) -> Maps:
     """Return the features of images, from the cache if it has them.
 
@@ -151,12 +153,12 @@ def extract(
     damaged file, or one of an earlier version, is reported and its features are computed again.
     ``cache`` holds ``features/`` and ``shards/``; ``advance`` is called with the number of finished
     images. If ``turned`` is a number, images are turned by their principal axis with that shift
-    (``data.pose``), which is part of the key.
+    (``data.pose``); ``jitter`` changes their brightness (``data.light``). Both are in the key.
 
     Raises:
         WTFlowError: an image cannot be read, or has NaN or infinite features.
     """
-    key = _key(backbone, samples, size, dense, turned)
+    key = _key(backbone, samples, size, dense, turned, jitter)
     path = cache / "features" / f"{_name(key)}.safetensors"
     if path.exists():
         try:
@@ -169,7 +171,7 @@ def extract(
             advance(len(samples))
             return arrays["features"]
     parts = []
-    for part in _computed(backbone, samples, size, dense, turned):
+    for part in batched(backbone, _shown(samples, size, turned, jitter), dense):
         parts.append(part)
         advance(len(part))
     features = np.concatenate(parts)
@@ -188,6 +190,7 @@ def extract_shards(
     *,
     dense: bool = False,
     turned: float | None = None,
+    jitter: float = 0.0,
 ) -> Stored:
     """Return the features of more images than fit into memory, kept as shards on disk.
 
@@ -201,27 +204,42 @@ def extract_shards(
             f"{len(samples)} images: their features do not fit into memory, and {error.name} to "
             "stream them is not installed; pip install 'wtflow-jax[large]'"
         ) from error
-    key = _key(backbone, samples, size, dense, turned)
+    key = _key(backbone, samples, size, dense, turned, jitter)
     directory = cache / "shards" / f"{SHARD}-{_name(key)}"
-    parts = (samples[first : first + SHARD] for first in range(0, len(samples), SHARD))
-    maps = (_computed(backbone, part, size, dense, turned) for part in parts)
+    firsts = range(0, len(samples), SHARD)
+    parts = (_shown(samples, size, turned, jitter, first, first + SHARD) for first in firsts)
+    maps = (batched(backbone, part, dense) for part in parts)
     return shards.write(directory, shape(backbone, size, dense), maps, advance)
 
 
-def _computed(
-    backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool, turned: float | None
-) -> Iterator[Maps]:
-    def read(path: File) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
-        if turned is None:
-            return path, read_image(path, size)
-        return path, pose.read_image(path, size, turned)[0]
+def _shown(
+    samples: Sequence[Sample],
+    size: Size,
+    turned: float | None,
+    jitter: float,
+    first: int = 0,
+    last: int | None = None,
+) -> Iterator[tuple[File, UInt8[np.ndarray, "H W 3"]]]:
+    """Yield the files and the decoded images from ``first`` to before ``last``."""
 
-    paths = (sample.path for sample in samples)
-    return batched(backbone, ahead(read, paths, alone=is_large), dense)
+    def read(pair: tuple[File, float]) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
+        path, factor = pair
+        upright = turned is None
+        image = read_image(path, size) if upright else pose.read_image(path, size, turned)[0]
+        return path, lit(image, factor)
+
+    paths = [sample.path for sample in samples]
+    pairs = list(zip(paths, factors(len(paths), jitter).tolist(), strict=True))[first:last]
+    return ahead(read, pairs, alone=lambda pair: is_large(pair[0]))
 
 
 def _key(
-    backbone: Backbone, samples: Sequence[Sample], size: Size, dense: bool, turned: float | None
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    size: Size,
+    dense: bool,
+    turned: float | None,
+    jitter: float,
 ) -> dict[str, Any]:
     """Return everything that changes the features, as JSON values."""
     files = hashlib.sha256()
@@ -231,6 +249,7 @@ def _key(
         except OSError as error:
             raise WTFlowError(f"{sample.path}: cannot be read ({error.strerror})") from error
     own = {} if turned is None else {"turned": turned, "pose": pose.VERSION}
+    own |= {"jitter": jitter} if jitter else {}
     return {
         "version": VERSION,
         **own,

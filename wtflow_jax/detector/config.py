@@ -50,6 +50,10 @@ class Features:
     """Four times the cells: the last pooling has stride 1 instead of 2."""
     pose: Annotated[str, arg(metavar="{" + ",".join(POSES) + "}")] = "off"
     """auto turns images by the principal axis of the object, if objects lie at all angles."""
+    jitter: float = 0.0
+    """Largest change of the brightness of training images; 0.15 multiplies each by 0.85 to 1.15."""
+
+    RANGES: ClassVar = {"jitter": (0, 0.9)}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -311,7 +315,7 @@ def _preset(preset: str, backbone: str) -> dict[str, Any]:
     auto: dict[str, Any] = {"layer": layer, "by_stage": True, "by_kind": True}
     # A root is steep at 0: it would split features that have both signs.
     auto |= {"power": 0.5 if network.rectified else 1.0, "wt": "whiten", "alpha": 0.0, "rank": 0}
-    auto |= {"velocity": "none", "top_fraction": 0.003, "pose": "auto"}
+    auto |= {"velocity": "none", "top_fraction": 0.003, "pose": "auto", "jitter": 0.15}
     fine = auto | {"image_size": closer, "dense": network.pooled}
     presets = {"auto": auto, "fine": fine, "small": {}, "paper": paper}
     if preset not in presets:

@@ -156,12 +156,15 @@ class Loader:
             detector.refuse_stored(config)
             advance(0, "streamed from disk")
 
-        def extract(samples: Sequence[Sample], by: Callable[..., Any] = features.extract) -> Any:
-            own = {"dense": dense, "turned": turned}
-            return by(backbone, samples, size, self.setup.run.cache, advance, **own)
+        def extract(
+            samples: Sequence[Sample], by: Callable[..., Any] = features.extract, **how: Any
+        ) -> Any:
+            how |= {"dense": dense, "turned": turned}
+            return by(backbone, samples, size, self.setup.run.cache, advance, **how)
 
         with sharding.turns(what):
-            first = extract(train, features.extract if fits else features.extract_shards)
+            by = features.extract if fits else features.extract_shards
+            first = extract(train, by, jitter=asked.jitter)
             tested = extract(category.test)
             held = extract(validation) if validation else tested[:0]
         grid = features.grid(backbone, dense)
