@@ -107,6 +107,7 @@ def work(settings: Settings) -> dict[str, float]:
     from wtflow_jax import backbones
     from wtflow_jax.backbones import features
     from wtflow_jax.data import pose, turning
+    from wtflow_jax.data.light import factors, lit
     from wtflow_jax.detector import detector, model, route
 
     name, place = settings.worker[0], Path(settings.worker[1])
@@ -122,6 +123,8 @@ def work(settings: Settings) -> dict[str, float]:
     shift = lie.shift if lie and lie.use else None
     if shift is not None:
         train = np.stack([pose.straighten(one, pose.estimate(one, shift)) for one in train])
+    pairs = zip(train, factors(len(train), config.features.jitter).tolist(), strict=True)
+    train = np.stack([lit(image, factor) for image, factor in pairs])
     maps = features.compute(backbone, train, config.features.dense)
     fitted = detector.fit(config, jnp.asarray(maps))
     seconds = time.perf_counter() - start
