@@ -224,9 +224,9 @@ def _shown(
 
     def read(pair: tuple[File, float]) -> tuple[File, UInt8[np.ndarray, "H W 3"]]:
         path, factor = pair
-        upright = turned is None
-        image = read_image(path, size) if upright else pose.read_image(path, size, turned)[0]
-        return path, lit(image, factor)
+        if turned is not None:
+            return path, lit(pose.read_image(path, size, turned)[0], factor)
+        return path, lit(read_image(path, size), factor)
 
     paths = [sample.path for sample in samples]
     pairs = list(zip(paths, factors(len(paths), jitter).tolist(), strict=True))[first:last]

@@ -29,8 +29,8 @@ class Download(NamedTuple):
             return Path(pooch.retrieve(self.url, f"sha256:{self.sha256}", name, directory))
         except (OSError, ValueError) as error:
             raise WTFlowError(
-                f"{self.url}: cannot be downloaded to {directory} ({type(error).__name__}); download "
-                "this file on another machine and give --weights PATH"
+                f"{self.url}: cannot be downloaded to {directory} ({type(error).__name__}); "
+                "download this file on another machine and give --weights PATH"
             ) from None
 
 
