@@ -11,8 +11,12 @@ import vits
 from raising import fails
 from threadpoolctl import threadpool_info
 
+from wtflow_jax import backbones
 from wtflow_jax.app import fit, groups
+from wtflow_jax.backbones import features
+from wtflow_jax.data.framing import Framing
 from wtflow_jax.data.images import read_image
+from wtflow_jax.data.light import factors, lit
 from wtflow_jax.detector import detector, model, route
 from wtflow_jax.detector.config import configure
 from wtflow_jax.flow import scores
@@ -68,8 +72,8 @@ def test_each_image_is_scored_by_a_model_of_the_others(fitted_on):
     models = [*fitted_on]
     assert len(models) == fit.FOLDS
     left_out = Counter()
-    for features in models:
-        held = [i for i in range(7) if not (given.maps[i] == features).all(axis=(1, 2, 3)).any()]
+    for maps in models:
+        held = [i for i in range(7) if not (given.maps[i] == maps).all(axis=(1, 2, 3)).any()]
         left_out.update(held)
         wanted = scored(features, given.maps[held])
         np.testing.assert_allclose(found.scores[held], wanted, rtol=1e-6)
@@ -91,8 +95,8 @@ def test_copies_are_left_out_together_and_count_once(fitted_on):
 def test_images_of_a_part_are_left_out_together_and_the_highest_counts(fitted_on):
     given, labels = windows([*range(8)], [*"abcdefgh"]), np.array([0, 1, 0, 2, 3, 0, 1, 4])
     found = fit.cross_fit(given, labels, whole(given), WHERE)
-    for features in [*fitted_on]:
-        held = [i for i in range(8) if not (given.maps[i] == features).all(axis=(1, 2, 3)).any()]
+    for maps in [*fitted_on]:
+        held = [i for i in range(8) if not (given.maps[i] == maps).all(axis=(1, 2, 3)).any()]
         # A part is entirely in a model or entirely held out.
         assert not set(labels[held]) & set(np.delete(labels, held))
         wanted = scored(features, given.maps[held])
@@ -107,9 +111,9 @@ def test_models_are_fitted_on_what_is_kept_and_score_all(fitted_on):
     given, kept = windows([*range(9)], [*"abcdefghi"]), np.arange(9) % 4 > 0
     found = crossed(given, kept)
     assert np.isfinite(found.scores).all()
-    for features in fitted_on:
-        assert len(features) >= kept.sum() - 2
-        assert not any((given.maps[i] == features).all(axis=(1, 2, 3)).any() for i in (0, 4, 8))
+    for maps in fitted_on:
+        assert len(maps) >= kept.sum() - 2
+        assert not any((given.maps[i] == maps).all(axis=(1, 2, 3)).any() for i in (0, 4, 8))
 
 
 def test_of_several_windows_the_highest_is_the_images():
@@ -316,3 +320,24 @@ def test_patches_of_a_transformer(name, side, size, monkeypatch, tmp_path):
         found, again = (one.predict(image) for one in (fitted, model.load(tmp_path / "model")))
     assert found.score == again.score > fitted.threshold.value
     assert found.map.shape == size
+
+
+def test_models_see_some_images_in_other_light_and_score_all_in_their_own(tmp_path):
+    paths = [trees.write(tmp_path / f"{i}.png", trees.noisy(i)) for i in range(70)]
+    backbone = backbones.load("efficientnet_lite0", cache=tmp_path)
+    plain = fit.take(paths, backbone, Framing((64, 64)), dense=False)
+    given = fit.take(paths, backbone, Framing((64, 64)), dense=False, jitter=0.15)
+    # A batch holds other images: rounding differs.
+    np.testing.assert_allclose(given.maps, plain.maps, atol=1e-4)
+    assert (given.owner == plain.owner).all()
+    assert (given.digests, given.looks) == (plain.digests, plain.looks)
+    chosen = np.arange(70) % 3 > 0
+    seen = given.training(chosen)
+    differs = np.abs(seen - given.maps[chosen]).max(axis=(1, 2, 3)) > 1e-3
+    light = factors(70, 0.15)
+    np.testing.assert_array_equal(differs, (light != 1)[chosen])
+    first = np.flatnonzero(chosen & (light != 1))[0]
+    image = lit(read_image(paths[first], (64, 64)), float(light[first]))
+    own = features.compute(backbone, image[None])[0]
+    np.testing.assert_allclose(seen[np.cumsum(chosen)[first] - 1], own, atol=1e-4)
+    np.testing.assert_array_equal(plain.training(chosen), plain.maps[chosen])

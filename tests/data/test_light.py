@@ -9,13 +9,17 @@ from wtflow_jax.detector import detector, route
 from wtflow_jax.detector.config import configure
 
 
-@pytest.mark.parametrize("count", [1, 7, 209])
+@pytest.mark.parametrize("count", [1, 7, 64, 209])
 def test_factors_are_within_the_jitter_and_evenly_spread(count):
     found = factors(count, 0.15)
     assert np.abs(found - 1).max() <= 0.15
+    other = found[found != 1]
+    assert len(other) == min(count, 64)
     # The largest gap is less than three times that of equal steps.
-    ends = np.concatenate([[0.85], np.sort(found), [1.15]])
-    assert np.diff(ends).max() < 3 * 0.3 / count
+    ends = np.concatenate([[0.85], np.sort(other), [1.15]])
+    assert np.diff(ends).max() < 3 * 0.3 / len(other)
+    # Every part of the images has its share.
+    assert np.diff(np.flatnonzero(found != 1), append=count).max() <= -(-count // len(other))
     np.testing.assert_array_equal(factors(count, 0.0), 1)
 
 

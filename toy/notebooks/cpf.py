@@ -241,7 +241,7 @@ plt.show()
 # ## Change this and see
 #
 # - `RADIUS = 0.3`: data near the centre, as without a WT map. The orange curve hardly falls, from
-#   0.30 to 0.29. A WT map moves the data out, where the pull is strong. `pull` becomes noisy: beside
-#   data so near, 400 draws of $x_1$, each about 1.41 long, do not average out.
+#   0.30 to 0.29. A WT map moves the data out, where the pull is strong. `pull` becomes noisy:
+#   beside data so near, 400 draws of $x_1$, each about 1.41 long, do not average out.
 # - `T = 0.2`: outsiders of the point end about ten times nearer than at 106. A late start has seen
 #   less of the singularity.

@@ -91,8 +91,8 @@ class Fit:
     """auto turns images by the principal axis of the object, if the good images show long objects
     at all angles on a plain background; not with --overlap."""
     jitter: Annotated[float | None, arg(metavar="SHARE")] = None
-    """Brighten and darken training images by up to this share, so that light is not taken for a
-    defect; 0 if defects are faint changes of brightness; left out: the preset's."""
+    """Brighten and darken 64 of the images for the model by up to this share, so that light is not
+    taken for a defect; 0 if defects are faint changes of brightness; left out: the preset's."""
     seed: int = 0
     """Random seed of the held-out folds and of all other random choices."""
     cache: Annotated[Path | None, arg(metavar="DIR")] = None

@@ -109,12 +109,12 @@ def fit(
     windows = take(files, backbone, framing, asked.dense, track, asked.jitter)
     where = route.upsampling(backbone, config, framing.size)
     labels = grouped(files, windows, group, track)
-    fitted = _model(config, windows.maps, track)
+    fitted = _model(config, windows.training(np.ones(len(windows.owner), bool)), track)
     held_out, kept = trimmed(windows, labels, fitted, where, contamination, track)
     found = threshold(held_out.scores[kept], config.decision.false_alarms)
     own = kept[labels]
     if not kept.all():
-        fitted = _model(config, windows.maps[own[windows.owner]], track)
+        fitted = _model(config, windows.training(own[windows.owner]), track)
     seen = sorted(digest for digest, is_own in zip(windows.digests, own, strict=True) if is_own)
     # The scale must have some width, even if all scores are equal.
     high = held_out.low + 2 * max(found.value - held_out.low, 1e-6)
@@ -178,6 +178,15 @@ class Windows(NamedTuple):
     digests: tuple[str, ...]  #: of the images; copies have equal ones
     looks: tuple[Look, ...] = ()  #: of the images; empty for other samples
     thumbs: Float[np.ndarray, "n s s"] = np.empty((0, 0, 0))  #: of images by ``groups.thumbnail``
+    relit: Int[np.ndarray, " r"] = np.empty(0, int)  #: windows that models see in other light
+    in_light: Float[np.ndarray, "r h w c"] = np.empty((0, 0, 0, 0), np.float32)  #: their features
+
+    def training(self, chosen: Bool[np.ndarray, " k"]) -> Float[np.ndarray, "m h w c"]:
+        """Return the features of the chosen windows as models are fitted on them."""
+        maps, own = self.maps[chosen], chosen[self.relit]
+        if own.any():
+            maps[(np.cumsum(chosen) - 1)[self.relit[own]]] = self.in_light[own]
+        return maps
 
 
 def take(
@@ -190,7 +199,8 @@ def take(
 ) -> Windows:
     """Return the features of all windows of some images; ``dense`` as in ``features.compute``.
 
-    ``jitter`` changes the brightness of images for the features alone (``data.light``).
+    With ``jitter`` the images of ``data.light`` have features in other light too; digests, looks
+    and thumbnails are of images as they are.
 
     Raises:
         WTFlowError: an image cannot be decoded; the features would not fit into memory.
@@ -199,7 +209,7 @@ def take(
     parts, owner = list[np.ndarray](), list[int]()
     digests, looks = list[str](), list[Look]()
     thumbs = list[np.ndarray]()
-    light = factors(len(files), jitter).tolist()
+    light, is_lit = factors(len(files), jitter).tolist(), list[bool]()
 
     def windows() -> Iterator[tuple[File, np.ndarray]]:
         for i, (path, found) in enumerate(framed(files, framing)):
@@ -210,7 +220,12 @@ def take(
             thumbs.append(groups.thumbnail(whole(found, framing)))
             owner.extend([i] * len(found.windows))
             advance()
-            yield from ((path, lit(window, light[i])) for window in found.windows)
+            for window in found.windows:
+                is_lit.append(False)
+                yield path, window
+                if light[i] != 1:
+                    is_lit.append(True)
+                    yield path, lit(window, light[i])
 
     for batch in features.batched(backbone, windows(), dense):
         parts.append(batch)
@@ -224,7 +239,10 @@ def take(
                 f"{smaller}"
             )
     taken = tuple(digests), tuple(looks), np.stack(thumbs)
-    return Windows(np.concatenate(parts), np.array(owner), *taken)
+    maps, others = np.concatenate(parts), np.array(is_lit)
+    # The window before each that is in other light is the same window.
+    relit = (np.cumsum(~others) - 1)[others]
+    return Windows(maps[~others], np.array(owner), *taken, relit, maps[others])
 
 
 def grouped(
@@ -321,7 +339,7 @@ def cross_fit(
     with lapack_on_one_thread():
         for fold in range(folds):
             held = fold_of == fold
-            others = windows.maps[(kept & ~held)[labels][windows.owner]]
+            others = windows.training((kept & ~held)[labels][windows.owner])
             fitted = detector.fit(model.config, jnp.asarray(others), model)
             own = held[labels][windows.owner]
             predicted = route.predict(fitted, windows.maps[own], where)

@@ -51,7 +51,7 @@ class Features:
     pose: Annotated[str, arg(metavar="{" + ",".join(POSES) + "}")] = "off"
     """auto turns images by the principal axis of the object, if objects lie at all angles."""
     jitter: float = 0.0
-    """Largest change of the brightness of training images; 0.15 multiplies each by 0.85 to 1.15."""
+    """Largest change of the light of 64 training images; 0.15 multiplies them by 0.85 to 1.15."""
 
     RANGES: ClassVar = {"jitter": (0, 0.9)}
 
