@@ -75,7 +75,7 @@ def test_each_image_is_scored_by_a_model_of_the_others(fitted_on):
     for maps in models:
         held = [i for i in range(7) if not (given.maps[i] == maps).all(axis=(1, 2, 3)).any()]
         left_out.update(held)
-        wanted = scored(features, given.maps[held])
+        wanted = scored(maps, given.maps[held])
         np.testing.assert_allclose(found.scores[held], wanted, rtol=1e-6)
     assert left_out == dict.fromkeys(range(7), 1)
     assert found.of.tolist() == [*range(7)]
@@ -85,7 +85,7 @@ def test_copies_are_left_out_together_and_count_once(fitted_on):
     given = windows([*range(6)], [*"abacab"])
     found = crossed(given)
     # Three different images: three parts.
-    assert sorted(len(features) for features in fitted_on) == [3, 4, 5]
+    assert sorted(len(maps) for maps in fitted_on) == [3, 4, 5]
     assert len(found.scores) == len(found.of) == 3
     assert sorted(given.digests[i] for i in found.of) == [*"abc"]
     with fails("3 good images show 2 parts", "of at least 3"):
@@ -99,7 +99,7 @@ def test_images_of_a_part_are_left_out_together_and_the_highest_counts(fitted_on
         held = [i for i in range(8) if not (given.maps[i] == maps).all(axis=(1, 2, 3)).any()]
         # A part is entirely in a model or entirely held out.
         assert not set(labels[held]) & set(np.delete(labels, held))
-        wanted = scored(features, given.maps[held])
+        wanted = scored(maps, given.maps[held])
         for part in set(labels[held]):
             own = [(score, i) for score, i in zip(wanted, held, strict=True) if labels[i] == part]
             score, image = max(own)
@@ -178,7 +178,6 @@ def test_windows_have_the_median_aspect_or_what_is_asked_for(asked, overlap, siz
 
 
 def test_features_are_those_of_the_backbone_in_the_order_of_the_images(small_model, tmp_path):
-    from wtflow_jax.backbones import features
     from wtflow_jax.detector.model import load
 
     model = load(small_model)
