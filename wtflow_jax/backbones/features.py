@@ -249,7 +249,8 @@ def _key(
         except OSError as error:
             raise WTFlowError(f"{sample.path}: cannot be read ({error.strerror})") from error
     own = {} if turned is None else {"turned": turned, "pose": pose.VERSION}
-    own |= {"jitter": jitter} if jitter else {}
+    if jitter:
+        own |= {"light": hashlib.sha256(factors(len(samples), jitter).tobytes()).hexdigest()}
     return {
         "version": VERSION,
         **own,
