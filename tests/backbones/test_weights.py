@@ -123,7 +123,7 @@ def test_download_is_checked_and_kept(origin, tmp_path):
 
 def test_without_a_network_a_path_is_asked_for(tmp_path):
     nowhere = weights.Download("http://127.0.0.1:9/resnet18.pth", "00")
-    with fails(nowhere.url, "cannot be downloaded", "--weights PATH"):
+    with fails(nowhere.url, "cannot be downloaded", "no connection", "--weights PATH"):
         weights.resolve("resnet18", nowhere, None, tmp_path)
 
 

@@ -28,8 +28,8 @@ class Download(NamedTuple):
         try:
             return Path(pooch.retrieve(self.url, f"sha256:{self.sha256}", name, directory))
         except (OSError, ValueError) as error:
-            # Errors of a connection name the objects of libraries, over several lines.
-            reason = error if isinstance(error, ValueError) else type(error).__name__
+            # That of requests names its objects, in several hundred characters.
+            reason = "no connection" if type(error).__name__ == "ConnectionError" else error
             raise WTFlowError(
                 f"{self.url}: cannot be downloaded to {directory} ({reason}); download this file "
                 "on another machine and give --weights PATH"
