@@ -1,7 +1,7 @@
 """Every command of README.md, CONTRIBUTING.md and docs/, as it stands, on small data.
 
 What stands for a user's own files is there under the same names, made up; runs are made short by
-flags that are added. The commands of a page are run in one directory, in order (slow); made short,
+flags that are added. The commands of a page are run in one directory, in order (long); made short,
 a script is the same run each time, and runs once. That flags exist is looked at for all.
 """
 
@@ -278,10 +278,7 @@ def run():
     return {f"experiments/{name}.py" for name in TESTED}
 
 
-SHORT_PAGES = ("README",)
-"""Pages whose commands every change runs; those of the others are ``long``."""
-MARK = {True: pytest.mark.slow, False: pytest.mark.long}
-EACH = [pytest.param(page, marks=MARK[page.stem in SHORT_PAGES], id=page.stem) for page in SOME]
+EACH = [pytest.param(page, marks=pytest.mark.long, id=page.stem) for page in SOME]
 
 
 @pytest.mark.parametrize("page", EACH)
