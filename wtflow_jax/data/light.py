@@ -26,6 +26,8 @@ def factors(count: int, jitter: float) -> Float[np.ndarray, " count"]:
 
 def lit(image: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
     """Return an image times a factor, rounded; values above 255 become 255."""
+    if factor == 1:
+        return image
     # By a table: an image has at most 256 values.
     table = np.clip(np.round(np.arange(256) * factor), 0, 255).astype(np.uint8)
     return table[image]
