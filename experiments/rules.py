@@ -16,6 +16,7 @@ from wtflow_jax.lab import Setup, Variants, comparison
 BEFORE = {
     **{"layer": (), "dense": False, "by_stage": False, "by_kind": False, "power": 1.0},
     **{"alpha": 0.1, "rank": 64, "velocity": "exact", "top_fraction": 0.03, "jitter": 0.0},
+    "near": 0.0,
 }
 """The former default of ``wtflow fit``, tuned on bottle and tire."""
 
@@ -32,6 +33,7 @@ def variants(setup: Setup) -> Variants:
         "the last stage alone": {"layer": several[2:]},
         "images as they lie": {"pose": "off"},
         "images as they are lit": {"jitter": 0.0},
+        "each position by itself": {"near": 0.0},
         "rank 32": {"rank": 32},
         "rank 64": {"rank": 64},
         "all directions, alpha 0.1": {"rank": 100_000, "alpha": 0.1},

@@ -315,6 +315,7 @@ def _preset(preset: str, backbone: str) -> dict[str, Any]:
     auto: dict[str, Any] = {"layer": layer, "by_stage": True, "by_kind": True}
     # A root is steep at 0: it would split features that have both signs.
     auto |= {"power": 0.5 if network.rectified else 1.0, "wt": "whiten", "alpha": 0.0, "rank": 0}
+    auto |= {"near": 0.125}
     auto |= {"velocity": "none", "top_fraction": 0.003, "pose": "auto", "jitter": 0.15}
     fine = auto | {"image_size": closer, "dense": network.pooled}
     presets = {"auto": auto, "fine": fine, "small": {}, "paper": paper}

@@ -50,6 +50,8 @@ FeatureMaps = Float[np.ndarray, "n h w c"]
 
 LAST = 10
 """Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
+MEASURED = 64
+"""Training images whose ‖x0‖ is measured, at most."""
 FOLLOWED = 32
 """Number of test images whose radius is measured along the flow."""
 RADII_STEPS = 20
@@ -78,7 +80,7 @@ class Trained(NamedTuple):
     detector: Detector  #: after the last epoch
     cells: dict[int, dict[str, Cells]]  #: cell scores after each evaluated epoch, by split
     history: History  #: one entry per epoch, with its loss and seconds
-    norms: dict[str, list[float]]  #: ‖x0‖ of each image, by split (Lemmas 5 and 6)
+    norms: dict[str, list[float]]  #: ‖x0‖ of images, by split (Lemmas 5 and 6)
     radii: Radii  #: of some test images along the flow
     environment: dict[str, Any]  #: versions, device and commit
 
@@ -201,7 +203,11 @@ def _finish(
         "config": fitted.config.flags(),
         "environment": environment(),
         "history": history,
-        "norms": {name: _norms(fitted, maps) for name, maps in splits._asdict().items()},
+        "norms": {
+            "train": _norms(fitted, splits.train, evenly(splits.train.shape[0], MEASURED)),
+            "test": _norms(fitted, splits.test),
+            "validation": _norms(fitted, splits.validation),
+        },
         "t_start": found.t_start,
         "root_d": found.root_d,
     }
@@ -263,15 +269,18 @@ def chunks(fitted: Detector, maps: FeatureMaps | Stored) -> Iterator[FeatureMaps
         yield np.asarray(fitted.x0(jnp.asarray(part)))
 
 
-def _read(maps: FeatureMaps | Stored) -> Iterator[FeatureMaps]:
-    for first in range(0, maps.shape[0], detector.CHUNK):
-        index = np.arange(first, min(first + detector.CHUNK, maps.shape[0]))
+def _read(maps: FeatureMaps | Stored, of: np.ndarray | None = None) -> Iterator[FeatureMaps]:
+    of = np.arange(maps.shape[0]) if of is None else of
+    for first in range(0, len(of), detector.CHUNK):
+        index = of[first : first + detector.CHUNK]
         yield maps.read(index) if isinstance(maps, Stored) else maps[index]
 
 
-def _norms(fitted: Detector, maps: FeatureMaps | Stored) -> list[float]:
-    of = detector.start(fitted.config)
-    parts = (_lengths(of, fitted.stats, jnp.asarray(part)) for part in _read(maps))
+def _norms(
+    fitted: Detector, maps: FeatureMaps | Stored, of: np.ndarray | None = None
+) -> list[float]:
+    start = detector.start(fitted.config)
+    parts = (_lengths(start, fitted.stats, jnp.asarray(part)) for part in _read(maps, of))
     return [norm for part in parts for norm in part.tolist()]
 
 

@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wtflow_jax.flow.maps.kinds import ByKind, Kinds
+from wtflow_jax.flow.maps.kinds import ByKind, Kinds, _kinds
 from wtflow_jax.flow.maps.whitening import Whiten, Whitening
 
 ASKED = ByKind(Whiten(alpha=0, rank=0))
+WHITE = ByKind(Whiten(alpha=0, rank=64))
 C = 6
 
 
@@ -27,15 +28,38 @@ def textures(kinds, each=20, seed=0):
 @pytest.mark.parametrize("kinds", [2, 3])
 def test_kinds_are_found_and_each_is_white(kinds):
     maps, of = textures(kinds)
-    stats = ASKED.fit(maps)
+    stats = WHITE.fit(maps)
     assert isinstance(stats, Kinds)
-    assert ASKED.choice(stats) == f"{kinds} kinds of images, all positions as one"
+    assert WHITE.choice(stats) == f"{kinds} kinds of images, all positions as one"
     unseen, of = textures(kinds, seed=1)
-    x0 = np.asarray(ASKED.apply(stats, unseen), np.float64)
+    x0 = np.asarray(WHITE.apply(stats, unseen), np.float64)
     for kind in range(kinds):
         cells = x0[of == kind].reshape(-1, C)
         np.testing.assert_allclose(np.cov(cells.T), np.eye(C), atol=0.35)
     assert np.square(x0).mean() == pytest.approx(1, abs=0.1)
+
+
+def test_rank_0_leaves_out_the_principal_directions_of_each_kind():
+    maps, _ = textures(2)
+    stats, white = ASKED.fit(maps), WHITE.fit(maps)
+    for kind in (0, 1):
+        cells = np.asarray(maps)[np.asarray(_kinds(stats, maps)) == kind].reshape(-1, C)
+        axes = np.linalg.eigh(np.cov(cells.T))[1]
+        ratio = [axes.T @ s.shared[kind] @ axes for s in (stats, white)]
+        parts = np.diag(ratio[0]) / np.diag(ratio[1])
+        assert parts[-1] == pytest.approx(0.01, abs=0.02)
+        assert parts[0] > 0.7
+    unseen = ASKED.apply(stats, textures(2, seed=1)[0])
+    assert float(jnp.square(unseen).mean()) == pytest.approx(1, abs=0.1)
+
+
+def test_kinds_that_differ_more_than_positions_win():
+    """Statistics of each position are likelier than one covariance, but kinds still more so."""
+    rng = np.random.default_rng(3)
+    maps = np.asarray(textures(3)[0]) + 1.0 * rng.normal(size=(4, 4, C))
+    alone = ASKED.wt.fit(jnp.asarray(maps))
+    assert float(alone.evidence) > 0
+    assert isinstance(ASKED.fit(jnp.asarray(maps)), Kinds)
 
 
 def test_images_of_one_kind_are_one():

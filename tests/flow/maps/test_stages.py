@@ -36,8 +36,8 @@ def test_each_stage_has_the_map_of_its_own_channels(name, features):
 def test_positions_are_found_to_differ_stage_by_stage(features):
     both = ByStage(whitening.Whiten(alpha=0, rank=0), (5, 7))
     stats = both.fit(features)
-    alphas = [round(float(stats[f"stage{i}"].rest ** -2), 4) for i in (0, 1)]
-    assert alphas == [whitening.TOGETHER, whitening.APART]
+    alphas = [float(stats[f"stage{i}"].rest ** -2) for i in (0, 1)]
+    assert pytest.approx(alphas) == [whitening.TOGETHER, whitening.APART]
     first, second = both.choice(stats).split("; ")
     assert first.startswith("stage 1, all positions as one (-")
     assert second.startswith("stage 2, each position by itself (+")
@@ -52,5 +52,5 @@ def test_fewer_samples_keep_what_was_chosen_of_all(features):
         for kept in ("rest", "scale", "evidence"):
             np.testing.assert_allclose(getattr(fewer[name], kept), getattr(stats[name], kept))
         assert not np.allclose(fewer[name].mean, stats[name].mean)
-    # Two fifths of ten samples, or of the channels.
-    assert [fewer[name].basis.shape[1] for name in stats] == [2, 3]
+    # As many as samples or channels.
+    assert [fewer[name].basis.shape[1] for name in stats] == [5, 7]

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from raising import fails
+from scipy.ndimage import convolve1d
 from scipy.stats import multivariate_normal
 
 from wtflow_jax.flow.maps import whitening
@@ -30,13 +31,15 @@ def covariance(x):
 
 
 @pytest.mark.parametrize("images", [8, 40])
-def test_products_are_in_full_float32_on_a_gpu_too(images):
+@pytest.mark.parametrize("near", [0.0, 0.125])
+def test_products_are_in_full_float32_on_a_gpu_too(images, near):
     """As they are lowered for CUDA, where the default is TF32, of ten bits."""
 
     alphas = jnp.array([0.01, 0.3, 1.0])
+    ranks = whitening.Rank(4, 2), whitening.Rank(4, 2)
 
     def fitted_and_applied(features):
-        return whitening.apply(whitening._fit(features, alphas, (4, 4), 5), features)
+        return whitening.apply(whitening._fit(features, alphas, ranks, 5, near), features)
 
     shape = jax.ShapeDtypeStruct((images, 3, 4, 16), jnp.float32)
     program = jax.export.export(jax.jit(fitted_and_applied), platforms=["cuda"])(shape)
@@ -121,7 +124,7 @@ def test_log_likelihood_is_scipys(features, scale):
 def test_squares_for_several_alphas_are_those_of_each_map(features):
     """Of maps that the fit has not seen, with fewer directions than channels."""
     vectors = features.reshape(len(features), 2, 4)
-    found = whitening.spectrum(vectors[:40], jnp.ones(40), 2)
+    found = whitening.spectrum(vectors[:40], jnp.ones(40), whitening.Rank(3, 1))
     alphas = jnp.array([0.01, 0.3, 1.0])
     squares = whitening._squares(found, alphas, vectors[40:])
     for alpha, one in zip(alphas, squares, strict=True):
@@ -180,10 +183,61 @@ def test_one_sample_is_refused():
         fit(jnp.ones((1, 2, 2, 3)))
 
 
-@pytest.mark.parametrize(("n", "c", "rank"), [(40, 10, 4), (10, 40, 4), (2, 40, 1)])
-def test_rank_0_is_two_fifths_of_samples_or_channels(n, c, rank):
+@pytest.mark.parametrize(("n", "c", "rank"), [(40, 10, 10), (10, 40, 10), (2, 40, 2)])
+def test_rank_0_keeps_as_many_as_samples_or_channels(n, c, rank):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(n, 2, 2, c)), jnp.float32)
     assert fit(x, rank=0).basis.shape == (4, rank, c)
+
+
+def test_rank_0_takes_directions_away_the_less_the_smaller_their_variance():
+    rank = whitening.Rank.tapering(20)
+    assert rank == (20, 7)
+    parts = np.asarray(rank.parts())[::-1]
+    np.testing.assert_array_equal(parts[:8], 1)
+    np.testing.assert_allclose(np.diff(parts[7:]), -1 / 13, rtol=1e-5)
+    assert parts[-1] == pytest.approx(1 / 13)
+    np.testing.assert_array_equal(whitening.Rank(3, 3).parts(), 1)
+
+
+@pytest.mark.parametrize("near", [0.0, 0.125])
+def test_rank_0_is_the_tapered_residual_of_its_covariances(near):
+    """Formed here by SciPy's convolution and NumPy's eigenvectors; up to one factor."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(3, 4, 12, 12))
+    x = np.einsum("nhwc,hwcd->nhwd", rng.normal(size=(60, 3, 4, 12)), mix)
+    stats = fit(jnp.asarray(x, jnp.float32), alpha=1e-6, rank=0, near=near)
+    z = (x - np.asarray(stats.mean)) @ np.asarray(stats.shared)
+    z -= z.mean(0)
+    covariances = np.einsum("nhwc,nhwd->hwcd", z, z) / 60
+    for axis in (0, 1):
+        kernel = [near, 1 - 2 * near, near]
+        covariances = convolve1d(covariances, kernel, axis=axis, mode="nearest")
+    axes = np.linalg.eigh(covariances)[1]
+    left = 1 - np.asarray(whitening.Rank.tapering(12).parts())
+    wanted = np.einsum("hwck,k,hwdk,nhwd->nhwc", axes, left, axes, z)
+    found = np.asarray(whitening.apply(stats, jnp.asarray(x, jnp.float32)))
+    factor = float(stats.scale * stats.rest)
+    np.testing.assert_allclose(found / factor, wanted, atol=5e-3)
+
+
+def test_rank_0_leaves_out_the_principal_directions_of_all_positions_too():
+    """At α = 1: wide directions are worth √APART of what they are worth at rank 64."""
+    rng = np.random.default_rng(6)
+    widths = np.geomspace(10, 0.1, 12)
+    x = jnp.asarray(rng.normal(size=(300, 2, 2, 12)) * widths, jnp.float32)
+    plain, rare = fit(x, alpha=1.0), fit(x, alpha=1.0, rank=0)
+    spread = [np.asarray(whitening.apply(s, x) / s.scale).std((0, 1, 2)) for s in (plain, rare)]
+    np.testing.assert_allclose((spread[1] / spread[0])[:4], whitening.APART**0.5, rtol=0.3)
+    assert spread[1][-1] / spread[0][-1] > 0.8
+    assert float(jnp.mean(jnp.square(whitening.apply(rare, x)))) == pytest.approx(1, abs=0.05)
+
+
+def test_neighbours_are_not_used_above_320_channels():
+    x = jnp.asarray(np.random.default_rng(7).normal(size=(6, 3, 3, 321)), jnp.float32)
+    alone, near = (fit(x, alpha=0.1, rank=4, near=part) for part in (0.0, 0.2))
+    np.testing.assert_array_equal(near.basis, alone.basis)
+    few = [fit(x[..., :320], alpha=0.1, rank=4, near=part) for part in (0.0, 0.2)]
+    assert not np.allclose(few[1].gain, few[0].gain)
 
 
 def test_a_small_alpha_leaves_what_the_principal_directions_do_not_explain():

@@ -3,12 +3,14 @@
 Textures, or products photographed in any pose, are not aligned, so a covariance per position is of
 no use. ``whiten`` then has one covariance for all positions. It is too wide for several kinds of
 images: a defect of one kind looks like another kind. Here k-means groups images by their mean
-features, and each kind has a mean and a covariance. Left-out images decide the number of kinds.
+features, and each kind has a mean and a covariance. Left-out images decide the number of kinds, and
+whether kinds are better than statistics of each position.
 """
 
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +22,7 @@ from wtflow_jax.flow.maps import Stats, WTMap
 from wtflow_jax.flow.maps.whitening import (
     FOLDS,
     TOGETHER,
+    Rank,
     Whiten,
     Whitening,
     apply,
@@ -36,6 +39,8 @@ MOST = 4
 """Maximum number of kinds."""
 FEWEST = 10
 """Minimum number of images per kind."""
+ROWS = 5_000
+"""Positions of all images that decide, at most; about."""
 WORTH = 0.01
 """Nats per element that left-out images must gain from one more kind."""
 
@@ -54,23 +59,30 @@ def _rows(features: Samples) -> Float[Array, "m 1 c"]:
     return features.reshape(-1, 1, features.shape[-1])
 
 
-@jax.jit
-def _left_out(rows: Samples, kept: Float[Array, " m"], out: Float[Array, " m"]) -> Array:
+@partial(jax.jit, static_argnames="rank")
+def _left_out(
+    rows: Samples, kept: Float[Array, " m"], out: Float[Array, " m"], rank: Rank
+) -> Array:
     """Fit the rows where ``kept`` is 1; sum nats and mean squares of those where ``out`` is."""
-    stats = unscaled(spectrum(rows, kept, 1), jnp.float32(TOGETHER))
-    squares = jnp.mean(jnp.square(apply(stats, rows)), axis=(1, 2))
+    found = spectrum(rows, kept, rank)
+    stats = unscaled(found, jnp.float32(TOGETHER))
+    x0 = apply(stats._replace(shared=found.rare), rows)
+    squares = jnp.mean(jnp.square(x0), axis=(1, 2))
     return jnp.stack([jnp.sum(part * out) for part in (log_likelihood(stats, rows), squares)])
 
 
-@jax.jit
-def _own(rows: Samples, kept: Float[Array, " m"]) -> tuple[Array, Array]:
-    found = spectrum(rows, kept, 1)
-    return found.mean, found.shared
+@partial(jax.jit, static_argnames="rank")
+def _own(rows: Samples, kept: Float[Array, " m"], rank: Rank) -> tuple[Array, Array]:
+    found = spectrum(rows, kept, rank)
+    return found.mean, found.rare
 
 
-def _judged(features: Samples, labels: Int[np.ndarray, " n"]) -> tuple[float, np.ndarray]:
+def _judged(
+    features: Samples, labels: Int[np.ndarray, " n"], rank: Rank
+) -> tuple[float, np.ndarray]:
     """Return the nats per element of left-out images, and the scale of each kind."""
     few = some(features.reshape(features.shape[0], -1, features.shape[-1]))
+    few = few[:, :: max(1, few.shape[0] * few.shape[1] // ROWS)]
     rows, each = _rows(few), few.shape[1]
     fold = np.arange(len(labels)) % FOLDS
     nats, scales = 0.0, []
@@ -81,7 +93,7 @@ def _judged(features: Samples, labels: Int[np.ndarray, " n"]) -> tuple[float, np
         for k in range(FOLDS):
             pair = (own & (fold != k), own & (fold == k))
             weights = (jnp.asarray(np.repeat(part, each), jnp.float32) for part in pair)
-            found = np.asarray(_left_out(rows, *weights), np.float64)
+            found = np.asarray(_left_out(rows, *weights, rank), np.float64)
             nats, squares = nats + found[0], squares + found[1]
         scales.append((own.sum() * each / squares) ** 0.5 if squares > 0 else 1.0)
     return nats / few.size, np.array(scales, np.float32)
@@ -120,7 +132,7 @@ def _apply(stats: Kinds, features: Samples) -> Samples:
 
 @dataclass(frozen=True)
 class ByKind(WTMap):
-    """``whiten``; per kind of images if it takes all positions as one."""
+    """``whiten``, or one covariance per kind of images if left-out images are likelier then."""
 
     wt: Whiten
     """The map of one kind."""
@@ -130,27 +142,36 @@ class ByKind(WTMap):
     def fit(self, features: Samples) -> Stats:
         """Return the statistics of ``whiten``, or ``Kinds`` if left-out images are likelier.
 
-        Kinds are added while each has ``FEWEST`` images and left-out images gain ``WORTH``.
-        Raises WTFlowError as ``Whiten.fit`` does.
+        Kinds are added while each has ``FEWEST`` images and left-out images gain ``WORTH``. An α
+        other than 0 and ``TOGETHER`` excludes them. Raises WTFlowError as ``Whiten.fit`` does.
         """
         whole = self.wt.fit(features)
         most = min(MOST, features.shape[0] // FEWEST)
-        if float(whole.rest) != TOGETHER or most < 2:
+        if self.wt.alpha not in (0, TOGETHER) or most < 2:
             return whole
         means = np.asarray(_means(features), np.float64)
         spread = np.maximum(means.std(axis=0), 1e-6)
         found, labels = None, np.zeros(len(means), int)
         with lapack_on_one_thread():
-            best, _ = _judged(features, labels)
+            one, _ = _judged(features, labels, self._rank)
+            best = one
             for count in range(2, most + 1):
                 centres, labels = _sorted(means / spread, count)
                 if np.bincount(labels, minlength=count).min() < FEWEST:
                     break
-                nats, scales = _judged(features, labels)
+                nats, scales = _judged(features, labels, self._rank)
                 if nats < best + WORTH:
                     break
-                found, best = self._fitted(features, labels, spread, centres, scales), nats
-        return found or whole
+                found, best = (labels, spread, centres, scales), nats
+            # The evidence is what statistics of each position gain on one kind.
+            if found is None or best - one < float(whole.evidence):
+                return whole
+            return self._fitted(features, *found)
+
+    @property
+    def _rank(self) -> Rank:
+        # One covariance for all positions needs no directions of their own.
+        return Rank(1, 1 if self.wt.rank else 0)
 
     def _fitted(
         self, features: Samples, labels: np.ndarray, spread: Any, centres: Any, scales: Any
@@ -159,7 +180,7 @@ class ByKind(WTMap):
         own = [np.repeat(labels == kind, each) for kind in range(len(centres))]
         # A kind without images is never used, but must be finite.
         some_or_all = [part if part.any() else np.ones_like(part) for part in own]
-        fitted = [_own(rows, jnp.asarray(part, jnp.float32)) for part in some_or_all]
+        fitted = [_own(rows, jnp.asarray(part, jnp.float32), self._rank) for part in some_or_all]
         mean, shared = (jnp.stack(part) for part in zip(*fitted, strict=True))
         own_means = jnp.asarray(spread, jnp.float32), jnp.asarray(centres)
         return Kinds(*own_means, mean=mean, shared=shared, scale=jnp.asarray(scales))

@@ -7,19 +7,24 @@ positions have in common. In these coordinates Σ_p has few large eigenvalues. O
 
 As α → 0, x0 tends to the part of f that a position's principal directions do not explain, with one
 scale for all positions. It is the residual of probabilistic PCA (Tipping and Bishop, 1999) in
-coordinates where the features of all positions are white.
+coordinates where the features of all positions are white. ``rank`` 0 takes the first directions
+away wholly and the others the less, the smaller their variance.
+
+Parts never lie exactly the same, so what is usual in one cell is nearly usual in the next: with
+``near`` a position's covariance holds a share of its neighbours' (``neighbours``).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from wtflow_jax.flow.maps import MAPS, Stats, WTMap
+from wtflow_jax.flow.maps.neighbours import Neighbours, neighbours
 from wtflow_jax.flow.types import Samples
 from wtflow_jax.support.compilation import in_float32
 from wtflow_jax.support.errors import WTFlowError
@@ -34,14 +39,38 @@ FOLDS = 5
 SOME = 64
 """Positions used for the left-out parts, or up to twice as many: every k-th."""
 AT_ONCE = 64
-"""Positions whose eigenvalues a GPU computes at a time."""
-APART, TOGETHER = 0.01, 1.0
+"""Positions that a GPU works on at a time."""
+APART, TOGETHER = 1e-4, 1.0
 """Choices for α = 0: each position by itself, or all positions as one."""
 BETWEEN = 0.3
-"""α at which ``APART`` is judged: 0.01 itself is never likely, although its scores are best."""
-EXPLAINED = 0.4
-"""Share of the training samples, or of the channels where these are fewer, that ``rank`` 0 keeps as
-principal directions."""
+"""α at which ``APART`` is judged: that itself is never likely, although its scores are best."""
+WHOLLY = 0.35
+"""Share of the training samples, or of the channels where these are fewer: principal directions
+that ``rank`` 0 takes away wholly. From there to the last direction the part falls to 0."""
+LARGEST = 320
+"""Channels above which ``near`` is not used: its eigenvalues cost the cube of their number."""
+
+
+class Rank(NamedTuple):
+    """Number of principal directions per position."""
+
+    kept: int
+    wholly: int  #: the first, taken away wholly as α → 0; the part of the others falls to 0
+
+    @classmethod
+    def tapering(cls, most: int) -> "Rank":
+        """Return ``rank`` 0 for the given number of samples or channels, whichever are fewer."""
+        return cls(most, round(WHOLLY * most))
+
+    @property
+    def tapers(self) -> bool:
+        """Whether directions are taken away in part."""
+        return self.wholly < self.kept
+
+    def parts(self) -> Float[Array, " kept"]:
+        """Return the part of each direction that is taken away; the last is the largest."""
+        after = jnp.arange(self.kept)[::-1] - self.wholly
+        return 1 - jnp.clip(after / max(1, self.kept - self.wholly), 0, 1)
 
 
 class Whitening(NamedTuple):
@@ -66,53 +95,94 @@ class Spectrum(NamedTuple):
 
     mean: Float[Array, " c"]
     shared: Float[Array, "c c"]  #: Z
+    rare: Float[Array, "c c"]  #: Z for ``TOGETHER``: less the principal directions, if rank tapers
     centre: Float[Array, "p c"]  #: mean of z
     basis: Float[Array, "p r c"]  #: first principal directions of z
     largest: Float[Array, "p r"]  #: variance of z along them
+    part: Float[Array, " r"]  #: the part of each that is taken away, ``Rank.parts``
 
 
 @in_float32
-def spectrum(vectors: Float[Array, "n p c"], kept: Float[Array, " n"], rank: int) -> Spectrum:
-    """Fit on the samples whose ``kept`` is 1, for any α."""
+def spectrum(
+    vectors: Float[Array, "n p c"],
+    kept: Float[Array, " n"],
+    rank: Rank,
+    near: Neighbours | None = None,
+) -> Spectrum:
+    """Fit on the samples whose ``kept`` is 1, for any α; of positions ``near.own``, if given."""
     n, p, c = vectors.shape
     count = jnp.sum(kept)
     mean = jnp.einsum("n,npc->c", kept, vectors) / (count * p)
     x = (vectors - mean) * kept[:, None, None]
-    covariance = jnp.einsum("npc,npd->cd", x, x) / (count * p)
-    ridge = RIDGE * jnp.trace(covariance) / c
-    values, axes = jnp.linalg.eigh(covariance + ridge * jnp.eye(c))
-    smallest = jnp.maximum(values, SMALLEST)
-    shared = (axes / jnp.sqrt(smallest)) @ axes.T
+    everywhere = jnp.einsum("npc,npd->cd", x, x) / (count * p)
+    ridge = RIDGE * jnp.trace(everywhere) / c
+    values, axes = jnp.linalg.eigh(everywhere + ridge * jnp.eye(c))
+    factors = 1 / jnp.sqrt(jnp.maximum(values, SMALLEST))
+    shared = (axes * factors) @ axes.T
+    rare = shared
+    if rank.tapers:
+        factors *= 1 - Rank.tapering(c).parts() * (1 - APART**0.5)
+        rare = (axes * factors) @ axes.T
 
-    def position(x: Float[Array, "n c"]) -> tuple[Array, Array, Array]:
+    def first(product: Float[Array, "*p c c"]) -> tuple[Array, Array]:
+        variance, right = jnp.linalg.eigh(product)
+        basis = jnp.swapaxes(right[..., -rank.kept :], -1, -2)
+        return basis, jnp.maximum(variance[..., -rank.kept :], 0.0)
+
+    def centred(x: Float[Array, "n c"]) -> tuple[Array, Array]:
         z = x @ shared
         centre = jnp.sum(z, axis=0) / count
-        z = (z - centre) * kept[:, None]
+        return centre, (z - centre) * kept[:, None]
+
+    def covariance(x: Float[Array, "n c"]) -> tuple[Array, Array]:
+        centre, z = centred(x)
+        return centre, z.T @ z / count
+
+    def position(x: Float[Array, "n c"]) -> tuple[Array, Array, Array]:
         # The smaller of the two products has the same eigenvalues.
-        if n < c:
-            variance, left = jnp.linalg.eigh(z @ z.T / count)
-            largest = jnp.maximum(variance[-rank:], jnp.finfo(variance.dtype).eps)
-            basis = (left[:, -rank:] / jnp.sqrt(count * largest)).T @ z
-        else:
-            variance, right = jnp.linalg.eigh(z.T @ z / count)
-            largest = jnp.maximum(variance[-rank:], 0.0)
-            basis = right[:, -rank:].T
+        if n >= c:
+            centre, product = covariance(x)
+            return centre, *first(product)
+        centre, z = centred(x)
+        variance, left = jnp.linalg.eigh(z @ z.T / count)
+        largest = jnp.maximum(variance[-rank.kept :], jnp.finfo(variance.dtype).eps)
+        basis = (left[:, -rank.kept :] / jnp.sqrt(count * largest)).T @ z
         return centre, basis, largest
 
     each = jnp.swapaxes(x, 0, 1)
+    if near is None:
+        found = _each(position, each)
+    else:
+        centres, covariances = _each(covariance, each)
+        blended = _each(lambda of: near.blend(covariances, of), jnp.asarray(near.of))
+        # Together, for in a loop they would be found on one core of a CPU.
+        found = centres[near.own], *first(blended)
+    return Spectrum(mean, shared, rare, *found, part=rank.parts())
+
+
+def _each(function: Callable[[Array], Any], positions: Array) -> Any:
+    """Call a function of each position; on a GPU of ``AT_ONCE`` together."""
     # On a GPU one position at a time is thousands of small kernels, mostly idle time.
-    together = partial(jax.lax.map, position, batch_size=AT_ONCE)
-    one_by_one = partial(jax.lax.map, position)
-    found = jax.lax.platform_dependent(each, cpu=one_by_one, default=together)
-    return Spectrum(mean, shared, *found)
+    together = partial(jax.lax.map, function, batch_size=AT_ONCE)
+    one_by_one = partial(jax.lax.map, function)
+    return jax.lax.platform_dependent(positions, cpu=one_by_one, default=together)
 
 
 def unscaled(found: Spectrum, alpha: Float[Array, ""]) -> Whitening:
     """Return the map for an α, with scale 1."""
-    gain = jax.lax.rsqrt((1 - alpha) * found.largest + alpha) - alpha**-0.5
     offset, one, zero = (1 - alpha) * found.centre, jnp.ones(()), jnp.zeros(())
-    own = found.mean, found.shared, offset, found.basis, gain
+    own = found.mean, found.shared, offset, found.basis, _gain(found, alpha)
     return Whitening(*own, rest=alpha**-0.5, scale=one, evidence=zero)
+
+
+def _map(found: Spectrum, alpha: Float[Array, ""]) -> Whitening:
+    """Return the map for an α, with scale 1; for ``TOGETHER`` by ``Spectrum.rare``."""
+    shared = jnp.where(alpha == TOGETHER, found.rare, found.shared)
+    return unscaled(found, alpha)._replace(shared=shared)
+
+
+def _gain(found: Spectrum, alpha: Float[Array, ""]) -> Float[Array, "p r"]:
+    return found.part * (jax.lax.rsqrt((1 - alpha) * found.largest + alpha) - alpha**-0.5)
 
 
 @in_float32
@@ -126,21 +196,26 @@ def apply(stats: Whitening, features: Samples) -> Samples:
 
 def some(vectors: Float[Array, "n p c"]) -> Float[Array, "n q c"]:
     """Return every k-th position: ``SOME``, or up to twice as many."""
-    return vectors[:, :: max(1, vectors.shape[1] // SOME)]
+    return vectors[:, :: _spacing(vectors.shape[1])]
+
+
+def _spacing(positions: int) -> int:
+    return max(1, positions // SOME)
 
 
 def _over_folds(
     vectors: Float[Array, "n p c"],
-    rank: int,
+    rank: Rank,
     folds: int,
     value: Callable[[Spectrum, Float[Array, " n"]], Float[Array, "*values"]],
+    near: Neighbours | None = None,
 ) -> Float[Array, "*values"]:
     """Return the sum of ``value(spectrum, left_out)`` over folds; left_out is 1 in the fold."""
     fold = jnp.arange(vectors.shape[0]) % folds
 
     def one(k: Array) -> Float[Array, "*values"]:
         left_out = (fold == k).astype(vectors.dtype)
-        return value(spectrum(vectors, 1 - left_out, rank), left_out)
+        return value(spectrum(vectors, 1 - left_out, rank, near), left_out)
 
     return jnp.sum(jax.lax.map(one, jnp.arange(folds)), axis=0)
 
@@ -170,47 +245,66 @@ def _squares(
     def one(alpha: Float[Array, ""]) -> Float[Array, " n"]:
         # z less the blended mean (1 − α)·centre.
         everywhere = jnp.square(z + alpha * found.centre) / alpha
-        gain = 1 / ((1 - alpha) * found.largest + alpha) - 1 / alpha
+        rest = alpha**-0.5
+        gain = jnp.square(rest + _gain(found, alpha)) - jnp.square(rest)
         explained = jnp.square(along + alpha * centre_along) * gain
         return jnp.sum(everywhere, axis=(1, 2)) + jnp.sum(explained, axis=(1, 2))
 
     return jax.lax.map(one, alphas)
 
 
-@partial(jax.jit, static_argnames=("ranks", "folds"))
+@in_float32
+def _rare_squares(found: Spectrum, vectors: Float[Array, "n p c"]) -> Float[Array, " n"]:
+    """Return ‖x0‖² of each map for ``TOGETHER``, with scale 1."""
+    return jnp.sum(jnp.square((vectors - found.mean) @ found.rare), axis=(1, 2))
+
+
+@partial(jax.jit, static_argnames=("ranks", "folds", "near"))
 def _fit(
-    features: Samples, alphas: Float[Array, " k"], ranks: tuple[int, int], folds: int
+    features: Samples,
+    alphas: Float[Array, " k"],
+    ranks: tuple[Rank, Rank],
+    folds: int,
+    near: float = 0.0,
 ) -> Whitening:
     """Fit with the only α; or, of three, the first if the second is likelier than the third.
 
     Likelier means the log-likelihood of left-out samples; otherwise the third is taken. ``ranks``
     are the ranks for all samples and for all folds but one.
     """
-    vectors = _vectors(features)
+    vectors, grid = _vectors(features), features.shape[1:-1]
     few = some(vectors)
+    around = neighbours(grid, near, _spacing(vectors.shape[1])) if near else None
+    needed = few if around is None else vectors[:, around.needed]
 
     def value(found: Spectrum, left_out: Float[Array, " n"]) -> Float[Array, "2 k"]:
         squares = _squares(found, alphas, few)
         nats = jax.vmap(lambda alpha, own: _nats(unscaled(found, alpha), own))(alphas, squares)
+        squares = jnp.where(alphas[:, None] == TOGETHER, _rare_squares(found, few), squares)
         return jnp.sum(jnp.stack([squares, nats]) * left_out, axis=-1)
 
-    totals, nats = _over_folds(few, ranks[1], folds, value)
+    totals, nats = _over_folds(needed, ranks[1], folds, value, around)
     evidence = (nats[len(nats) // 2] - nats[-1]) / few.size
     best = jnp.where(evidence >= 0, 0, len(nats) - 1)
-    found = unscaled(spectrum(vectors, jnp.ones(vectors.shape[0]), ranks[0]), alphas[best])
+    found = _map(_whole(features, ranks[0], near), alphas[best])
     # Constant features are mapped to zero at any scale.
     total = totals[best]
     scale = jnp.where(total > 0, jnp.sqrt(few.size / jnp.where(total > 0, total, 1.0)), 1.0)
     return found._replace(scale=scale, evidence=evidence)
 
 
-@partial(jax.jit, static_argnames="rank")
-def _like(stats: Whitening, features: Samples, rank: int) -> Whitening:
+def _whole(features: Samples, rank: Rank, near: float) -> Spectrum:
+    """Fit on all samples at all positions."""
+    around = neighbours(features.shape[1:-1], near) if near else None
+    return spectrum(_vectors(features), jnp.ones(features.shape[0]), rank, around)
+
+
+@partial(jax.jit, static_argnames=("rank", "near"))
+def _like(stats: Whitening, features: Samples, rank: Rank, near: float) -> Whitening:
     """Fit to other samples, with the α and the scale of ``stats``."""
-    vectors = _vectors(features)
-    found = spectrum(vectors, jnp.ones(vectors.shape[0]), rank)
+    found = _whole(features, rank, near)
     same = {"scale": stats.scale, "evidence": stats.evidence}
-    return unscaled(found, stats.rest**-2)._replace(**same)
+    return _map(found, stats.rest**-2)._replace(**same)
 
 
 def log_likelihood(stats: Whitening, features: Samples) -> Float[Array, " n"]:
@@ -222,7 +316,7 @@ def log_likelihood(stats: Whitening, features: Samples) -> Float[Array, " n"]:
 
 
 @partial(jax.jit, static_argnames=("rank", "folds"))
-def _held_out(features: Samples, alpha: Float[Array, ""], rank: int, folds: int) -> Array:
+def _held_out(features: Samples, alpha: Float[Array, ""], rank: Rank, folds: int) -> Array:
     vectors = some(_vectors(features))
 
     def nats(found: Spectrum, left_out: Float[Array, " n"]) -> Float[Array, ""]:
@@ -247,7 +341,7 @@ def held_out_log_likelihood(
     """
     n, c = _counted(features)
     with lapack_on_one_thread():
-        asked = jnp.float32(alpha), min(rank, n, c), min(FOLDS, n)
+        asked = jnp.float32(alpha), Rank(*[min(rank, n, c)] * 2), min(FOLDS, n)
         return jax.block_until_ready(_held_out(jnp.asarray(features), *asked))
 
 
@@ -268,20 +362,30 @@ class Whiten(WTMap):
     """Weight of the covariance of all positions against each position's own; 0 takes 0.01 if
     left-out images show that positions differ, else 1."""
     rank: int = 64
-    """Principal directions kept per position; 0 keeps two fifths of the training images or
-    channels, whichever are fewer."""
+    """Principal directions kept per position; 0 keeps as many as there are training images or
+    channels, whichever are fewer, and takes the later ones away only in part."""
+    near: float = 0.0
+    """Weight of the next cell's covariance on each side, along each axis, with up to 320
+    channels; 0: each position by itself."""
 
     isotropic = True
     kind = Whitening
-    RANGES: ClassVar = {"alpha": (0, 1), "rank": (0, None)}
+    RANGES: ClassVar = {"alpha": (0, 1), "rank": (0, None), "near": (0, 0.5)}
 
     def __post_init__(self) -> None:
         """Raise WTFlowError for 0 < α < 1e-6, too small for float32."""
         if 0 < self.alpha < 1e-6:
             raise WTFlowError(f"--alpha {self.alpha:g}: give at least 1e-06, or 0")
 
-    def _rank(self, n: int, c: int) -> int:
-        return min(self.rank or max(1, round(EXPLAINED * min(n, c))), n, c)
+    def _rank(self, n: int, c: int) -> Rank:
+        most = min(n, c)
+        if self.rank:
+            return Rank(*[min(self.rank, most)] * 2)
+        return Rank.tapering(most)
+
+    def _near(self, features: Samples) -> float:
+        # Without a grid there are no neighbours.
+        return self.near if features.ndim == 4 and features.shape[-1] <= LARGEST else 0.0
 
     def fit(self, features: Samples) -> Whitening:
         """Return the statistics of training features (n, *event), n ≥ 2.
@@ -299,14 +403,15 @@ class Whiten(WTMap):
         ranks = self._rank(n, c), self._rank(n - -(-n // folds), c)
         alphas = (self.alpha,) if self.alpha else (APART, BETWEEN, TOGETHER)
         with lapack_on_one_thread():
-            asked = jnp.array(alphas, jnp.float32), ranks, folds
+            asked = jnp.array(alphas, jnp.float32), ranks, folds, self._near(features)
             return jax.block_until_ready(_fit(jnp.asarray(features), *asked))
 
     def fit_like(self, stats: Whitening, features: Samples) -> Whitening:
         """Fit fewer samples, with the α and the scale of all samples."""
         rank = self._rank(*_counted(features))
         with lapack_on_one_thread():
-            return jax.block_until_ready(_like(stats, jnp.asarray(features), rank))
+            near = self._near(features)
+            return jax.block_until_ready(_like(stats, jnp.asarray(features), rank, near))
 
     def choice(self, stats: Whitening) -> str:
         """Return what an α of 0 became, and the nats per element that decided."""
