@@ -39,6 +39,7 @@ from wtflow_jax.backbones import features
 from wtflow_jax.detector import algorithm, detector, route
 from wtflow_jax.detector.config import configure
 from wtflow_jax.flow import ode
+from wtflow_jax.flow.maps.spectrum import Rank
 from wtflow_jax.flow.maps.whitening import _fit
 from wtflow_jax.support.environment import CACHE
 from wtflow_jax.support.kernels import order
@@ -245,10 +246,12 @@ def scored(there: NamedSharding, velocity: str) -> Part:
 
 
 def whitening(there: NamedSharding, images: str) -> Part:
-    """The fit of whitening on maps of 16×16×256, with one α."""
-    ranks, folds = (64, 64), 5
-    fit = partial(_fit.__wrapped__, ranks=ranks, folds=folds)  # pyright: ignore
-    return jitted(there, fit, shaped(int(images), 16, 16, 256), shaped(1))
+    """The fit of whitening under the preset auto, on maps of 16×16×256."""
+    n, c, folds = int(images), 256, 5
+    ranks = tuple(Rank.tapering(min(m, c)) for m in (n, n - -(-n // folds)))
+    near = configure(preset="auto").flags()["near"]
+    fit = partial(_fit.__wrapped__, ranks=ranks, folds=folds, near=near)  # pyright: ignore
+    return jitted(there, fit, shaped(n, 16, 16, c), shaped(3))
 
 
 BUILD: dict[str, Callable[..., Part]] = {

@@ -68,7 +68,7 @@ def test_a_map_a_stage_of_any_backbone(backbone, preset):
     assert found.features.size == (network.sizes[preset == "fine"],) * 2
     assert found.flow.power == (0.5 if network.rectified else 1.0)
     assert found.velocity == VELOCITIES.make("none")
-    one = ByKind(MAPS.make("whiten", {"alpha": 0.0, "rank": 0}))
+    one = ByKind(MAPS.make("whiten", {"alpha": 0.0, "rank": 0, "near": 0.125}))
     channels = tuple(
         network.channels(parse_layers(backbone, layer)[0]) for layer in network.several
     )
@@ -135,7 +135,7 @@ def test_options_of_what_is_chosen_are_among_the_flags():
 
     network = {"width", "position", "input_norm", "precision"}
     assert options() == network
-    assert options(wt="whiten") == network | {"alpha", "rank"}
+    assert options(wt="whiten") == network | {"alpha", "rank", "near"}
     assert options(velocity="exact") == {"patches", "coreset", "neighbourhood"}
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from wtflow_jax.flow.maps.whitening import RIDGE, SMALLEST
+from wtflow_jax.flow.maps.spectrum import RIDGE, SMALLEST
 from wtflow_jax.flow.types import Sample, Time
 from wtflow_jax.geometry.gaussian import Gaussian
 from wtflow_jax.support.compilation import in_float32

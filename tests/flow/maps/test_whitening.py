@@ -10,6 +10,7 @@ from scipy.ndimage import convolve1d
 from scipy.stats import multivariate_normal
 
 from wtflow_jax.flow.maps import whitening
+from wtflow_jax.flow.maps.spectrum import APART, RIDGE, Rank, spectrum
 
 
 def fit(features, **options):
@@ -36,7 +37,7 @@ def test_products_are_in_full_float32_on_a_gpu_too(images, near):
     """As they are lowered for CUDA, where the default is TF32, of ten bits."""
 
     alphas = jnp.array([0.01, 0.3, 1.0])
-    ranks = whitening.Rank(4, 2), whitening.Rank(4, 2)
+    ranks = Rank(4, 2), Rank(4, 2)
 
     def fitted_and_applied(features):
         return whitening.apply(whitening._fit(features, alphas, ranks, 5, near), features)
@@ -70,7 +71,7 @@ def test_it_whitens_the_blended_covariance(features, alpha):
     stats = fit(features, alpha=alpha)
     x = np.asarray(features, np.float64).reshape(400, 2, 4)
     everywhere = covariance(x.reshape(-1, 4))
-    everywhere += whitening.RIDGE * np.trace(everywhere) / 4 * np.eye(4)
+    everywhere += RIDGE * np.trace(everywhere) / 4 * np.eye(4)
     origin = jnp.zeros((1, 1, 2, 4))
     for p in (0, 1):
         sigma = (1 - alpha) * covariance(x[:, p]) + alpha * everywhere
@@ -124,7 +125,7 @@ def test_log_likelihood_is_scipys(features, scale):
 def test_squares_for_several_alphas_are_those_of_each_map(features):
     """Of maps that the fit has not seen, with fewer directions than channels."""
     vectors = features.reshape(len(features), 2, 4)
-    found = whitening.spectrum(vectors[:40], jnp.ones(40), whitening.Rank(3, 1))
+    found = spectrum(vectors[:40], jnp.ones(40), Rank(3, 1))
     alphas = jnp.array([0.01, 0.3, 1.0])
     squares = whitening._squares(found, alphas, vectors[40:])
     for alpha, one in zip(alphas, squares, strict=True):
@@ -190,13 +191,13 @@ def test_rank_0_keeps_as_many_as_samples_or_channels(n, c, rank):
 
 
 def test_rank_0_takes_directions_away_the_less_the_smaller_their_variance():
-    rank = whitening.Rank.tapering(20)
+    rank = Rank.tapering(20)
     assert rank == (20, 7)
     parts = np.asarray(rank.parts())[::-1]
     np.testing.assert_array_equal(parts[:8], 1)
     np.testing.assert_allclose(np.diff(parts[7:]), -1 / 13, rtol=1e-5)
     assert parts[-1] == pytest.approx(1 / 13)
-    np.testing.assert_array_equal(whitening.Rank(3, 3).parts(), 1)
+    np.testing.assert_array_equal(Rank(3, 3).parts(), 1)
 
 
 @pytest.mark.parametrize("near", [0.0, 0.125])
@@ -213,7 +214,7 @@ def test_rank_0_is_the_tapered_residual_of_its_covariances(near):
         kernel = [near, 1 - 2 * near, near]
         covariances = convolve1d(covariances, kernel, axis=axis, mode="nearest")
     axes = np.linalg.eigh(covariances)[1]
-    left = 1 - np.asarray(whitening.Rank.tapering(12).parts())
+    left = 1 - np.asarray(Rank.tapering(12).parts())
     wanted = np.einsum("hwck,k,hwdk,nhwd->nhwc", axes, left, axes, z)
     found = np.asarray(whitening.apply(stats, jnp.asarray(x, jnp.float32)))
     factor = float(stats.scale * stats.rest)
@@ -227,7 +228,7 @@ def test_rank_0_leaves_out_the_principal_directions_of_all_positions_too():
     x = jnp.asarray(rng.normal(size=(300, 2, 2, 12)) * widths, jnp.float32)
     plain, rare = fit(x, alpha=1.0), fit(x, alpha=1.0, rank=0)
     spread = [np.asarray(whitening.apply(s, x) / s.scale).std((0, 1, 2)) for s in (plain, rare)]
-    np.testing.assert_allclose((spread[1] / spread[0])[:4], whitening.APART**0.5, rtol=0.3)
+    np.testing.assert_allclose((spread[1] / spread[0])[:4], APART**0.5, rtol=0.3)
     assert spread[1][-1] / spread[0][-1] > 0.8
     assert float(jnp.mean(jnp.square(whitening.apply(rare, x)))) == pytest.approx(1, abs=0.05)
 

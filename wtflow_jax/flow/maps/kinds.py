@@ -19,16 +19,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from wtflow_jax.flow.maps import Stats, WTMap
+from wtflow_jax.flow.maps.spectrum import TOGETHER, Rank, spectrum
 from wtflow_jax.flow.maps.whitening import (
     FOLDS,
-    TOGETHER,
-    Rank,
     Whiten,
     Whitening,
     apply,
     log_likelihood,
     some,
-    spectrum,
     unscaled,
 )
 from wtflow_jax.flow.types import Samples
