@@ -18,6 +18,7 @@ from wtflow_jax.detector import algorithm, detector, route
 from wtflow_jax.detector.config import configure
 from wtflow_jax.flow import couplings, ode, scores
 from wtflow_jax.flow.maps import MAPS, kinds, power, whitening
+from wtflow_jax.flow.maps.spectrum import Rank
 from wtflow_jax.geometry import empirical, gaussian, mixture, radial
 from wtflow_jax.training import state as training
 
@@ -71,15 +72,17 @@ def fields():
 
 def whitened():
     stats = whitening.Whiten().fit(FEATURES)
-    alphas = jnp.array([0.01, 0.3, 1.0])
-    fit = partial(whitening._fit.__wrapped__, ranks=(4, 4), folds=5)
+    alphas, rank = jnp.array([0.01, 0.3, 1.0]), Rank(4, 2)
+    fit = partial(whitening._fit.__wrapped__, ranks=(rank, rank), folds=5, near=0.125)
     yield "whitening: fit", fit, (FEATURES, alphas)
-    like = partial(whitening._like.__wrapped__, rank=4)
+    like = partial(whitening._like.__wrapped__, rank=rank, near=0.125)
     yield "whitening: fit of fewer", like, (stats, FEATURES)
     yield "whitening: log-likelihood", whitening.log_likelihood, (stats, FEATURES)
     weights = jnp.ones(len(BANK))
-    yield "kinds: left out", kinds._left_out, (BANK[:, None], weights, weights)
-    yield "kinds: fit", kinds._own, (BANK[:, None], weights)
+    left_out = partial(kinds._left_out.__wrapped__, rank=rank)
+    yield "kinds: left out", left_out, (BANK[:, None], weights, weights)
+    own = partial(kinds._own.__wrapped__, rank=rank)
+    yield "kinds: fit", own, (BANK[:, None], weights)
     for name in MAPS:
         wt = MAPS.make(name)
         yield f"{name}: apply", wt.apply, (wt.fit(FEATURES), FEATURES)
