@@ -51,7 +51,7 @@ FeatureMaps = Float[np.ndarray, "n h w c"]
 LAST = 10
 """Evaluated epochs whose mean is reported (Sec. V-A: the last ten, never the best)."""
 MEASURED = 64
-"""Training images whose ‖x0‖ is measured, at most."""
+"""Training images whose ‖x0‖ is measured, at most; and images measured at a time."""
 FOLLOWED = 32
 """Number of test images whose radius is measured along the flow."""
 RADII_STEPS = 20
@@ -269,10 +269,12 @@ def chunks(fitted: Detector, maps: FeatureMaps | Stored) -> Iterator[FeatureMaps
         yield np.asarray(fitted.x0(jnp.asarray(part)))
 
 
-def _read(maps: FeatureMaps | Stored, of: np.ndarray | None = None) -> Iterator[FeatureMaps]:
+def _read(
+    maps: FeatureMaps | Stored, of: np.ndarray | None = None, chunk: int = detector.CHUNK
+) -> Iterator[FeatureMaps]:
     of = np.arange(maps.shape[0]) if of is None else of
-    for first in range(0, len(of), detector.CHUNK):
-        index = of[first : first + detector.CHUNK]
+    for first in range(0, len(of), chunk):
+        index = of[first : first + chunk]
         yield maps.read(index) if isinstance(maps, Stored) else maps[index]
 
 
@@ -280,7 +282,7 @@ def _norms(
     fitted: Detector, maps: FeatureMaps | Stored, of: np.ndarray | None = None
 ) -> list[float]:
     start = detector.start(fitted.config)
-    parts = (_lengths(start, fitted.stats, jnp.asarray(part)) for part in _read(maps, of))
+    parts = (_lengths(start, fitted.stats, jnp.asarray(part)) for part in _read(maps, of, MEASURED))
     return [norm for part in parts for norm in part.tolist()]
 
 
