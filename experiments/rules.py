@@ -15,8 +15,8 @@ from wtflow_jax.lab import Setup, Variants, comparison
 
 BEFORE = {
     **{"layer": (), "dense": False, "by_stage": False, "by_kind": False, "power": 1.0},
-    **{"alpha": 0.1, "rank": 64, "velocity": "exact", "top_fraction": 0.03, "jitter": 0.0},
-    "near": 0.0,
+    **{"alpha": 0.1, "rank": 64, "velocity": "exact", "top_fraction": 0.03},
+    **{"near": 0.0, "jitter": 0.0},
 }
 """The former default of ``wtflow fit``, tuned on bottle and tire."""
 

@@ -38,7 +38,7 @@ MOST = 4
 FEWEST = 10
 """Minimum number of images per kind."""
 ROWS = 5_000
-"""Positions of all images that decide, at most; about."""
+"""Positions of all images that decide, or up to twice as many."""
 WORTH = 0.01
 """Nats per element that left-out images must gain from one more kind."""
 

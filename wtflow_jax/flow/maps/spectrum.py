@@ -31,6 +31,11 @@ class Rank(NamedTuple):
     wholly: int  #: the first, taken away wholly as α → 0; the part of the others falls to 0
 
     @classmethod
+    def cut(cls, most: int) -> "Rank":
+        """Return the rank that takes all kept directions away wholly."""
+        return cls(most, most)
+
+    @classmethod
     def tapering(cls, most: int) -> "Rank":
         """Return ``rank`` 0 for the given number of samples or channels, whichever are fewer."""
         return cls(most, round(WHOLLY * most))

@@ -155,7 +155,7 @@ def _fit(
     alphas: Float[Array, " k"],
     ranks: tuple[Rank, Rank],
     folds: int,
-    near: float = 0.0,
+    near: float,
 ) -> Whitening:
     """Fit with the only α; or, of three, the first if the second is likelier than the third.
 
@@ -231,7 +231,7 @@ def held_out_log_likelihood(
     """
     n, c = _counted(features)
     with lapack_on_one_thread():
-        asked = jnp.float32(alpha), Rank(*[min(rank, n, c)] * 2), min(FOLDS, n)
+        asked = jnp.float32(alpha), Rank.cut(min(rank, n, c)), min(FOLDS, n)
         return jax.block_until_ready(_held_out(jnp.asarray(features), *asked))
 
 
@@ -268,10 +268,7 @@ class Whiten(WTMap):
             raise WTFlowError(f"--alpha {self.alpha:g}: give at least 1e-06, or 0")
 
     def _rank(self, n: int, c: int) -> Rank:
-        most = min(n, c)
-        if self.rank:
-            return Rank(*[min(self.rank, most)] * 2)
-        return Rank.tapering(most)
+        return Rank.cut(min(self.rank, n, c)) if self.rank else Rank.tapering(min(n, c))
 
     def _near(self, features: Samples) -> float:
         # Without a grid there are no neighbours.
