@@ -38,7 +38,13 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, the paper's": {},
 }
 """Flags of ``wtflow.configure`` by row; the image size is overridden."""
-PEERS = {"PatchCore": "patchcore", "PaDiM": "padim", "FastFlow": "fastflow", "DFM": "dfm"}
+PEERS = {
+    "PatchCore": "patchcore",
+    "PatchCore, 1 %": "patchcore-1",
+    "PaDiM": "padim",
+    "FastFlow": "fastflow",
+    "DFM": "dfm",
+}
 """Names of rows to names in accuracy_peers.py."""
 COLUMNS = {
     "image_auroc": ("image AUROC", 100, 2),
@@ -242,7 +248,7 @@ def main(settings: Settings) -> None:
 
 def slug(method: str) -> str:
     """Return a method's name for use in file names."""
-    return re.sub(r"[^a-z]+", "-", method.lower())
+    return re.sub(r"[^a-z0-9]+", "-", method.lower())
 
 
 def tables(rows: list[dict[str, Any]]) -> list[Table]:

@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,9 @@ def dfm(images: Images, weights: str, epochs: int) -> tuple[nn.Module, Figures]:
     return fitted(DFMModel("resnet18", "layer3", pre_trained=False), images, weights)
 
 
-def patchcore(images: Images, weights: str, epochs: int) -> tuple[nn.Module, Figures]:
+def patchcore(
+    images: Images, weights: str, epochs: int, share: float = 0.1
+) -> tuple[nn.Module, Figures]:
     model = PatchcoreModel(("layer2", "layer3"), "resnet18", pre_trained=False)
     give(model.feature_extractor.feature_extractor, weights)
     start = time.perf_counter()
@@ -104,7 +107,7 @@ def patchcore(images: Images, weights: str, epochs: int) -> tuple[nn.Module, Fig
     model.memory_bank = torch.vstack(model.embedding_store)
     model.embedding_store.clear()
     taken = time.perf_counter() - start
-    chosen, steps, own = coreset(model.memory_bank, 0.1)
+    chosen, steps, own = coreset(model.memory_bank, share)
     model.memory_bank = model.memory_bank[chosen]
     seconds = time.perf_counter() - start
     # fit_seconds: the time of anomalib's own loop, extrapolated from its first steps.
@@ -182,6 +185,7 @@ MODELS: dict[str, Callable[[Images, str, int], tuple[nn.Module, Figures]]] = {
     "padim": padim,
     "dfm": dfm,
     "patchcore": patchcore,
+    "patchcore-1": partial(patchcore, share=0.01),
     "fastflow": fastflow,
 }
 

@@ -144,8 +144,8 @@ def rounding(bits: int, everywhere: bool) -> ExitStack:
 
         return call
 
-    def taken(apply: Any, params: Any, images: Any, step: int = 2) -> Any:
-        return run((apply, step), params, images)
+    def taken(apply: Any, params: Any, images: Any, how: Any) -> Any:
+        return run((apply, how), params, images)
 
     run = first(lambda how, params, images: features.taken(how[0], params, images, how[1]))
     whiten: Any = whitening._fit.__wrapped__  # pyright: ignore

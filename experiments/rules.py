@@ -16,7 +16,7 @@ from wtflow_jax.lab import Setup, Variants, comparison
 BEFORE = {
     **{"layer": (), "dense": False, "by_stage": False, "by_kind": False, "power": 1.0},
     **{"alpha": 0.1, "rank": 64, "velocity": "exact", "top_fraction": 0.03},
-    **{"near": 0.0, "jitter": 0.0},
+    **{"near": 0.0, "jitter": 0.0, "blur": 0.0},
 }
 """The former default of ``wtflow fit``, tuned on bottle and tire."""
 
@@ -43,6 +43,7 @@ def variants(setup: Setup) -> Variants:
         "one kind of images": {"by_kind": False},
         "top 3 %": {"top_fraction": 0.03},
         "highest pixel": {"top_fraction": 0.0},
+        "maps not blurred": {"blur": 0.0},
         "256 pixels": {"image_size": "256"},
     }
 

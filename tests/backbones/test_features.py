@@ -1,6 +1,7 @@
 """Features: pooling against torch, grids, the cache, and damaged caches."""
 
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import trees
 from wtflow_jax import backbones
 from wtflow_jax import data as datasets
 from wtflow_jax.backbones import features
+from wtflow_jax.backbones import network as network_of
 from wtflow_jax.data.light import factors, lit
 from wtflow_jax.support import tensors
 from wtflow_jax.support.errors import WTFlowError
@@ -77,6 +79,28 @@ def test_several_layers_share_the_coarsest_grid(samples, tmp_path):
     x = features.extract(both, samples, SIZE, tmp_path)
     assert x.shape == (len(samples), 2, 3, 24 + 80)
     assert features.grid(both) == backbones.Grid(32, 15.0)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
+def test_pooled_layers_lie_where_the_coarsest_does(name):
+    """Of a map whose cells hold their own positions, the pooled cells hold the grid's."""
+    network = backbones.BACKBONES[name]
+    layers = backbones.parse_layers(name, network.several)
+    grids = tuple(network.grid(layer) for layer in layers)
+    side = 512
+
+    def apply(params: Any, images: Any) -> Any:
+        at = [grid.stride * jnp.arange(side // grid.stride) + grid.offset for grid in grids]
+        return [jnp.stack(jnp.meshgrid(x, x, indexing="ij"), -1)[None] for x in at]
+
+    backbone = network_of.assemble(name, layers, {}, "")
+    how, where = features.pooling(backbone), features.grid(backbone)
+    maps = features.taken(apply, {}, jnp.zeros((1, side, side, 3), jnp.uint8), how)
+    centres = where.stride * np.arange(side // where.stride) + where.offset
+    expected = np.stack(np.meshgrid(centres, centres, indexing="ij"), -1)
+    # Cells at the edge average zeros too.
+    for found in np.split(maps[0], len(layers), axis=-1):
+        np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], rtol=1e-5)
 
 
 def test_dense_cells_lie_between_the_others(samples, tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
+from scipy.ndimage import gaussian_filter
 
 from wtflow_jax.flow import scores
 
@@ -67,6 +68,16 @@ def test_half_pixel_centres_agree_with_pillow():
     ours = scores.upsample(jnp.asarray(cells), scores.upsampling((48, 80), (3, 5), 16))
     theirs = Image.fromarray(cells[0]).resize((80, 48), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(ours[0], np.asarray(theirs), atol=1e-6)
+
+
+def test_blurred_maps_are_scipys_within_the_image():
+    cells = np.random.default_rng(0).random((1, 6, 7)).astype(np.float32)
+    args = (96, 112), (6, 7), 16, 3.0
+    sharp = UPSAMPLE(jnp.asarray(cells), scores.upsampling(*args))
+    found = UPSAMPLE(jnp.asarray(cells), scores.upsampling(*args, blur=4.0))
+    ones = gaussian_filter(np.ones((96, 112)), 4, mode="constant", truncate=9)
+    expected = gaussian_filter(np.float64(sharp[0]), 4, mode="constant", truncate=9) / ones
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("fraction", [0.03, 0.5, 1e-9, 0.0, 1.0])

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ from wtflow_jax.support.errors import WTFlowError, shown
 from wtflow_jax.support.files import alone
 from wtflow_jax.support.threads import ahead
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same images give other features, or the files change their format."""
 BATCH = 8
 SHARD = 1024
@@ -43,31 +43,50 @@ Size = tuple[int, int]
 Maps = Float[np.ndarray, "n h w c"]
 
 
-def pool(x: Float[Array, "n h w c"], stride: int = 2) -> Float[Array, "n _ _ c"]:
+def pool(
+    x: Float[Array, "n h w c"], stride: int = 2, late: bool = False
+) -> Float[Array, "n _ _ c"]:
     """Average 3×3 cells, padded by one cell of zeros (torch's padded average pool).
 
     Stride 2 halves a map: at 512² layer3 has 32×32 cells, which become the paper's (1024, 16, 16).
+    They are centred on every other cell from the first on, or from the second on if ``late``.
     """
-    strides, one = (stride, stride), ((1, 1), (1, 1))
-    return nn.avg_pool(x, (3, 3), strides, padding=one, count_include_pad=True)  # pyright: ignore
+    strides, pad = (stride, stride), (0 if late else 1, 1)
+    return nn.avg_pool(x, (3, 3), strides, padding=(pad, pad), count_include_pad=True)  # pyright: ignore
 
 
-def step(backbone: Backbone, dense: bool = False) -> int:
-    """Return the stride of the last pool in cells; 0 if features are not pooled.
+class Pooling(NamedTuple):
+    """How the layers' maps are brought to one grid; hashable."""
 
-    For ``dense``, here and below, see ``compute``.
+    step: int  #: stride of the last pool in cells; 0: no pool
+    late: tuple[tuple[bool, ...], ...]  #: of each layer and halving, for ``pool``
+
+
+def pooling(backbone: Backbone, dense: bool = False) -> Pooling:
+    """Return how a backbone's maps are pooled; for ``dense``, here and below, see ``compute``.
+
+    All layers are halved to the cells of the coarsest one. TensorFlow's padding puts the cells of
+    EfficientNet-Lite on the odd cells of a finer layer, torch's those of a ResNet on the even ones.
     """
-    return (1 if dense else 2) if backbone.pooled else 0
+    coarsest = _coarsest(backbone)
+
+    def late(finer: Grid) -> tuple[bool, ...]:
+        halvings = range((coarsest.stride // finer.stride).bit_length() - 1)
+        shift = round((coarsest.offset - finer.offset) / finer.stride)
+        return tuple(bool(shift >> i & 1) for i in halvings)
+
+    step = (1 if dense else 2) if backbone.pooled else 0
+    return Pooling(step, tuple(map(late, backbone.grids)))
+
+
+def _coarsest(backbone: Backbone) -> Grid:
+    return max(backbone.grids, key=lambda g: g.stride)
 
 
 def grid(backbone: Backbone, dense: bool = False) -> Grid:
-    """Return the positions of the features' cells in the image: those of the coarsest layer.
-
-    Finer layers of EfficientNet-Lite0 are pooled to cells that are up to 12 pixels off this grid,
-    because its padding is not symmetric. A ResNet's layers agree.
-    """
-    coarsest = max(backbone.grids, key=lambda g: g.stride)
-    return Grid(max(1, step(backbone, dense)) * coarsest.stride, coarsest.offset)
+    """Return the positions of the features' cells in the image: those of the coarsest layer."""
+    coarsest, step = _coarsest(backbone), pooling(backbone, dense).step
+    return Grid(max(1, step) * coarsest.stride, coarsest.offset)
 
 
 def shape(backbone: Backbone, size: Size, dense: bool = False) -> tuple[int, int, int]:
@@ -77,19 +96,18 @@ def shape(backbone: Backbone, size: Size, dense: bool = False) -> tuple[int, int
 
 
 def taken(
-    apply: ApplyFn, params: Params, images: UInt8[Array, "n H W 3"], step: int = 2
+    apply: ApplyFn, params: Params, images: UInt8[Array, "n H W 3"], how: Pooling
 ) -> Float[Array, "n h w c"]:
-    """Return the features of decoded images, uint8 RGB; pure. For ``step`` see that function."""
+    """Return the features of decoded images, uint8 RGB; pure. ``how`` is from ``pooling``."""
     maps = list(apply(params, normalise(images)))
-    cells = min(x.shape[1] * x.shape[2] for x in maps)
-    for i, x in enumerate(maps):
-        while x.shape[1] * x.shape[2] > cells:
-            x = pool(x)
-        maps[i] = pool(x, step) if step else x
+    for i, halvings in enumerate(how.late):
+        for late in halvings:
+            maps[i] = pool(maps[i], 2, late)
+        maps[i] = pool(maps[i], how.step) if how.step else maps[i]
     return jnp.concatenate(maps, axis=-1)
 
 
-run = jax.jit(taken, static_argnames=("apply", "step"), compiler_options=XLA_OPTIONS)
+run = jax.jit(taken, static_argnames=("apply", "how"), compiler_options=XLA_OPTIONS)
 """``taken``, compiled: the only program that computes features."""
 
 
@@ -109,7 +127,7 @@ def compute(
         float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 if dense or
         not pooled. Several layers are pooled to the coarsest layer's cells and concatenated.
     """
-    apply, params, by = backbone.apply, backbone.params, step(backbone, dense)
+    apply, params, by = backbone.apply, backbone.params, pooling(backbone, dense)
     return in_batches(lambda part: (run(apply, params, part, by),), batch, images)[0]
 
 

@@ -165,10 +165,16 @@ class Decision:
     """Share of highest pixels whose mean is the image score; 0 takes the maximum."""
     centres: Literal["true", "half_pixel"] = "true"
     """Where the cells of a map sit in the image; pixel AUROC is reported for both."""
+    blur: float = 0.0
+    """Standard deviation in pixels of a Gaussian filter of the maps; 0: none."""
     false_alarms: float = 0.01
     """Share of good images that the threshold may call defective."""
 
-    RANGES: ClassVar = {"top_fraction": (0, 1), "false_alarms": (1e-9, 1 - 1e-9)}
+    RANGES: ClassVar = {
+        "top_fraction": (0, 1),
+        "blur": (0, 1000),
+        "false_alarms": (1e-9, 1 - 1e-9),
+    }
 
 
 GROUPS = {of.__name__.lower(): of for of in (Features, Flow, Training, Inference, Decision)}
@@ -317,6 +323,7 @@ def _preset(preset: str, backbone: str) -> dict[str, Any]:
     auto |= {"power": 0.5 if network.rectified else 1.0, "wt": "whiten", "alpha": 0.0, "rank": 0}
     auto |= {"near": 0.125}
     auto |= {"velocity": "none", "top_fraction": 0.003, "pose": "auto", "jitter": 0.15}
+    auto |= {"blur": 4.0}
     fine = auto | {"image_size": closer, "dense": network.pooled}
     presets = {"auto": auto, "fine": fine, "small": {}, "paper": paper}
     if preset not in presets:

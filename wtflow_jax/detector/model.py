@@ -31,7 +31,7 @@ from wtflow_jax.support import tensors
 from wtflow_jax.support.errors import WTFlowError
 from wtflow_jax.support.files import written
 
-FORMAT = 7
+FORMAT = 8
 """Increased whenever older models cannot be read, or would give other scores."""
 FILE = "model.safetensors"
 

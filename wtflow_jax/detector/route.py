@@ -97,12 +97,15 @@ def predict(detector: Detector, maps: FeatureMaps, where: scores.Upsampling) -> 
     return found
 
 
-def upsampling(backbone: Backbone, config: Config, size: tuple[int, int]) -> scores.Upsampling:
-    """Return where the cells of a map sit in images of a size (H, W)."""
-    dense = config.features.dense
+def upsampling(
+    backbone: Backbone, config: Config, size: tuple[int, int], centres: str | None = None
+) -> scores.Upsampling:
+    """Return how cells become maps of images of a size (H, W); ``centres`` is the config's."""
+    dense, asked = config.features.dense, config.decision
     grid = features.grid(backbone, dense)
-    offset = grid.offset if config.decision.centres == "true" else None
-    return scores.upsampling(size, features.shape(backbone, size, dense)[:2], grid.stride, offset)
+    offset = grid.offset if (centres or asked.centres) == "true" else None
+    cells = features.shape(backbone, size, dense)[:2]
+    return scores.upsampling(size, cells, grid.stride, offset, asked.blur)
 
 
 def program(
@@ -128,13 +131,13 @@ def program(
     """
     config = detector.config
     top_fraction = config.decision.top_fraction
-    step = features.step(backbone, config.features.dense)
+    pooling = features.pooling(backbone, config.features.dense)
     pure = features.taken, sample, finished
     take, score, finish = (features.run, _sample, _finish) if compiled else pure
 
     def run(arrays: Any, images: Any) -> tuple[Array, Array]:
         weights, params, stats, where = arrays
-        maps = take(backbone.apply, weights, images, step)
+        maps = take(backbone.apply, weights, images, pooling)
         return finish(score(how, params, stats, maps), where, top_fraction)
 
     params, where = config.velocity.rounded(detector.params), upsampling(backbone, config, size)

@@ -73,21 +73,30 @@ def cell_scores(
 
 
 class Upsampling(NamedTuple):
-    """Bilinear interpolation from cells to pixels: one matrix per axis; each row sums to 1."""
+    """From cells to pixels, bilinearly and blurred: one matrix per axis; each row sums to 1."""
 
     rows: Float[np.ndarray, "H h"]
     columns: Float[np.ndarray, "W w"]
 
 
-def _interpolation(pixels: int, centres: Float[np.ndarray, " k"]) -> Float[np.ndarray, "pixels k"]:
+def _interpolation(
+    pixels: int, centres: Float[np.ndarray, " k"], blur: float
+) -> Float[np.ndarray, "pixels k"]:
     at = np.arange(pixels)
     # Interpolating each unit vector gives the matrix; beyond the outermost cells it is constant.
-    columns = [np.interp(at, centres, unit) for unit in np.eye(len(centres))]
-    return np.stack(columns, axis=-1).astype(np.float32)
+    matrix = np.stack([np.interp(at, centres, unit) for unit in np.eye(len(centres))], axis=-1)
+    if blur:
+        kernel = np.exp(-np.square((at[:, None] - at) / blur) / 2)
+        matrix = kernel @ matrix / kernel.sum(axis=1, keepdims=True)
+    return matrix.astype(np.float32)
 
 
 def upsampling(
-    size: tuple[int, int], cells: tuple[int, int], stride: float, offset: float | None = None
+    size: tuple[int, int],
+    cells: tuple[int, int],
+    stride: float,
+    offset: float | None = None,
+    blur: float = 0.0,
 ) -> Upsampling:
     """Return the interpolation of maps whose cell i sits at pixel ``stride·i + offset``.
 
@@ -96,16 +105,19 @@ def upsampling(
         cells: (h, w) of the map.
         stride: pixels from one cell to the next.
         offset: pixel of the first cell; by default (stride − 1) / 2, the half-pixel convention.
+        blur: standard deviation in pixels of a Gaussian filter of the map; 0: none. Near an edge
+            its weights are those of the pixels within the image.
     """
     offset = (stride - 1) / 2 if offset is None else offset
     axes = [
-        _interpolation(n, stride * np.arange(k) + offset) for n, k in zip(size, cells, strict=True)
+        _interpolation(n, stride * np.arange(k) + offset, blur)
+        for n, k in zip(size, cells, strict=True)
     ]
     return Upsampling(*axes)
 
 
 def upsample(cells: CellScores, upsampling: Upsampling) -> Maps:
-    """Upsample maps bilinearly, (n, h, w) to (n, H, W)."""
+    """Upsample maps, (n, h, w) to (n, H, W)."""
     # Full float32 on accelerators too: scores differ in their fifth digit.
     highest = jax.lax.Precision.HIGHEST
     return jnp.einsum(

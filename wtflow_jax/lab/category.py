@@ -15,7 +15,7 @@ from wtflow_jax.data import Category, Sample, hold_out, pose, turning
 from wtflow_jax.data.framing import aspect, size_for
 from wtflow_jax.data.pose import Pose
 from wtflow_jax.data.turning import Evidence
-from wtflow_jax.detector import detector
+from wtflow_jax.detector import detector, route
 from wtflow_jax.detector.config import Config
 from wtflow_jax.flow import scores
 from wtflow_jax.lab import paper
@@ -121,7 +121,7 @@ class Loader:
 
     def ready(self, config: Config, category: Category, track: Track) -> Ready:
         """Return a category's features and masks."""
-        key = config.features, config.backbone_options, category
+        key = config.features, config.decision.blur, config.backbone_options, category
         return self._keep("ready", key, lambda: self._load(config, category, track))
 
     def _load(self, config: Config, category: Category, track: Track) -> Ready:
@@ -167,8 +167,6 @@ class Loader:
             first = extract(train, by, jitter=asked.jitter)
             tested = extract(category.test)
             held = extract(validation) if validation else tested[:0]
-        grid = features.grid(backbone, dense)
-        upsampling = partial(scores.upsampling, size, tested.shape[1:3], grid.stride)
         known = np.array([sample.known for sample in category.test], bool)
         paths = [sample.path for sample in category.test]
         return Ready(
@@ -179,7 +177,10 @@ class Loader:
             masks=masks,
             regions=None if masks is None else metrics.label_regions(masks[known]),
             saturated=saturated if category.saturations else None,
-            where={"true": upsampling(grid.offset), "half_pixel": upsampling(None)},
+            where={
+                centres: route.upsampling(backbone, config, size, centres)
+                for centres in ("true", "half_pixel")
+            },
             poses=None if turned is None else pose.of_each(paths, turned),
             lie=lie,
         )

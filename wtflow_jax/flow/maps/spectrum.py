@@ -56,7 +56,7 @@ class Spectrum(NamedTuple):
 
     mean: Float[Array, " c"]
     shared: Float[Array, "c c"]  #: Z
-    rare: Float[Array, "c c"]  #: Z for ``TOGETHER``: less the principal directions, if rank tapers
+    rare: Float[Array, "c c"]  #: Z for ``TOGETHER``: less by degrees all directions, if rank tapers
     centre: Float[Array, "p c"]  #: mean of z
     basis: Float[Array, "p r c"]  #: first principal directions of z
     largest: Float[Array, "p r"]  #: variance of z along them
@@ -82,7 +82,7 @@ def spectrum(
     shared = (axes * factors) @ axes.T
     rare = shared
     if rank.tapers:
-        factors *= 1 - Rank.tapering(c).parts() * (1 - APART**0.5)
+        factors *= 1 - Rank(c, 0).parts() * (1 - APART**0.5)
         rare = (axes * factors) @ axes.T
 
     def first(product: Float[Array, "*p c c"]) -> tuple[Array, Array]:
