@@ -222,7 +222,7 @@ def test_rank_0_is_the_tapered_residual_of_its_covariances(near):
 
 
 def test_rank_0_takes_the_directions_of_all_positions_by_degrees():
-    """At α = 1: from √APART of what rank 64 leaves of the widest, to nearly all of the narrowest."""
+    """At α = 1: from √APART of what rank 64 leaves of the widest to nearly all of the last."""
     rng = np.random.default_rng(6)
     widths = np.geomspace(10, 0.1, 12)
     x = jnp.asarray(rng.normal(size=(300, 2, 2, 12)) * widths, jnp.float32)
