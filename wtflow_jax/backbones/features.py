@@ -127,8 +127,8 @@ def compute(
         float32 (n, h, w, c) with h = H / 32 for a backbone layer of stride 16, H / 16 if dense or
         not pooled. Several layers are pooled to the coarsest layer's cells and concatenated.
     """
-    apply, params, by = backbone.apply, backbone.params, pooling(backbone, dense)
-    return in_batches(lambda part: (run(apply, params, part, by),), batch, images)[0]
+    apply, params, how = backbone.apply, backbone.params, pooling(backbone, dense)
+    return in_batches(lambda part: (run(apply, params, part, how),), batch, images)[0]
 
 
 def batched(
